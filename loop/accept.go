@@ -1,0 +1,129 @@
+package loop
+
+import (
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/panjf2000/gnet/v2/pkg/socket"
+	"golang.org/x/sys/unix"
+)
+
+// accept takes what waits at ln, a batch at most. The connections that exist
+// come first: the rest of a longer queue gets a fresh event.
+func (l *Loop) accept(ln *listener) {
+	ln.retry = false
+	for range l.opt.AcceptBatch {
+		fd, sa, err := socket.Accept(ln.fd)
+		switch err {
+		case nil:
+			l.welcome(ln, fd, sa)
+		case unix.EAGAIN:
+			return
+		case unix.EINTR, unix.ECONNABORTED: // gone before we came
+		case unix.EMFILE, unix.ENFILE:
+			ln.complain(l, "no descriptor left for new connections; raise the limit of open files (ulimit -n, LimitNOFILE)", err)
+			if !l.refuse(ln) {
+				ln.retry = true // at the next tick
+				return
+			}
+		default: // ENOBUFS, ENOMEM, EPERM of a firewall, ENETDOWN ...: others may go on
+			ln.complain(l, "accept failed", err)
+			ln.retry = true
+			return
+		}
+	}
+	if err := l.poller.rearmListener(&ln.att); err != nil {
+		ln.retry = true
+	}
+}
+
+// drainBacklog accepts all that has been connected until now.
+func (l *Loop) drainBacklog(ln *listener) {
+	for {
+		fd, sa, err := socket.Accept(ln.fd)
+		switch err {
+		case nil:
+			l.welcome(ln, fd, sa)
+		case unix.EINTR, unix.ECONNABORTED:
+		default:
+			return
+		}
+	}
+}
+
+// welcome prepares an accepted descriptor and gives it to a loop.
+func (l *Loop) welcome(ln *listener, fd int, sa unix.Sockaddr) {
+	if ln.tcp {
+		_ = socket.SetNoDelay(fd, 1) // answers are written whole, waiting gains nothing
+	}
+	remote := addrPort(sa)
+	to := l.reactor.place(l, ln)
+	to.load.Add(1)
+	if to == l {
+		l.start(fd, remote)
+	} else if !to.do(func() bool { to.start(fd, remote); return false }) {
+		to.load.Add(-1)
+		_ = unix.Close(fd)
+	}
+}
+
+// refuse answers one peer that no descriptor is left for, with the descriptor
+// kept in reserve. It reports false if the reserve is gone too.
+func (l *Loop) refuse(ln *listener) bool {
+	if l.reserve < 0 {
+		if l.reserve = openReserve(); l.reserve < 0 {
+			return false
+		}
+	}
+	closeReserve(l.reserve)
+	fd, _, err := socket.Accept(ln.fd)
+	if err == nil {
+		if b := l.handler.Refusal(); len(b) > 0 {
+			_, _ = write(fd, b)
+		}
+		_ = unix.Shutdown(fd, unix.SHUT_WR)
+		_, _ = read(fd, l.input()) // or the close would reset over the answer
+		_ = unix.Close(fd)
+	}
+	l.reserve = openReserve()
+	return err == nil
+}
+
+// openReserve takes a descriptor that does nothing; -1 if there is none.
+func openReserve() int {
+	fd, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1
+	}
+	return fd
+}
+
+func closeReserve(fd int) {
+	if fd >= 0 {
+		_ = unix.Close(fd)
+	}
+}
+
+// complaintEvery is the least time between two log lines of a listener: trouble
+// with accept comes with every connection.
+const complaintEvery = time.Second
+
+func (ln *listener) complain(l *Loop, what string, err error) {
+	ln.complaints++
+	if now := time.Now(); now.Sub(ln.complained) >= complaintEvery {
+		l.opt.Log.Warn(what, slog.String("listener", ln.addr.String()), slog.Any("error", err), slog.Int("times", ln.complaints))
+		ln.complained, ln.complaints = now, 0
+	}
+}
+
+// addrPort converts an address of the kernel; zero for Unix sockets.
+func addrPort(sa unix.Sockaddr) netip.AddrPort {
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
+	case *unix.SockaddrInet6:
+		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr).Unmap(), uint16(sa.Port))
+	}
+	return netip.AddrPort{}
+}

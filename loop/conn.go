@@ -1,0 +1,567 @@
+package loop
+
+import (
+	"net/netip"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/valyala/bytebufferpool"
+	"golang.org/x/sys/unix"
+)
+
+// Conn is a connection. All its methods are for the loop's goroutine.
+//
+// Its life, each step only forward:
+//
+//	open     input is read, answers are sent
+//	closing  Close was called: output is flushed, then FIN, and input that still
+//	         comes is thrown away until the peer's FIN, DrainBytes or DrainTime
+//	dead     ended by Abort or an error; the callback at hand still returns
+//	closed   the descriptor is gone
+type Conn struct {
+	// Context is the handler's.
+	Context any
+
+	loop  *Loop
+	fd    int32
+	index int32 // place in loop.conns
+
+	state    connState
+	readable bool // an edge was seen and not used up: a read may find bytes
+	hung     bool // hangup was seen: read to the end, no other edge will come
+	eof      bool // the peer's FIN was read
+	paused   bool // by the handler
+	full     bool // output is over the high mark and not yet at the low one
+	finSent  bool
+	waiting  bool // in loop.later
+	offer    bool // the stash should be offered again without new bytes
+	drained  bool // Drained is due
+	retained bool // Retain was called during this Input
+
+	stash *bytebufferpool.ByteBuffer // input not used yet; nil if none
+	out   *outQueue                  // output not sent yet; nil if none
+
+	deadline int64 // tick of the handler's timeout, 0 none
+	stall    int64 // tick at which the write stalls or the drain ends, 0 none
+	left     int64 // closing: bytes still thrown away before the cut
+	timeout  timer
+
+	err    error // why it is dead
+	remote netip.AddrPort
+	att    attachment
+}
+
+type connState uint8
+
+const (
+	open connState = iota
+	closing
+	dead
+	closed
+)
+
+// Loop is the loop that c belongs to for all its life.
+func (c *Conn) Loop() *Loop { return c.loop }
+
+// RemoteAddr is the peer's address; the zero AddrPort on a Unix socket.
+func (c *Conn) RemoteAddr() netip.AddrPort { return c.remote }
+
+// LocalAddr is the address the peer connected to; the zero AddrPort on a Unix
+// socket. It asks the kernel.
+func (c *Conn) LocalAddr() netip.AddrPort {
+	if c.state >= dead {
+		return netip.AddrPort{}
+	}
+	sa, err := unix.Getsockname(int(c.fd))
+	if err != nil {
+		return netip.AddrPort{}
+	}
+	return addrPort(sa)
+}
+
+// start registers an accepted connection with its loop.
+func (l *Loop) start(fd int, remote netip.AddrPort) {
+	c := &Conn{loop: l, fd: int32(fd), index: int32(len(l.conns)), remote: remote}
+	c.timeout.conn = c
+	if !l.reactor.conns.set(fd, c) {
+		l.load.Add(-1)
+		_ = unix.Close(fd)
+		return
+	}
+	l.conns = append(l.conns, c)
+	if err := l.poller.add(&c.att, fd); err != nil {
+		c.forget()
+		return
+	}
+	l.busy = true
+	l.handler.Opened(c)
+	c.progress()
+}
+
+// event lets the connection try what r says it could.
+func (c *Conn) event(r readiness) {
+	if r&(readable|hangup) != 0 {
+		c.readable = true
+		if r&hangup != 0 {
+			c.hung = true
+		}
+	}
+	if r&writable != 0 && c.out != nil {
+		c.flush()
+	}
+	c.progress()
+	if c.hung && c.state == open && c.readable {
+		c.checkHangup()
+	}
+}
+
+// progress drives the connection as far as it goes now: what is due to the
+// handler first, then one read. All callbacks but Opened, Timeout and Tick come
+// from here, and it is not entered while one runs: act sees to that.
+func (c *Conn) progress() {
+	l := c.loop
+	l.busy = true
+	for again := true; again && c.state == open; again = c.offer && c.wantsInput() {
+		if c.drained {
+			c.drained = false
+			c.offer = true
+			l.handler.Drained(c)
+		}
+		if c.offer && c.wantsInput() {
+			c.offer = false
+			c.offerStash()
+		}
+		if c.readable && c.wantsInput() {
+			c.read()
+		}
+	}
+	if c.state == closing {
+		c.windUp()
+	}
+	if c.state == dead {
+		c.end()
+	}
+	l.busy = false
+	l.runLater()
+}
+
+// act drives the connection after something about it has changed: now, or when
+// the callback or task that changed it has returned.
+func (c *Conn) act() {
+	switch {
+	case !c.loop.busy:
+		c.progress()
+	case !c.waiting:
+		c.waiting = true
+		c.loop.later = append(c.loop.later, c)
+	}
+}
+
+// runLater drives the connections that were changed while the loop was busy.
+func (l *Loop) runLater() {
+	for len(l.later) > 0 {
+		last := len(l.later) - 1
+		c := l.later[last]
+		l.later[last] = nil
+		l.later = l.later[:last]
+		c.waiting = false
+		c.progress()
+	}
+}
+
+// wantsInput says whether the handler should be given bytes now.
+func (c *Conn) wantsInput() bool {
+	return c.state == open && !c.paused && !c.full && !c.eof
+}
+
+// read reads once and offers the bytes. A read that did not fill its buffer has
+// emptied the socket: reading on to see EAGAIN would be one call wasted. The
+// exception is after a hangup, since no other edge will announce the end.
+func (c *Conn) read() {
+	for {
+		b := c.loop.input()
+		if c.stash != nil {
+			b = c.stashSpace()
+		}
+		n, err := read(int(c.fd), b)
+		switch {
+		case err == errAgain:
+			c.readable, c.hung = false, false // a hangup would have been seen here
+			return
+		case err != nil:
+			c.kill(err)
+			return
+		case n == 0:
+			c.readable, c.eof = false, true
+			c.loop.handler.EOF(c)
+			return
+		}
+		filled := n == len(b)
+		if !filled && !c.hung {
+			c.readable = false
+		}
+		if c.stash != nil {
+			c.stash.B = c.stash.B[:len(c.stash.B)+n]
+			c.offerStash()
+		} else {
+			c.offerRead(b[:n])
+		}
+		if !c.wantsInput() || !c.readable {
+			return
+		}
+		if filled {
+			c.rearm() // others first
+			return
+		}
+	}
+}
+
+// offerRead offers bytes of the loop's buffer and stashes what is not used.
+func (c *Conn) offerRead(b []byte) {
+	used := c.loop.handler.Input(c, b)
+	if used < len(b) && c.state == open {
+		c.stash = takeBuffer()
+		c.stash.B = append(c.stash.B, b[used:]...)
+	}
+	if c.retained {
+		c.retained = false
+		c.loop.retain(len(b))
+	}
+}
+
+// offerStash offers the stash and keeps what is not used.
+func (c *Conn) offerStash() {
+	if c.stash == nil {
+		return
+	}
+	s := c.stash
+	used := c.loop.handler.Input(c, s.B)
+	rest := s.B[used:]
+	if c.state != open {
+		rest = nil // nobody will ask for it
+	}
+	switch {
+	case c.retained: // s is left to the collector
+		c.retained = false
+		c.stash = nil
+		if len(rest) > 0 {
+			c.stash = takeBuffer()
+			c.stash.B = append(c.stash.B, rest...)
+		}
+	case len(rest) == 0:
+		c.stash = nil
+		giveBuffer(s)
+	default:
+		s.B = s.B[:copy(s.B, rest)]
+	}
+}
+
+// stashSpace returns free space behind the stash. It doubles, so that input
+// which comes in drips is copied a constant number of times; what the handler
+// accepts as an incomplete message bounds it.
+func (c *Conn) stashSpace() []byte {
+	const least = 2 << 10 // a usual head fits with the first growth
+	b := c.stash.B
+	if cap(b)-len(b) < least {
+		grown := make([]byte, len(b), max(2*cap(b), len(b)+least))
+		copy(grown, b)
+		c.stash.B, b = grown, grown
+	}
+	space := b[len(b):cap(b)]
+	return space[:min(len(space), c.loop.opt.ReadBytes)]
+}
+
+// Retain says that the handler keeps views of the bytes of this Input beyond the
+// call. The loop does not write to them again; the collector frees them.
+func (c *Conn) Retain() { c.retained = true }
+
+// Pause stops the reading of input until Resume.
+func (c *Conn) Pause() { c.paused = true }
+
+// Resume goes on with input, also with that which was offered before.
+func (c *Conn) Resume() {
+	c.paused, c.offer = false, true
+	c.act()
+}
+
+// Yield asks for Drained in a later turn, when the other connections that are
+// ready have had theirs.
+func (c *Conn) Yield() {
+	c.drained = true
+	c.rearm()
+}
+
+// rearm asks the poller for another event. If it cannot, the connection is lost.
+func (c *Conn) rearm() {
+	if c.state > closing {
+		return
+	}
+	if err := c.loop.poller.rearm(&c.att); err != nil {
+		c.kill(err)
+	}
+}
+
+// Send sends b: at once what the socket takes, the rest later, from a copy. b is
+// the caller's again when Send returns. Errors end the connection.
+func (c *Conn) Send(b []byte) {
+	if b = c.sendNow(b); len(b) > 0 {
+		c.queue().copyBytes(b)
+		c.queued()
+	}
+}
+
+// SendBorrowed is Send without the copy: b stays untouched until done.Release is
+// called, which may be before SendBorrowed returns. done may be nil if b never
+// changes.
+func (c *Conn) SendBorrowed(b []byte, done Releaser) {
+	if b = c.sendNow(b); len(b) > 0 {
+		c.queue().borrow(b, done)
+		c.queued()
+	} else if done != nil {
+		done.Release()
+	}
+}
+
+// SendFile sends n bytes of f from offset off, by sendfile(2). f stays open and
+// its owner's until done.Release is called. A file that is shorter ends the
+// connection with io.ErrUnexpectedEOF.
+func (c *Conn) SendFile(f *os.File, off, n int64, done Releaser) {
+	if n > 0 && c.sending() {
+		c.queue().fileRange(f, off, n, done)
+		c.flush()
+		c.queued()
+	} else if done != nil {
+		done.Release()
+	}
+}
+
+// sending says whether output can still be taken.
+func (c *Conn) sending() bool { return c.state <= closing && !c.finSent }
+
+// sendNow writes what the socket takes of b and returns what must be queued.
+func (c *Conn) sendNow(b []byte) (rest []byte) {
+	if !c.sending() || len(b) == 0 {
+		return nil
+	}
+	if c.out != nil {
+		return b
+	}
+	n, err := write(int(c.fd), b)
+	if err != nil && err != errAgain {
+		c.kill(err)
+		return nil
+	}
+	return b[n:]
+}
+
+func (c *Conn) queue() *outQueue {
+	if c.out == nil {
+		c.out = new(outQueue)
+	}
+	return c.out
+}
+
+// queued takes note that output waits for the socket.
+func (c *Conn) queued() {
+	if c.out == nil {
+		return
+	}
+	if c.out.bytes > c.loop.opt.HighWaterBytes || c.out.files > 0 {
+		c.full = true
+	}
+	if c.stall == 0 {
+		c.setStall(c.loop.opt.WriteStall)
+	}
+}
+
+// flush sends queued output and takes note of what became of it.
+func (c *Conn) flush() {
+	q := c.out
+	sent, err := q.flush(int(c.fd), &c.loop.vec)
+	if err != nil && err != errAgain {
+		c.kill(err)
+		return
+	}
+	if sent > 0 {
+		c.stall = 0
+		if !q.empty() {
+			c.setStall(c.loop.opt.WriteStall)
+		}
+	}
+	if q.empty() {
+		c.out = nil
+	} else if err == nil {
+		c.rearm() // the turn's share is used up, the socket takes more
+	}
+	if c.full && q.files == 0 && q.bytes <= c.loop.opt.LowWaterBytes {
+		c.full, c.drained = false, true
+	}
+}
+
+// Full says that output is over the high-water mark: the handler should make no
+// more until Drained. No input is offered meanwhile.
+func (c *Conn) Full() bool { return c.full }
+
+// Unsent is the number of bytes in memory that wait for the socket.
+func (c *Conn) Unsent() int {
+	if c.out == nil {
+		return 0
+	}
+	return c.out.bytes
+}
+
+// EOF says that the peer has sent its last byte.
+func (c *Conn) EOF() bool { return c.eof }
+
+// SetTimeout makes Timeout come after d, or never for 0. A later call replaces
+// an earlier one. It costs a store as long as deadlines only move away.
+func (c *Conn) SetTimeout(d time.Duration) {
+	c.deadline = 0
+	if d > 0 {
+		c.deadline = c.loop.due(d)
+		c.loop.timers.schedule(&c.timeout, c.deadline)
+	}
+}
+
+func (c *Conn) setStall(d time.Duration) {
+	c.stall = c.loop.due(d)
+	c.loop.timers.schedule(&c.timeout, c.stall)
+}
+
+// timer is the wheel's call: something may be due.
+func (c *Conn) timer() {
+	now := c.loop.timers.now
+	if c.stall != 0 && c.stall <= now {
+		c.stall = 0
+		if c.finSent {
+			c.kill(nil) // the answer is out and the peer had its time
+		} else {
+			c.kill(ErrWriteStall)
+		}
+	}
+	if c.deadline != 0 && c.deadline <= now && c.state == open {
+		c.deadline = 0
+		c.loop.busy = true
+		c.loop.handler.Timeout(c)
+		c.loop.busy = false
+	}
+	for _, due := range [...]int64{c.stall, c.deadline} {
+		if due != 0 && c.state <= closing {
+			c.loop.timers.schedule(&c.timeout, due)
+		}
+	}
+	c.progress()
+}
+
+// Close ends the connection in order: what was sent before still reaches the
+// peer, then FIN; what the peer still sends is thrown away for a while, so that
+// no reset destroys the answer (RFC 9112 section 9.6). Input is not offered any
+// more.
+func (c *Conn) Close() {
+	if c.state != open {
+		return
+	}
+	c.state = closing
+	c.deadline = 0
+	c.left = c.loop.opt.DrainBytes
+	c.act()
+}
+
+// Abort ends the connection now. Unsent output is lost.
+func (c *Conn) Abort() { c.kill(ErrAborted) }
+
+// windUp is progress for a closing connection: FIN when all is sent, then the
+// drain. While output is left input is thrown away too, or a peer that sends
+// before it reads would wait for us as we for it.
+func (c *Conn) windUp() {
+	giveBuffer(c.stash)
+	c.stash = nil
+	if c.out == nil && !c.finSent && !c.eof {
+		if err := unix.Shutdown(int(c.fd), unix.SHUT_WR); err != nil {
+			c.kill(err)
+			return
+		}
+		c.finSent = true
+		c.setStall(c.loop.opt.DrainTime)
+	}
+	if c.readable && !c.eof {
+		c.drain()
+	}
+	if c.out == nil && c.eof && c.state == closing {
+		c.kill(nil)
+	}
+}
+
+// drain throws input away, one buffer a turn.
+func (c *Conn) drain() {
+	b := c.loop.input()
+	for c.left > 0 {
+		n, err := read(int(c.fd), b)
+		switch {
+		case err == errAgain:
+			c.readable = false
+			return
+		case err != nil:
+			c.kill(err)
+			return
+		case n == 0:
+			c.readable, c.eof = false, true
+			return
+		}
+		c.left -= int64(n)
+		if n == len(b) {
+			c.rearm()
+			return
+		}
+	}
+	if c.finSent {
+		c.kill(nil)
+	}
+}
+
+// checkHangup looks whether a connection whose input is not wanted now has
+// failed: with nothing to write, only SO_ERROR tells.
+func (c *Conn) checkHangup() {
+	if e, err := unix.GetsockoptInt(int(c.fd), unix.SOL_SOCKET, unix.SO_ERROR); err == nil && e != 0 {
+		c.kill(syscall.Errno(e))
+	}
+}
+
+// kill ends the connection, when no callback is at work any more.
+func (c *Conn) kill(err error) {
+	if c.state >= dead {
+		return
+	}
+	c.state, c.err = dead, err
+	c.act()
+}
+
+// end closes the descriptor and takes leave of the handler. From progress alone.
+func (c *Conn) end() {
+	c.forget()
+	if c.out != nil {
+		c.out.discard()
+		c.out = nil
+	}
+	giveBuffer(c.stash)
+	c.stash = nil
+	c.loop.handler.Closed(c, c.err)
+	c.Context = nil
+}
+
+// forget removes c from the loop and closes its descriptor.
+func (c *Conn) forget() {
+	l := c.loop
+	c.state = closed
+	c.timeout.unlink()
+	l.poller.remove(&c.att)
+	l.reactor.conns.clear(int(c.fd))
+	last := len(l.conns) - 1
+	l.conns[c.index] = l.conns[last]
+	l.conns[c.index].index = c.index
+	l.conns[last] = nil
+	l.conns = l.conns[:last]
+	l.load.Add(-1)
+	_ = unix.Close(int(c.fd))
+}

@@ -1,0 +1,20 @@
+package loop
+
+import (
+	"errors"
+	"syscall"
+)
+
+// Why a connection ended, as given to Handler.Closed besides the errors of the
+// kernel (syscall.Errno) and nil for an orderly end.
+var (
+	ErrAborted    = errors.New("loop: aborted by the handler")
+	ErrWriteStall = errors.New("loop: the peer took no output for too long")
+	ErrStopped    = errors.New("loop: stopped with the connection open")
+)
+
+// ErrClosed says that the reactor was stopped before the call.
+var ErrClosed = errors.New("loop: reactor is stopped")
+
+// errAgain says that the kernel has no more for now. Not an error.
+const errAgain = syscall.EAGAIN

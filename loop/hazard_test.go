@@ -1,0 +1,709 @@
+package loop
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestEcho(t *testing.T) {
+	for _, address := range []string{"tcp 127.0.0.1:0", "tcp [::1]:0", "tcp :0", "unix " + t.TempDir() + "/s"} {
+		t.Run(address, func(t *testing.T) {
+			s := startLines(t, Options{}, address)
+			c := s.dial()
+			c.send("echo one\necho two\nec")
+			c.want("one\ntwo\n")
+			c.send("ho three\n")
+			c.want("three\n")
+			c.send("later four\n")
+			c.want("four\n")
+			_ = c.Close()
+			if err := s.waitClosed(1)[0]; err != nil {
+				t.Errorf("Closed(%v), want nil", err)
+			}
+		})
+	}
+}
+
+// A wildcard listener takes both families, on each of its loops.
+func TestWildcardIsDualStack(t *testing.T) {
+	s := startLines(t, Options{Loops: 4}, "tcp :0")
+	_, port, _ := net.SplitHostPort(s.addr.String())
+	for i := range 32 {
+		host := []string{"127.0.0.1", "::1"}[i%2]
+		addr, _ := net.ResolveTCPAddr("tcp", net.JoinHostPort(host, port))
+		c := dialAddr(t, addr)
+		c.send("echo x\n")
+		c.want("x\n")
+	}
+}
+
+func TestInputInDrips(t *testing.T) {
+	s := startLines(t, Options{}, "")
+	c := s.dial()
+	_ = c.Conn.(*net.TCPConn).SetNoDelay(true)
+	text := strings.Repeat("abcdefghij", 700)
+	for _, part := range []string{"echo ", text[:5000], text[5000:], "\necho end", "\n"} {
+		for i := 0; i < len(part); i += 997 {
+			c.send(part[i:min(i+997, len(part))])
+			c.t.Log("sent", i)
+		}
+	}
+	c.want(text + "\nend\n")
+}
+
+// Only one read of the buffer's size is served before others have their turn,
+// and nothing is lost at its edges.
+func TestInputLargerThanTheReadBuffer(t *testing.T) {
+	s := startLines(t, Options{Loops: 1, ReadBytes: readBytesMin}, "")
+	c := s.dial()
+	text := string(pattern(5 * readBytesMin))
+	go c.send("echo " + text + "\n" + strings.Repeat("echo x\n", 3000))
+	c.want(text + "\n" + strings.Repeat("x\n", 3000))
+}
+
+func TestReset(t *testing.T) {
+	s := startLines(t, Options{}, "")
+	for _, before := range []string{"", "echo x\n", "ec"} {
+		c := s.dial()
+		c.send("echo ready\n" + before)
+		c.want("ready\n")
+		c.reset()
+	}
+	for _, err := range s.waitClosed(3) {
+		if err != syscall.ECONNRESET && err != syscall.EPIPE {
+			t.Errorf("Closed(%v), want a reset", err)
+		}
+	}
+}
+
+// A reset is noticed although the input is not read and nothing is to be sent.
+func TestResetWhilePaused(t *testing.T) {
+	s := startLines(t, Options{}, "")
+	c := s.dial()
+	c.send("echo x\nstop\n")
+	c.want("x\n")
+	c.reset()
+	if err := s.waitClosed(1)[0]; err != syscall.ECONNRESET {
+		t.Errorf("Closed(%v), want ECONNRESET", err)
+	}
+}
+
+// A reset while output waits ends the connection and releases what was borrowed.
+func TestResetWithOutputPending(t *testing.T) {
+	s := startLines(t, Options{}, "")
+	c := s.dial()
+	c.send("borrow 20000000\n")
+	c.wantBytes(pattern(1000))
+	c.reset()
+	if err := s.waitClosed(1)[0]; err != syscall.ECONNRESET && err != syscall.EPIPE {
+		t.Errorf("Closed(%v), want a reset", err)
+	}
+	if n := s.release.Load(); n != 1 {
+		t.Errorf("borrowed output was released %d times, want 1", n)
+	}
+}
+
+// The client ends its side first: every answer still reaches it.
+func TestHalfClose(t *testing.T) {
+	for _, request := range []string{"big 3000000\n", "borrow 3000000\n", "stream 3000000\n", "file 0 3000000\n"} {
+		t.Run(strings.TrimSpace(request), func(t *testing.T) {
+			s := startLines(t, Options{}, "")
+			c := s.dial()
+			c.send(request)
+			c.closeWrite()
+			if strings.HasPrefix(request, "stream") {
+				c.wantBytes(streamed(3000000))
+				s.r.Loops()[0].Do(func() {})
+			} else {
+				c.wantBytes(pattern(3000000))
+				c.wantEOF()
+				if err := s.waitClosed(1)[0]; err != nil {
+					t.Errorf("Closed(%v), want nil", err)
+				}
+			}
+		})
+	}
+}
+
+// streamed is what the stream command sends.
+func streamed(n int) []byte {
+	var b []byte
+	for n > 0 {
+		b = append(b, pattern(min(n, streamPiece))...)
+		n -= min(n, streamPiece)
+	}
+	return b
+}
+
+// FIN and the last bytes come in one event: the end must not be missed.
+func TestDataAndEndTogether(t *testing.T) {
+	s := startLines(t, Options{}, "")
+	for i := range 50 {
+		c := s.dial()
+		c.send(fmt.Sprintf("echo %d\n", i))
+		c.closeWrite()
+		c.want(fmt.Sprintf("%d\n", i))
+		c.wantEOF()
+	}
+	s.waitClosed(50)
+}
+
+// Answers larger than the socket's buffers leave in several writes, whole.
+func TestShortWrite(t *testing.T) {
+	s := startLines(t, Options{}, "")
+	c := s.dial()
+	c.send("big 5000000\necho end\n")
+	c.wantBytes(pattern(5000000))
+	c.want("end\n")
+	c.send("borrow 5000000\nborrow 700\nbig 300\necho end\n")
+	c.wantBytes(pattern(5000000))
+	c.wantBytes(pattern(700))
+	c.wantBytes(pattern(300))
+	c.want("end\n")
+	if n := s.release.Load(); n != 2 {
+		t.Errorf("%d releases, want 2", n)
+	}
+}
+
+// A reader that stops: output stays near the high mark, input is not read, other
+// connections are served, and in the end every byte is right.
+func TestSlowReaderAndFullQueue(t *testing.T) {
+	const high = 64 << 10
+	s := startLines(t, Options{Loops: 1, HighWaterBytes: high, LowWaterBytes: 8 << 10}, "")
+	slow := s.dial()
+	const commands, each = 3000, 20_000 // 60 MB of answers
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		for range commands {
+			slow.send(fmt.Sprintf("big %d\n", each))
+		}
+	}()
+	other := s.dial()
+	for i := range 100 {
+		other.send(fmt.Sprintf("echo %d\n", i))
+		other.want(fmt.Sprintf("%d\n", i))
+	}
+	want := pattern(each)
+	for range commands {
+		slow.wantBytes(want)
+	}
+	<-sent
+	if got := s.maxOut.Load(); got > high+each {
+		t.Errorf("up to %d bytes waited, want at most the high mark %d and one answer", got, high)
+	}
+	if got := s.maxOut.Load(); got < each {
+		t.Errorf("at most %d bytes waited: the queue was never used", got)
+	}
+}
+
+// A stream pulled piece by piece obeys the high mark too, and takes turns.
+func TestStream(t *testing.T) {
+	const high = 64 << 10
+	s := startLines(t, Options{Loops: 1, HighWaterBytes: high}, "")
+	c := s.dial()
+	c.send("stream 8000000\necho end\n")
+	other := s.dial()
+	other.send("echo x\n")
+	other.want("x\n")
+	c.wantBytes(streamed(8000000))
+	c.want("end\n")
+	if got := s.maxOut.Load(); got > high+streamPiece {
+		t.Errorf("up to %d bytes waited, want at most %d", got, high+streamPiece)
+	}
+}
+
+func TestSendFile(t *testing.T) {
+	s := startLines(t, Options{}, "")
+	c := s.dial()
+	c.send("echo a\nfile 23 2000000\necho b\nfile 0 100\nfile 46 0\necho c\n")
+	c.want("a\n")
+	c.wantBytes(pattern(2000000)) // the pattern repeats every 23 bytes
+	c.want("b\n")
+	c.wantBytes(pattern(100))
+	c.want("c\n")
+	if n := s.release.Load(); n != 3 {
+		t.Errorf("%d releases, want 3", n)
+	}
+}
+
+// A file shorter than its range was promised: the peer must not take it as whole.
+func TestSendFileTooShort(t *testing.T) {
+	s := startLines(t, Options{}, "")
+	c := s.dial()
+	c.send(fmt.Sprintf("file %d 5000\n", 3<<20-1000))
+	_, _ = io.Copy(io.Discard, c.r)
+	if err := s.waitClosed(1)[0]; err != io.ErrUnexpectedEOF {
+		t.Errorf("Closed(%v), want %v", err, io.ErrUnexpectedEOF)
+	}
+}
+
+// Close with data pending: a slow reader gets all, then FIN.
+func TestCloseFlushes(t *testing.T) {
+	for _, what := range []string{"big 4000000", "borrow 4000000", "file 0 3000000"} {
+		t.Run(what, func(t *testing.T) {
+			s := startLines(t, Options{HighWaterBytes: 8 << 20}, "")
+			c := s.dial()
+			var n int
+			if _, err := fmt.Sscanf(what[strings.LastIndex(what, " "):], "%d", &n); err != nil {
+				t.Fatal(err)
+			}
+			c.send(what + "\nclose\n")
+			c.wantBytes(pattern(n))
+			c.want("bye\n")
+			c.wantEOF()
+			_ = c.Close()
+			if err := s.waitClosed(1)[0]; err != nil {
+				t.Errorf("Closed(%v), want nil", err)
+			}
+		})
+	}
+}
+
+// The peer goes on sending after our last answer. Closing at once would send a
+// reset, which destroys the answer in the peer's buffer.
+func TestCloseDrains(t *testing.T) {
+	s := startLines(t, Options{}, "")
+	c := s.dial()
+	c.send("close\n")
+	for range 100 {
+		c.send(strings.Repeat("x", 10_000)) // fails if the connection was reset
+	}
+	c.want("bye\n")
+	c.wantEOF()
+	_ = c.Close()
+	if err := s.waitClosed(1)[0]; err != nil {
+		t.Errorf("Closed(%v), want nil", err)
+	}
+}
+
+// A peer that sends all before it reads gets a large last answer too: while it
+// is flushed, input is thrown away.
+func TestCloseDrainsWhileFlushing(t *testing.T) {
+	s := startLines(t, Options{HighWaterBytes: 32 << 20}, "")
+	c := s.dial()
+	c.send("big 9000000\nclose\n")
+	for range 500 {
+		c.send(strings.Repeat("x", 16_000))
+	}
+	c.wantBytes(pattern(9000000))
+	c.want("bye\n")
+	c.wantEOF()
+}
+
+// The drain is bounded in bytes and in time.
+func TestDrainEnds(t *testing.T) {
+	t.Run("bytes", func(t *testing.T) {
+		s := startLines(t, Options{DrainBytes: 100_000, DrainTime: time.Hour}, "")
+		c := s.dial()
+		c.send("close\n")
+		for {
+			if _, err := c.Write(make([]byte, 10_000)); err != nil {
+				break // reset at last
+			}
+		}
+		s.waitClosed(1)
+	})
+	t.Run("time", func(t *testing.T) {
+		s := startLines(t, Options{DrainTime: 20 * time.Millisecond}, "")
+		c := s.dial()
+		c.send("close\n")
+		c.want("bye\n")
+		if err := s.waitClosed(1)[0]; err != nil {
+			t.Errorf("Closed(%v), want nil", err)
+		}
+	})
+}
+
+func TestWriteStall(t *testing.T) {
+	s := startLines(t, Options{WriteStall: 30 * time.Millisecond}, "")
+	c := s.dial()
+	c.send("borrow 30000000\n")
+	if err := s.waitClosed(1)[0]; err != ErrWriteStall {
+		t.Errorf("Closed(%v), want %v", err, ErrWriteStall)
+	}
+	if n := s.release.Load(); n != 1 {
+		t.Errorf("%d releases, want 1", n)
+	}
+}
+
+func TestAbort(t *testing.T) {
+	s := startLines(t, Options{}, "")
+	c := s.dial()
+	c.send("echo x\nabort\necho never\n")
+	b, _ := io.ReadAll(c.r) // the end is a reset here: unread input was left
+	if string(b) != "x\n" && string(b) != "" {
+		t.Errorf("read %q, want nothing after the abort", b)
+	}
+	if err := s.waitClosed(1)[0]; err != ErrAborted {
+		t.Errorf("Closed(%v), want %v", err, ErrAborted)
+	}
+}
+
+func TestConnectAndVanish(t *testing.T) {
+	s := startLines(t, Options{}, "")
+	for i := range 300 {
+		c, err := net.Dial("tcp", s.addr.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i%2 == 0 {
+			_ = c.(*net.TCPConn).SetLinger(0)
+		}
+		_ = c.Close()
+	}
+	c := s.dial()
+	c.send("echo x\n")
+	c.want("x\n")
+	_ = c.Close()
+	for s.r.Len() > 0 { // some may have vanished before they were accepted
+		runtime.Gosched()
+	}
+}
+
+// A task for a connection that has gone meanwhile does nothing, and so does the
+// connection itself: its descriptor may be another's by now.
+func TestWakeAfterClose(t *testing.T) {
+	s := startLines(t, Options{Loops: 1}, "")
+	c := s.dial()
+	c.send("stop\n")
+	var gone *Conn
+	for gone == nil {
+		s.stopped.Range(func(k, _ any) bool { gone = k.(*Conn); return false })
+		runtime.Gosched()
+	}
+	c.reset()
+	s.waitClosed(1)
+
+	next := s.dial() // takes the descriptor that has become free
+	next.send("echo a\n")
+	next.want("a\n")
+	done := make(chan struct{})
+	if !gone.Loop().Do(func() {
+		defer close(done)
+		gone.Send([]byte("not yours"))
+		gone.SendBorrowed([]byte("not yours"), &lineHandler{s: s})
+		gone.SendFile(s.file, 0, 10, nil)
+		gone.Resume()
+		gone.SetTimeout(time.Millisecond)
+		gone.Yield()
+		gone.Close()
+		gone.Abort()
+		if gone.LocalAddr().IsValid() {
+			t.Error("a closed connection has a local address")
+		}
+	}) {
+		t.Error("Do reports that the loop has stopped")
+	}
+	<-done
+	next.send("echo b\n")
+	next.want("b\n")
+	if n := s.release.Load(); n != 1 {
+		t.Errorf("%d releases, want 1", n)
+	}
+}
+
+func TestDoAfterStop(t *testing.T) {
+	s := startLines(t, Options{}, "")
+	s.r.Stop()
+	if s.r.Loops()[0].Do(func() { t.Error("it ran") }) {
+		t.Error("Do = true after Stop")
+	}
+	if _, err := s.r.Listen("tcp", "127.0.0.1:0"); !errors.Is(err, ErrClosed) {
+		t.Errorf("Listen after Stop: %v, want %v", err, ErrClosed)
+	}
+	s.r.StopAccepting()
+	s.r.Stop()
+}
+
+// Events that are hints: a made-up event for any descriptor changes nothing.
+func TestStaleEventsAreHarmless(t *testing.T) {
+	s := startLines(t, Options{Loops: 2}, "")
+	clients := make([]*client, 8)
+	for i := range clients {
+		clients[i] = s.dial()
+	}
+	for range 20 {
+		for _, l := range s.r.Loops() {
+			l.Do(func() {
+				for fd := range 200 {
+					l.event(fd, readable|writable|hangup)
+				}
+				l.event(1<<40, hangup)
+				l.event(-1, hangup)
+			})
+		}
+		for i, c := range clients {
+			c.send(fmt.Sprintf("echo %d\n", i))
+			c.want(fmt.Sprintf("%d\n", i))
+		}
+	}
+	if n := s.closed.Load(); n != 0 {
+		t.Errorf("%d connections closed by stale events", n)
+	}
+}
+
+func TestManyConnections(t *testing.T) {
+	const n = 2000
+	s := startLines(t, Options{Loops: 3}, "")
+	clients := make([]*client, n)
+	for i := range clients {
+		clients[i] = s.dial()
+	}
+	for i, c := range clients {
+		c.send(fmt.Sprintf("echo %d\n", i))
+	}
+	for i, c := range clients {
+		c.want(fmt.Sprintf("%d\n", i))
+	}
+	least, most := n, 0
+	for _, l := range s.r.Loops() {
+		least, most = min(least, l.Len()), max(most, l.Len())
+	}
+	if most-least > n/16+4 {
+		t.Errorf("loops have %d to %d connections, want them even", least, most)
+	}
+	for _, c := range clients {
+		_ = c.Close()
+	}
+	s.waitClosed(n)
+	if got := s.r.Len(); got != 0 {
+		t.Errorf("%d connections left", got)
+	}
+}
+
+// Signals interrupt system calls; nothing is lost by it.
+func TestInterruptedCalls(t *testing.T) {
+	s := startLines(t, Options{}, "")
+	stop := make(chan struct{})
+	var storm sync.WaitGroup
+	storm.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				_ = syscall.Kill(os.Getpid(), syscall.SIGURG)
+				runtime.Gosched()
+			}
+		}
+	})
+	c := s.dial()
+	for range 20 {
+		c.send("big 1000000\nfile 0 1000000\n")
+		c.wantBytes(pattern(1000000))
+		c.wantBytes(pattern(1000000))
+	}
+	close(stop)
+	storm.Wait()
+}
+
+// With no descriptor left the old connections go on, new ones get the refusal
+// or an end, and when there are descriptors again all is as before.
+func TestDescriptorsExhausted(t *testing.T) {
+	s := newLines(t, Options{Loops: 1})
+	s.refuse = "full\n"
+	var err error
+	if s.addr, err = s.r.Listen("tcp", "127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	s.r.Start()
+	old := s.dial()
+	old.send("echo a\n")
+	old.want("a\n")
+
+	var before unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
+		t.Fatal(err)
+	}
+	restore := func() { _ = unix.Setrlimit(unix.RLIMIT_NOFILE, &before) }
+	defer restore()
+
+	// The clients' sockets exist already, then the limit falls below every
+	// descriptor that a new one would get.
+	fds := make([]int, 5)
+	for i := range fds {
+		if fds[i], err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0); err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(fds[i])
+	}
+	tight := before
+	for tight.Cur = 3; ; tight.Cur++ { // the lowest free descriptor is the limit
+		if _, err := unix.FcntlInt(uintptr(tight.Cur), unix.F_GETFD, 0); err == unix.EBADF {
+			break
+		}
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &tight); err != nil {
+		t.Fatal(err)
+	}
+	port := s.addr.(*net.TCPAddr).Port
+	for _, fd := range fds {
+		if err := unix.Connect(fd, &unix.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+			t.Fatal(err)
+		}
+		b := make([]byte, 10)
+		n, err := unix.Read(fd, b)
+		if got := string(b[:max(n, 0)]); got != s.refuse {
+			t.Errorf("a connection without a descriptor reads %q, %v; want %q", got, err, s.refuse)
+		}
+		old.send("echo b\n")
+		old.want("b\n")
+	}
+	restore()
+	c := s.dial()
+	c.send("echo c\n")
+	c.want("c\n")
+}
+
+// Bytes given to Input stay as they were after Retain, whatever comes later.
+func TestRetain(t *testing.T) {
+	s := startLines(t, Options{Loops: 1, ReadBytes: readBytesMin}, "")
+	c, other := s.dial(), s.dial()
+	for i := range 200 { // several buffers' worth
+		text := fmt.Sprintf("retain %d %s", i, strings.Repeat("k", i%90))
+		if i%3 == 0 { // from the stash as well
+			c.send(text[:4])
+			other.send("echo sync\n")
+			other.want("sync\n")
+			text = text[4:]
+		}
+		c.send(text + "\n")
+		other.send("echo " + strings.Repeat("z", 1500) + "\n")
+		other.want(strings.Repeat("z", 1500) + "\n")
+		c.send("recall\n")
+		c.want(fmt.Sprintf("retain %d %s\n", i, strings.Repeat("k", i%90)))
+	}
+}
+
+func TestPauseAndResume(t *testing.T) {
+	s := startLines(t, Options{}, "")
+	c := s.dial()
+	c.send("pause a\necho b\npause c\n")
+	c.send("echo d\n")
+	c.want("a\nb\nc\nd\n")
+}
+
+func TestTimeout(t *testing.T) {
+	s := startLines(t, Options{Tick: time.Millisecond}, "")
+	c := s.dial()
+	for _, ms := range []int{1, 20, 700, 5} { // 700 ticks are more than a rotation
+		began := time.Now()
+		c.send(fmt.Sprintf("timeout %d\n", ms))
+		c.want("timeout\n")
+		if d := time.Since(began); d < time.Duration(ms)*time.Millisecond {
+			t.Errorf("timeout of %d ms came after %v", ms, d)
+		}
+	}
+	c.send("timeout 5\ntimeout 0\n") // the second takes the first back
+	began := time.Now()
+	c.send("timeout 40\n")
+	c.want("timeout\n")
+	if d := time.Since(began); d < 40*time.Millisecond {
+		t.Errorf("a replaced timeout came after %v", d)
+	}
+}
+
+func TestTick(t *testing.T) {
+	s := startLines(t, Options{Loops: 1, Tick: time.Millisecond}, "")
+	for s.ticks.Load() < 20 {
+		runtime.Gosched()
+	}
+}
+
+func TestStopAcceptingKeepsConnections(t *testing.T) {
+	s := startLines(t, Options{Loops: 2}, "")
+	waiting := make([]*client, 20) // connected before: served, accepted or not yet
+	for i := range waiting {
+		waiting[i] = s.dial()
+	}
+	s.r.StopAccepting()
+	for i, c := range waiting {
+		c.send(fmt.Sprintf("echo %d\n", i))
+		c.want(fmt.Sprintf("%d\n", i))
+	}
+	if c, err := net.Dial("tcp", s.addr.String()); err == nil {
+		_ = c.Close()
+		t.Error("a connection was accepted after StopAccepting")
+	}
+}
+
+func TestStopClosesConnections(t *testing.T) {
+	s := startLines(t, Options{Loops: 2}, "")
+	clients := make([]*client, 20)
+	for i := range clients {
+		clients[i] = s.dial()
+		clients[i].send("echo x\n")
+		clients[i].want("x\n")
+	}
+	s.r.Stop()
+	for _, err := range s.waitClosed(len(clients)) {
+		if err != ErrStopped {
+			t.Errorf("Closed(%v), want %v", err, ErrStopped)
+		}
+	}
+	for _, c := range clients {
+		c.wantEOF()
+	}
+}
+
+// One Conn costs less than a third of a KiB, so that an idle one with its
+// handler's state stays within 1 KiB.
+func TestConnSize(t *testing.T) {
+	if n := sizeofConn; n > 256 {
+		t.Errorf("a Conn has %d bytes, want at most 256", n)
+	}
+}
+
+// The request's way through the loop allocates nothing.
+func TestNoAllocations(t *testing.T) {
+	s := newLines(t, Options{Loops: 1})
+	h := &fixedHandler{answer: []byte("answer\n")}
+	l := s.r.loops[0]
+	l.handler = h
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fds[1])
+	l.load.Add(1)
+	l.start(fds[0], addrPort(nil))
+	request, got := []byte("request\n"), make([]byte, 64)
+	if n := testing.AllocsPerRun(1000, func() {
+		_, _ = write(fds[1], request)
+		l.event(fds[0], readable|writable)
+		n, _ := read(fds[1], got)
+		if !bytes.Equal(got[:n], h.answer) {
+			t.Fatalf("read %q", got[:n])
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations, want 0", n)
+	}
+}
+
+type fixedHandler struct{ answer []byte }
+
+func (h *fixedHandler) Opened(*Conn) {}
+func (h *fixedHandler) Input(c *Conn, b []byte) int {
+	c.Send(h.answer)
+	c.SetTimeout(time.Second)
+	return len(b)
+}
+func (h *fixedHandler) EOF(c *Conn)         { c.Close() }
+func (h *fixedHandler) Drained(*Conn)       {}
+func (h *fixedHandler) Timeout(*Conn)       {}
+func (h *fixedHandler) Closed(*Conn, error) {}
+func (h *fixedHandler) Tick(time.Time)      {}
+func (h *fixedHandler) Refusal() []byte     { return nil }

@@ -1,0 +1,294 @@
+package loop
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/panjf2000/gnet/v2/pkg/socket"
+	"golang.org/x/sys/unix"
+)
+
+// listener is a listening descriptor and the loop it belongs to.
+type listener struct {
+	fd     int
+	tcp    bool
+	shared bool // others of its group listen on the same address (SO_REUSEPORT)
+	addr   net.Addr
+	path   *socketPath // of a Unix socket that we made; nil otherwise
+	att    attachment
+
+	retry      bool // accept failed for want of something: try at the next tick
+	complaints int
+	complained time.Time
+}
+
+func (ln *listener) close() {
+	if ln.path != nil {
+		ln.path.remove()
+	}
+	_ = unix.Close(ln.fd)
+}
+
+// Listen opens listeners on an address and lets the loops accept from them.
+// network is "tcp", "tcp4", "tcp6" or "unix"; a Unix address is a path, or a
+// name in Linux's abstract space with "@" before it. It returns the address that
+// was bound, with the port that the kernel chose for port 0.
+//
+// On Linux every loop gets a TCP listener of its own (SO_REUSEPORT). Elsewhere,
+// and for Unix sockets, one loop accepts and hands out.
+func (r *Reactor) Listen(network, address string) (net.Addr, error) {
+	lns, err := r.open(network, address)
+	if err != nil {
+		return nil, fmt.Errorf("loop: listen on %s %s: %w", network, address, err)
+	}
+	if err := r.attach(lns); err != nil {
+		return nil, fmt.Errorf("loop: listen on %s %s: %w", network, address, err)
+	}
+	return lns[0].addr, nil
+}
+
+// Adopt lets the loops accept from a listener that exists already. l must be a
+// *net.TCPListener or *net.UnixListener, or have their SyscallConn method; the
+// reactor works on a duplicate of its descriptor and leaves l itself alone, so
+// the caller closes l, and the file of a Unix socket stays l's.
+func (r *Reactor) Adopt(l net.Listener) error {
+	sc, ok := l.(syscall.Conn)
+	if !ok {
+		return fmt.Errorf("loop: adopt %T: no descriptor to be had from it; pass a *net.TCPListener or *net.UnixListener", l)
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("loop: adopt %v: %w", l.Addr(), err)
+	}
+	var fd int
+	var dupErr error
+	if err := raw.Control(func(p uintptr) { fd, dupErr = socket.Dup(int(p)) }); err != nil {
+		return fmt.Errorf("loop: adopt %v: %w", l.Addr(), err)
+	}
+	if dupErr == nil {
+		dupErr = unix.SetNonblock(fd, true)
+	}
+	if dupErr != nil {
+		return fmt.Errorf("loop: adopt %v: %w", l.Addr(), dupErr)
+	}
+	return r.attach([]*listener{{fd: fd, addr: l.Addr(), tcp: l.Addr().Network() == "tcp"}})
+}
+
+func (r *Reactor) open(network, address string) ([]*listener, error) {
+	switch network {
+	case "tcp", "tcp4", "tcp6":
+		return r.openTCP(network, address)
+	case "unix":
+		ln, err := openUnix(address, r.opt.SocketMode)
+		if err != nil {
+			return nil, err
+		}
+		return []*listener{ln}, nil
+	}
+	return nil, fmt.Errorf("unknown network %q; use tcp, tcp4, tcp6 or unix", network)
+}
+
+// openTCP opens one listener, or one for each loop where the kernel spreads
+// connections over several.
+func (r *Reactor) openTCP(network, address string) (lns []*listener, err error) {
+	n := 1
+	if reusePortSpreads {
+		n = len(r.loops)
+	}
+	defer func() {
+		if err != nil {
+			for _, ln := range lns {
+				ln.close()
+			}
+			lns = nil
+		}
+	}()
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	for i := range n {
+		ln, err := openTCP(network, address, n > 1, i == 0)
+		if err != nil {
+			return lns, err
+		}
+		lns = append(lns, ln)
+		// Port 0 has become a number; the others join it.
+		address = net.JoinHostPort(host, strconv.Itoa(ln.addr.(*net.TCPAddr).Port))
+	}
+	return lns, nil
+}
+
+// openTCP opens one TCP listener. first says that nobody may hold the address
+// yet: it binds without SO_REUSEPORT, which the kernel refuses if any socket is
+// there, also one of another process that shares, and begins to share only
+// then. Two servers started on one port must not both believe that they have it.
+func openTCP(network, address string, share, first bool) (*listener, error) {
+	sa, family, tcpaddr, v6only, err := socket.GetTCPSockAddr(network, address)
+	if err != nil {
+		return nil, err
+	}
+	if network == "tcp" && tcpaddr.IP.IsUnspecified() {
+		v6only = false // "[::]" means every address, of IPv4 too, as in package net
+	}
+	fd, err := socketFD(family)
+	if err == unix.EAFNOSUPPORT && family == unix.AF_INET6 && network == "tcp" && !v6only {
+		return openTCP("tcp4", address, share, first) // a kernel without IPv6, and any address will do
+	}
+	if err != nil {
+		return nil, os.NewSyscallError("socket", err)
+	}
+	err = func() error {
+		if family == unix.AF_INET6 {
+			only := 0
+			if v6only {
+				only = 1
+			}
+			if err := socket.SetIPv6Only(fd, only); err != nil {
+				return err
+			}
+		}
+		if err := socket.SetReuseAddr(fd, 1); err != nil {
+			return err
+		}
+		if share && !first {
+			if err := socket.SetReuseport(fd, 1); err != nil {
+				return err
+			}
+		}
+		if err := unix.Bind(fd, sa); err != nil {
+			return os.NewSyscallError("bind", err)
+		}
+		if share && first {
+			if err := socket.SetReuseport(fd, 1); err != nil {
+				return err
+			}
+		}
+		return os.NewSyscallError("listen", unix.Listen(fd, backlog()))
+	}()
+	if err != nil {
+		_ = unix.Close(fd)
+		return nil, err
+	}
+	local, err := unix.Getsockname(fd)
+	if err != nil {
+		_ = unix.Close(fd)
+		return nil, os.NewSyscallError("getsockname", err)
+	}
+	return &listener{fd: fd, tcp: true, shared: share, addr: tcpAddr(local)}, nil
+}
+
+// tcpAddr is a bound address. An IPv6 wildcard that takes IPv4 too stays "[::]".
+func tcpAddr(sa unix.Sockaddr) net.Addr {
+	if sa6, ok := sa.(*unix.SockaddrInet6); ok {
+		return net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.AddrFrom16(sa6.Addr), uint16(sa6.Port)))
+	}
+	return net.TCPAddrFromAddrPort(addrPort(sa))
+}
+
+// socketFD opens a non-blocking stream socket that no child process inherits.
+func socketFD(family int) (int, error) {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	fd, err := unix.Socket(family, unix.SOCK_STREAM, 0)
+	if err != nil {
+		return -1, err
+	}
+	unix.CloseOnExec(fd)
+	if err := unix.SetNonblock(fd, true); err != nil {
+		_ = unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+// backlog asks for as many waiting connections as the kernel allows: it cuts the
+// number down to its own limit (net.core.somaxconn, kern.ipc.somaxconn).
+func backlog() int { return 1<<16 - 1 }
+
+// openUnix opens a listener on a path, in place of a dead socket if one is there.
+func openUnix(path string, mode fs.FileMode) (*listener, error) {
+	if path == "" {
+		return nil, errors.New("the path is empty")
+	}
+	abstract := strings.HasPrefix(path, "@")
+	if !abstract {
+		if err := removeStale(path); err != nil {
+			return nil, err
+		}
+	}
+	fd, err := socketFD(unix.AF_UNIX)
+	if err != nil {
+		return nil, os.NewSyscallError("socket", err)
+	}
+	ln := &listener{fd: fd, addr: &net.UnixAddr{Name: path, Net: "unix"}}
+	err = os.NewSyscallError("bind", unix.Bind(fd, &unix.SockaddrUnix{Name: path}))
+	if err == nil && !abstract {
+		ln.path, err = ownSocketPath(path)
+		if err == nil {
+			err = os.Chmod(path, mode) // before listen: nobody can connect yet
+		}
+	}
+	if err == nil {
+		err = os.NewSyscallError("listen", unix.Listen(fd, backlog()))
+	}
+	if err != nil {
+		ln.close()
+		return nil, err
+	}
+	return ln, nil
+}
+
+// removeStale removes a socket that no process listens on any more. Any other
+// file stays, and so does a socket that answers.
+func removeStale(path string) error {
+	st, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if st.Mode().Type() != fs.ModeSocket {
+		return fmt.Errorf("%s exists and is not a socket (%v); choose another path or remove it", path, st.Mode().Type())
+	}
+	c, err := net.Dial("unix", path)
+	if err == nil {
+		_ = c.Close()
+		return fmt.Errorf("%s is in use by another process: %w", path, unix.EADDRINUSE)
+	}
+	if !errors.Is(err, unix.ECONNREFUSED) {
+		return err // no proof that it is dead
+	}
+	return os.Remove(path)
+}
+
+// socketPath is the file of a Unix socket that we made.
+type socketPath struct {
+	name string
+	made fs.FileInfo
+}
+
+func ownSocketPath(name string) (*socketPath, error) {
+	st, err := os.Lstat(name)
+	if err != nil {
+		return nil, err
+	}
+	return &socketPath{name, st}, nil
+}
+
+// remove removes the file if it is still the one that was made: a successor may
+// have put its own in place.
+func (p *socketPath) remove() {
+	if st, err := os.Lstat(p.name); err == nil && os.SameFile(st, p.made) {
+		_ = os.Remove(p.name)
+	}
+}

@@ -1,0 +1,195 @@
+package loop
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Handler gets what happens on the connections of one loop. Every method runs
+// on the loop's goroutine and must not block. A method must not keep b.
+type Handler interface {
+	// Opened: c was accepted. The first callback of a connection.
+	Opened(c *Conn)
+
+	// Input offers the bytes that have come and were not used before, in one
+	// piece. The handler returns how many it used; the rest is offered again,
+	// with more behind it when more has come, or after Resume or Drained. b is
+	// valid during the call only, unless the handler calls [Conn.Retain].
+	Input(c *Conn, b []byte) (used int)
+
+	// EOF: the peer has sent its last byte (a half-close). Bytes of an
+	// incomplete message may be left unused. Answers can still be sent; the
+	// handler calls Close when it has none.
+	EOF(c *Conn)
+
+	// Drained: output fell to the low-water mark after [Conn.Full] was true, or
+	// the turn after [Conn.Yield] has come.
+	Drained(c *Conn)
+
+	// Timeout: the time set by [Conn.SetTimeout] has passed.
+	Timeout(c *Conn)
+
+	// Closed: c is gone; err is nil when it ended in order. The last callback.
+	Closed(c *Conn, err error)
+
+	// Tick comes once every Options.Tick.
+	Tick(now time.Time)
+
+	// Refusal is sent to a peer that is turned away because no descriptor is
+	// left for it. May be empty.
+	Refusal() []byte
+}
+
+// Loop is one event loop: one poller, one goroutine, one read buffer.
+type Loop struct {
+	reactor *Reactor
+	opt     *Options
+	handler Handler
+	poller  *poller
+
+	in      []byte // the read buffer; in[:inUsed] is retained by handlers
+	inUsed  int
+	vec     vector
+	timers  wheel
+	conns   []*Conn // all of them, in no order; Conn.index is the place
+	busy    bool    // a callback or task runs: connections wait in later
+	later   []*Conn
+	reserve int // descriptor given back to refuse one when none is left
+
+	listeners atomic.Pointer[[]*listener] // replaced, never changed
+	load      atomic.Int32                // connections, and those on their way here
+
+	ticking atomic.Bool // a tick is on its way
+	began   time.Time
+
+	stopped sync.RWMutex // held for reading while waking the poller
+	closed  bool         // the poller is closed; guarded by stopped
+	failure error        // of run
+	gone    chan struct{}
+}
+
+func newLoop(r *Reactor) (*Loop, error) {
+	l := &Loop{reactor: r, opt: &r.opt, in: make([]byte, r.opt.ReadBytes), began: time.Now(), gone: make(chan struct{})}
+	l.listeners.Store(new([]*listener))
+	l.timers.init()
+	l.reserve = openReserve()
+	var err error
+	if l.poller, err = openPoller(l.event); err != nil {
+		closeReserve(l.reserve)
+		return nil, err
+	}
+	return l, nil
+}
+
+// Do makes f run on the loop's goroutine, soon and in the order of the calls
+// from one goroutine. It reports false if the loop has stopped; if it stops
+// before f's turn, f does not run. From any goroutine.
+func (l *Loop) Do(f func()) bool {
+	return l.do(func() bool {
+		l.busy = true
+		f()
+		l.busy = false
+		l.runLater()
+		return false
+	})
+}
+
+func (l *Loop) do(t task) bool {
+	l.stopped.RLock()
+	defer l.stopped.RUnlock()
+	return !l.closed && l.poller.wake(t) == nil
+}
+
+// Conns calls f for every connection. f may close it.
+func (l *Loop) Conns(f func(*Conn)) {
+	for i := len(l.conns) - 1; i >= 0; i-- { // a close moves the last into the gap
+		if i < len(l.conns) {
+			f(l.conns[i])
+		}
+	}
+}
+
+// Len is the number of connections on this loop, and of those that are being
+// handed to it. From any goroutine.
+func (l *Loop) Len() int { return int(l.load.Load()) }
+
+// run is the life of the loop's goroutine.
+func (l *Loop) run() {
+	l.failure = l.poller.run()
+	l.cleanUp()
+	if l.failure != nil {
+		go l.reactor.Stop() // a server that has lost a loop is no server
+	}
+}
+
+// cleanUp ends all that is left when the poller has returned.
+func (l *Loop) cleanUp() {
+	for _, ln := range *l.listeners.Swap(new([]*listener)) {
+		ln.close()
+	}
+	l.Conns(func(c *Conn) { c.kill(ErrStopped) })
+	closeReserve(l.reserve)
+	l.stopped.Lock()
+	defer l.stopped.Unlock()
+	l.closed = true
+	_ = l.poller.close()
+	close(l.gone)
+}
+
+// event handles one event of the poller: it finds whose it is and lets that try.
+func (l *Loop) event(fd int, r readiness) (leave bool) {
+	if c := l.reactor.conns.get(fd); c != nil && c.loop == l {
+		c.event(r)
+	} else if ln := l.listener(fd); ln != nil {
+		l.accept(ln)
+	}
+	return false
+}
+
+func (l *Loop) listener(fd int) *listener {
+	for _, ln := range *l.listeners.Load() {
+		if ln.fd == fd {
+			return ln
+		}
+	}
+	return nil
+}
+
+// tick moves the loop's clock. It runs as a task, so between two batches.
+func (l *Loop) tick() (leave bool) {
+	l.ticking.Store(false)
+	l.poller.bury()
+	now := time.Now()
+	l.busy = true
+	l.handler.Tick(now)
+	l.busy = false
+	l.runLater()
+	l.timers.advance(int64(now.Sub(l.began)/l.opt.Tick), (*Conn).timer)
+	for _, ln := range *l.listeners.Load() {
+		if ln.retry {
+			l.accept(ln)
+		}
+	}
+	return false
+}
+
+// input returns the free part of the read buffer.
+func (l *Loop) input() []byte { return l.in[l.inUsed:] }
+
+// retain gives up the n bytes at the front of input: somebody holds views of
+// them. What is left of the buffer goes on being used while it is worth a read;
+// the collector frees the rest when the last view is gone.
+func (l *Loop) retain(n int) {
+	const align = 64 // a cache line, so that views share none with the next read
+	l.inUsed += (n + align - 1) &^ (align - 1)
+	if len(l.in)-l.inUsed < len(l.in)/4 {
+		l.in, l.inUsed = make([]byte, l.opt.ReadBytes), 0
+	}
+}
+
+// due is the tick at which d will have passed: rounded up, never early. It asks
+// the clock, since the wheel stands still while the loop is busy.
+func (l *Loop) due(d time.Duration) int64 {
+	return int64((time.Since(l.began) + d + l.opt.Tick - 1) / l.opt.Tick)
+}

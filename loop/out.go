@@ -1,0 +1,185 @@
+package loop
+
+import (
+	"io"
+	"os"
+
+	"github.com/valyala/bytebufferpool"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// pieceBytesMax bounds a buffer of copied output, so that a long queue is
+	// freed as it is sent and not only at its end.
+	pieceBytesMax = 64 << 10
+
+	// keepBytesMax is the largest buffer that goes back to the pool: one large
+	// answer must not pin its memory for ever.
+	keepBytesMax = 64 << 10
+
+	// flushBytesMax is what one connection may send in a turn before the
+	// others are served: a fast reader of a large file would own the loop.
+	flushBytesMax = 1 << 20
+
+	// vectorsMax is the most pieces one call sends.
+	vectorsMax = 16
+)
+
+// Releaser is told when borrowed output is no longer needed: it was sent, or the
+// connection is gone. Called once, on the loop's goroutine. Like every callback
+// it must not close the connection by anything but Close or Abort.
+type Releaser interface{ Release() }
+
+// piece is a part of the output: bytes, or a range of a file.
+type piece struct {
+	b    []byte                     // what is left to send
+	own  *bytebufferpool.ByteBuffer // holds b if it was copied
+	file *os.File                   // else the range [off, off+n) of this
+	off  int64
+	n    int64
+	done Releaser // of a borrowed piece; may be nil
+}
+
+// outQueue is the output that a socket did not take at once, in order. A
+// connection has one only while it has such output.
+type outQueue struct {
+	pieces []piece // pieces[first:] are left
+	first  int
+	bytes  int // in memory, that is without file ranges
+	files  int // file ranges left
+}
+
+func (q *outQueue) empty() bool { return q == nil || q.first == len(q.pieces) }
+
+// copyBytes appends a copy of b, to the last piece where there is room.
+func (q *outQueue) copyBytes(b []byte) {
+	q.bytes += len(b)
+	if n := len(q.pieces); n > q.first {
+		last := &q.pieces[n-1]
+		if last.own != nil && len(last.own.B)+len(b) <= pieceBytesMax {
+			sent := len(last.own.B) - len(last.b)
+			last.own.B = append(last.own.B, b...)
+			last.b = last.own.B[sent:]
+			return
+		}
+	}
+	for len(b) > 0 {
+		n := min(len(b), pieceBytesMax)
+		own := bytebufferpool.Get()
+		own.B = append(own.B[:0], b[:n]...)
+		q.pieces = append(q.pieces, piece{b: own.B, own: own})
+		b = b[n:]
+	}
+}
+
+func (q *outQueue) borrow(b []byte, done Releaser) {
+	q.bytes += len(b)
+	q.pieces = append(q.pieces, piece{b: b, done: done})
+}
+
+func (q *outQueue) fileRange(f *os.File, off, n int64, done Releaser) {
+	q.files++
+	q.pieces = append(q.pieces, piece{file: f, off: off, n: n, done: done})
+}
+
+// flush sends what the socket takes, within a turn's share. It returns the
+// bytes sent and the reason to stop: nil (empty, or the share is used up),
+// errAgain, or the error that ends the connection.
+func (q *outQueue) flush(fd int, vec *vector) (sent int64, err error) {
+	for !q.empty() && sent < flushBytesMax {
+		var n int
+		p := &q.pieces[q.first]
+		if p.file != nil {
+			n, err = sendFile(fd, p, int(flushBytesMax-sent))
+		} else {
+			n, err = vec.write(fd, q.pieces[q.first:])
+		}
+		if err != nil {
+			return sent, err
+		}
+		sent += int64(n)
+		q.advance(n)
+	}
+	return sent, nil
+}
+
+// sendFile sends from the range of p. A file that ends before its range is an
+// error: the peer was promised more.
+func sendFile(fd int, p *piece, most int) (int, error) {
+	for {
+		off := p.off
+		n, err := unix.Sendfile(fd, int(p.file.Fd()), &off, int(min(p.n, int64(most))))
+		switch {
+		case n > 0:
+			return n, nil
+		case err == unix.EINTR:
+		case err == nil:
+			return 0, io.ErrUnexpectedEOF
+		default:
+			return 0, err
+		}
+	}
+}
+
+// advance drops n sent bytes from the front.
+func (q *outQueue) advance(n int) {
+	for n > 0 {
+		p := &q.pieces[q.first]
+		if p.file != nil {
+			p.off += int64(n)
+			p.n -= int64(n)
+			if p.n > 0 {
+				return
+			}
+			q.files--
+			n = 0
+		} else {
+			k := min(n, len(p.b))
+			p.b = p.b[k:]
+			q.bytes -= k
+			n -= k
+			if len(p.b) > 0 {
+				return
+			}
+		}
+		q.drop()
+	}
+}
+
+// drop releases the first piece.
+func (q *outQueue) drop() {
+	p := &q.pieces[q.first]
+	own, done := p.own, p.done
+	*p = piece{}
+	q.first++
+	if q.empty() {
+		q.pieces, q.first = q.pieces[:0], 0
+	} else if q.first > 32 && q.first > len(q.pieces)/2 {
+		n := copy(q.pieces, q.pieces[q.first:])
+		clear(q.pieces[n:])
+		q.pieces, q.first = q.pieces[:n], 0
+	}
+	giveBuffer(own)
+	if done != nil {
+		done.Release()
+	}
+}
+
+// discard releases everything unsent.
+func (q *outQueue) discard() {
+	for !q.empty() {
+		q.drop()
+	}
+	q.bytes, q.files = 0, 0
+}
+
+// takeBuffer returns an empty buffer from the pool.
+func takeBuffer() *bytebufferpool.ByteBuffer { return bytebufferpool.Get() }
+
+// giveBuffer returns b to the pool unless it is large. Nobody may hold a slice
+// of it.
+func giveBuffer(b *bytebufferpool.ByteBuffer) {
+	if b != nil && cap(b.B) <= keepBytesMax {
+		bytebufferpool.Put(b)
+	}
+}

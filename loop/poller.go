@@ -1,0 +1,119 @@
+package loop
+
+import (
+	"errors"
+	"os"
+
+	gneterrors "github.com/panjf2000/gnet/v2/pkg/errors"
+	"github.com/panjf2000/gnet/v2/pkg/netpoll"
+	"github.com/panjf2000/gnet/v2/pkg/queue"
+)
+
+// poller is the seam to the event notification of the system: the one place
+// that names gnet's netpoll. Seven verbs: open, add, rearm, remove, wake, run
+// and close. All registrations are edge-triggered.
+type poller struct {
+	np *netpoll.Poller
+	cb netpoll.PollEventHandler // made once; calls the loop's onEvent
+
+	// graveyard keeps attachments of removed descriptors alive, see remove.
+	graveyard []*attachment
+}
+
+// attachment is what the poller knows about a registered descriptor. With the
+// build tag poll_opt the kernel holds its address, unseen by the collector, so
+// it must live as long as the registration and the batch of events after it.
+type attachment struct {
+	pa netpoll.PollAttachment
+}
+
+// readiness is what an event says: a hint, see the package comment.
+type readiness uint8
+
+const (
+	readable readiness = 1 << iota
+	writable
+	hangup // the peer has sent its last byte, or the connection failed
+)
+
+// onEvent handles one event; leave ends run.
+type onEvent func(fd int, r readiness) (leave bool)
+
+// task is work handed to the loop by wake; leave ends run.
+type task func() (leave bool)
+
+// openPoller makes a poller whose run gives every event to on.
+func openPoller(on onEvent) (*poller, error) {
+	np, err := netpoll.OpenPoller()
+	if err != nil {
+		return nil, err
+	}
+	return &poller{np: np, cb: func(fd int, ev netpoll.IOEvent, flags netpoll.IOFlags) error {
+		return leaving(on(fd, readinessOf(ev, flags)))
+	}}, nil
+}
+
+// add registers fd for reading and writing. a must stay where it is and alive
+// until remove.
+func (p *poller) add(a *attachment, fd int) error {
+	a.pa = netpoll.PollAttachment{FD: fd, Callback: p.cb}
+	return p.np.AddReadWrite(&a.pa, true)
+}
+
+// addListener registers fd for reading alone: a listener is never writable.
+func (p *poller) addListener(a *attachment, fd int) error {
+	a.pa = netpoll.PollAttachment{FD: fd, Callback: p.cb}
+	return p.np.AddRead(&a.pa, true)
+}
+
+// rearm asks for a fresh event if the descriptor is ready now. It comes behind
+// all others that are ready, and that is the loop's fairness.
+func (p *poller) rearm(a *attachment) error { return p.np.ModReadWrite(&a.pa, true) }
+
+// remove ends the registration; the caller closes the descriptor after it. An
+// event of a may still be in the batch at hand.
+func (p *poller) remove(a *attachment) {
+	if removeBeforeClose {
+		_ = p.np.Delete(a.pa.FD)
+		p.graveyard = append(p.graveyard, a)
+	}
+}
+
+// bury forgets what was removed. To be called between two batches: from a task.
+func (p *poller) bury() {
+	clear(p.graveyard)
+	p.graveyard = p.graveyard[:0]
+}
+
+// wake makes run call t soon, on its goroutine. From any goroutine.
+func (p *poller) wake(t task) error {
+	return p.np.Trigger(queue.HighPriority, runTask, t)
+}
+
+func runTask(t any) error {
+	if t.(task)() {
+		return errLeave
+	}
+	return nil
+}
+
+// errLeave is the error that makes netpoll's Polling return.
+var errLeave = gneterrors.ErrEngineShutdown
+
+// leaving translates a wish to leave into what netpoll understands.
+func leaving(leave bool) error {
+	if leave {
+		return errLeave
+	}
+	return nil
+}
+
+// run waits for events and tasks until one of them leaves, or the poller fails.
+func (p *poller) run() error {
+	if err := p.poll(); !errors.Is(err, errLeave) {
+		return os.NewSyscallError("poll", err)
+	}
+	return nil
+}
+
+func (p *poller) close() error { return p.np.Close() }

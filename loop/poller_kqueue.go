@@ -1,0 +1,25 @@
+//go:build darwin || freebsd
+
+package loop
+
+import (
+	"github.com/panjf2000/gnet/v2/pkg/netpoll"
+	"golang.org/x/sys/unix"
+)
+
+func readinessOf(ev netpoll.IOEvent, flags netpoll.IOFlags) (r readiness) {
+	switch ev {
+	case unix.EVFILT_READ:
+		r = readable
+	case unix.EVFILT_WRITE:
+		r = writable
+	}
+	if flags&(unix.EV_EOF|unix.EV_ERROR) != 0 {
+		r |= hangup
+	}
+	return r
+}
+
+// rearmListener asks for a fresh event of a listener. EV_ADD of a filter that
+// is there already examines it again.
+func (p *poller) rearmListener(a *attachment) error { return p.np.AddRead(&a.pa, true) }

@@ -1,0 +1,208 @@
+package loop
+
+import (
+	"errors"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+)
+
+// reusePortSpreads: Linux spreads connections over the listeners of a port;
+// elsewhere SO_REUSEPORT gives all of them to one.
+const reusePortSpreads = runtime.GOOS == "linux"
+
+// Reactor is a set of loops that share listeners.
+type Reactor struct {
+	opt   Options
+	loops []*Loop
+	conns table
+
+	start   sync.Once
+	stop    sync.Once
+	halt    chan struct{} // closed by Stop
+	running sync.WaitGroup
+	ticker  sync.WaitGroup
+}
+
+// New makes a reactor; newHandler is called once for each loop. The loops begin
+// to run with Start.
+func New(opt Options, newHandler func(*Loop) Handler) (*Reactor, error) {
+	if err := opt.Check(); err != nil {
+		return nil, err
+	}
+	r := &Reactor{opt: opt.withDefaults(), halt: make(chan struct{})}
+	for range r.opt.Loops {
+		l, err := newLoop(r)
+		if err != nil {
+			r.Stop()
+			return nil, err
+		}
+		l.handler = newHandler(l)
+		r.loops = append(r.loops, l)
+	}
+	return r, nil
+}
+
+// Loops are the reactor's loops.
+func (r *Reactor) Loops() []*Loop { return r.loops }
+
+// Len is the number of connections. From any goroutine.
+func (r *Reactor) Len() (n int) {
+	for _, l := range r.loops {
+		n += l.Len()
+	}
+	return n
+}
+
+// Start lets the loops run. Further calls do nothing.
+func (r *Reactor) Start() {
+	r.start.Do(func() {
+		for _, l := range r.loops {
+			r.running.Go(l.run)
+		}
+		r.ticker.Go(r.tick)
+	})
+}
+
+// tick wakes every loop once a tick, for its timers and clocks. A loop that is
+// busy with the last tick is left out.
+func (r *Reactor) tick() {
+	t := time.NewTicker(r.opt.Tick)
+	defer t.Stop()
+	for {
+		select {
+		case <-r.halt:
+			return
+		case <-t.C:
+		}
+		for _, l := range r.loops {
+			if l.ticking.CompareAndSwap(false, true) {
+				l.do(l.tick)
+			}
+		}
+	}
+}
+
+// attach gives listeners to the loops: one each, or the only one to the first.
+func (r *Reactor) attach(lns []*listener) error {
+	for i, ln := range lns {
+		if err := r.loops[i].addListener(ln); err != nil {
+			for _, ln := range lns[i:] {
+				ln.close()
+			}
+			for i, ln := range lns[:i] {
+				l := r.loops[i]
+				l.Do(func() { l.dropListener(ln) })
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// addListener registers ln. From any goroutine: the set is replaced before the
+// poller can name the descriptor.
+func (l *Loop) addListener(ln *listener) error {
+	l.stopped.RLock()
+	defer l.stopped.RUnlock()
+	if l.closed {
+		return ErrClosed
+	}
+	l.changeListeners(func(lns []*listener) []*listener { return append(lns, ln) })
+	err := l.poller.addListener(&ln.att, ln.fd)
+	if err != nil {
+		l.changeListeners(func(lns []*listener) []*listener { return without(lns, ln) })
+	}
+	return err
+}
+
+// dropListener accepts what has connected until now and closes ln.
+func (l *Loop) dropListener(ln *listener) {
+	l.changeListeners(func(lns []*listener) []*listener { return without(lns, ln) })
+	l.drainBacklog(ln)
+	l.poller.remove(&ln.att)
+	ln.close()
+}
+
+// changeListeners replaces the set of listeners by what f makes of a copy.
+func (l *Loop) changeListeners(f func([]*listener) []*listener) {
+	for {
+		old := l.listeners.Load()
+		lns := f(slices.Clone(*old))
+		if l.listeners.CompareAndSwap(old, &lns) {
+			return
+		}
+	}
+}
+
+func without(lns []*listener, ln *listener) []*listener {
+	return slices.DeleteFunc(lns, func(x *listener) bool { return x == ln })
+}
+
+// place chooses the loop for a connection that from has accepted. The kernel
+// spreads connections by a hash, unevenly when they are few: one is handed over
+// when the loops have drifted apart. A lone listener always hands out evenly.
+func (r *Reactor) place(from *Loop, ln *listener) *Loop {
+	least := from
+	for _, l := range r.loops {
+		if l.load.Load() < least.load.Load() {
+			least = l
+		}
+	}
+	if ln.shared {
+		const slack = 2 // a hand-over costs a wake-up: not for every odd connection
+		if have := from.load.Load(); have-least.load.Load() <= slack+have/16 {
+			return from
+		}
+	}
+	return least
+}
+
+// StopAccepting closes the listeners, after what had connected until then was
+// accepted; connections go on. It returns when that is done. After Start.
+func (r *Reactor) StopAccepting() {
+	for _, l := range r.loops {
+		done := make(chan struct{})
+		if l.Do(func() {
+			for _, ln := range *l.listeners.Load() {
+				l.dropListener(ln)
+			}
+			close(done)
+		}) {
+			select {
+			case <-done:
+			case <-l.gone: // stopped at the same time
+			}
+		}
+	}
+}
+
+// Stop closes everything that is left, connections with ErrStopped, and returns
+// when all goroutines have ended. Further calls do nothing.
+func (r *Reactor) Stop() {
+	r.stop.Do(func() {
+		close(r.halt)
+		r.start.Do(func() { // never started: nobody else will clean up
+			for _, l := range r.loops {
+				l.cleanUp()
+			}
+		})
+		for _, l := range r.loops {
+			l.do(func() bool { return true })
+		}
+		r.running.Wait()
+		r.ticker.Wait()
+	})
+}
+
+// Wait returns when all loops have ended: after Stop, or because their pollers
+// failed, which the error tells.
+func (r *Reactor) Wait() error {
+	r.running.Wait()
+	var errs []error
+	for _, l := range r.loops {
+		errs = append(errs, l.failure)
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,30 @@
+//go:build darwin || freebsd
+
+package loop
+
+import "golang.org/x/sys/unix"
+
+// read reads from a non-blocking descriptor. b is not empty.
+func read(fd int, b []byte) (int, error) {
+	for {
+		n, err := unix.Read(fd, b)
+		if err != unix.EINTR {
+			return max(n, 0), err
+		}
+	}
+}
+
+// write writes to a non-blocking descriptor. b is not empty.
+func write(fd int, b []byte) (int, error) {
+	for {
+		n, err := unix.Write(fd, b)
+		if err != unix.EINTR {
+			return max(n, 0), err
+		}
+	}
+}
+
+// vector stands for the gathering write of Linux; here one piece is one call.
+type vector struct{}
+
+func (*vector) write(fd int, pieces []piece) (int, error) { return write(fd, pieces[0].b) }
