@@ -1,0 +1,411 @@
+package parser
+
+// Overhead of the chunked coding, as Go's net/http counts it: every chunk may
+// have 16 bytes of chunk line, and two more for every byte of data; what goes
+// over that adds up. A peer that sends 1 KiB of extension for one byte of data
+// makes us work without sending anything.
+const (
+	chunkLineBytesFree  = 16
+	chunkExcessBytesMax = 16 << 10 // some slack for honest but odd senders
+)
+
+const chunkDigitsMax = 16 // hexadecimal digits of 64 bits; leading zeros count
+
+// bodyState is where in the content Decode goes on.
+//
+//	bodyPlain -> bodyDone                    Content-Length
+//
+//	chunkSize -> (extensions) -> chunkLineLF
+//	chunkLineLF -> chunkData -> chunkDataCR -> chunkDataLF -> chunkSize
+//	chunkLineLF -> trailerLine               after a chunk-size of 0
+//	trailerLine -> trailerName -> trailerValue -> trailerLF -> trailerLine
+//	trailerLine -> trailerEnd -> bodyDone
+type bodyState uint8
+
+const (
+	bodyDone  bodyState = iota // the zero Body has no content
+	bodyPlain                  // left bytes to come
+
+	// A chunk line: these count against Limits.ChunkLineBytes.
+	chunkSize      // chunk-size
+	extAfterSize   // whitespace after chunk-size or a complete value: ';' must come
+	extBeforeName  // after ';', whitespace
+	extName        // in chunk-ext-name
+	extAfterName   // whitespace after a name: '=' or ';' must come
+	extBeforeValue // after '=', whitespace
+	extToken       // in a value that is a token
+	extQuoted      // in a value that is a quoted-string
+	extEscaped     // after '\' in a quoted-string
+	extQuotedEnd   // after the closing '"'
+
+	chunkLineLF // LF of a chunk line
+	chunkData   // left bytes of data to come
+	chunkDataCR // CR after the data
+	chunkDataLF // LF after the data
+
+	trailerLine  // at the start of a trailer line, or of the final CRLF
+	trailerName  // in a trailer name
+	trailerValue // in a trailer value
+	trailerLF    // LF of a trailer line
+	trailerEnd   // LF of the final CRLF
+)
+
+// trailerNameBytes is enough to tell the refused names apart: one more than the
+// longest of them.
+const trailerNameBytes = len("proxy-authorization") + 1
+
+// Body decodes the content of one request. It holds no pointer and can be cut at
+// any byte. The zero value is a body without content. One goroutine at a time.
+type Body struct {
+	length int64 // see Length
+	left   int64 // bytes to come: of the content, or of this chunk
+	total  int64 // data bytes of all chunks so far, this one included
+	size   int64 // chunk-size so far
+	excess int64 // chunk line bytes beyond what the data pays for
+
+	line         int // bytes of this chunk line
+	trailerBytes int // bytes of trailer lines
+	trailers     int // trailer lines begun
+	state        bodyState
+	digits       uint8                  // digits of this chunk-size
+	nameLen      uint8                  // bytes in name; stays at the most there is room for
+	name         [trailerNameBytes]byte // of this trailer line, in lower case
+}
+
+// Body returns the decoder for the content of r. Parse has decided its framing
+// already; call it after Parse has returned n > 0.
+func (r *Request) Body() Body {
+	switch {
+	case r.framing == byChunks:
+		return Body{length: -1, state: chunkSize}
+	case r.framing == byLength && r.length > 0:
+		return Body{length: r.length, left: r.length, state: bodyPlain}
+	}
+	return Body{}
+}
+
+// Length returns the Content-Length in bytes: 0 if there is no content, -1 if it
+// is chunked and nobody knows yet.
+func (d *Body) Length() int64 { return d.length }
+
+// Done reports whether all of the content has been used, for chunked with the
+// trailer section and the final CRLF. Until then the content is incomplete, and
+// must not be taken for less: RFC 9112 section 8.
+func (d *Body) Done() bool { return d.state == bodyDone }
+
+// Decode takes the next run of content from b. data is a part of b, in place and
+// as long as b has it; n is how many bytes of b were used, framing included, so
+// len(data) <= n. Used bytes may go; they are not asked for again. Call until
+// Done, or until n == 0 with a nil error, which means more bytes are needed.
+// Bytes after the content are never touched: they are the next request.
+//
+// Trailer fields are checked like field lines and dropped. Of their names so much
+// is kept as tells the refused ones apart.
+//
+// An error is an *Error and is final for the connection; data is then nil and n
+// is 0.
+//
+// RFC 9112 sections 6.3 and 7.1.
+func (d *Body) Decode(b []byte, lim *Limits) (data []byte, n int, err error) {
+	if d.state <= bodyPlain {
+		data = d.take(b)
+		if d.left == 0 {
+			d.state = bodyDone
+		}
+		return data, len(data), nil
+	}
+	next := *d // becomes *d when all went well
+	n, refusal := next.frame(b, lim)
+	if refusal != nil {
+		return nil, 0, refusal
+	}
+	if next.state == chunkData {
+		data = next.take(b[n:])
+		n += len(data)
+		if next.left == 0 {
+			next.state = chunkDataCR
+		}
+	}
+	*d = next
+	return data, n, nil
+}
+
+// take returns what b has of the left bytes.
+func (d *Body) take(b []byte) []byte {
+	n := len(b)
+	if int64(n) > d.left {
+		n = int(d.left)
+	}
+	d.left -= int64(n)
+	return b[:n:n]
+}
+
+// frame goes through what is not data, up to the next data or the end of b, and
+// returns how many bytes that was. RFC 9112 section 7.1.
+func (d *Body) frame(b []byte, lim *Limits) (n int, refusal *Error) {
+	for i, c := range b {
+		switch {
+		case d.state == chunkData || d.state == bodyDone:
+			return i, nil
+
+		case d.state < chunkLineLF:
+			if c == '\n' {
+				return 0, ErrChunkEnd
+			}
+			if c != '\r' {
+				if d.line >= lim.ChunkLineBytes {
+					return 0, ErrChunkLine
+				}
+				d.line++
+			}
+			if d.state == chunkSize {
+				refusal = d.sizeByte(c, lim)
+			} else {
+				refusal = d.extensionByte(c)
+			}
+
+		case d.state == chunkLineLF:
+			if c != '\n' {
+				return 0, ErrChunkEnd
+			}
+			refusal = d.endLine()
+
+		case d.state == chunkDataCR:
+			if c != '\r' {
+				return 0, ErrChunkEnd
+			}
+			d.state = chunkDataLF
+
+		case d.state == chunkDataLF:
+			if c != '\n' {
+				return 0, ErrChunkEnd
+			}
+			d.state = chunkSize
+
+		default:
+			refusal = d.trailerByte(c, lim)
+		}
+		if refusal != nil {
+			return 0, refusal
+		}
+	}
+	return len(b), nil
+}
+
+// sizeByte takes a byte of chunk-size, or the one after it. A size over the limit
+// is refused at the digit that crosses it, so it never overflows either.
+// RFC 9112 section 7.1.
+func (d *Body) sizeByte(c byte, lim *Limits) *Error {
+	digit := hexDigit(c)
+	switch {
+	case digit > 15 && d.digits == 0:
+		return ErrChunkSize
+	case digit > 15:
+		if !d.afterExtension(c) {
+			return ErrChunkSize
+		}
+		return nil
+	case d.digits == chunkDigitsMax:
+		return ErrChunkSize
+	}
+	size := uint64(d.size)<<4 | digit
+	if size > uint64(max(bodyBytesMax(lim)-d.total, 0)) {
+		return ErrChunkedSize
+	}
+	d.digits++
+	d.size = int64(size)
+	return nil
+}
+
+// afterExtension takes the byte after a chunk-size or after an extension that is
+// complete without it.
+func (d *Body) afterExtension(c byte) bool {
+	switch {
+	case c == '\r':
+		d.state = chunkLineLF
+	case c == ';':
+		d.state = extBeforeName
+	case isSpace(c):
+		d.state = extAfterSize
+	default:
+		return false
+	}
+	return true
+}
+
+// extensionByte takes a byte of
+//
+//	*( BWS ";" BWS token [ BWS "=" BWS ( token / quoted-string ) ] )
+//
+// which is checked and ignored. RFC 9112 section 7.1.1.
+func (d *Body) extensionByte(c byte) *Error {
+	ok := true
+	switch d.state {
+	case extAfterSize:
+		ok = c != '\r' && d.afterExtension(c)
+
+	case extBeforeName:
+		switch {
+		case isSpace(c):
+		case is(c, tokenByte):
+			d.state = extName
+		default:
+			ok = false
+		}
+
+	case extName:
+		switch {
+		case is(c, tokenByte):
+		case c == '=':
+			d.state = extBeforeValue
+		case isSpace(c):
+			d.state = extAfterName
+		default:
+			ok = d.afterExtension(c)
+		}
+
+	case extAfterName:
+		switch {
+		case isSpace(c):
+		case c == '=':
+			d.state = extBeforeValue
+		case c == ';':
+			d.state = extBeforeName
+		default:
+			ok = false
+		}
+
+	case extBeforeValue:
+		switch {
+		case isSpace(c):
+		case c == '"':
+			d.state = extQuoted
+		case is(c, tokenByte):
+			d.state = extToken
+		default:
+			ok = false
+		}
+
+	case extToken:
+		ok = is(c, tokenByte) || d.afterExtension(c)
+
+	case extQuoted:
+		switch {
+		case c == '"':
+			d.state = extQuotedEnd
+		case c == '\\':
+			d.state = extEscaped
+		default:
+			ok = is(c, quotedByte)
+		}
+
+	case extEscaped:
+		ok = is(c, valueByte)
+		d.state = extQuoted
+
+	case extQuotedEnd:
+		ok = d.afterExtension(c)
+	}
+	if !ok {
+		return ErrChunkExt
+	}
+	return nil
+}
+
+// endLine settles the account of a chunk line and turns to what follows it.
+func (d *Body) endLine() *Error {
+	d.excess += int64(d.line) + int64(len("\r\n")) - chunkLineBytesFree
+	d.excess = max(d.excess, 0)
+	d.excess -= min(d.excess, 2*min(d.size, d.excess)) // min first: 2*size might not fit
+	if d.excess > chunkExcessBytesMax {
+		return ErrChunkOverhead
+	}
+	d.state = chunkData
+	if d.size == 0 {
+		d.state = trailerLine
+	}
+	d.total += d.size
+	d.left = d.size
+	d.size, d.digits, d.line = 0, 0, 0
+	return nil
+}
+
+// trailerByte takes a byte of the trailer section or of the CRLF that ends the
+// content. RFC 9112 section 7.1.2.
+func (d *Body) trailerByte(c byte, lim *Limits) *Error {
+	if d.state == trailerEnd {
+		if c != '\n' {
+			return ErrChunkEnd
+		}
+		d.state = bodyDone
+		return nil
+	}
+	if d.state == trailerLine && c == '\r' {
+		d.state = trailerEnd
+		return nil
+	}
+	if d.trailerBytes >= lim.TrailerBytes {
+		return ErrTrailerSize
+	}
+	d.trailerBytes++
+
+	switch d.state {
+	case trailerLine:
+		if d.trailers >= lim.TrailerFields {
+			return ErrTrailerFields
+		}
+		if !is(c, tokenByte) {
+			return notInName(c, true, d.trailers == 0)
+		}
+		d.trailers++
+		d.name[0] = lower(c)
+		d.nameLen = 1
+		d.state = trailerName
+
+	case trailerName:
+		switch {
+		case is(c, tokenByte):
+			if int(d.nameLen) < len(d.name) {
+				d.name[d.nameLen] = lower(c)
+				d.nameLen++
+			}
+		case c != ':':
+			return notInName(c, false, false)
+		case isRefusedTrailer(d.name[:d.nameLen]):
+			return ErrTrailerName
+		default:
+			d.state = trailerValue
+		}
+
+	case trailerValue:
+		switch {
+		case c == '\r':
+			d.state = trailerLF
+		case c == '\n':
+			return ErrBareLF
+		case !is(c, valueByte):
+			return ErrFieldValue
+		}
+
+	case trailerLF:
+		if c != '\n' {
+			return ErrBareCR
+		}
+		d.state = trailerLine
+	}
+	return nil
+}
+
+// isRefusedTrailer reports whether a field of that name, in lower case, would
+// change what has been decided by now: framing, routing, authentication, or how
+// the content is read. RFC 9110 section 6.5.1.
+func isRefusedTrailer(name []byte) bool {
+	switch string(name) {
+	case "content-length", "transfer-encoding", "trailer", "te", "connection",
+		"host", "expect",
+		"authorization", "proxy-authorization", "cookie",
+		"content-encoding", "content-range", "content-type":
+		return true
+	}
+	return false
+}

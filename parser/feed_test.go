@@ -1,0 +1,157 @@
+package parser
+
+import (
+	"fmt"
+	"strings"
+)
+
+// feeder does what a server does with one connection: it gives Parse and Decode
+// what has arrived, drops what they have used, and stops at a refusal or after a
+// request that ends the connection.
+type feeder struct {
+	lim      Limits
+	requests []delivered
+	refusal  error
+	closed   bool // the last request said so: nothing more may be parsed
+
+	r       Request
+	in      []byte // what this request's head begins with, then its content
+	inBody  bool
+	body    Body
+	content []byte
+	head    string
+}
+
+// delivered is one complete request, in words that do not depend on where in the
+// buffer it was.
+type delivered struct {
+	method, target, version, authority string
+	fields                             [][2]string
+	content                            string
+	words                              string // everything above and the rest
+}
+
+// feed takes all of in that has arrived, arrived bytes from its beginning, and
+// may be called again with more.
+func (f *feeder) feed(in []byte, used, arrived int) int {
+	for f.refusal == nil && !f.closed {
+		window := in[used:arrived:arrived]
+		if !f.inBody {
+			n, err := f.r.Parse(window, &f.lim)
+			if err != nil {
+				f.refusal = err
+				return used
+			}
+			if n == 0 {
+				return used
+			}
+			f.in = window
+			f.head = describe(&f.r, window)
+			f.requests = append(f.requests, deliver(&f.r, window))
+			f.body = f.r.Body()
+			f.inBody = true
+			f.content = nil
+			used += n
+			continue
+		}
+		if f.body.Done() {
+			last := &f.requests[len(f.requests)-1]
+			last.content = string(f.content)
+			last.words = fmt.Sprintf("%s content=%q", f.head, f.content)
+			f.closed = !f.r.KeepAlive()
+			f.r.Reset()
+			f.inBody = false
+			continue
+		}
+		data, n, err := f.body.Decode(window, &f.lim)
+		if err != nil {
+			f.refusal = err
+			return used
+		}
+		if len(data) > n || cap(data) != len(data) {
+			panic(fmt.Sprintf("Decode returned %d bytes of data (capacity %d) for %d used", len(data), cap(data), n))
+		}
+		if n == 0 {
+			return used
+		}
+		f.content = append(f.content, data...)
+		used += n
+	}
+	return used
+}
+
+// complete returns the requests whose content has come too.
+func (f *feeder) complete() []delivered {
+	if f.inBody {
+		return f.requests[:len(f.requests)-1]
+	}
+	return f.requests
+}
+
+func (f *feeder) String() string {
+	var s strings.Builder
+	for _, r := range f.complete() {
+		s.WriteString(r.words)
+		s.WriteByte('\n')
+	}
+	if f.inBody {
+		fmt.Fprintf(&s, "%s and %q of its content\n", f.head, f.content)
+	}
+	fmt.Fprintf(&s, "closed=%v started=%v refusal=%v", f.closed, f.refusal == nil && f.r.Started(), f.refusal)
+	return s.String()
+}
+
+// feedCut feeds in, cut before each of the places given.
+func feedCut(in []byte, lim Limits, cuts ...int) *feeder {
+	f := &feeder{lim: lim}
+	used := 0
+	for _, cut := range cuts {
+		used = f.feed(in, used, cut)
+	}
+	f.feed(in, used, len(in))
+	return f
+}
+
+// cutEvery returns the cuts after each step bytes of n.
+func cutEvery(step, n int) []int {
+	var cuts []int
+	for at := step; at < n; at += step {
+		cuts = append(cuts, at)
+	}
+	return cuts
+}
+
+func deliver(r *Request, b []byte) delivered {
+	d := delivered{
+		method:    string(r.Method.Of(b)),
+		target:    string(r.Target.Of(b)),
+		version:   fmt.Sprintf("HTTP/1.%d", r.Minor),
+		authority: string(r.Authority.Of(b)),
+	}
+	for _, f := range r.Fields() {
+		d.fields = append(d.fields, [2]string{string(f.Name.Of(b)), string(f.Value.Of(b))})
+	}
+	return d
+}
+
+// describe puts everything a Request tells into words.
+func describe(r *Request, b []byte) string {
+	var s strings.Builder
+	fmt.Fprintf(&s, "%q %q path=%q query=%q authority=%q form=%d minor=%d keep=%v expect=%d length=%d",
+		r.Method.Of(b), r.Target.Of(b), r.Path.Of(b), r.Query.Of(b), r.Authority.Of(b),
+		r.Form, r.Minor, r.KeepAlive(), r.Expectation(), bodyLength(r))
+	for _, f := range r.Fields() {
+		fmt.Fprintf(&s, " %q=%q", f.Name.Of(b), f.Value.Of(b))
+	}
+	for k := range Known(knownCount) {
+		if v, ok := r.Known(k); ok {
+			fmt.Fprintf(&s, " known%d=%q", k, v.Of(b))
+		}
+	}
+	return s.String()
+}
+
+func bodyLength(r *Request) int64 {
+	body := r.Body()
+	return body.Length()
+}

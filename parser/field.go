@@ -1,0 +1,240 @@
+package parser
+
+// fieldLines takes the field lines and the empty line that ends the head. The
+// scans for the ends of names and values are spelled out: calls for them would
+// cost a tenth of the whole parse. See bytes.go for how they work. RFC 9112
+// section 5.
+func (r *Request) fieldLines(b []byte, line, i int, lim *Limits) (int, *Error) {
+	count := int(r.count)
+	most := min(lim.Fields, FieldsMax)
+	inValue := r.phase == phaseValue
+	for {
+		if !inValue {
+			// At the start of a line: a field line, or the empty one.
+			if i == line {
+				if i == len(b) {
+					break
+				}
+				if b[i] == '\r' {
+					if i+1 == len(b) {
+						break
+					}
+					if b[i+1] != '\n' {
+						return 0, ErrBareCR
+					}
+					r.count = uint8(count)
+					return i + 2, nil
+				}
+				if count >= most {
+					return 0, ErrFields
+				}
+			}
+			// The name, up to its colon.
+			for {
+				marks := nameMarks(word(b, i))
+				if marks == 0 {
+					i += 8
+					continue
+				}
+				i += lowest(marks)
+				if i >= len(b) || !is(b[i], tokenByte) {
+					break
+				}
+				i++
+			}
+			if i == len(b) {
+				break
+			}
+			if b[i] != ':' || i == line {
+				return 0, notInName(b[i], i == line, count == 0)
+			}
+			r.fields[count].Name = Span{uint16(line), uint16(i - line)}
+			i++
+			inValue = true
+		}
+		// The value, up to CRLF.
+		for {
+			marks := valueMarks(word(b, i))
+			if marks == 0 {
+				i += 8
+				continue
+			}
+			i += lowest(marks)
+			if i >= len(b) || !is(b[i], valueByte) {
+				break
+			}
+			i++
+		}
+		if i == len(b) {
+			break
+		}
+		if b[i] != '\r' {
+			if b[i] == '\n' {
+				return 0, ErrBareLF
+			}
+			return 0, ErrFieldValue
+		}
+		if i+1 == len(b) {
+			break
+		}
+		if b[i+1] != '\n' {
+			return 0, ErrBareCR
+		}
+		// The line is complete.
+		f := &r.fields[count]
+		start, end := line+int(f.Name.Len)+len(":"), i
+		for start < end && isSpace(b[start]) {
+			start++
+		}
+		for start < end && isSpace(b[end-1]) {
+			end--
+		}
+		f.Value = Span{uint16(start), uint16(end - start)}
+		count++
+		r.note(b, f, uint8(count))
+		i += 2
+		line = i
+		inValue = false
+	}
+	r.count = uint8(count)
+	if inValue {
+		r.wait(phaseValue, line, i)
+	} else {
+		r.wait(phaseName, line, i)
+	}
+	return 0, nil
+}
+
+// notInName tells the kinds of byte apart that end a field name too early.
+func notInName(c byte, atStart, firstLine bool) *Error {
+	switch {
+	case c == '\n':
+		return ErrBareLF
+	case atStart && isSpace(c) && firstLine:
+		return ErrFirstSpace
+	case atStart && isSpace(c):
+		return ErrFold
+	case atStart:
+		return ErrFieldName
+	case isSpace(c):
+		return ErrFieldSpace
+	case c == '\r':
+		return ErrFieldColon
+	}
+	return ErrFieldName
+}
+
+// The known names in lower case, 4 or 8 bytes at a time, the first byte lowest.
+// Where the length is no multiple of that, the last word overlaps the one before.
+const (
+	wordHost = 0x74736f68 // "host"
+	wordExpe = 0x65707865 // "expe"
+	wordPect = 0x74636570 // "pect"
+	wordUpgr = 0x72677075 // "upgr"
+	wordRade = 0x65646172 // "rade"
+
+	wordConnecti = 0x697463656e6e6f63 // "connecti"
+	wordNnection = 0x6e6f697463656e6e // "nnection"
+	wordContent  = 0x2d746e65746e6f63 // "content-"
+	wordTLength  = 0x6874676e656c2d74 // "t-length"
+	wordTransfer = 0x726566736e617274 // "transfer"
+	wordEncodin  = 0x6e69646f636e652d // "-encodin"
+)
+
+// fold is bit 0x20 of every byte: it makes letters lower. The only other byte it
+// turns into one of a known name is CR, which becomes '-' but is in no token.
+const (
+	fold   = 0x20 * every
+	fold32 = fold & (1<<32 - 1)
+)
+
+// note remembers f, field line number place, if its name is a known one.
+func (r *Request) note(b []byte, f *Field, place uint8) {
+	name := b[f.Name.Off:][:f.Name.Len]
+	var k Known
+	switch len(name) {
+	case len("Host"):
+		if load32(name, 0)|fold32 != wordHost {
+			return
+		}
+		k = Host
+	case len("Expect"):
+		if load32(name, 0)|fold32 != wordExpe || load32(name, 2)|fold32 != wordPect {
+			return
+		}
+		k = Expect
+		r.expect(f.Value.Of(b))
+	case len("Upgrade"):
+		if load32(name, 0)|fold32 != wordUpgr || load32(name, 3)|fold32 != wordRade {
+			return
+		}
+		k = Upgrade
+	case len("Connection"):
+		if load64(name, 0)|fold != wordConnecti || load64(name, 2)|fold != wordNnection {
+			return
+		}
+		k = Connection
+		r.connection(f.Value.Of(b))
+	case len("Content-Length"):
+		if load64(name, 0)|fold != wordContent || load64(name, 6)|fold != wordTLength {
+			return
+		}
+		k = ContentLength
+	case len("Transfer-Encoding"):
+		if load64(name, 0)|fold != wordTransfer || load64(name, 8)|fold != wordEncodin || name[16]|0x20 != 'g' {
+			return
+		}
+		k = TransferEncoding
+	default:
+		return
+	}
+	if r.known[k] != 0 {
+		r.repeated |= 1 << k
+		return
+	}
+	r.known[k] = place
+}
+
+// connection notes the options of one Connection line. RFC 9110 section 7.6.1:
+// a list of tokens; other options say nothing to us, and none of them changes
+// the framing.
+func (r *Request) connection(value []byte) {
+	for len(value) > 0 {
+		var element []byte
+		element, value = cutElement(value)
+		switch {
+		case equalFold(element, "close"):
+			r.options |= connectionClose
+		case equalFold(element, "keep-alive"):
+			r.options |= connectionKeepAlive
+		}
+	}
+}
+
+// expect notes the expectations of one Expect line. RFC 9110 section 10.1.1: a
+// list, of which we know one element, without parameters. A ',' inside a quoted
+// string cuts that into pieces we do not know either.
+func (r *Request) expect(value []byte) {
+	for len(value) > 0 {
+		var element []byte
+		element, value = cutElement(value)
+		switch {
+		case len(element) == 0: // RFC 9110 section 5.6.1.2: ignored
+		case equalFold(element, "100-continue"):
+			r.options |= expectContinue
+		default:
+			r.options |= expectUnknown
+		}
+	}
+}
+
+// cutElement returns the first element of a comma-separated list, trimmed and
+// perhaps empty, and what follows its comma.
+func cutElement(list []byte) (element, rest []byte) {
+	for i, c := range list {
+		if c == ',' {
+			return trim(list[:i]), list[i+1:]
+		}
+	}
+	return trim(list), nil
+}

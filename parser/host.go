@@ -1,0 +1,166 @@
+package parser
+
+// host checks the Host field and settles who is asked. RFC 9112 section 3.2,
+// RFC 9110 section 7.2.
+func (r *Request) host(b []byte) *Error {
+	value, ok := r.Known(Host)
+	switch {
+	case !ok && r.Minor > 0:
+		return ErrHostMissing
+	case r.repeated&(1<<Host) != 0:
+		return ErrHostRepeated
+	}
+	if ok {
+		// An empty value is legal: the target has no authority.
+		if _, ok := hostPort(value.Of(b)); !ok {
+			return ErrHost
+		}
+	}
+	if r.Form == OriginForm || r.Form == AsteriskForm {
+		r.Authority = value
+	}
+	return nil
+}
+
+// hostPort checks uri-host [ ":" port ] and returns the index of that colon, or
+// len(b). Nothing at all is valid; a port without a host is not. RFC 3986
+// section 3.2.
+func hostPort(b []byte) (colon int, ok bool) {
+	i := 0
+	if len(b) > 0 && b[0] == '[' {
+		i = ipLiteral(b)
+		if i == 0 {
+			return 0, false
+		}
+	} else {
+		for i < len(b) {
+			if is(b[i], hostByte) {
+				i++
+			} else if b[i] == '%' && len(b)-i > 2 && is(b[i+1], hexByte) && is(b[i+2], hexByte) {
+				i += len("%41")
+			} else {
+				break
+			}
+		}
+	}
+	if i == len(b) {
+		return i, true
+	}
+	if b[i] != ':' || i == 0 {
+		return 0, false
+	}
+	port := 0
+	if len(b)-i > len(":65535") {
+		return 0, false
+	}
+	for _, c := range b[i+1:] {
+		if c-'0' > 9 {
+			return 0, false
+		}
+		port = port*10 + int(c-'0')
+	}
+	return i, port <= 65535
+}
+
+// ipLiteral returns the length of the "[...]" that b begins with, or 0 if it is
+// no valid one. RFC 3986 section 3.2.2.
+func ipLiteral(b []byte) int {
+	end := 1
+	for end < len(b) && b[end] != ']' {
+		end++
+	}
+	if end == len(b) {
+		return 0
+	}
+	address := b[1:end]
+	if !isIPv6(address) && !isIPvFuture(address) {
+		return 0
+	}
+	return end + len("]")
+}
+
+// isIPv6 is here because netip.ParseAddr allocates its errors: a peer must not
+// make us allocate by being wrong. A test holds it to net/netip; zones are left
+// out, as they mean nothing beyond a host. RFC 3986 section 3.2.2.
+func isIPv6(b []byte) bool {
+	groups, gap := 0, false // gap: "::" seen, which stands for one group or more
+	if len(b) >= 2 && b[0] == ':' && b[1] == ':' {
+		gap = true
+		b = b[2:]
+	}
+	for len(b) > 0 {
+		n := 0
+		for n < len(b) && is(b[n], hexByte) {
+			n++
+		}
+		if n < len(b) && b[n] == '.' {
+			groups += 2
+			if !isIPv4(b) {
+				return false
+			}
+			break
+		}
+		if n == 0 || n > 4 {
+			return false
+		}
+		groups++
+		b = b[n:]
+		if len(b) == 0 {
+			break
+		}
+		if b[0] != ':' || len(b) == 1 {
+			return false
+		}
+		b = b[1:]
+		if b[0] == ':' {
+			if gap {
+				return false
+			}
+			gap = true
+			b = b[1:]
+		}
+	}
+	return groups == 8 && !gap || groups < 8 && gap
+}
+
+// isIPv4 checks four decimal numbers up to 255, without leading zeros.
+func isIPv4(b []byte) bool {
+	for part := range 4 {
+		if part > 0 {
+			if len(b) == 0 || b[0] != '.' {
+				return false
+			}
+			b = b[1:]
+		}
+		n, value := 0, 0
+		for n < len(b) && n < 3 && b[n]-'0' < 10 {
+			value = value*10 + int(b[n]-'0')
+			n++
+		}
+		if n == 0 || value > 255 || n > 1 && b[0] == '0' {
+			return false
+		}
+		b = b[n:]
+	}
+	return len(b) == 0
+}
+
+// isIPvFuture checks "v" 1*HEXDIG "." 1*( unreserved / sub-delims / ":" ).
+func isIPvFuture(b []byte) bool {
+	if len(b) == 0 || b[0]|0x20 != 'v' {
+		return false
+	}
+	i := 1
+	for i < len(b) && is(b[i], hexByte) {
+		i++
+	}
+	if i == 1 || i == len(b) || b[i] != '.' || i+1 == len(b) {
+		return false
+	}
+	for _, c := range b[i+1:] {
+		if !is(c, hostByte) && c != ':' {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,370 @@
+package parser
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+func TestFind(t *testing.T) {
+	in := []byte(head + "Accept: a\r\nx-Thing: one\r\nX-THING: two\r\nX-Empty:\r\n\r\n")
+	lim := DefaultLimits()
+	var r Request
+	if n, err := r.Parse(in, &lim); n != len(in) || err != nil {
+		t.Fatalf("Parse = %d, %v", n, err)
+	}
+	for _, tt := range []struct {
+		name, want string
+		ok         bool
+	}{
+		{"X-Thing", "one", true},
+		{"HOST", "h", true},
+		{"accept", "a", true},
+		{"x-empty", "", true},
+		{"x-thin", "", false},
+		{"x_thing", "", false},
+		{"", "", false},
+	} {
+		value, ok := r.Find(in, tt.name)
+		if ok != tt.ok || string(value.Of(in)) != tt.want {
+			t.Errorf("Find(%q) = %q, %v; want %q, %v", tt.name, value.Of(in), ok, tt.want, tt.ok)
+		}
+	}
+	r.Reset()
+	if _, ok := r.Find(in, "Host"); ok {
+		t.Error("Find finds a field of the request before Reset")
+	}
+}
+
+// Any other byte in a known name makes it another name.
+func TestKnown(t *testing.T) {
+	lim := DefaultLimits()
+	lim.BodyBytes = -1
+	for k, name := range []string{"hOST", "cONTENT-lENGTH", "tRANSFER-eNCODING", "cONNECTION", "eXPECT", "uPGRADE"} {
+		value := map[Known]string{ContentLength: "7", TransferEncoding: "chunked"}[Known(k)]
+		for at := range len(name) {
+			for c := range 256 {
+				other := []byte(name)
+				other[at] = byte(c)
+				if !is(byte(c), tokenByte) {
+					continue
+				}
+				in := []byte("GET / HTTP/1.1\r\n" + string(other) + ":" + value + "\r\n")
+				if k != int(Host) {
+					in = append(in, "Host:\r\n"...)
+				}
+				in = append(in, "\r\n"...)
+				var r Request
+				_, err := r.Parse(in, &lim)
+				want := lower(byte(c)) == lower(name[at])
+				got, ok := r.Known(Known(k))
+				if ok != want || string(got.Of(in)) != value && want {
+					t.Errorf("%q: Known(%d) = %q, %v (%v), want ok %v", other, k, got.Of(in), ok, err, want)
+				}
+			}
+		}
+	}
+}
+
+// A caller who comes back with fewer bytes learns nothing and breaks nothing.
+func TestFewerBytes(t *testing.T) {
+	lim := DefaultLimits()
+	var r Request
+	in := []byte(head)
+	r.Parse(in, &lim)
+	if n, err := r.Parse(in[:3], &lim); n != 0 || err != nil {
+		t.Errorf("Parse of fewer bytes = %d, %v; want 0, nil", n, err)
+	}
+	if n, err := r.Parse([]byte(head+"\r\n"), &lim); n != len(head)+2 || err != nil {
+		t.Errorf("Parse of the whole head = %d, %v", n, err)
+	}
+}
+
+// Started is for the server's clock: it runs from the first byte of a request.
+func TestStarted(t *testing.T) {
+	in := []byte("\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n")
+	lim := DefaultLimits()
+	var r Request
+	for n := range len(in) + 1 {
+		if _, err := r.Parse(in[:n], &lim); err != nil {
+			t.Fatal(err)
+		}
+		want := n > len("\r\n") && n < len(in)
+		if r.Started() != want {
+			t.Errorf("after %d bytes: Started = %v, want %v", n, r.Started(), want)
+		}
+	}
+}
+
+// The spans survive a move of the buffer, before and after the head is complete.
+func TestBufferMoves(t *testing.T) {
+	in := []byte("POST http://a/b?c HTTP/1.1\r\nHost: h\r\nX-Name: value \r\nContent-Length: 0\r\n\r\n")
+	want := feedCut(in, DefaultLimits()).requests[0].words
+	lim := DefaultLimits()
+	var r Request
+	for n := range in {
+		moved := bytes.Clone(in[:n])
+		if used, err := r.Parse(moved, &lim); used != 0 || err != nil {
+			t.Fatalf("Parse of %d bytes = %d, %v", n, used, err)
+		}
+		for i := range moved {
+			moved[i] = 0xff // whoever still reads the old place notices
+		}
+	}
+	if used, err := r.Parse(bytes.Clone(in), &lim); used != len(in) || err != nil {
+		t.Fatalf("Parse = %d, %v", used, err)
+	}
+	if got := describe(&r, bytes.Clone(in)) + ` content=""`; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+// Bytes behind len(b) are stale: they must not decide anything.
+func TestReadsNothingBehind(t *testing.T) {
+	in := []byte(head + "X: y\r\n\r\nGET /next HTTP/1.1\r\n")
+	lim := DefaultLimits()
+	for n := range len(head) + len("X: y\r\n") {
+		var r Request
+		if used, err := r.Parse(in[:n], &lim); used != 0 || err != nil {
+			t.Errorf("Parse of %d bytes = %d, %v; want 0, nil", n, used, err)
+		}
+	}
+	var s Span
+	if got := (Span{Off: 2, Len: 3}).Of(in); len(got) != 3 || cap(got) != 3 || len(s.Of(in)) != 0 {
+		t.Errorf("Of returns %d bytes with capacity %d, want 3 and 3", len(got), cap(got))
+	}
+}
+
+// Without Reset nothing of a request is in the next one either.
+func TestParseResets(t *testing.T) {
+	lim := DefaultLimits()
+	var r, fresh Request
+	first := []byte("POST http://a/b?c HTTP/1.0\r\nHost: h\r\nConnection: keep-alive\r\nContent-Length: 9\r\n\r\n")
+	second := []byte("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+	if _, err := r.Parse(first, &lim); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Parse(second, &lim); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fresh.Parse(second, &lim); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := describe(&r, second), describe(&fresh, second); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+// Reset leaves a Request as new, but for fields nobody can reach.
+func TestReset(t *testing.T) {
+	lim := DefaultLimits()
+	var r Request
+	in := []byte("POST http://a/b?c HTTP/1.3\r\nHost: h\r\nhost: h\r\nExpect: x\r\nConnection: close\r\nContent-Length: 9\r\nX: y\r\n\r\n")
+	for _, cut := range []int{20, 60, len(in) - 3, len(in)} {
+		r.Parse(in[:cut], &lim)
+		r.length = 9
+		r.Reset()
+		r.fields = [FieldsMax]Field{}
+		if r != (Request{}) {
+			t.Errorf("after %d bytes Reset leaves %+v", cut, r)
+		}
+	}
+}
+
+// Nothing for the garbage collector to scan, no write barriers.
+func TestPointerFree(t *testing.T) {
+	var check func(path string, typ reflect.Type)
+	check = func(path string, typ reflect.Type) {
+		switch typ.Kind() {
+		case reflect.Struct:
+			for i := range typ.NumField() {
+				check(path+"."+typ.Field(i).Name, typ.Field(i).Type)
+			}
+		case reflect.Array:
+			check(path+"[]", typ.Elem())
+		case reflect.Bool, reflect.Int, reflect.Int64, reflect.Uint8, reflect.Uint16:
+		default:
+			t.Errorf("%s is a %v", path, typ)
+		}
+	}
+	check("Request", reflect.TypeFor[Request]())
+	check("Body", reflect.TypeFor[Body]())
+}
+
+// One request of each kind, refused ones too, from a used Request.
+func TestAllocates(t *testing.T) {
+	lim := DefaultLimits()
+	inputs := map[string]string{
+		"hello":    helloHead,
+		"browser":  browserHead,
+		"absolute": "GET http://[::1]:80/?q HTTP/1.1\r\nHost: h\r\n\r\n",
+		"IPv6":     line + "Host: [2001:db8::192.0.2.1]:8080\r\n\r\n",
+		"no IPv6":  line + "Host: [2001:db8::1::2]\r\n\r\n",
+		"lists":    head + "Connection: a, b, keep-alive\r\nExpect: 100-continue, x\r\n\r\n",
+		"coding":   post + "Transfer-Encoding: gzip, chunked\r\n\r\n",
+		"chunked":  chunked + "5;a=\"b\"\r\nhello\r\n0\r\nX: y\r\n\r\n",
+		"trailer":  chunked + "0\r\nContent-Length: 5\r\n\r\n",
+	}
+	for _, tt := range ruleTests {
+		inputs[fmt.Sprintf("rule %d, %s", tt.rule, tt.name)] = tt.in
+	}
+	var r Request
+	for name, in := range inputs {
+		b := []byte(in)
+		for _, step := range []int{len(b), 7} {
+			got := testing.AllocsPerRun(10, func() { parseAll(&r, b, step, &lim) })
+			if got != 0 {
+				t.Errorf("%s, %d bytes at a time: %v allocations, want 0", name, step, got)
+			}
+		}
+	}
+}
+
+// parseAll reads one request and its content, step bytes at a time.
+func parseAll(r *Request, b []byte, step int, lim *Limits) {
+	r.Reset()
+	used := 0
+	for arrived := min(step, len(b)); ; arrived = min(arrived+step, len(b)) {
+		n, err := r.Parse(b[:arrived], lim)
+		if err != nil || n == 0 && arrived == len(b) {
+			return
+		}
+		if n > 0 {
+			used = n
+			break
+		}
+	}
+	r.Find(b, "X-Not-There")
+	for body := r.Body(); !body.Done(); {
+		_, n, err := body.Decode(b[used:min(used+step, len(b))], lim)
+		if err != nil || n == 0 {
+			return
+		}
+		used += n
+	}
+}
+
+// Feeding byte by byte is linear: 64 times the bytes must not cost 64 times 64.
+// The count is of bytes looked at, as far as scan tells, not of time.
+func TestLinear(t *testing.T) {
+	lim := DefaultLimits()
+	lim.TargetBytes = 16000
+	for _, tt := range []struct{ name, in string }{
+		{"target", "GET /" + strings.Repeat("a", 15000)},
+		{"query", "GET /?" + strings.Repeat("a", 15000)},
+		{"name", head + strings.Repeat("a", 30000)},
+		{"value", head + "X: " + strings.Repeat("a", 30000)},
+		{"spaces", head + "X: " + strings.Repeat(" ", 30000)},
+		{"fields", head + strings.Repeat("X: y\r\n", 90)},
+	} {
+		var r Request
+		again := 0
+		for n := range len(tt.in) {
+			if used, err := r.Parse([]byte(tt.in)[:n], &lim); used != 0 || err != nil {
+				t.Fatalf("%s: Parse of %d bytes = %d, %v", tt.name, n, used, err)
+			}
+			again = max(again, n-int(r.scan))
+		}
+		if again > len("HTTP/1.1\r\n") {
+			t.Errorf("%s: %d bytes are looked at again", tt.name, again)
+		}
+	}
+}
+
+func TestIPv6(t *testing.T) {
+	for _, in := range []string{
+		"::", "::1", "1::", "1:2:3:4:5:6:7:8", "1:2:3:4:5:6:7::", "::2:3:4:5:6:7:8", "1::8",
+		"::ffff:1.2.3.4", "1:2:3:4:5:6:1.2.3.4", "::1.2.3.4", "1:2:3:4:5::1.2.3.4", "ABCD:ef01::",
+		"", ":", ":::", "1", "1:", ":1", "1:2", "1::2::3", "1:2:3:4:5:6:7:8:9", "1:2:3:4:5:6:7:8::",
+		"::1:2:3:4:5:6:7:8", "12345::", "1:::2", "g::", "1.2.3.4", "::1.2.3", "::1.2.3.4.5", "::1.2.3.256",
+		"::01.2.3.4", "1:2:3:4:5:6:7:1.2.3.4", "1:2:3:4:5:6::1.2.3.4", "::1.2.3.4:5", "::1%eth0", "fe80::1%", "::0001.2.3.4",
+		"::1.2.3.4a", "::a.2.3.4", "0::0:0:0:0:0:0:0", "::.", "::1.", "::1..2.3",
+	} {
+		address, err := netip.ParseAddr(in)
+		want := err == nil && address.Is6() && address.Zone() == ""
+		if got := isIPv6([]byte(in)); got != want {
+			t.Errorf("isIPv6(%q) = %v, net/netip says %v", in, got, want)
+		}
+	}
+}
+
+// The marks against the table, for every byte at every place in a word, with
+// neighbours that borrow and carry: no byte that ends a scan lies below the lowest
+// mark, or in a word without any.
+func TestMarks(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		marks func(uint64) uint64
+		bit   uint8
+		fills string
+	}{
+		{"path", pathMarks, pathByte, "a~=|'$z!\x00"},
+		{"query", queryMarks, queryByte, "a~=}{`!?\x00"},
+		{"name", nameMarks, tokenByte, "aZ-9_~!\x00"},
+		{"value", valueMarks, valueByte, "a\t\xff\x80 ~\xa0\xfe\x00"},
+	} {
+		for _, fill := range []byte(tt.fills) {
+			for at := range 8 {
+				for c := range 256 {
+					b := bytes.Repeat([]byte{fill}, 8)
+					b[at] = byte(c)
+					end, low := 0, 8
+					for end < 8 && is(b[end], tt.bit) {
+						end++
+					}
+					if marks := tt.marks(word(b, 0)); marks != 0 {
+						low = lowest(marks)
+					}
+					if low > end {
+						t.Errorf("%s: %q: lowest mark %d, ends at %d", tt.name, b, low, end)
+					}
+				}
+			}
+		}
+	}
+}
+
+// The scans end where the table says, at every length and place.
+func TestScans(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		scan func([]byte, int) int
+		bit  uint8
+		fill byte
+	}{
+		{"path", endOfPath, pathByte, '~'},
+		{"query", endOfQuery, queryByte, '!'},
+	} {
+		for size := range 20 {
+			for at := range size {
+				for c := range 256 {
+					b := bytes.Repeat([]byte{tt.fill}, size)
+					b[at] = byte(c)
+					want := size
+					if !is(byte(c), tt.bit) {
+						want = at
+					}
+					if got := tt.scan(b, 0); got != want {
+						t.Fatalf("%s: %q ends at %d, want %d", tt.name, b, got, want)
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestWord(t *testing.T) {
+	const in = "0123456789abcdef"
+	for size := range len(in) + 1 {
+		for i := range size + 1 {
+			var want [8]byte
+			copy(want[:], in[i:size])
+			if got := word([]byte(in[:size]), i); got != load64(want[:], 0) {
+				t.Errorf("word(%q, %d) = %#x, want %#x", in[:size], i, got, load64(want[:], 0))
+			}
+		}
+	}
+}

@@ -1,0 +1,74 @@
+package parser
+
+// leadingCRLF returns where in b the request line begins: at 0, or at 2 after an
+// empty line, which is what some clients send after a body. More than one is no
+// client. It returns len(b) if that cannot be told yet. RFC 9112 section 2.2.
+func leadingCRLF(b []byte) (start int, refusal *Error) {
+	switch {
+	case len(b) == 0 || b[0] != '\r':
+		return 0, nil
+	case len(b) == 1:
+		return 1, nil
+	case b[1] != '\n':
+		return 0, ErrLeading
+	}
+	return 2, nil
+}
+
+// method takes the method and the one SP after it. RFC 9112 section 3.1.
+func (r *Request) method(b []byte, start, i int, lim *Limits) (int, *Error) {
+	for i < len(b) && is(b[i], tokenByte) {
+		i++
+	}
+	switch {
+	case i-start > lim.MethodBytes:
+		return 0, ErrMethodSize
+	case i == len(b):
+		r.wait(phaseMethod, start, i)
+		return 0, nil
+	case i == start && b[i] <= ' ':
+		return 0, ErrLeading
+	case b[i] != ' ' || i == start:
+		return 0, ErrMethod
+	}
+	r.Method = Span{uint16(start), uint16(i - start)}
+	return i + 1, nil
+}
+
+// version takes the HTTP-version and the CRLF after it. It is looked at again as
+// a whole for every cut inside of it: ten bytes are no work. RFC 9112 section
+// 2.3.
+func (r *Request) version(b []byte, start int) (int, *Error) {
+	const line = "HTTP/1.1\r\n"
+	if len(b)-start >= len(line) && string(b[start:start+len(line)]) == line {
+		r.Minor = 1
+		return start + len(line), nil
+	}
+	for k := range len(line) {
+		if start+k == len(b) {
+			r.wait(phaseVersion, start, start)
+			return 0, nil
+		}
+		c := b[start+k]
+		switch {
+		case k == len("HTTP/") || k == len("HTTP/1."):
+			if c-'0' > 9 {
+				return 0, ErrVersion
+			}
+		case c == line[k]:
+		case k < len("HTTP/1.1"):
+			return 0, ErrVersion
+		case c == '\n':
+			return 0, ErrBareLF
+		case k == len("HTTP/1.1"):
+			return 0, ErrRequestLineTrail
+		default:
+			return 0, ErrBareCR
+		}
+	}
+	if b[start+len("HTTP/")] != '1' {
+		return 0, ErrVersionMajor
+	}
+	r.Minor = b[start+len("HTTP/1.")] - '0'
+	return start + len(line), nil
+}

@@ -1,0 +1,143 @@
+package parser
+
+// target takes the request-target and the one SP after it. A path with its query
+// is checked on the way, and then nothing is left to decide, as a rule; which of
+// the other forms it is, form finds out when the line is complete. RFC 9112
+// section 3.2.
+func (r *Request) target(b []byte, start, i int, lim *Limits) (int, *Error) {
+	if start < len(b) && b[start] == '/' {
+		if r.Query.Off == 0 {
+			i = endOfPath(b, i)
+			if i < len(b) && b[i] == '?' {
+				i++
+				r.Query.Off = uint16(i) // and now we are in the query
+			}
+		}
+		if r.Query.Off != 0 {
+			i = endOfQuery(b, i)
+		}
+	} else {
+		for i < len(b) && is(b[i], pathByte|queryByte) {
+			i++
+		}
+	}
+	switch {
+	case i-start > lim.TargetBytes:
+		return 0, ErrTargetSize
+	case i == len(b):
+		r.wait(phaseTarget, start, i)
+		return 0, nil
+	case b[i] != ' ':
+		return 0, notInTarget(b[i])
+	case i == start:
+		return 0, ErrTargetEmpty
+	}
+	r.Target = Span{uint16(start), uint16(i - start)}
+	r.split(start, i)
+	return i + 1, nil
+}
+
+// split sets Path and Query of a path that begins at start and whose query, if
+// Query.Off says that there is one, ends at end.
+func (r *Request) split(start, end int) {
+	if r.Query.Off != 0 {
+		r.Query.Len = uint16(end) - r.Query.Off
+		end = int(r.Query.Off) - len("?")
+	}
+	r.Path = Span{uint16(start), uint16(end - start)}
+}
+
+// notInTarget tells the kinds of byte apart that end a target too early.
+func notInTarget(c byte) *Error {
+	switch {
+	case c == '\n':
+		return ErrBareLF
+	case c == '\r':
+		return ErrVersionMissing // HTTP/0.9 has none
+	case c < ' ' || c >= 0x7f:
+		return ErrTargetByte
+	}
+	return ErrTargetDelimiter
+}
+
+// form decides which form the target has, and whether the method may have it. It
+// waits for the end of the line, so that the HTTP/2 preface is refused for its
+// version. RFC 9112 section 3.2.
+func (r *Request) form(b []byte) *Error {
+	target := r.Target.Of(b)
+	connect := r.Method.Len == 7 && string(r.Method.Of(b)) == "CONNECT"
+	switch {
+	case connect:
+		// Section 3.2.3. The port has no default.
+		colon, ok := hostPort(target)
+		if !ok || colon+1 >= len(target) || isZero(target[colon+1:]) {
+			return ErrConnectTarget
+		}
+		r.Form = AuthorityForm
+		r.Authority = r.Target
+		r.Path = Span{}
+		return nil
+
+	case target[0] == '/':
+		// Section 3.2.1. "//x" is a path too, not an authority.
+		return nil
+
+	case len(target) == 1 && target[0] == '*':
+		// Section 3.2.4.
+		if string(r.Method.Of(b)) != "OPTIONS" {
+			return ErrAsterisk
+		}
+		r.Form = AsteriskForm
+		return nil
+	}
+	return r.absoluteForm(target)
+}
+
+// absoluteForm splits "http://host/path?query". RFC 9112 section 3.2.2, RFC 9110
+// section 4.2.
+func (r *Request) absoluteForm(target []byte) *Error {
+	i := 0
+	for i < len(target) && target[i] != ':' {
+		i++
+	}
+	scheme := target[:i]
+	if len(target)-i < len("://") || string(target[i:i+len("://")]) != "://" {
+		return ErrTargetForm
+	}
+	if !equalFold(scheme, "http") && !equalFold(scheme, "https") {
+		return ErrTargetScheme
+	}
+	i += len("://")
+	start := i
+	for i < len(target) && target[i] != '/' && target[i] != '?' {
+		i++
+	}
+	if colon, ok := hostPort(target[start:i]); !ok || colon == 0 {
+		return ErrTargetAuthority // userinfo is not in a host either
+	}
+	offset := int(r.Target.Off)
+	r.Form = AbsoluteForm
+	r.Authority = Span{uint16(offset + start), uint16(i - start)}
+
+	// The path may be empty, also before a query.
+	end := endOfPath(target, i)
+	if end < len(target) && target[end] == '?' {
+		end++
+		r.Query.Off = uint16(offset + end)
+		end = endOfQuery(target, end)
+	}
+	if end < len(target) {
+		return ErrTargetDelimiter
+	}
+	r.split(offset+i, offset+end)
+	return nil
+}
+
+func isZero(port []byte) bool {
+	for _, c := range port {
+		if c != '0' {
+			return false
+		}
+	}
+	return true
+}
