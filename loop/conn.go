@@ -33,12 +33,14 @@ type Conn struct {
 	eof      bool // the peer's FIN was read
 	paused   bool // by the handler
 	full     bool // output is over the high mark and not yet at the low one
+	await    bool // the handler waits until all output is sent
 	finSent  bool
 	waiting  bool // in loop.later
 	offer    bool // the stash should be offered again without new bytes
 	drained  bool // Drained is due
 	retained bool // Retain was called during this Input
 
+	mem   *Memory                    // takes the place of the socket; nil but in tests
 	stash *bytebufferpool.ByteBuffer // input not used yet; nil if none
 	out   *outQueue                  // output not sent yet; nil if none
 
@@ -82,14 +84,13 @@ func (c *Conn) LocalAddr() netip.AddrPort {
 
 // start registers an accepted connection with its loop.
 func (l *Loop) start(fd int, remote netip.AddrPort) {
-	c := &Conn{loop: l, fd: int32(fd), index: int32(len(l.conns)), remote: remote}
-	c.timeout.conn = c
+	c := &Conn{loop: l, fd: int32(fd), remote: remote}
 	if !l.reactor.conns.set(fd, c) {
 		l.load.Add(-1)
 		_ = unix.Close(fd)
 		return
 	}
-	l.conns = append(l.conns, c)
+	c.enter()
 	if err := l.poller.add(&c.att, fd); err != nil {
 		c.forget()
 		return
@@ -97,6 +98,13 @@ func (l *Loop) start(fd int, remote netip.AddrPort) {
 	l.busy = true
 	l.handler.Opened(c)
 	c.progress()
+}
+
+// enter puts c on its loop's list.
+func (c *Conn) enter() {
+	c.timeout.conn = c
+	c.index = int32(len(c.loop.conns))
+	c.loop.conns = append(c.loop.conns, c)
 }
 
 // event lets the connection try what r says it could.
@@ -294,7 +302,7 @@ func (c *Conn) Yield() {
 
 // rearm asks the poller for another event. If it cannot, the connection is lost.
 func (c *Conn) rearm() {
-	if c.state > closing {
+	if c.state > closing || c.mem != nil {
 		return
 	}
 	if err := c.loop.poller.rearm(&c.att); err != nil {
@@ -311,23 +319,40 @@ func (c *Conn) Send(b []byte) {
 	}
 }
 
-// SendBorrowed is Send without the copy: b stays untouched until done.Release is
-// called, which may be before SendBorrowed returns. done may be nil if b never
-// changes.
-func (c *Conn) SendBorrowed(b []byte, done Releaser) {
+// SendBorrowed sends head as Send does and b behind it, in one call to the kernel
+// where it offers one, and without copying b: b must not change until all is
+// sent, which [Conn.Unsent] tells now and [Conn.AwaitSent] later, or c is closed.
+func (c *Conn) SendBorrowed(head, b []byte) {
+	if len(head) > 0 && len(b) > 0 && c.out == nil && c.mem == nil && c.sending() {
+		n, err := c.loop.vec.write(int(c.fd), head, b)
+		if err != nil && err != errAgain {
+			c.kill(err)
+			return
+		}
+		head, b = head[min(n, len(head)):], b[max(0, n-len(head)):]
+		if len(head)+len(b) == 0 {
+			return
+		}
+	}
+	c.Send(head)
 	if b = c.sendNow(b); len(b) > 0 {
-		c.queue().borrow(b, done)
+		c.queue().borrow(b)
 		c.queued()
-	} else if done != nil {
-		done.Release()
 	}
 }
+
+// AwaitSent asks for Drained when all output is sent; until then Full is true.
+// To be called only while Unsent is not 0.
+func (c *Conn) AwaitSent() { c.await, c.full = true, true }
 
 // SendFile sends n bytes of f from offset off, by sendfile(2). f stays open and
 // its owner's until done.Release is called. A file that is shorter ends the
 // connection with io.ErrUnexpectedEOF.
 func (c *Conn) SendFile(f *os.File, off, n int64, done Releaser) {
-	if n > 0 && c.sending() {
+	if n > 0 && c.mem != nil {
+		c.mem.sendFile(f, off, n)
+	}
+	if n > 0 && c.mem == nil && c.sending() {
 		c.queue().fileRange(f, off, n, done)
 		c.flush()
 		c.queued()
@@ -346,6 +371,10 @@ func (c *Conn) sendNow(b []byte) (rest []byte) {
 	}
 	if c.out != nil {
 		return b
+	}
+	if c.mem != nil {
+		c.mem.Out = append(c.mem.Out, b...)
+		return nil
 	}
 	n, err := write(int(c.fd), b)
 	if err != nil && err != errAgain {
@@ -394,8 +423,8 @@ func (c *Conn) flush() {
 	} else if err == nil {
 		c.rearm() // the turn's share is used up, the socket takes more
 	}
-	if c.full && q.files == 0 && q.bytes <= c.loop.opt.LowWaterBytes {
-		c.full, c.drained = false, true
+	if c.full && (q.empty() || !c.await && q.files == 0 && q.bytes <= c.loop.opt.LowWaterBytes) {
+		c.full, c.await, c.drained = false, false, true
 	}
 }
 
@@ -403,13 +432,16 @@ func (c *Conn) flush() {
 // more until Drained. No input is offered meanwhile.
 func (c *Conn) Full() bool { return c.full }
 
-// Unsent is the number of bytes in memory that wait for the socket.
+// Unsent is the number of bytes that wait for the socket, without file ranges.
 func (c *Conn) Unsent() int {
 	if c.out == nil {
 		return 0
 	}
 	return c.out.bytes
 }
+
+// Alive says that the connection has not been ended by Abort or an error.
+func (c *Conn) Alive() bool { return c.state < dead }
 
 // EOF says that the peer has sent its last byte.
 func (c *Conn) EOF() bool { return c.eof }
@@ -477,6 +509,10 @@ func (c *Conn) Abort() { c.kill(ErrAborted) }
 func (c *Conn) windUp() {
 	giveBuffer(c.stash)
 	c.stash = nil
+	if c.mem != nil {
+		c.kill(nil)
+		return
+	}
 	if c.out == nil && !c.finSent && !c.eof {
 		if err := unix.Shutdown(int(c.fd), unix.SHUT_WR); err != nil {
 			c.kill(err)
@@ -555,13 +591,15 @@ func (c *Conn) forget() {
 	l := c.loop
 	c.state = closed
 	c.timeout.unlink()
-	l.poller.remove(&c.att)
-	l.reactor.conns.clear(int(c.fd))
 	last := len(l.conns) - 1
 	l.conns[c.index] = l.conns[last]
 	l.conns[c.index].index = c.index
 	l.conns[last] = nil
 	l.conns = l.conns[:last]
 	l.load.Add(-1)
-	_ = unix.Close(int(c.fd))
+	if c.mem == nil {
+		l.poller.remove(&c.att)
+		l.reactor.conns.clear(int(c.fd))
+		_ = unix.Close(int(c.fd))
+	}
 }

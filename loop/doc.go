@@ -11,6 +11,7 @@
 //	conn.go     a connection: read, offer input, send, close
 //	out.go      what could not be sent at once: bytes and file ranges
 //	timer.go    the coarse timer wheel
+//	memory.go   a connection without a socket, for tests of handlers
 //	poller.go   the seam to the poller; poller_*.go are its variants
 //
 // # Rules that everything here keeps

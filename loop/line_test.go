@@ -38,6 +38,7 @@ type lineServer struct {
 	file    *os.File
 	opened  atomic.Int64
 	closed  atomic.Int64
+	files   atomic.Int64 // file ranges sent or queued
 	release atomic.Int64
 	ticks   atomic.Int64
 	maxOut  atomic.Int64 // largest Unsent seen
@@ -97,10 +98,14 @@ func (h *lineHandler) line(c *Conn, lc *lineConn, line []byte) bool {
 	case "big":
 		c.Send(pattern(n))
 	case "borrow":
-		c.SendBorrowed(pattern(n), h)
+		c.SendBorrowed([]byte("borrowed:"), pattern(n))
+		if c.Unsent() > 0 {
+			c.AwaitSent()
+		}
 	case "file":
 		var off, n int64
 		_, _ = fmt.Sscan(rest, &off, &n)
+		h.s.files.Add(1)
 		c.SendFile(h.s.file, off, n, h)
 	case "stream":
 		lc.stream = n

@@ -61,6 +61,7 @@ type Loop struct {
 	load      atomic.Int32                // connections, and those on their way here
 
 	ticking atomic.Bool // a tick is on its way
+	ticker  task        // tick, bound once
 	began   time.Time
 
 	stopped sync.RWMutex // held for reading while waking the poller
@@ -73,6 +74,7 @@ func newLoop(r *Reactor) (*Loop, error) {
 	l := &Loop{reactor: r, opt: &r.opt, in: make([]byte, r.opt.ReadBytes), began: time.Now(), gone: make(chan struct{})}
 	l.listeners.Store(new([]*listener))
 	l.timers.init()
+	l.ticker = l.tick
 	l.reserve = openReserve()
 	var err error
 	if l.poller, err = openPoller(l.event); err != nil {
@@ -81,6 +83,9 @@ func newLoop(r *Reactor) (*Loop, error) {
 	}
 	return l, nil
 }
+
+// Handler is what newHandler made for this loop.
+func (l *Loop) Handler() Handler { return l.handler }
 
 // Do makes f run on the loop's goroutine, soon and in the order of the calls
 // from one goroutine. It reports false if the loop has stopped; if it stops

@@ -25,9 +25,8 @@ const (
 	vectorsMax = 16
 )
 
-// Releaser is told when borrowed output is no longer needed: it was sent, or the
-// connection is gone. Called once, on the loop's goroutine. Like every callback
-// it must not close the connection by anything but Close or Abort.
+// Releaser is told when a file is no longer needed: its range was sent, or the
+// connection is gone. Called once, on the loop's goroutine.
 type Releaser interface{ Release() }
 
 // piece is a part of the output: bytes, or a range of a file.
@@ -37,7 +36,7 @@ type piece struct {
 	file *os.File                   // else the range [off, off+n) of this
 	off  int64
 	n    int64
-	done Releaser // of a borrowed piece; may be nil
+	done Releaser // of a file; may be nil
 }
 
 // outQueue is the output that a socket did not take at once, in order. A
@@ -72,9 +71,9 @@ func (q *outQueue) copyBytes(b []byte) {
 	}
 }
 
-func (q *outQueue) borrow(b []byte, done Releaser) {
+func (q *outQueue) borrow(b []byte) {
 	q.bytes += len(b)
-	q.pieces = append(q.pieces, piece{b: b, done: done})
+	q.pieces = append(q.pieces, piece{b: b})
 }
 
 func (q *outQueue) fileRange(f *os.File, off, n int64, done Releaser) {
@@ -92,7 +91,7 @@ func (q *outQueue) flush(fd int, vec *vector) (sent int64, err error) {
 		if p.file != nil {
 			n, err = sendFile(fd, p, int(flushBytesMax-sent))
 		} else {
-			n, err = vec.write(fd, q.pieces[q.first:])
+			n, err = vec.writePieces(fd, q.pieces[q.first:])
 		}
 		if err != nil {
 			return sent, err

@@ -78,7 +78,7 @@ func (r *Reactor) tick() {
 		}
 		for _, l := range r.loops {
 			if l.ticking.CompareAndSwap(false, true) {
-				l.do(l.tick)
+				l.do(l.ticker)
 			}
 		}
 	}

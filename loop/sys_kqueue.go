@@ -27,4 +27,6 @@ func write(fd int, b []byte) (int, error) {
 // vector stands for the gathering write of Linux; here one piece is one call.
 type vector struct{}
 
-func (*vector) write(fd int, pieces []piece) (int, error) { return write(fd, pieces[0].b) }
+func (*vector) write(fd int, a, _ []byte) (int, error) { return write(fd, a) }
+
+func (*vector) writePieces(fd int, pieces []piece) (int, error) { return write(fd, pieces[0].b) }

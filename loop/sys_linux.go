@@ -56,17 +56,29 @@ func write(fd int, b []byte) (int, error) {
 // vector is the scratch memory of a gathering write, one for each loop.
 type vector [vectorsMax]unix.Iovec
 
-// write sends the byte pieces at the front in one call.
-func (v *vector) write(fd int, pieces []piece) (int, error) {
+func (v *vector) put(i int, b []byte) {
+	v[i].Base = unsafe.SliceData(b)
+	v[i].SetLen(len(b))
+}
+
+// write sends a and b, neither empty, in one call.
+func (v *vector) write(fd int, a, b []byte) (int, error) {
+	v.put(0, a)
+	v.put(1, b)
+	return v.send(fd, 2)
+}
+
+// writePieces sends the byte pieces at the front in one call.
+func (v *vector) writePieces(fd int, pieces []piece) (int, error) {
 	n := 0
 	for n < len(pieces) && n < len(v) && pieces[n].file == nil {
-		v[n].Base = unsafe.SliceData(pieces[n].b)
-		v[n].SetLen(len(pieces[n].b))
+		v.put(n, pieces[n].b)
 		n++
 	}
-	if n == 1 {
-		return write(fd, pieces[0].b)
-	}
+	return v.send(fd, n)
+}
+
+func (v *vector) send(fd, n int) (int, error) {
 	defer clear(v[:n]) // keep nothing alive
 	for {
 		w, _, e := syscall.Syscall(syscall.SYS_WRITEV, uintptr(fd), uintptr(unsafe.Pointer(v)), uintptr(n))

@@ -1,0 +1,31 @@
+// Environ answers with everything that the server tells an application about a
+// request, sorted, one "key = value" a line.
+//
+//	go run ./examples/environ
+//	curl 'http://127.0.0.1:8080/a%20path?and=query' -H 'X-Field: value'
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/server"
+)
+
+func main() { server.Main(gateway.AppFunc(environ)) }
+
+var headers = []gateway.Header{{Name: "Content-Type", Value: "text/plain; charset=utf-8"}}
+
+func environ(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+	var lines []string
+	for key, value := range env.All() {
+		lines = append(lines, fmt.Sprintf("%s = %v\n", key, value))
+	}
+	slices.Sort(lines)
+	if _, err := start("200 OK", headers, nil); err != nil {
+		return nil, err
+	}
+	return env.Text(strings.Join(lines, "")), nil
+}

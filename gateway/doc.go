@@ -1,0 +1,35 @@
+// Package gateway is the interface between a server and an application: what
+// WSGI (PEP 3333) is for Python, in Go. It names both sides of the contract and
+// opens no socket.
+//
+// An [App] is called once for each request. It reads the [Environ], declares the
+// status and the headers by calling start, and returns a [Body], from which the
+// server pulls the response:
+//
+//	var headers = []gateway.Header{{Name: "Content-Type", Value: "text/plain"}}
+//
+//	func hello(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+//		if _, err := start("200 OK", headers, nil); err != nil {
+//			return nil, err
+//		}
+//		return env.Text("Hello, World!"), nil
+//	}
+//
+// # Lifetime
+//
+// An Environ and every string and slice that comes from it are views of the
+// server's memory, lent until the response is finished, that is until Close of
+// the Body has returned. After that the memory holds another request. To keep
+// something longer copy it (strings.Clone, bytes.Clone), or all of it with
+// [Environ.Clone]. Slices are read-only.
+//
+// # Goroutines
+//
+// An Environ belongs to the goroutine that serves its request. An application
+// that starts others gives them copies, or waits for them.
+//
+// # Blocking
+//
+// Applications run on the server's event loop: while one runs, the other
+// connections of that loop wait.
+package gateway

@@ -1,0 +1,531 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"iter"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/isbjorn/isbjorn/parser"
+)
+
+// Environ is one request as the application sees it: typed accessors, and the
+// CGI and WSGI keys by Get, Set, Delete and All. See the package comment for how
+// long its values live.
+//
+// Two kinds of fields never show, in any view: those with "_" in their name,
+// which CGI names cannot tell from "-", and Proxy, which CGI programs would take
+// for the variable HTTP_PROXY.
+type Environ struct {
+	req  *parser.Request
+	head []byte // what req's spans point into
+	host *Host
+	conn Conn
+
+	input Input
+	chunk chunk // the pooled Body of Bytes and Text
+	lent  bool  // chunk was handed out
+
+	overlay map[string]any // what Set and Delete did; nil if nothing
+	scratch []byte         // decoded paths and joined values
+	path    string         // decoded PATH_INFO, once it was asked for
+	decoded bool
+
+	ctx    context.Context
+	cancel context.CancelFunc
+}
+
+// Host is what a server says of itself, the same for every request.
+type Host struct {
+	Scheme      string       // wsgi.url_scheme
+	Software    string       // SERVER_SOFTWARE; "" hides it
+	Multithread bool         // Serve may run on several goroutines at once
+	Log         *slog.Logger // takes what is written to Errors
+}
+
+// Conn is what the Environ asks of the connection that a request came on. The
+// addresses are zero on Unix sockets.
+type Conn interface {
+	RemoteAddr() netip.AddrPort
+	LocalAddr() netip.AddrPort
+}
+
+// Begin binds e to a request. For servers, and for tests of applications. All
+// that is passed is lent to the application until End.
+func (e *Environ) Begin(req *parser.Request, head, content []byte, host *Host, conn Conn) {
+	e.req, e.head, e.host, e.conn = req, head, host, conn
+	e.input.b = content
+}
+
+// End takes everything back and cancels Context. For servers.
+func (e *Environ) End() {
+	if e.cancel != nil {
+		e.cancel()
+		e.ctx, e.cancel = nil, nil
+	}
+	e.req, e.head, e.conn = nil, nil, nil
+	e.input.b = nil
+	e.chunk, e.lent = chunk{}, false
+	e.path, e.decoded = "", false
+	e.overlay = nil
+	if e.scratch = e.scratch[:0]; cap(e.scratch) > scratchBytesMax {
+		e.scratch = nil
+	}
+}
+
+// scratchBytesMax is what a pooled Environ keeps for decoded text: a request
+// needs it for long paths only.
+const scratchBytesMax = 4 << 10
+
+func (e *Environ) text(s parser.Span) string { return textOf(s.Of(e.head)) }
+
+// set looks a key up in what Set and Delete have done.
+func (e *Environ) set(key string) (v any, ok bool) {
+	if e.overlay == nil {
+		return nil, false
+	}
+	v, ok = e.overlay[key]
+	return v, ok
+}
+
+// setText is set for keys whose value is a string; another type reads as "".
+func (e *Environ) setText(key string) (s string, ok bool) {
+	v, ok := e.set(key)
+	s, _ = v.(string)
+	return s, ok
+}
+
+// Method is the request method, case-sensitive (REQUEST_METHOD).
+func (e *Environ) Method() string {
+	if s, ok := e.setText("REQUEST_METHOD"); ok {
+		return s
+	}
+	return e.text(e.req.Method)
+}
+
+// Target is the request target as it was sent (REQUEST_URI).
+func (e *Environ) Target() string {
+	if s, ok := e.setText("REQUEST_URI"); ok {
+		return s
+	}
+	return e.text(e.req.Target)
+}
+
+// Path is the path of the target, percent-decoded (PATH_INFO). A "%" that does
+// not begin a valid triplet stays as it is. "/" for an absolute-form without a
+// path and for "OPTIONS *".
+func (e *Environ) Path() string {
+	if s, ok := e.setText("PATH_INFO"); ok {
+		return s
+	}
+	if !e.decoded {
+		e.decoded = true
+		raw := e.req.Path.Of(e.head)
+		switch {
+		case len(raw) == 0 || raw[0] != '/':
+			e.path = "/"
+		case bytes.IndexByte(raw, '%') < 0:
+			e.path = textOf(raw)
+		default:
+			e.path = e.keep(func(dst []byte) []byte { return appendDecoded(dst, raw) })
+		}
+	}
+	return e.path
+}
+
+// keep returns what f appends, as a string that lives as long as the request.
+func (e *Environ) keep(f func(dst []byte) []byte) string {
+	n := len(e.scratch)
+	e.scratch = f(e.scratch) // older strings keep the old array if it moves
+	return textOf(e.scratch[n:])
+}
+
+// appendDecoded appends s with its percent triplets decoded, RFC 3986 section 2.1.
+func appendDecoded(dst, s []byte) []byte {
+	for i := 0; i < len(s); i++ {
+		if s[i] == '%' && i+2 < len(s) {
+			if hi, lo := unhex(s[i+1]), unhex(s[i+2]); hi >= 0 && lo >= 0 {
+				dst = append(dst, byte(hi<<4|lo))
+				i += 2
+				continue
+			}
+		}
+		dst = append(dst, s[i])
+	}
+	return dst
+}
+
+func unhex(c byte) int {
+	switch {
+	case '0' <= c && c <= '9':
+		return int(c - '0')
+	case 'a' <= c|0x20 && c|0x20 <= 'f':
+		return int(c|0x20-'a') + 10
+	}
+	return -1
+}
+
+// ScriptName is the part of the path that led to the application (SCRIPT_NAME);
+// empty unless a middleware set it.
+func (e *Environ) ScriptName() string {
+	s, _ := e.setText("SCRIPT_NAME")
+	return s
+}
+
+// Query is the query of the target, not decoded, without "?" (QUERY_STRING).
+func (e *Environ) Query() string {
+	if s, ok := e.setText("QUERY_STRING"); ok {
+		return s
+	}
+	return e.text(e.req.Query)
+}
+
+// Protocol is the client's version: "HTTP/1.1" or "HTTP/1.0" (SERVER_PROTOCOL).
+// Later minor versions are served as 1.1.
+func (e *Environ) Protocol() string {
+	if e.req.Minor == 0 {
+		return "HTTP/1.0"
+	}
+	return "HTTP/1.1"
+}
+
+// Scheme is "http", or what a middleware found out (wsgi.url_scheme).
+func (e *Environ) Scheme() string {
+	if s, ok := e.setText("wsgi.url_scheme"); ok {
+		return s
+	}
+	return e.host.Scheme
+}
+
+// Host is who was asked: the authority of the target, else the Host field. May
+// be empty.
+func (e *Environ) Host() string { return e.text(e.req.Authority) }
+
+// Header is the value of the field called name, in any case; empty if there is
+// none. Repeated fields are joined by ", ", Cookie by "; ".
+func (e *Environ) Header(name string) string {
+	v, _ := e.header(name)
+	return v
+}
+
+func (e *Environ) header(name string) (value string, ok bool) {
+	if e.overlay != nil {
+		if v, ok := e.setText(cgiName(name)); ok {
+			return v, true
+		}
+	}
+	return e.join(func(field []byte) bool { return sameName(field, name) }, fold(name, "cookie"))
+}
+
+// join finds the fields that match and returns their values as one.
+func (e *Environ) join(match func(name []byte) bool, cookie bool) (value string, ok bool) {
+	fields := e.req.Fields()
+	for i := range fields {
+		name := fields[i].Name.Of(e.head)
+		if !match(name) || hidden(name) {
+			continue
+		}
+		if !ok {
+			value, ok = e.text(fields[i].Value), true
+			continue
+		}
+		first, next := value, fields[i].Value.Of(e.head)
+		value = e.keep(func(dst []byte) []byte {
+			dst = append(dst, first...)
+			if cookie {
+				dst = append(dst, "; "...)
+			} else {
+				dst = append(dst, ", "...)
+			}
+			return append(dst, next...)
+		})
+	}
+	return value, ok
+}
+
+// sameName compares a field name with any name, ignoring case.
+func sameName(field []byte, name string) bool {
+	if len(field) != len(name) || len(field) == 0 || (field[0]^name[0])&^0x20 != 0 {
+		return false
+	}
+	for i, c := range field {
+		d := name[i]
+		if c != d && (c|0x20 != d|0x20 || c|0x20 < 'a' || c|0x20 > 'z') {
+			return false
+		}
+	}
+	return true
+}
+
+// hidden says whether a field is kept from the application, see Environ.
+func hidden(name []byte) bool {
+	return bytes.IndexByte(name, '_') >= 0 || sameName(name, "proxy")
+}
+
+// Headers yields the fields of the request as they came, repeated ones too.
+func (e *Environ) Headers() iter.Seq2[string, string] {
+	return func(yield func(string, string) bool) {
+		for _, f := range e.req.Fields() {
+			name := f.Name.Of(e.head)
+			if !hidden(name) && !yield(textOf(name), e.text(f.Value)) {
+				return
+			}
+		}
+	}
+}
+
+// RemoteAddr is the peer's address; the zero AddrPort on a Unix socket.
+func (e *Environ) RemoteAddr() netip.AddrPort { return e.conn.RemoteAddr() }
+
+// Input is the request's content (wsgi.input).
+func (e *Environ) Input() *Input { return &e.input }
+
+// Context is cancelled when the response is finished, or when the client is gone
+// before that.
+func (e *Environ) Context() context.Context {
+	if e.ctx == nil {
+		e.ctx, e.cancel = context.WithCancel(context.Background())
+	}
+	return e.ctx
+}
+
+// Errors takes text for the server's log (wsgi.errors). It is logged with the
+// request's method and target.
+func (e *Environ) Errors() io.Writer { return errorLog{e} }
+
+type errorLog struct{ e *Environ }
+
+func (w errorLog) Write(p []byte) (int, error) {
+	w.e.host.Log.Error(string(bytes.TrimRight(p, "\n")), slog.String("method", w.e.Method()), slog.String("target", w.e.Target()))
+	return len(p), nil
+}
+
+// Flush does nothing: every Write is a line of the log.
+func (errorLog) Flush() error { return nil }
+
+// Clone returns a copy that lives as long as anybody holds it. Its Context goes
+// on when the request has ended.
+func (e *Environ) Clone() *Environ {
+	req := *e.req
+	c := &Environ{
+		req: &req, head: bytes.Clone(e.head), host: e.host,
+		conn:  addresses{e.conn.RemoteAddr(), e.conn.LocalAddr()},
+		input: Input{b: bytes.Clone(e.input.b)},
+	}
+	for k, v := range e.overlay {
+		if s, ok := v.(string); ok {
+			v = strings.Clone(s)
+		}
+		c.Set(strings.Clone(k), v)
+	}
+	return c
+}
+
+// addresses is a Conn that has ended.
+type addresses struct{ remote, local netip.AddrPort }
+
+func (a addresses) RemoteAddr() netip.AddrPort { return a.remote }
+func (a addresses) LocalAddr() netip.AddrPort  { return a.local }
+
+// The keys of the CGI and WSGI view, in the order of All. Fields of the request
+// come between the two groups, in their own order.
+var (
+	cgiKeys = []string{
+		"REQUEST_METHOD", "SCRIPT_NAME", "PATH_INFO", "QUERY_STRING", "REQUEST_URI", "RAW_URI",
+		"CONTENT_TYPE", "CONTENT_LENGTH", "SERVER_NAME", "SERVER_PORT", "SERVER_PROTOCOL", "SERVER_SOFTWARE",
+		"REMOTE_ADDR", "REMOTE_PORT",
+	}
+	wsgiKeys = []string{
+		"wsgi.version", "wsgi.url_scheme", "wsgi.input", "wsgi.errors", "wsgi.multithread",
+		"wsgi.multiprocess", "wsgi.run_once", "wsgi.input_terminated",
+	}
+)
+
+// Get returns the value of a CGI or WSGI key, or of one that was Set; nil if
+// there is none. CGI values are strings.
+func (e *Environ) Get(key string) any {
+	if v, ok := e.set(key); ok {
+		if v == (deleted{}) {
+			return nil
+		}
+		return v
+	}
+	return e.own(key)
+}
+
+// own is Get for what comes from the request and the server.
+func (e *Environ) own(key string) any {
+	switch key {
+	case "REQUEST_METHOD":
+		return e.Method()
+	case "SCRIPT_NAME":
+		return e.ScriptName()
+	case "PATH_INFO":
+		return e.Path()
+	case "QUERY_STRING":
+		return e.Query()
+	case "REQUEST_URI", "RAW_URI":
+		return e.Target()
+	case "CONTENT_TYPE":
+		return present(e.header("content-type"))
+	case "CONTENT_LENGTH":
+		return present(e.header("content-length"))
+	case "SERVER_NAME":
+		name, _ := e.server()
+		return name
+	case "SERVER_PORT":
+		_, port := e.server()
+		return port
+	case "SERVER_PROTOCOL":
+		return e.Protocol()
+	case "SERVER_SOFTWARE":
+		return present(e.host.Software, e.host.Software != "")
+	case "REMOTE_ADDR":
+		remote := e.RemoteAddr()
+		return present(remote.Addr().String(), remote.IsValid())
+	case "REMOTE_PORT":
+		remote := e.RemoteAddr()
+		return present(strconv.Itoa(int(remote.Port())), remote.IsValid())
+	case "wsgi.version":
+		return [2]int{1, 0}
+	case "wsgi.url_scheme":
+		return e.Scheme()
+	case "wsgi.input":
+		return e.Input()
+	case "wsgi.errors":
+		return e.Errors()
+	case "wsgi.multithread":
+		return e.host.Multithread
+	case "wsgi.multiprocess", "wsgi.run_once":
+		return false
+	case "wsgi.input_terminated":
+		return true
+	}
+	if name, ok := strings.CutPrefix(key, "HTTP_"); ok && name != "CONTENT_TYPE" && name != "CONTENT_LENGTH" {
+		return present(e.join(func(field []byte) bool { return sameCGIName(field, name) }, name == "COOKIE"))
+	}
+	return nil
+}
+
+// present is s as a value, or nil if there is none.
+func present(s string, ok bool) any {
+	if !ok {
+		return nil
+	}
+	return s
+}
+
+// server is SERVER_NAME and SERVER_PORT: what the client asked for, else where
+// it connected to, else "localhost" and the port of the scheme.
+func (e *Environ) server() (name, port string) {
+	host := e.Host()
+	if i := strings.LastIndexByte(host, ':'); i >= 0 && i > strings.LastIndexByte(host, ']') {
+		host, port = host[:i], host[i+1:]
+	}
+	switch {
+	case host != "":
+		name = host
+	default:
+		name = "localhost"
+		if local := e.conn.LocalAddr(); local.IsValid() {
+			name, port = local.Addr().String(), strconv.Itoa(int(local.Port()))
+		}
+	}
+	if port == "" {
+		port = "80"
+		if e.Scheme() == "https" {
+			port = "443"
+		}
+	}
+	return name, port
+}
+
+// deleted is the value of a key that Delete removed.
+type deleted struct{}
+
+// Set sets a key, for the application and what it wraps. Typed accessors see it.
+func (e *Environ) Set(key string, value any) {
+	if e.overlay == nil {
+		e.overlay = make(map[string]any)
+	}
+	e.overlay[key] = value
+}
+
+// Delete removes a key.
+func (e *Environ) Delete(key string) { e.Set(key, deleted{}) }
+
+// All yields every key with its value: CGI keys, the request's fields as HTTP_*,
+// WSGI keys, then what was Set besides, sorted.
+func (e *Environ) All() iter.Seq2[string, any] {
+	return func(yield func(string, any) bool) {
+		seen := make(map[string]bool)
+		emit := func(key string) bool {
+			if seen[key] {
+				return true
+			}
+			seen[key] = true
+			v := e.Get(key)
+			return v == nil || yield(key, v)
+		}
+		for _, key := range cgiKeys {
+			if !emit(key) {
+				return
+			}
+		}
+		for name := range e.Headers() {
+			if !fold(name, "content-type") && !fold(name, "content-length") && !emit(cgiName(name)) {
+				return
+			}
+		}
+		for _, key := range wsgiKeys {
+			if !emit(key) {
+				return
+			}
+		}
+		var rest []string
+		for key := range e.overlay {
+			rest = append(rest, key)
+		}
+		slices.Sort(rest)
+		for _, key := range rest {
+			if !emit(key) {
+				return
+			}
+		}
+	}
+}
+
+// cgiName is the key of a field: HTTP_USER_AGENT for User-Agent.
+func cgiName(name string) string {
+	switch {
+	case fold(name, "content-type"):
+		return "CONTENT_TYPE"
+	case fold(name, "content-length"):
+		return "CONTENT_LENGTH"
+	}
+	return "HTTP_" + strings.ReplaceAll(strings.ToUpper(name), "-", "_")
+}
+
+// sameCGIName compares a field's name with a key's, without its HTTP_.
+func sameCGIName(field []byte, key string) bool {
+	if len(field) != len(key) {
+		return false
+	}
+	for i, c := range field {
+		switch {
+		case 'a' <= c && c <= 'z':
+			c -= 'a' - 'A'
+		case c == '-':
+			c = '_'
+		}
+		if c != key[i] {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,18 @@
+// Package server runs a gateway application over HTTP/1.1.
+//
+//	log.Fatal(server.ListenAndServe("127.0.0.1:8080", app))
+//
+// or, for a whole program with flags, signals and an orderly end, [Main].
+//
+// The way of a request, file by file:
+//
+//	loop/conn.go       bytes come in and are offered to
+//	server/exchange.go where the layers meet: parse, collect the content, call
+//	                   the application, pull its response
+//	server/phase.go    what a connection may do when, as one table
+//	server/response.go status, headers and framing of the answer
+//	loop/conn.go       the answers of one read leave in one write
+//
+// Each loop has a handler with its own exchanges and buffers, so nothing here is
+// shared between goroutines but the Server itself.
+package server

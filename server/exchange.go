@@ -1,0 +1,594 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/valyala/bytebufferpool"
+
+	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/loop"
+	"github.com/isbjorn/isbjorn/parser"
+)
+
+// handler is one loop's side of the server.
+type handler struct {
+	s    *Server
+	c    *config
+	loop *loop.Loop
+	host gateway.Host
+
+	out    []byte      // answers of the connection at work, not yet given to the socket
+	free   []*exchange // between two requests
+	stamp  []byte      // "Server: ...\r\nDate: ...\r\n", renewed every second
+	dateAt int         // where Date begins in stamp
+	second int64       // of stamp
+
+	stopping bool // Shutdown was called
+}
+
+// conn is what the server knows of a connection between two events.
+type conn struct {
+	phase  phase
+	served bool      // at least one request
+	timed  bool      // the head's timeout runs
+	x      *exchange // the request at work; nil while there is none
+}
+
+// exchange is one request and its response.
+type exchange struct {
+	h     *handler
+	c     *loop.Conn
+	conn  *conn
+	start gateway.StartResponse // startResponse, bound once
+
+	req     parser.Request
+	content parser.Body // decoder of the content
+	env     gateway.Environ
+	head    *bytebufferpool.ByteBuffer // copy of the head while the content comes
+	data    *bytebufferpool.ByteBuffer // the content that has come
+
+	resp     response
+	body     gateway.Body
+	keep     bool // the connection goes on after this response
+	headOnly bool // HEAD
+	lent     bool // the last chunk is in the socket's queue, not copied
+	ended    bool // the body has no more, or no more is wanted
+}
+
+const (
+	// turnChunks is how many chunks of one body are pulled before other
+	// connections have their turn.
+	turnChunks = 64
+
+	// outBytesMax bounds the answers that are gathered for one write, and the
+	// memory a loop keeps for them: a read's worth of pipelined small requests.
+	outBytesMax = 256 << 10
+
+	// keepBytesMax is the largest buffer that goes back to the pool.
+	keepBytesMax = 64 << 10
+
+	// freeMax is how many unused exchanges (about 2 KiB each) a loop keeps.
+	freeMax = 256
+)
+
+func newHandler(s *Server, l *loop.Loop) *handler {
+	c := s.config
+	h := &handler{s: s, c: c, loop: l, host: gateway.Host{
+		Scheme: "http", Software: c.name, Multithread: c.loop.Loops > 1, Log: c.log,
+	}}
+	h.Tick(time.Now())
+	return h
+}
+
+// Opened begins a connection.
+func (h *handler) Opened(c *loop.Conn) {
+	c.Context = &conn{phase: readingHead}
+	if h.stopping {
+		c.SetTimeout(freshGrace)
+	} else {
+		c.SetTimeout(h.c.idleTime)
+	}
+}
+
+// Input serves the requests in b. Their answers leave in one write.
+func (h *handler) Input(c *loop.Conn, b []byte) (used int) {
+	cn := c.Context.(*conn)
+	for used < len(b) && !c.Full() {
+		n := h.step(c, cn, b[used:])
+		if n == 0 {
+			break
+		}
+		used += n
+		if len(h.out) >= outBytesMax {
+			h.flush(c)
+		}
+	}
+	h.flush(c)
+	h.arm(c, cn)
+	return used
+}
+
+// step uses what it can of b for one request: 0 bytes if more must come, or if
+// the phase wants none.
+func (h *handler) step(c *loop.Conn, cn *conn, b []byte) (n int) {
+	var err error
+	switch cn.phase {
+	case readingHead:
+		if cn.x == nil {
+			h.take(c, cn)
+		}
+		if n, err = cn.x.req.Parse(b, &h.c.limits); n > 0 {
+			var more int
+			more, err = cn.x.begin(b[:n:n], b[n:])
+			n += more
+		}
+	case readingBody:
+		n, err = cn.x.collect(b)
+	case draining:
+		return len(b)
+	}
+	if err != nil {
+		h.refuse(c, cn, err)
+		return len(b)
+	}
+	return n
+}
+
+// begin goes on from a complete head. It returns how many bytes of rest belong
+// to the content.
+func (x *exchange) begin(head, rest []byte) (n int, err error) {
+	if x.req.Expectation() == parser.ExpectUnknown {
+		return 0, errExpectation
+	}
+	if x.typeTwice(head) {
+		return 0, errTypeTwice
+	}
+	x.conn.timed = false
+	x.keep = x.req.KeepAlive()
+	x.headOnly = string(x.req.Method.Of(head)) == "HEAD"
+	x.content = x.req.Body()
+	if x.content.Done() {
+		x.serve(head, nil)
+		return 0, nil
+	}
+	if want := x.content.Length(); want >= 0 && int64(len(rest)) >= want {
+		x.serve(head, rest[:want:want])
+		return int(want), nil
+	}
+	x.head = takeBuffer(head)
+	x.data = takeBuffer(nil)
+	x.conn.phase = x.conn.phase.next(headComplete)
+	if x.req.Expectation() == parser.ExpectContinue && len(rest) == 0 {
+		x.h.out = append(x.h.out, "HTTP/1.1 100 Continue\r\n\r\n"...)
+	}
+	return x.collect(rest)
+}
+
+// typeTwice looks for a second Content-Type: an application could take either.
+func (x *exchange) typeTwice(head []byte) bool {
+	const name = "content-type"
+	seen := false
+	for _, f := range x.req.Fields() {
+		if int(f.Name.Len) == len(name) && bytes.EqualFold(f.Name.Of(head), []byte(name)) {
+			if seen {
+				return true
+			}
+			seen = true
+		}
+	}
+	return false
+}
+
+// collect takes content from b and serves the request when it is complete.
+func (x *exchange) collect(b []byte) (n int, err error) {
+	for !x.content.Done() {
+		data, k, err := x.content.Decode(b[n:], &x.h.c.limits)
+		if err != nil {
+			return n, err
+		}
+		if k == 0 {
+			return n, nil
+		}
+		x.data.B = append(x.data.B, data...)
+		n += k
+	}
+	x.serve(x.head.B, x.data.B)
+	return n, nil
+}
+
+// serve runs the application and sends what it answers.
+func (x *exchange) serve(head, content []byte) {
+	x.conn.phase = x.conn.phase.next(requestComplete)
+	x.conn.served = true
+	x.env.Begin(&x.req, head, content, &x.h.host, x.c)
+	var err error
+	x.body, err = x.call()
+	switch {
+	case x.resp.err != nil:
+		x.fail(x.resp.err)
+	case err != nil:
+		x.fail(err)
+	default:
+		x.ended = x.body == nil
+		x.pull()
+	}
+}
+
+// call runs the application.
+func (x *exchange) call() (body gateway.Body, err error) {
+	defer x.recover(&err)
+	return x.h.s.app.Serve(&x.env, x.start)
+}
+
+// next asks the body for a chunk.
+func (x *exchange) next() (b []byte, err error) {
+	defer x.recover(&err)
+	return x.body.Next()
+}
+
+// closeBody closes the body, once.
+func (x *exchange) closeBody() {
+	if x.body == nil {
+		return
+	}
+	body := x.body
+	x.body = nil
+	err := func() (err error) {
+		defer x.recover(&err)
+		return body.Close()
+	}()
+	if err != nil && err != errPanic {
+		x.log(slog.LevelWarn, "closing the body of a response failed", slog.Any("error", err))
+	}
+}
+
+var errPanic = errors.New("server: the application panicked")
+
+// recover makes an application's panic an error and a line of the log.
+func (x *exchange) recover(err *error) {
+	if p := recover(); p != nil {
+		x.log(slog.LevelError, "the application panicked", slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
+		*err = errPanic
+	}
+}
+
+// pull sends the body until it ends or must wait: for the socket, because it is
+// full or has borrowed the last chunk, or for its next turn.
+func (x *exchange) pull() {
+	r := &x.resp
+	for turn := 0; ; turn++ {
+		switch {
+		case !x.c.Alive():
+			x.hold() // Closed comes next
+			return
+		case x.lent && x.c.Unsent() > 0:
+			x.hold()
+			x.c.AwaitSent()
+			return
+		case r.started && !r.sent && (x.headOnly || bodiless(r.code)):
+			x.commit(x.known(-1))
+			x.ended = true
+		}
+		x.lent = false
+		switch {
+		case x.ended:
+			x.done()
+			return
+		case x.c.Full():
+			x.hold()
+			return
+		case turn == turnChunks:
+			x.hold()
+			x.c.Yield()
+			return
+		}
+		b, err := x.next()
+		if r.err != nil {
+			err = r.err
+		}
+		if err != nil && err != io.EOF {
+			x.fail(err)
+			return
+		}
+		x.ended = err == io.EOF
+		if len(b) == 0 {
+			continue
+		}
+		if !r.sent {
+			if !r.started {
+				x.fail(errNotStarted)
+				return
+			}
+			known := int64(-1)
+			if x.ended {
+				known = int64(len(b))
+			}
+			x.commit(x.known(known))
+		}
+		if err := x.send(b); err != nil {
+			x.log(slog.LevelError, err.Error())
+			x.ended = true
+		}
+		if r.framing == byLength && r.left == 0 {
+			x.ended = true
+		}
+		if !x.ended {
+			x.h.flush(x.c) // on its way before the next is asked for
+		}
+	}
+}
+
+// known is the length of the content: what the body says, else n.
+func (x *exchange) known(n int64) int64 {
+	if x.body == nil {
+		return 0
+	}
+	if sized, ok := x.body.(gateway.Sized); ok {
+		return sized.Len()
+	}
+	return n
+}
+
+// hold suspends the response. Views of the request stay good until it goes on.
+func (x *exchange) hold() {
+	if x.conn.phase == handling {
+		x.c.Pause()
+		if x.head == nil { // else it has its own copies
+			x.c.Retain()
+		}
+	}
+	x.conn.phase = x.conn.phase.next(responseHeld)
+	x.h.flush(x.c)
+}
+
+// Drained goes on with a response that was held.
+func (h *handler) Drained(c *loop.Conn) {
+	cn := c.Context.(*conn)
+	if cn.phase != writing {
+		return
+	}
+	cn.x.pull()
+	h.flush(c)
+	if cn.phase == readingHead {
+		c.Resume()
+	}
+	h.arm(c, cn)
+}
+
+// done ends a response whose body has ended.
+func (x *exchange) done() {
+	r := &x.resp
+	if !r.sent {
+		if !r.started {
+			x.fail(errNotStarted)
+			return
+		}
+		x.commit(x.known(0))
+	}
+	if !x.finish() {
+		x.fail(fmt.Errorf("server: the response is %d bytes shorter than its Content-Length", r.left))
+		return
+	}
+	x.closeBody()
+	x.leave()
+}
+
+// fail answers 500, or cuts the connection if a part of the response is sent.
+func (x *exchange) fail(err error) {
+	if err != errPanic { // which has its line already
+		x.log(slog.LevelError, "the application failed", slog.Any("error", err))
+	}
+	x.closeBody()
+	if x.resp.sent {
+		x.h.flush(x.c)
+		x.keep = false
+		x.c.Abort()
+	} else {
+		const text = "Internal Server Error\n"
+		x.resp.reset()
+		_ = x.declare("500 Internal Server Error", errorHeaders, nil)
+		x.commit(int64(len(text)))
+		_ = x.send([]byte(text))
+	}
+	x.leave()
+}
+
+var errorHeaders = []gateway.Header{{Name: "Content-Type", Value: "text/plain; charset=utf-8"}}
+
+// leave takes the request back from the application and decides what comes
+// after it.
+func (x *exchange) leave() {
+	h, c, cn := x.h, x.c, x.conn
+	h.give(x)
+	if x.keep && !h.stopping {
+		cn.phase = cn.phase.next(responseDone)
+		return
+	}
+	cn.phase = cn.phase.next(lastDone)
+	h.flush(c)
+	c.Close()
+}
+
+// refuse answers what cannot be served, and lets the connection end.
+func (h *handler) refuse(c *loop.Conn, cn *conn, err error) {
+	var why *parser.Error
+	if !errors.As(err, &why) {
+		why = &parser.Error{Status: http.StatusBadRequest, Why: err.Error()}
+	}
+	h.c.log.Debug("request refused", slog.Any("remote", c.RemoteAddr()),
+		slog.Int("status", why.Status), slog.Int("rule", why.Rule), slog.String("why", why.Why))
+	h.out = h.appendRefusal(h.out, why.Status, why.Why)
+	h.flush(c)
+	if cn.x != nil {
+		h.give(cn.x)
+	}
+	cn.phase = cn.phase.next(lastDone)
+	c.Close()
+}
+
+// EOF: a client that has sent its last byte gets the answers it still waits for;
+// in the phases that read there are none.
+func (h *handler) EOF(c *loop.Conn) {
+	cn := c.Context.(*conn)
+	switch {
+	case cn.phase == readingBody, cn.phase == readingHead && cn.x != nil && cn.x.req.Started():
+		h.refuse(c, cn, errIncomplete)
+	default:
+		c.Close()
+	}
+}
+
+// Timeout: the client was too slow in the phase it is in.
+func (h *handler) Timeout(c *loop.Conn) {
+	cn := c.Context.(*conn)
+	switch {
+	case cn.phase == readingBody:
+		h.refuse(c, cn, errBodyTime)
+	case cn.timed:
+		h.refuse(c, cn, errHeadTime)
+	default:
+		c.Close() // idle
+	}
+}
+
+// arm sets the timeout of the phase.
+func (h *handler) arm(c *loop.Conn, cn *conn) {
+	switch cn.phase {
+	case readingHead:
+		switch {
+		case cn.x == nil || !cn.x.req.Started():
+			c.SetTimeout(h.c.idleTime)
+		case !cn.timed: // from the first byte on, however it drips
+			cn.timed = true
+			c.SetTimeout(h.c.headTime)
+		}
+	case readingBody:
+		c.SetTimeout(h.c.bodyTime)
+	case writing:
+		c.SetTimeout(0) // the loop watches the socket
+	}
+}
+
+// Closed takes back what a connection has left.
+func (h *handler) Closed(c *loop.Conn, err error) {
+	cn := c.Context.(*conn)
+	if cn.x != nil {
+		cn.x.closeBody()
+		h.give(cn.x)
+	}
+	cn.phase = cn.phase.next(gone)
+	if err != nil {
+		h.c.log.Debug("connection lost", slog.Any("remote", c.RemoteAddr()), slog.Any("error", err))
+	}
+	if h.stopping {
+		h.s.checkEmpty()
+	}
+}
+
+// stop is Shutdown's part on this loop.
+func (h *handler) stop() {
+	h.stopping = true
+	h.loop.Conns(func(c *loop.Conn) {
+		cn := c.Context.(*conn)
+		switch {
+		case cn.phase != readingHead || cn.x != nil && cn.x.req.Started():
+			// at work: its last answer says close
+		case cn.served:
+			c.Close()
+		default:
+			c.SetTimeout(freshGrace)
+		}
+	})
+	h.s.checkEmpty()
+}
+
+// Tick renews what depends on the time of day.
+func (h *handler) Tick(now time.Time) {
+	if now.Unix() == h.second {
+		return
+	}
+	h.second = now.Unix()
+	h.stamp = h.stamp[:0]
+	if h.c.name != "" {
+		h.stamp = append(h.stamp, "Server: "...)
+		h.stamp = append(h.stamp, h.c.name...)
+		h.stamp = append(h.stamp, "\r\n"...)
+	}
+	h.dateAt = len(h.stamp)
+	h.stamp = append(h.stamp, "Date: "...)
+	h.stamp = now.UTC().AppendFormat(h.stamp, http.TimeFormat)
+	h.stamp = append(h.stamp, "\r\n"...)
+}
+
+// Refusal is for a client that no descriptor is left for.
+func (h *handler) Refusal() []byte {
+	return h.appendRefusal(nil, http.StatusServiceUnavailable, "too many connections")
+}
+
+// flush gives the gathered answers to the socket.
+func (h *handler) flush(c *loop.Conn) {
+	if len(h.out) == 0 {
+		return
+	}
+	c.Send(h.out)
+	h.out = h.out[:0]
+	if cap(h.out) > 2*outBytesMax {
+		h.out = nil
+	}
+}
+
+// take begins a request on cn.
+func (h *handler) take(c *loop.Conn, cn *conn) {
+	var x *exchange
+	if last := len(h.free) - 1; last >= 0 {
+		x = h.free[last]
+		h.free = h.free[:last]
+	} else {
+		x = &exchange{h: h}
+		x.start = x.startResponse
+	}
+	x.c, x.conn, cn.x = c, cn, x
+}
+
+// give ends it. Nobody may hold a view of it any more.
+func (h *handler) give(x *exchange) {
+	x.conn.x = nil
+	x.conn.timed = false
+	x.env.End()
+	giveBuffer(x.head)
+	giveBuffer(x.data)
+	x.c, x.conn, x.head, x.data, x.body = nil, nil, nil, nil, nil
+	x.headOnly, x.lent, x.ended = false, false, false
+	x.req.Reset()
+	x.resp.reset()
+	if len(h.free) < freeMax {
+		h.free = append(h.free, x)
+	}
+}
+
+// takeBuffer returns a pooled buffer that holds a copy of b.
+func takeBuffer(b []byte) *bytebufferpool.ByteBuffer {
+	buf := bytebufferpool.Get()
+	buf.B = append(buf.B[:0], b...)
+	return buf
+}
+
+func giveBuffer(b *bytebufferpool.ByteBuffer) {
+	if b != nil && cap(b.B) <= keepBytesMax {
+		bytebufferpool.Put(b)
+	}
+}
+
+// log says something about this request.
+func (x *exchange) log(level slog.Level, msg string, attrs ...slog.Attr) {
+	x.h.c.log.LogAttrs(context.Background(), level, msg, append(attrs,
+		slog.String("method", x.env.Method()), slog.String("target", x.env.Target()), slog.Any("remote", x.c.RemoteAddr()))...)
+}

@@ -1,0 +1,238 @@
+package server
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/isbjorn/isbjorn/gateway"
+)
+
+// appFunc is short for tests.
+type appFunc = gateway.AppFunc
+
+var textHeaders = []gateway.Header{{Name: "Content-Type", Value: "text/plain"}}
+
+func hello(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+	if _, err := start("200 OK", textHeaders, nil); err != nil {
+		return nil, err
+	}
+	return env.Text("Hello, World!"), nil
+}
+
+func echo(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+	content, err := env.Input().ReadAll()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := start("200 OK", nil, nil); err != nil {
+		return nil, err
+	}
+	return env.Bytes(content), nil
+}
+
+// logBuffer is a log that tests can read.
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+type testServer struct {
+	*Server
+	t    testing.TB
+	addr net.Addr
+	log  *logBuffer
+}
+
+// start runs a server for app on a port of its own.
+func start(t testing.TB, app gateway.App, options ...Option) *testServer {
+	t.Helper()
+	log := &logBuffer{}
+	logger := slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	fast := func(c *config) { c.loop.Tick = 5 * time.Millisecond } // timers in tests
+	s, err := New(app, append([]Option{Logger(logger), fast, Loops(2)}, options...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr, err := s.Listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		s.Close()
+		if err := s.Wait(); err != nil {
+			t.Errorf("Wait: %v", err)
+		}
+	})
+	return &testServer{s, t, addr, log}
+}
+
+type client struct {
+	*net.TCPConn
+	t testing.TB
+	r *bufio.Reader
+}
+
+func (s *testServer) dial() *client {
+	s.t.Helper()
+	c, err := net.Dial("tcp", s.addr.String())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	s.t.Cleanup(func() { _ = c.Close() })
+	return &client{c.(*net.TCPConn), s.t, bufio.NewReader(c)}
+}
+
+func (c *client) send(s string) {
+	c.t.Helper()
+	if _, err := io.WriteString(c, s); err != nil {
+		c.t.Fatalf("send %.60q: %v", s, err)
+	}
+}
+
+// read reads one response to a request with the given method.
+func (c *client) read(method string) (*http.Response, string) {
+	c.t.Helper()
+	resp, body, err := c.tryRead(method)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return resp, body
+}
+
+func (c *client) tryRead(method string) (*http.Response, string, error) {
+	resp, err := http.ReadResponse(c.r, &http.Request{Method: method})
+	if err != nil {
+		return nil, "", fmt.Errorf("reading a response: %w", err)
+	}
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return resp, string(body), fmt.Errorf("reading the content after %d bytes: %w", len(body), err)
+	}
+	return resp, string(body), nil
+}
+
+// want reads one response and checks it.
+func (c *client) want(method string, status int, body string) *http.Response {
+	c.t.Helper()
+	resp, got := c.read(method)
+	if resp.StatusCode != status || got != body {
+		c.t.Fatalf("%s answered %d %.80q, want %d %.80q", method, resp.StatusCode, got, status, body)
+	}
+	return resp
+}
+
+// wantEnd expects that nothing more comes and the server has closed.
+func (c *client) wantEnd() {
+	c.t.Helper()
+	if b, err := io.ReadAll(c.r); err != nil || len(b) > 0 {
+		c.t.Fatalf("read %.80q, %v; want the end of the connection", b, err)
+	}
+}
+
+// exchange sends bytes, ends its side and returns all that the server answers.
+func (s *testServer) exchange(in string) string {
+	s.t.Helper()
+	c := s.dial()
+	c.send(in)
+	_ = c.CloseWrite()
+	b, err := io.ReadAll(c.r)
+	if err != nil {
+		s.t.Fatalf("%.60q: %v after %.80q", in, err, b)
+	}
+	return string(b)
+}
+
+// body is a gateway.Body that counts its calls of Close.
+type body struct {
+	gateway.Body
+	mu     sync.Mutex
+	closed int
+	err    error
+}
+
+func (b *body) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed++
+	if b.Body != nil {
+		_ = b.Body.Close()
+	}
+	return b.err
+}
+
+func (b *body) closes() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.closed
+}
+
+// sizedBody is a body whose inner Body has a length.
+type sizedBody struct{ *body }
+
+func (b sizedBody) Len() int64 { return b.body.Body.(gateway.Sized).Len() }
+
+// next is a Body made of a function.
+type next func() ([]byte, error)
+
+func (f next) Next() ([]byte, error) { return f() }
+func (next) Close() error            { return nil }
+
+// chunks is a Body of several chunks of unknown length.
+func chunks(parts ...string) gateway.Body {
+	return gateway.Stream(func(yield func([]byte, error) bool) {
+		for _, p := range parts {
+			if !yield([]byte(p), nil) {
+				return
+			}
+		}
+	})
+}
+
+// ok starts a 200 and returns b.
+func ok(b gateway.Body) gateway.App {
+	return appFunc(func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		_, err := start("200 OK", nil, nil)
+		return b, err
+	})
+}
+
+func shortly() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), 20*time.Second)
+}
+
+// eventually waits for a condition that another goroutine brings about.
+func eventually(t testing.TB, what string, cond func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !cond(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 20 s: %s", what)
+		}
+	}
+}
+
+func pattern(n int) string {
+	return strings.Repeat("0123456789abcdefghijklmnopqrstuvwxyz-", n/37+1)[:n]
+}

@@ -1,0 +1,55 @@
+package server
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// importTable says which packages of ours each package may import. Nothing
+// points back, so cycles cannot creep in; what is not listed may import nothing.
+var importTable = map[string][]string{
+	"parser":  {},
+	"loop":    {},
+	"gateway": {"parser"},
+	"server":  {"loop", "parser", "gateway"},
+}
+
+func TestImports(t *testing.T) {
+	const module = "github.com/isbjorn/isbjorn/"
+	seen := map[string]bool{}
+	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		dir, _ := filepath.Rel("..", filepath.Dir(path))
+		seen[dir] = true
+		if top, _, _ := strings.Cut(dir, "/"); top == "examples" || top == "bench" {
+			return nil // they may import anything
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		for _, i := range f.Imports {
+			name, _ := strconv.Unquote(i.Path.Value)
+			if ours, ok := strings.CutPrefix(name, module); ok && !slices.Contains(importTable[dir], ours) {
+				t.Errorf("%s imports %s; the table allows %s only %v", path, ours, dir, importTable[dir])
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for dir := range importTable {
+		if !seen[dir] {
+			t.Errorf("package %s of the table was not found", dir)
+		}
+	}
+}

@@ -1,0 +1,125 @@
+package server
+
+import (
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"runtime"
+	"time"
+
+	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/loop"
+	"github.com/isbjorn/isbjorn/parser"
+)
+
+// Option changes a number or a behaviour of a Server.
+type Option func(*config)
+
+// config is all that can be configured, with the defaults of newConfig.
+type config struct {
+	limits   parser.Limits
+	loop     loop.Options
+	headTime time.Duration
+	bodyTime time.Duration
+	idleTime time.Duration
+	name     string
+	log      *slog.Logger
+}
+
+func newConfig(options []Option) (*config, error) {
+	c := &config{
+		limits:   parser.DefaultLimits(),
+		loop:     loop.Options{Loops: runtime.GOMAXPROCS(0)},
+		headTime: 10 * time.Second,
+		bodyTime: 30 * time.Second,
+		idleTime: 75 * time.Second,
+		name:     "isbjorn",
+		log:      slog.Default(),
+	}
+	for _, o := range options {
+		o(c)
+	}
+	for _, t := range []struct {
+		option string
+		d      time.Duration
+	}{{"HeadTimeout", c.headTime}, {"BodyTimeout", c.bodyTime}, {"IdleTimeout", c.idleTime}} {
+		if t.d <= 0 {
+			return nil, fmt.Errorf("server: option %s is %v; use a positive duration", t.option, t.d)
+		}
+	}
+	if _, err := gateway.CheckHeader(&gateway.Header{Name: "Server", Value: c.name}); err != nil {
+		return nil, fmt.Errorf("server: option Name is %q; use a text without control characters, or none", c.name)
+	}
+	if c.log == nil {
+		return nil, fmt.Errorf("server: option Logger is nil; use slog.New(slog.DiscardHandler) for silence")
+	}
+	if err := c.limits.Check(); err != nil {
+		return nil, fmt.Errorf("server: option of the request limits: %w", err)
+	}
+	c.loop.Log = c.log
+	if err := c.loop.Check(); err != nil {
+		return nil, fmt.Errorf("server: option of the loops: %w", err)
+	}
+	return c, nil
+}
+
+// Loops sets the number of event loops. Default: one for each core (GOMAXPROCS).
+func Loops(n int) Option {
+	return func(c *config) {
+		if n == 0 {
+			n = -1 // 0 asks package loop for its default; here it is a mistake
+		}
+		c.loop.Loops = n
+	}
+}
+
+// HeadBytes limits the request line and the fields, in bytes. Default 32 KiB.
+// Larger heads are answered by 431.
+func HeadBytes(n int) Option { return func(c *config) { c.limits.HeadBytes = n } }
+
+// TargetBytes limits the request target, in bytes. Default 8 KiB. Longer ones
+// are answered by 414.
+func TargetBytes(n int) Option { return func(c *config) { c.limits.TargetBytes = n } }
+
+// Fields limits the number of request fields. Default and most 100. More are
+// answered by 431.
+func Fields(n int) Option { return func(c *config) { c.limits.Fields = n } }
+
+// BodyBytes limits the content of a request, in bytes. Default 1 MiB; -1 lifts
+// the limit. More is answered by 413, before it is read where it is announced.
+func BodyBytes(n int64) Option { return func(c *config) { c.limits.BodyBytes = n } }
+
+// HeadTimeout is how long a head may take, from its first byte to its last.
+// Default 10 s. A slow one is answered by 408.
+func HeadTimeout(d time.Duration) Option { return func(c *config) { c.headTime = d } }
+
+// BodyTimeout is how long the content of a request may make no progress.
+// Default 30 s. A slow one is answered by 408.
+func BodyTimeout(d time.Duration) Option { return func(c *config) { c.bodyTime = d } }
+
+// IdleTimeout is how long a connection is kept between two requests. Default
+// 75 s, longer than the usual 60 s of a load balancer in front: who waits longer
+// must be the one who closes, or requests meet a connection that just closed.
+func IdleTimeout(d time.Duration) Option { return func(c *config) { c.idleTime = d } }
+
+// WriteTimeout is how long a client may take nothing of its answer. Default 30 s.
+// Then the connection is cut.
+func WriteTimeout(d time.Duration) Option {
+	return func(c *config) {
+		if d == 0 {
+			d = -1
+		}
+		c.loop.WriteStall = d
+	}
+}
+
+// SocketMode is the file mode of a Unix socket that the server makes.
+// Default 0666.
+func SocketMode(m fs.FileMode) Option { return func(c *config) { c.loop.SocketMode = m } }
+
+// Name is the value of the field Server, and SERVER_SOFTWARE. Default
+// "isbjorn"; "" sends none.
+func Name(s string) Option { return func(c *config) { c.name = s } }
+
+// Logger takes the server's log lines. Default slog.Default().
+func Logger(l *slog.Logger) Option { return func(c *config) { c.log = l } }

@@ -1,0 +1,70 @@
+package server
+
+// phase is where a connection stands. Every change of phase is in this file.
+//
+//	reading head --> reading body --> handling --> writing --> reading head
+//	     |                |               |           |
+//	     +----------------+--- draining <-+-----------+
+//
+// Short ways: a request whose head and content come together goes from reading
+// head to handling, and a response that fits goes from handling straight back to
+// reading head. Every phase can end in closed.
+type phase uint8
+
+const (
+	closed      phase = iota // the connection is gone
+	readingHead              // waiting for a request, or for the rest of its head
+	readingBody              // the head is here, the content is still coming
+	handling                 // the application runs
+	writing                  // the response is pulled as fast as the client reads
+	draining                 // the last answer is on its way; input is thrown away
+	phases
+)
+
+// event is what moves a connection from one phase to the next.
+type event uint8
+
+const (
+	headComplete    event = iota // a head whose content is still to come
+	requestComplete              // a head and all its content
+	responseHeld                 // the socket is full, or others come first
+	responseDone                 // sent, and the connection goes on
+	lastDone                     // the last answer was sent, a refusal included
+	gone                         // the connection has ended
+	events
+)
+
+// table is the whole machine. A pair that is not listed is closed: the server
+// drops that connection rather than guess.
+var table = [phases][events]phase{
+	readingHead: {
+		headComplete:    readingBody,
+		requestComplete: handling,
+		lastDone:        draining,
+	},
+	readingBody: {
+		requestComplete: handling,
+		lastDone:        draining,
+	},
+	handling: {
+		responseHeld: writing,
+		responseDone: readingHead,
+		lastDone:     draining,
+	},
+	writing: {
+		responseHeld: writing,
+		responseDone: readingHead,
+		lastDone:     draining,
+	},
+	// An answer that is already under way can only be followed by the end.
+	draining: {
+		lastDone: draining,
+	},
+}
+
+// next is the phase after e.
+func (p phase) next(e event) phase { return table[p][e] }
+
+func (p phase) String() string {
+	return [phases]string{"closed", "reading head", "reading body", "handling", "writing", "draining"}[p]
+}

@@ -1,0 +1,32 @@
+package server
+
+import "testing"
+
+// Every pair of phase and event, so that a new one cannot be forgotten.
+func TestPhaseTable(t *testing.T) {
+	type pair struct {
+		p phase
+		e event
+	}
+	want := map[pair]phase{
+		{readingHead, headComplete}:    readingBody,
+		{readingHead, requestComplete}: handling,
+		{readingHead, lastDone}:        draining,
+		{readingBody, requestComplete}: handling,
+		{readingBody, lastDone}:        draining,
+		{handling, responseHeld}:       writing,
+		{handling, responseDone}:       readingHead,
+		{handling, lastDone}:           draining,
+		{writing, responseHeld}:        writing,
+		{writing, responseDone}:        readingHead,
+		{writing, lastDone}:            draining,
+		{draining, lastDone}:           draining,
+	}
+	for p := range phases {
+		for e := range events {
+			if got := p.next(e); got != want[pair{p, e}] { // what is not listed is closed
+				t.Errorf("%v.next(%d) = %v, want %v", p, e, got, want[pair{p, e}])
+			}
+		}
+	}
+}

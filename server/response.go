@@ -1,0 +1,278 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+
+	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/parser"
+)
+
+// framing is how a client finds the end of the content, RFC 9112 section 6.3.
+type framing uint8
+
+const (
+	byLength  framing = iota // Content-Length
+	chunked                  // Transfer-Encoding: chunked
+	byClose                  // the end of the connection, for HTTP/1.0
+	noContent                // HEAD, 204, 304: there is none
+)
+
+// response is the answer under way: the head that start declared, and the
+// account of the content.
+type response struct {
+	header   []byte // status line and fields, without framing and the final CRLF
+	code     int
+	declared int64 // Content-Length from the application, -1 if none
+	closes   bool  // the application said "Connection: close"
+	started  bool  // start was called
+	sent     bool  // the head has been committed to the wire
+	err      error // sticks: what was wrong in a call of start
+
+	framing framing
+	left    int64 // byLength: bytes still owed
+}
+
+// reset keeps the buffer.
+func (r *response) reset() { *r = response{header: r.header[:0]} }
+
+var (
+	errStartTwice  = errors.New("server: start was called twice without exc")
+	errNotStarted  = errors.New("server: the application returned without calling start")
+	errInterim     = errors.New("server: a 1xx status is not a final response")
+	errLengthTwice = errors.New("server: more than one Content-Length in the response")
+)
+
+// startResponse is gateway.StartResponse. It renders the head at once, so that
+// nothing of the application's is kept.
+func (x *exchange) startResponse(status string, headers []gateway.Header, exc error) (io.Writer, error) {
+	if err := x.declare(status, headers, exc); err != nil {
+		if x.resp.err == nil {
+			x.resp.err = err
+		}
+		return nil, err
+	}
+	return (*writer)(x), nil
+}
+
+func (x *exchange) declare(status string, headers []gateway.Header, exc error) error {
+	r := &x.resp
+	switch {
+	case r.err != nil:
+		return r.err
+	case r.started && exc == nil:
+		return errStartTwice
+	case r.sent:
+		return exc
+	}
+	code, err := gateway.CheckStatus(status)
+	if err != nil {
+		return err
+	}
+	if code < 200 {
+		return errInterim
+	}
+	r.reset()
+	r.code, r.declared = code, -1
+	b := append(r.header, "HTTP/1.1 "...)
+	b = append(b, status...)
+	b = append(b, "\r\n"...)
+	var date, name bool
+	for i := range headers {
+		h := &headers[i]
+		kind, err := gateway.CheckHeader(h)
+		if err != nil {
+			return err
+		}
+		switch kind {
+		case gateway.ContentLength: // sent when the framing is decided
+			if r.declared >= 0 {
+				return errLengthTwice
+			}
+			n, err := strconv.ParseUint(h.Value, 10, 63)
+			if err != nil {
+				return fmt.Errorf("server: the response's Content-Length is %q; use a decimal number", h.Value)
+			}
+			r.declared = int64(n)
+			continue
+		case gateway.Connection:
+			r.closes = true
+			continue
+		case gateway.Date:
+			date = true
+		case gateway.ServerName:
+			name = true
+		}
+		b = append(b, h.Name...)
+		b = append(b, ": "...)
+		b = append(b, h.Value...)
+		b = append(b, "\r\n"...)
+	}
+	switch h := x.h; {
+	case !date && !name:
+		b = append(b, h.stamp...)
+	case !date:
+		b = append(b, h.stamp[h.dateAt:]...)
+	case !name:
+		b = append(b, h.stamp[:h.dateAt]...)
+	}
+	r.header, r.started = b, true
+	return nil
+}
+
+// commit decides the framing and puts the head on its way. known is the length
+// of the content, -1 if nobody knows.
+func (x *exchange) commit(known int64) {
+	r := &x.resp
+	if r.declared >= 0 {
+		known = r.declared
+	}
+	b := append(x.h.out, r.header...)
+	r.sent = true
+	bare := bodiless(r.code)
+	switch {
+	case r.code == http.StatusNoContent: // RFC 9110 section 8.6: no length either
+	case known >= 0 && (r.code != http.StatusNotModified || r.declared >= 0):
+		r.framing, r.left = byLength, known
+		b = append(b, "Content-Length: "...)
+		b = strconv.AppendInt(b, known, 10)
+		b = append(b, "\r\n"...)
+	case bare: // 304: only the length that GET would have, and nobody said it
+	case x.req.Minor > 0:
+		r.framing = chunked
+		b = append(b, "Transfer-Encoding: chunked\r\n"...)
+	default:
+		r.framing = byClose
+		x.keep = false
+	}
+	if bare || x.headOnly {
+		r.framing = noContent
+	}
+	if r.closes || x.h.stopping {
+		x.keep = false
+	}
+	switch {
+	case !x.keep:
+		b = append(b, "Connection: close\r\n"...)
+	case x.req.Minor == 0:
+		b = append(b, "Connection: keep-alive\r\n"...)
+	}
+	x.h.out = append(b, "\r\n"...)
+}
+
+// bodiless says that a response with this code never has content.
+// RFC 9112 section 6.3, item 1.
+func bodiless(code int) bool {
+	return code == http.StatusNoContent || code == http.StatusNotModified
+}
+
+// copyBytesMax is the largest chunk that is copied behind its head. Above it the
+// copy costs more than sending from where it is.
+const copyBytesMax = 16 << 10
+
+var errTooLong = errors.New("server: the response is longer than its Content-Length; the rest was cut")
+
+// send puts a chunk of content on its way. It reports an error when the content
+// was longer than promised; what fits is sent.
+func (x *exchange) send(b []byte) (err error) {
+	r := &x.resp
+	switch r.framing {
+	case noContent:
+		return nil
+	case byLength:
+		if int64(len(b)) > r.left {
+			b, err = b[:r.left], errTooLong
+		}
+		r.left -= int64(len(b))
+	case chunked:
+		x.h.out = strconv.AppendInt(x.h.out, int64(len(b)), 16)
+		x.h.out = append(x.h.out, "\r\n"...)
+	}
+	if len(b) <= copyBytesMax {
+		x.h.out = append(x.h.out, b...)
+	} else {
+		x.c.SendBorrowed(x.h.out, b)
+		x.h.out = x.h.out[:0]
+		x.lent = x.c.Unsent() > 0
+	}
+	if r.framing == chunked {
+		x.h.out = append(x.h.out, "\r\n"...)
+	}
+	return err
+}
+
+// finish ends the content. It reports whether the client can see that it is
+// whole.
+func (x *exchange) finish() (whole bool) {
+	switch x.resp.framing {
+	case byLength:
+		return x.resp.left == 0
+	case chunked:
+		x.h.out = append(x.h.out, "0\r\n\r\n"...)
+	}
+	return true
+}
+
+// writer is the write() form of a response.
+type writer exchange
+
+// Write sends p before anything of the Body, at once.
+func (w *writer) Write(p []byte) (int, error) {
+	x := (*exchange)(w)
+	if x.resp.err != nil {
+		return 0, x.resp.err
+	}
+	if !x.c.Alive() {
+		return 0, net.ErrClosed
+	}
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if !x.resp.sent {
+		x.commit(-1)
+	}
+	// p is the caller's again after the call: in pieces small enough to copy.
+	n := len(p)
+	for len(p) > 0 {
+		k := min(len(p), copyBytesMax)
+		if err := x.send(p[:k]); err != nil {
+			x.resp.err = err
+			return n - len(p), err
+		}
+		x.h.flush(x.c)
+		p = p[k:]
+	}
+	return n, nil
+}
+
+// appendRefusal appends the whole answer to a request that is not served. The
+// connection closes after it.
+func (h *handler) appendRefusal(dst []byte, status int, why string) []byte {
+	text := http.StatusText(status)
+	dst = append(dst, "HTTP/1.1 "...)
+	dst = strconv.AppendInt(dst, int64(status), 10)
+	dst = append(dst, ' ')
+	dst = append(dst, text...)
+	dst = append(dst, "\r\n"...)
+	dst = append(dst, h.stamp...)
+	dst = append(dst, "Content-Type: text/plain; charset=utf-8\r\nConnection: close\r\nContent-Length: "...)
+	dst = strconv.AppendInt(dst, int64(len(text)+len(": ")+len(why)+len("\n")), 10)
+	dst = append(dst, "\r\n\r\n"...)
+	dst = append(dst, text...)
+	dst = append(dst, ": "...)
+	dst = append(dst, why...)
+	return append(dst, '\n')
+}
+
+// Refusals that are the server's and not the parser's.
+var (
+	errHeadTime    = &parser.Error{Status: 408, Rule: 61, Why: "the request head took longer than the option HeadTimeout"}
+	errBodyTime    = &parser.Error{Status: 408, Rule: 61, Why: "no content came for as long as the option BodyTimeout"}
+	errIncomplete  = &parser.Error{Status: 400, Rule: 44, Why: "the connection ended inside a request"}
+	errExpectation = &parser.Error{Status: 417, Rule: 55, Why: "only the expectation 100-continue can be met"}
+	errTypeTwice   = &parser.Error{Status: 400, Rule: 28, Why: "more than one Content-Type"}
+)
