@@ -143,13 +143,12 @@ func (l *Loop) cleanUp() {
 }
 
 // event handles one event of the poller: it finds whose it is and lets that try.
-func (l *Loop) event(fd int, r readiness) (leave bool) {
+func (l *Loop) event(fd int, r readiness) {
 	if c := l.reactor.conns.get(fd); c != nil && c.loop == l {
 		c.event(r)
 	} else if ln := l.listener(fd); ln != nil {
 		l.accept(ln)
 	}
-	return false
 }
 
 func (l *Loop) listener(fd int) *listener {

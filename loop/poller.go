@@ -36,8 +36,8 @@ const (
 	hangup // the peer has sent its last byte, or the connection failed
 )
 
-// onEvent handles one event; leave ends run.
-type onEvent func(fd int, r readiness) (leave bool)
+// onEvent handles one event.
+type onEvent func(fd int, r readiness)
 
 // task is work handed to the loop by wake; leave ends run.
 type task func() (leave bool)
@@ -49,7 +49,8 @@ func openPoller(on onEvent) (*poller, error) {
 		return nil, err
 	}
 	return &poller{np: np, cb: func(fd int, ev netpoll.IOEvent, flags netpoll.IOFlags) error {
-		return leaving(on(fd, readinessOf(ev, flags)))
+		on(fd, readinessOf(ev, flags))
+		return nil
 	}}, nil
 }
 
@@ -99,14 +100,6 @@ func runTask(t any) error {
 
 // errLeave is the error that makes netpoll's Polling return.
 var errLeave = gneterrors.ErrEngineShutdown
-
-// leaving translates a wish to leave into what netpoll understands.
-func leaving(leave bool) error {
-	if leave {
-		return errLeave
-	}
-	return nil
-}
 
 // run waits for events and tasks until one of them leaves, or the poller fails.
 func (p *poller) run() error {

@@ -30,6 +30,7 @@ type handler struct {
 	stamp  []byte      // "Server: ...\r\nDate: ...\r\n", renewed every second
 	dateAt int         // where Date begins in stamp
 	second int64       // of stamp
+	now    int64       // ns since 1970, of the last Tick
 
 	stopping bool // Shutdown was called
 }
@@ -37,10 +38,21 @@ type handler struct {
 // conn is what the server knows of a connection between two events.
 type conn struct {
 	phase  phase
+	timer  timer     // what the timeout that runs is for
 	served bool      // at least one request
-	timed  bool      // the head's timeout runs
+	active int64     // handler.now at the last sign of life
 	x      *exchange // the request at work; nil while there is none
 }
+
+// timer says what a connection's timeout is for.
+type timer uint8
+
+const (
+	noTimer   timer = iota
+	idleTimer       // between two requests; stays while requests come and go
+	headTimer       // from the first byte of a head, absolute
+	bodyTimer       // since the last progress of the content
+)
 
 // exchange is one request and its response.
 type exchange struct {
@@ -90,12 +102,16 @@ func newHandler(s *Server, l *loop.Loop) *handler {
 
 // Opened begins a connection.
 func (h *handler) Opened(c *loop.Conn) {
-	c.Context = &conn{phase: readingHead}
+	c.Context = &conn{phase: readingHead, timer: idleTimer, active: h.now}
+	c.SetTimeout(h.idleTime())
+}
+
+// idleTime is how long a connection may be idle, from now on.
+func (h *handler) idleTime() time.Duration {
 	if h.stopping {
-		c.SetTimeout(freshGrace)
-	} else {
-		c.SetTimeout(h.c.idleTime)
+		return freshGrace
 	}
+	return h.c.idleTime
 }
 
 // Input serves the requests in b. Their answers leave in one write.
@@ -151,7 +167,6 @@ func (x *exchange) begin(head, rest []byte) (n int, err error) {
 	if x.typeTwice(head) {
 		return 0, errTypeTwice
 	}
-	x.conn.timed = false
 	x.keep = x.req.KeepAlive()
 	x.headOnly = string(x.req.Method.Of(head)) == "HEAD"
 	x.content = x.req.Body()
@@ -234,17 +249,19 @@ func (x *exchange) next() (b []byte, err error) {
 	return x.body.Next()
 }
 
+// close tells the body that it is not needed any more.
+func (x *exchange) close() (err error) {
+	defer x.recover(&err)
+	return x.body.Close()
+}
+
 // closeBody closes the body, once.
 func (x *exchange) closeBody() {
 	if x.body == nil {
 		return
 	}
-	body := x.body
+	err := x.close()
 	x.body = nil
-	err := func() (err error) {
-		defer x.recover(&err)
-		return body.Close()
-	}()
 	if err != nil && err != errPanic {
 		x.log(slog.LevelWarn, "closing the body of a response failed", slog.Any("error", err))
 	}
@@ -449,31 +466,43 @@ func (h *handler) EOF(c *loop.Conn) {
 // Timeout: the client was too slow in the phase it is in.
 func (h *handler) Timeout(c *loop.Conn) {
 	cn := c.Context.(*conn)
-	switch {
-	case cn.phase == readingBody:
-		h.refuse(c, cn, errBodyTime)
-	case cn.timed:
+	switch cn.timer {
+	case headTimer:
 		h.refuse(c, cn, errHeadTime)
-	default:
-		c.Close() // idle
+	case bodyTimer:
+		h.refuse(c, cn, errBodyTime)
+	case idleTimer:
+		if left := h.idleTime() - time.Duration(h.now-cn.active); left > 0 {
+			c.SetTimeout(left)
+		} else {
+			c.Close()
+		}
 	}
 }
 
-// arm sets the timeout of the phase.
+// arm sets the timeout of the phase. Between two requests this only notes the
+// time: Timeout looks how long it was, so that a busy connection costs no timer.
 func (h *handler) arm(c *loop.Conn, cn *conn) {
 	switch cn.phase {
 	case readingHead:
-		switch {
-		case cn.x == nil || !cn.x.req.Started():
-			c.SetTimeout(h.c.idleTime)
-		case !cn.timed: // from the first byte on, however it drips
-			cn.timed = true
-			c.SetTimeout(h.c.headTime)
+		if cn.x != nil && cn.x.req.Started() {
+			if cn.timer != headTimer { // however the head drips
+				cn.timer = headTimer
+				c.SetTimeout(h.c.headTime)
+			}
+			return
+		}
+		cn.active = h.now
+		if cn.timer != idleTimer {
+			cn.timer = idleTimer
+			c.SetTimeout(h.idleTime())
 		}
 	case readingBody:
+		cn.timer = bodyTimer
 		c.SetTimeout(h.c.bodyTime)
 	case writing:
-		c.SetTimeout(0) // the loop watches the socket
+		cn.timer = noTimer // the loop watches the socket
+		c.SetTimeout(0)
 	}
 }
 
@@ -504,6 +533,7 @@ func (h *handler) stop() {
 		case cn.served:
 			c.Close()
 		default:
+			cn.active = h.now
 			c.SetTimeout(freshGrace)
 		}
 	})
@@ -512,6 +542,7 @@ func (h *handler) stop() {
 
 // Tick renews what depends on the time of day.
 func (h *handler) Tick(now time.Time) {
+	h.now = now.UnixNano()
 	if now.Unix() == h.second {
 		return
 	}
@@ -561,7 +592,6 @@ func (h *handler) take(c *loop.Conn, cn *conn) {
 // give ends it. Nobody may hold a view of it any more.
 func (h *handler) give(x *exchange) {
 	x.conn.x = nil
-	x.conn.timed = false
 	x.env.End()
 	giveBuffer(x.head)
 	giveBuffer(x.data)

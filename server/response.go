@@ -25,7 +25,10 @@ const (
 // response is the answer under way: the head that start declared, and the
 // account of the content.
 type response struct {
-	header   []byte // status line and fields, without framing and the final CRLF
+	header   []byte // status line and fields, without Server, Date, framing and the final CRLF
+	plain    bool   // header is all that was declared: it may be used again
+	name     bool   // the application sent its own Server
+	date     bool   // the same for Date
 	code     int
 	declared int64 // Content-Length from the application, -1 if none
 	closes   bool  // the application said "Connection: close"
@@ -37,8 +40,11 @@ type response struct {
 	left    int64 // byLength: bytes still owed
 }
 
-// reset keeps the buffer.
-func (r *response) reset() { *r = response{header: r.header[:0]} }
+// reset forgets the response but for header, which the next one may have too.
+func (r *response) reset() {
+	header, plain, code := r.header, r.plain, r.code
+	*r = response{header: header, plain: plain, code: code}
+}
 
 var (
 	errStartTwice  = errors.New("server: start was called twice without exc")
@@ -69,6 +75,46 @@ func (x *exchange) declare(status string, headers []gateway.Header, exc error) e
 	case r.sent:
 		return exc
 	}
+	r.reset()
+	r.declared = -1
+	if !r.plain || !sameHeader(r.header, status, headers) {
+		r.plain = false
+		if err := r.render(status, headers); err != nil {
+			return err
+		}
+	}
+	r.started = true
+	return nil
+}
+
+// sameHeader says whether rendering would give the bytes that are there. Most
+// responses of an application look like its last one, and to compare is several
+// times cheaper than to check and copy.
+func sameHeader(b []byte, status string, headers []gateway.Header) bool {
+	ok := true
+	b, ok = cut(b, statusPrefix, ok)
+	b, ok = cut(b, status, ok)
+	for i := range headers {
+		b, ok = cut(b, "\r\n", ok)
+		b, ok = cut(b, headers[i].Name, ok)
+		b, ok = cut(b, ": ", ok)
+		b, ok = cut(b, headers[i].Value, ok)
+	}
+	return ok && string(b) == "\r\n"
+}
+
+// cut removes s from the front of b, as long as all has been there so far.
+func cut(b []byte, s string, so bool) (rest []byte, ok bool) {
+	if !so || len(b) < len(s) || string(b[:len(s)]) != s {
+		return nil, false
+	}
+	return b[len(s):], true
+}
+
+const statusPrefix = "HTTP/1.1 "
+
+// render checks what the application declares and renders it.
+func (r *response) render(status string, headers []gateway.Header) error {
 	code, err := gateway.CheckStatus(status)
 	if err != nil {
 		return err
@@ -76,18 +122,17 @@ func (x *exchange) declare(status string, headers []gateway.Header, exc error) e
 	if code < 200 {
 		return errInterim
 	}
-	r.reset()
-	r.code, r.declared = code, -1
-	b := append(r.header, "HTTP/1.1 "...)
+	plain := true
+	b := append(r.header[:0], statusPrefix...)
 	b = append(b, status...)
 	b = append(b, "\r\n"...)
-	var date, name bool
 	for i := range headers {
 		h := &headers[i]
 		kind, err := gateway.CheckHeader(h)
 		if err != nil {
 			return err
 		}
+		plain = plain && kind == gateway.Plain
 		switch kind {
 		case gateway.ContentLength: // sent when the framing is decided
 			if r.declared >= 0 {
@@ -103,24 +148,16 @@ func (x *exchange) declare(status string, headers []gateway.Header, exc error) e
 			r.closes = true
 			continue
 		case gateway.Date:
-			date = true
+			r.date = true
 		case gateway.ServerName:
-			name = true
+			r.name = true
 		}
 		b = append(b, h.Name...)
 		b = append(b, ": "...)
 		b = append(b, h.Value...)
 		b = append(b, "\r\n"...)
 	}
-	switch h := x.h; {
-	case !date && !name:
-		b = append(b, h.stamp...)
-	case !date:
-		b = append(b, h.stamp[h.dateAt:]...)
-	case !name:
-		b = append(b, h.stamp[:h.dateAt]...)
-	}
-	r.header, r.started = b, true
+	r.header, r.code, r.plain = b, code, plain
 	return nil
 }
 
@@ -132,6 +169,14 @@ func (x *exchange) commit(known int64) {
 		known = r.declared
 	}
 	b := append(x.h.out, r.header...)
+	switch stamp, date := x.h.stamp, x.h.dateAt; {
+	case !r.date && !r.name:
+		b = append(b, stamp...)
+	case !r.date:
+		b = append(b, stamp[date:]...)
+	case !r.name:
+		b = append(b, stamp[:date]...)
+	}
 	r.sent = true
 	bare := bodiless(r.code)
 	switch {

@@ -133,6 +133,11 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return err
 }
 
+// OpenMemory opens a connection without a socket: bytes in by Feed, bytes out in
+// Out, with all of the server between them. For tests and benchmarks of
+// applications; s must not listen, and one goroutine uses all such connections.
+func (s *Server) OpenMemory() *loop.Memory { return s.reactor.Loops()[0].OpenMemory() }
+
 // checkEmpty notes that no connection is left. Called on a loop.
 func (s *Server) checkEmpty() {
 	if s.reactor.Len() == 0 {

@@ -890,13 +890,17 @@ func TestShutdown(t *testing.T) {
 			defer cancel()
 			stopped <- s.Shutdown(ctx)
 		}()
-		eventually(t, "the port is closed", func() bool {
-			c, err := net.Dial("tcp", s.addr.String())
-			if err == nil {
-				_ = c.Close()
-			}
-			return err != nil
-		})
+		for _, l := range s.reactor.Loops() {
+			eventually(t, "the loops are stopping", func() bool {
+				is := make(chan bool)
+				l.Do(func() { is <- l.Handler().(*handler).stopping })
+				return <-is
+			})
+		}
+		if c, err := net.Dial("tcp", s.addr.String()); err == nil {
+			_ = c.Close()
+			t.Error("the port is open while the server stops")
+		}
 		upload.send("def")
 		if resp := upload.want("POST", 200, "abcdef"); !resp.Close {
 			t.Error("the last answer does not say close")
