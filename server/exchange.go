@@ -410,7 +410,7 @@ func (x *exchange) fail(err error) {
 		x.c.Abort()
 	} else {
 		const text = "Internal Server Error\n"
-		x.resp.reset()
+		x.resp.account = account{}
 		_ = x.declare("500 Internal Server Error", errorHeaders, nil)
 		x.commit(int64(len(text)))
 		_ = x.send([]byte(text))
@@ -598,7 +598,7 @@ func (h *handler) give(x *exchange) {
 	x.c, x.conn, x.head, x.data, x.body = nil, nil, nil, nil, nil
 	x.headOnly, x.lent, x.ended = false, false, false
 	x.req.Reset()
-	x.resp.reset()
+	x.resp.account = account{}
 	if len(h.free) < freeMax {
 		h.free = append(h.free, x)
 	}

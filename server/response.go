@@ -25,25 +25,30 @@ const (
 // response is the answer under way: the head that start declared, and the
 // account of the content.
 type response struct {
-	header   []byte // status line and fields, without Server, Date, framing and the final CRLF
-	plain    bool   // header is all that was declared: it may be used again
-	name     bool   // the application sent its own Server
-	date     bool   // the same for Date
-	code     int
-	declared int64 // Content-Length from the application, -1 if none
-	closes   bool  // the application said "Connection: close"
-	started  bool  // start was called
-	sent     bool  // the head has been committed to the wire
-	err      error // sticks: what was wrong in a call of start
-
-	framing framing
-	left    int64 // byLength: bytes still owed
+	head // the next response may well have the same
+	account
 }
 
-// reset forgets the response but for header, which the next one may have too.
-func (r *response) reset() {
-	header, plain, code := r.header, r.plain, r.code
-	*r = response{header: header, plain: plain, code: code}
+// head is a rendered response head, without Server and Date of the server,
+// without framing and the final CRLF.
+type head struct {
+	bytes []byte
+	plain bool // bytes are all that was declared: they may be used again
+	name  bool // the application sent its own Server
+	date  bool // the same for Date
+	code  int
+}
+
+// account is the state of one response. Its zero value is the beginning.
+type account struct {
+	started  bool // start was called
+	sent     bool // the head has been committed to the wire
+	closes   bool // the application said "Connection: close"
+	hasLen   bool // the application declared a Content-Length
+	framing  framing
+	declared int64 // that Content-Length
+	left     int64 // byLength: bytes still owed
+	err      error // sticks: what was wrong in a call of start
 }
 
 var (
@@ -75,9 +80,10 @@ func (x *exchange) declare(status string, headers []gateway.Header, exc error) e
 	case r.sent:
 		return exc
 	}
-	r.reset()
-	r.declared = -1
-	if !r.plain || !sameHeader(r.header, status, headers) {
+	if r.started {
+		r.account = account{} // replaced as a whole
+	}
+	if !r.plain || !sameHead(r.bytes, status, headers) {
 		r.plain = false
 		if err := r.render(status, headers); err != nil {
 			return err
@@ -87,10 +93,10 @@ func (x *exchange) declare(status string, headers []gateway.Header, exc error) e
 	return nil
 }
 
-// sameHeader says whether rendering would give the bytes that are there. Most
+// sameHead says whether rendering would give the bytes that are there. Most
 // responses of an application look like its last one, and to compare is several
 // times cheaper than to check and copy.
-func sameHeader(b []byte, status string, headers []gateway.Header) bool {
+func sameHead(b []byte, status string, headers []gateway.Header) bool {
 	ok := true
 	b, ok = cut(b, statusPrefix, ok)
 	b, ok = cut(b, status, ok)
@@ -122,8 +128,9 @@ func (r *response) render(status string, headers []gateway.Header) error {
 	if code < 200 {
 		return errInterim
 	}
+	r.name, r.date = false, false
 	plain := true
-	b := append(r.header[:0], statusPrefix...)
+	b := append(r.bytes[:0], statusPrefix...)
 	b = append(b, status...)
 	b = append(b, "\r\n"...)
 	for i := range headers {
@@ -135,14 +142,14 @@ func (r *response) render(status string, headers []gateway.Header) error {
 		plain = plain && kind == gateway.Plain
 		switch kind {
 		case gateway.ContentLength: // sent when the framing is decided
-			if r.declared >= 0 {
+			if r.hasLen {
 				return errLengthTwice
 			}
 			n, err := strconv.ParseUint(h.Value, 10, 63)
 			if err != nil {
 				return fmt.Errorf("server: the response's Content-Length is %q; use a decimal number", h.Value)
 			}
-			r.declared = int64(n)
+			r.declared, r.hasLen = int64(n), true
 			continue
 		case gateway.Connection:
 			r.closes = true
@@ -157,7 +164,7 @@ func (r *response) render(status string, headers []gateway.Header) error {
 		b = append(b, h.Value...)
 		b = append(b, "\r\n"...)
 	}
-	r.header, r.code, r.plain = b, code, plain
+	r.bytes, r.code, r.plain = b, code, plain
 	return nil
 }
 
@@ -165,10 +172,10 @@ func (r *response) render(status string, headers []gateway.Header) error {
 // of the content, -1 if nobody knows.
 func (x *exchange) commit(known int64) {
 	r := &x.resp
-	if r.declared >= 0 {
+	if r.hasLen {
 		known = r.declared
 	}
-	b := append(x.h.out, r.header...)
+	b := append(x.h.out, r.bytes...)
 	switch stamp, date := x.h.stamp, x.h.dateAt; {
 	case !r.date && !r.name:
 		b = append(b, stamp...)
@@ -181,7 +188,7 @@ func (x *exchange) commit(known int64) {
 	bare := bodiless(r.code)
 	switch {
 	case r.code == http.StatusNoContent: // RFC 9110 section 8.6: no length either
-	case known >= 0 && (r.code != http.StatusNotModified || r.declared >= 0):
+	case known >= 0 && (r.code != http.StatusNotModified || r.hasLen):
 		r.framing, r.left = byLength, known
 		b = append(b, "Content-Length: "...)
 		b = strconv.AppendInt(b, known, 10)
