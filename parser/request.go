@@ -159,6 +159,10 @@ func (r *Request) KeepAlive() bool {
 	return r.Minor > 0 || r.options&connectionKeepAlive != 0
 }
 
+// HasContent reports whether the request is framed to have content, which may
+// be empty all the same.
+func (r *Request) HasContent() bool { return r.framing != byNothing }
+
 // Expectation reports what the Expect fields ask for. HTTP/1.0 cannot ask.
 func (r *Request) Expectation() Expectation {
 	switch {

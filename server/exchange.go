@@ -117,66 +117,94 @@ func (h *handler) idleTime() time.Duration {
 // Input serves the requests in b. Their answers leave in one write.
 func (h *handler) Input(c *loop.Conn, b []byte) (used int) {
 	cn := c.Context.(*conn)
-	for used < len(b) && !c.Full() {
-		n := h.step(c, cn, b[used:])
-		if n == 0 {
-			break
-		}
-		used += n
-		if len(h.out) >= outBytesMax {
-			h.flush(c)
-		}
+	for !h.serveInput(c, cn, b, &used) {
 	}
 	h.flush(c)
 	h.arm(c, cn)
 	return used
 }
 
-// step uses what it can of b for one request: 0 bytes if more must come, or if
-// the phase wants none.
-func (h *handler) step(c *loop.Conn, cn *conn, b []byte) (n int) {
+// serveInput goes on at b[*used:]. It reports whether it came to the end: false
+// says that an application has panicked, and that there may be more to do.
+func (h *handler) serveInput(c *loop.Conn, cn *conn, b []byte, used *int) (ended bool) {
+	defer cn.guard()
+	for *used < len(b) && !c.Full() {
+		before := *used
+		h.step(c, cn, b, used)
+		if *used == before {
+			break
+		}
+		if len(h.out) >= outBytesMax {
+			h.flush(c)
+		}
+	}
+	return true
+}
+
+// guard makes a panic of the application under way an answer and a line of the
+// log. There is one guard for all that a turn calls, since it costs more than
+// most of that.
+func (cn *conn) guard() {
+	p := recover()
+	if p == nil {
+		return
+	}
+	x := cn.x
+	if x == nil || cn.phase != handling && cn.phase != writing {
+		panic(p) // not the application's: a fault of ours, and not to be hidden
+	}
+	x.log(slog.LevelError, "the application panicked", slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
+	x.fail(errPanic)
+}
+
+var errPanic = errors.New("server: the application panicked")
+
+// step uses what it can of b[*used:] for one request: nothing if more must come,
+// or if the phase wants none. used is right whenever the application runs.
+func (h *handler) step(c *loop.Conn, cn *conn, b []byte, used *int) {
 	var err error
 	switch cn.phase {
 	case readingHead:
 		if cn.x == nil {
 			h.take(c, cn)
 		}
-		if n, err = cn.x.req.Parse(b, &h.c.limits); n > 0 {
-			var more int
-			more, err = cn.x.begin(b[:n:n], b[n:])
-			n += more
+		var n int
+		if n, err = cn.x.req.Parse(b[*used:], &h.c.limits); n > 0 {
+			head := b[*used:][:n:n]
+			*used += n
+			err = cn.x.begin(head, b, used)
 		}
 	case readingBody:
-		n, err = cn.x.collect(b)
+		err = cn.x.collect(b, used)
 	case draining:
-		return len(b)
+		*used = len(b)
 	}
 	if err != nil {
 		h.refuse(c, cn, err)
-		return len(b)
+		*used = len(b)
 	}
-	return n
 }
 
-// begin goes on from a complete head. It returns how many bytes of rest belong
-// to the content.
-func (x *exchange) begin(head, rest []byte) (n int, err error) {
+// begin goes on from a complete head, with the content that may be behind it.
+func (x *exchange) begin(head, b []byte, used *int) error {
 	if x.req.Expectation() == parser.ExpectUnknown {
-		return 0, errExpectation
+		return errExpectation
 	}
 	if x.typeTwice(head) {
-		return 0, errTypeTwice
+		return errTypeTwice
 	}
 	x.keep = x.req.KeepAlive()
 	x.headOnly = string(x.req.Method.Of(head)) == "HEAD"
-	x.content = x.req.Body()
-	if x.content.Done() {
+	if !x.req.HasContent() {
 		x.serve(head, nil)
-		return 0, nil
+		return nil
 	}
+	x.content = x.req.Body()
+	rest := b[*used:]
 	if want := x.content.Length(); want >= 0 && int64(len(rest)) >= want {
+		*used += int(want)
 		x.serve(head, rest[:want:want])
-		return int(want), nil
+		return nil
 	}
 	x.head = takeBuffer(head)
 	x.data = takeBuffer(nil)
@@ -184,7 +212,7 @@ func (x *exchange) begin(head, rest []byte) (n int, err error) {
 	if x.req.Expectation() == parser.ExpectContinue && len(rest) == 0 {
 		x.h.out = append(x.h.out, "HTTP/1.1 100 Continue\r\n\r\n"...)
 	}
-	return x.collect(rest)
+	return x.collect(b, used)
 }
 
 // typeTwice looks for a second Content-Type: an application could take either.
@@ -203,20 +231,20 @@ func (x *exchange) typeTwice(head []byte) bool {
 }
 
 // collect takes content from b and serves the request when it is complete.
-func (x *exchange) collect(b []byte) (n int, err error) {
+func (x *exchange) collect(b []byte, used *int) error {
 	for !x.content.Done() {
-		data, k, err := x.content.Decode(b[n:], &x.h.c.limits)
+		data, n, err := x.content.Decode(b[*used:], &x.h.c.limits)
 		if err != nil {
-			return n, err
+			return err
 		}
-		if k == 0 {
-			return n, nil
+		if n == 0 {
+			return nil
 		}
 		x.data.B = append(x.data.B, data...)
-		n += k
+		*used += n
 	}
 	x.serve(x.head.B, x.data.B)
-	return n, nil
+	return nil
 }
 
 // serve runs the application and sends what it answers.
@@ -225,7 +253,7 @@ func (x *exchange) serve(head, content []byte) {
 	x.conn.served = true
 	x.env.Begin(&x.req, head, content, &x.h.host, x.c)
 	var err error
-	x.body, err = x.call()
+	x.body, err = x.h.s.app.Serve(&x.env, x.start)
 	switch {
 	case x.resp.err != nil:
 		x.fail(x.resp.err)
@@ -234,46 +262,6 @@ func (x *exchange) serve(head, content []byte) {
 	default:
 		x.ended = x.body == nil
 		x.pull()
-	}
-}
-
-// call runs the application.
-func (x *exchange) call() (body gateway.Body, err error) {
-	defer x.recover(&err)
-	return x.h.s.app.Serve(&x.env, x.start)
-}
-
-// next asks the body for a chunk.
-func (x *exchange) next() (b []byte, err error) {
-	defer x.recover(&err)
-	return x.body.Next()
-}
-
-// close tells the body that it is not needed any more.
-func (x *exchange) close() (err error) {
-	defer x.recover(&err)
-	return x.body.Close()
-}
-
-// closeBody closes the body, once.
-func (x *exchange) closeBody() {
-	if x.body == nil {
-		return
-	}
-	err := x.close()
-	x.body = nil
-	if err != nil && err != errPanic {
-		x.log(slog.LevelWarn, "closing the body of a response failed", slog.Any("error", err))
-	}
-}
-
-var errPanic = errors.New("server: the application panicked")
-
-// recover makes an application's panic an error and a line of the log.
-func (x *exchange) recover(err *error) {
-	if p := recover(); p != nil {
-		x.log(slog.LevelError, "the application panicked", slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
-		*err = errPanic
 	}
 }
 
@@ -307,7 +295,7 @@ func (x *exchange) pull() {
 			x.c.Yield()
 			return
 		}
-		b, err := x.next()
+		b, err := x.body.Next()
 		if r.err != nil {
 			err = r.err
 		}
@@ -372,12 +360,18 @@ func (h *handler) Drained(c *loop.Conn) {
 	if cn.phase != writing {
 		return
 	}
-	cn.x.pull()
+	cn.resume()
 	h.flush(c)
 	if cn.phase == readingHead {
 		c.Resume()
 	}
 	h.arm(c, cn)
+}
+
+// resume is pull for a response that was held.
+func (cn *conn) resume() {
+	defer cn.guard()
+	cn.x.pull()
 }
 
 // done ends a response whose body has ended.
@@ -394,8 +388,32 @@ func (x *exchange) done() {
 		x.fail(fmt.Errorf("server: the response is %d bytes shorter than its Content-Length", r.left))
 		return
 	}
-	x.closeBody()
+	if body := x.body; body != nil {
+		x.body = nil // closed once, also if that panics
+		x.closed(body.Close())
+	}
 	x.leave()
+}
+
+// closed takes note of how the body of a response was closed.
+func (x *exchange) closed(err error) {
+	if err != nil {
+		x.log(slog.LevelWarn, "closing the body of a response failed", slog.Any("error", err))
+	}
+}
+
+// dropBody closes the body of a response that is not going on, where no guard
+// may be at work.
+func (x *exchange) dropBody() {
+	if body := x.body; body != nil {
+		x.body = nil
+		defer func() {
+			if p := recover(); p != nil {
+				x.closed(fmt.Errorf("%w: %v", errPanic, p))
+			}
+		}()
+		x.closed(body.Close())
+	}
 }
 
 // fail answers 500, or cuts the connection if a part of the response is sent.
@@ -403,7 +421,7 @@ func (x *exchange) fail(err error) {
 	if err != errPanic { // which has its line already
 		x.log(slog.LevelError, "the application failed", slog.Any("error", err))
 	}
-	x.closeBody()
+	x.dropBody()
 	if x.resp.sent {
 		x.h.flush(x.c)
 		x.keep = false
@@ -510,7 +528,7 @@ func (h *handler) arm(c *loop.Conn, cn *conn) {
 func (h *handler) Closed(c *loop.Conn, err error) {
 	cn := c.Context.(*conn)
 	if cn.x != nil {
-		cn.x.closeBody()
+		cn.x.dropBody()
 		h.give(cn.x)
 	}
 	cn.phase = cn.phase.next(gone)

@@ -97,24 +97,22 @@ func (x *exchange) declare(status string, headers []gateway.Header, exc error) e
 // responses of an application look like its last one, and to compare is several
 // times cheaper than to check and copy.
 func sameHead(b []byte, status string, headers []gateway.Header) bool {
-	ok := true
-	b, ok = cut(b, statusPrefix, ok)
-	b, ok = cut(b, status, ok)
-	for i := range headers {
-		b, ok = cut(b, "\r\n", ok)
-		b, ok = cut(b, headers[i].Name, ok)
-		b, ok = cut(b, ": ", ok)
-		b, ok = cut(b, headers[i].Value, ok)
+	at, ok := after(b, len(statusPrefix), status, "\r\n")
+	for i := 0; ok && i < len(headers); i++ {
+		if at, ok = after(b, at, headers[i].Name, ": "); ok {
+			at, ok = after(b, at, headers[i].Value, "\r\n")
+		}
 	}
-	return ok && string(b) == "\r\n"
+	return ok && at == len(b)
 }
 
-// cut removes s from the front of b, as long as all has been there so far.
-func cut(b []byte, s string, so bool) (rest []byte, ok bool) {
-	if !so || len(b) < len(s) || string(b[:len(s)]) != s {
-		return nil, false
+// after returns the place behind s and the two bytes of end, if they are at at.
+func after(b []byte, at int, s, end string) (int, bool) {
+	n := at + len(s)
+	if n+2 > len(b) || string(b[at:n]) != s || b[n] != end[0] || b[n+1] != end[1] {
+		return 0, false
 	}
-	return b[len(s):], true
+	return n + 2, true
 }
 
 const statusPrefix = "HTTP/1.1 "
