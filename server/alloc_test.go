@@ -26,14 +26,15 @@ func TestNoAllocations(t *testing.T) {
 	for _, tt := range []struct {
 		name, in string
 		app      gateway.App
+		pooled   bool // collects the content in a pooled buffer
 	}{
-		{"hello", get, appFunc(hello)},
-		{"hello 16 deep", strings.Repeat(get, 16), appFunc(hello)},
-		{"browser, read by the application", browserHead, reads},
-		{"content", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nabcde", appFunc(echo)},
-		{"chunked content", "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n0\r\n\r\n", appFunc(echo)},
-		{"HEAD", "HEAD / HTTP/1.1\r\nHost: h\r\n\r\n", appFunc(hello)},
-		{"1.0", "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", appFunc(hello)},
+		{"hello", get, appFunc(hello), false},
+		{"hello 16 deep", strings.Repeat(get, 16), appFunc(hello), false},
+		{"browser, read by the application", browserHead, reads, false},
+		{"content", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nabcde", appFunc(echo), false},
+		{"chunked content", "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n0\r\n\r\n", appFunc(echo), true},
+		{"HEAD", "HEAD / HTTP/1.1\r\nHost: h\r\n\r\n", appFunc(hello), false},
+		{"1.0", "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", appFunc(hello), false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s, err := New(tt.app, Loops(1), Logger(slog.New(slog.DiscardHandler)))
@@ -42,7 +43,7 @@ func TestNoAllocations(t *testing.T) {
 			}
 			defer s.Close()
 			m, in := s.OpenMemory(), []byte(tt.in)
-			if n := testing.AllocsPerRun(1000, func() { m.Out = m.Out[:0]; m.Feed(in) }); n != 0 {
+			if n := testing.AllocsPerRun(1000, func() { m.Out = m.Out[:0]; m.Feed(in) }); n != 0 && !(tt.pooled && raceEnabled) {
 				t.Errorf("%v allocations, want 0", n)
 			}
 			if n := bytes.Count(m.Out, []byte("HTTP/1.1 200 OK\r\n")); n != strings.Count(tt.in, "HTTP/1.") {
