@@ -194,10 +194,13 @@ func (x *exchange) begin(head, b []byte, used *int) error {
 		return errTypeTwice
 	}
 	x.keep = x.req.KeepAlive()
-	x.headOnly = string(x.req.Method.Of(head)) == "HEAD"
+	x.headOnly = string(x.req.Method.Of(head)) == http.MethodHead
 	if !x.req.HasContent() {
 		x.serve(head, nil)
 		return nil
+	}
+	if string(x.req.Method.Of(head)) == http.MethodTrace {
+		return errTraceContent
 	}
 	x.content = x.req.Body()
 	rest := b[*used:]

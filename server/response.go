@@ -320,9 +320,10 @@ func (h *handler) appendRefusal(dst []byte, status int, why string) []byte {
 
 // Refusals that are the server's and not the parser's.
 var (
-	errHeadTime    = &parser.Error{Status: 408, Rule: 61, Why: "the request head took longer than the option HeadTimeout"}
-	errBodyTime    = &parser.Error{Status: 408, Rule: 61, Why: "no content came for as long as the option BodyTimeout"}
-	errIncomplete  = &parser.Error{Status: 400, Rule: 44, Why: "the connection ended inside a request"}
-	errExpectation = &parser.Error{Status: 417, Rule: 55, Why: "only the expectation 100-continue can be met"}
-	errTypeTwice   = &parser.Error{Status: 400, Rule: 28, Why: "more than one Content-Type"}
+	errHeadTime     = &parser.Error{Status: 408, Rule: 61, Why: "the request head took longer than the option HeadTimeout"}
+	errBodyTime     = &parser.Error{Status: 408, Rule: 61, Why: "no content came for as long as the option BodyTimeout"}
+	errIncomplete   = &parser.Error{Status: 400, Rule: 44, Why: "the connection ended inside a request"}
+	errExpectation  = &parser.Error{Status: 417, Rule: 55, Why: "only the expectation 100-continue can be met"}
+	errTypeTwice    = &parser.Error{Status: 400, Rule: 28, Why: "more than one Content-Type"}
+	errTraceContent = &parser.Error{Status: 400, Why: "TRACE with content"} // RFC 9110 section 9.3.8
 )
