@@ -50,22 +50,28 @@ func Stream(seq iter.Seq2[[]byte, error]) Body { return &stream{seq: seq} }
 
 type stream struct {
 	seq  iter.Seq2[[]byte, error]
-	next func() ([]byte, error, bool)
+	next func() ([]byte, error, bool) // seq as a coroutine, once it was asked
 	stop func()
+	done bool // ended, failed or closed
 }
 
 func (s *stream) Next() ([]byte, error) {
+	if s.done {
+		return nil, io.EOF
+	}
 	if s.next == nil {
 		s.next, s.stop = iter.Pull2(s.seq)
 	}
 	b, err, ok := s.next()
 	if !ok {
-		return nil, io.EOF
+		err = io.EOF
 	}
+	s.done = err != nil
 	return b, err
 }
 
 func (s *stream) Close() error {
+	s.done = true
 	if s.stop != nil {
 		s.stop()
 	}

@@ -188,6 +188,9 @@ func (e *Environ) Query() string {
 // Protocol is the client's version: "HTTP/1.1" or "HTTP/1.0" (SERVER_PROTOCOL).
 // Later minor versions are served as 1.1.
 func (e *Environ) Protocol() string {
+	if s, ok := e.setText("SERVER_PROTOCOL"); ok {
+		return s
+	}
 	if e.req.Minor == 0 {
 		return "HTTP/1.0"
 	}
@@ -204,7 +207,12 @@ func (e *Environ) Scheme() string {
 
 // Host is who was asked: the authority of the target, else the Host field. May
 // be empty.
-func (e *Environ) Host() string { return e.text(e.req.Authority) }
+func (e *Environ) Host() string {
+	if s, ok := e.setText("HTTP_HOST"); ok {
+		return s
+	}
+	return e.text(e.req.Authority)
+}
 
 // Header is the value of the field called name, in any case; empty if there is
 // none. Repeated fields are joined by ", ", Cookie by "; ".
@@ -225,27 +233,34 @@ func (e *Environ) header(name string) (value string, ok bool) {
 // join finds the fields that match and returns their values as one.
 func (e *Environ) join(match func(name []byte) bool, cookie bool) (value string, ok bool) {
 	fields := e.req.Fields()
+	first, n := 0, 0
 	for i := range fields {
-		name := fields[i].Name.Of(e.head)
-		if !match(name) || hidden(name) {
-			continue
-		}
-		if !ok {
-			value, ok = e.text(fields[i].Value), true
-			continue
-		}
-		first, next := value, fields[i].Value.Of(e.head)
-		value = e.keep(func(dst []byte) []byte {
-			dst = append(dst, first...)
-			if cookie {
-				dst = append(dst, "; "...)
-			} else {
-				dst = append(dst, ", "...)
+		if name := fields[i].Name.Of(e.head); match(name) && !hidden(name) {
+			if n++; n == 1 {
+				first = i
 			}
-			return append(dst, next...)
-		})
+		}
 	}
-	return value, ok
+	switch n {
+	case 0:
+		return "", false
+	case 1:
+		return e.text(fields[first].Value), true
+	}
+	separator := ", "
+	if cookie {
+		separator = "; "
+	}
+	return e.keep(func(dst []byte) []byte {
+		dst = append(dst, fields[first].Value.Of(e.head)...)
+		for _, f := range fields[first+1:] {
+			if name := f.Name.Of(e.head); match(name) && !hidden(name) {
+				dst = append(dst, separator...)
+				dst = append(dst, f.Value.Of(e.head)...)
+			}
+		}
+		return dst
+	}), true
 }
 
 // sameName compares a field name with any name, ignoring case.
@@ -279,8 +294,20 @@ func (e *Environ) Headers() iter.Seq2[string, string] {
 	}
 }
 
-// RemoteAddr is the peer's address; the zero AddrPort on a Unix socket.
-func (e *Environ) RemoteAddr() netip.AddrPort { return e.conn.RemoteAddr() }
+// RemoteAddr is the peer's address, or the one that a middleware has found out
+// (REMOTE_ADDR, REMOTE_PORT); the zero AddrPort on a Unix socket.
+func (e *Environ) RemoteAddr() netip.AddrPort {
+	remote := e.conn.RemoteAddr()
+	if s, ok := e.setText("REMOTE_ADDR"); ok {
+		addr, _ := netip.ParseAddr(s)
+		remote = netip.AddrPortFrom(addr, remote.Port())
+	}
+	if s, ok := e.setText("REMOTE_PORT"); ok {
+		port, _ := strconv.ParseUint(s, 10, 16)
+		remote = netip.AddrPortFrom(remote.Addr(), uint16(port))
+	}
+	return remote
+}
 
 // Input is the request's content (wsgi.input).
 func (e *Environ) Input() *Input { return &e.input }
@@ -304,6 +331,9 @@ func (w errorLog) Write(p []byte) (int, error) {
 	w.e.host.Log.Error(string(bytes.TrimRight(p, "\n")), slog.String("method", w.e.Method()), slog.String("target", w.e.Target()))
 	return len(p), nil
 }
+
+// String is for those who print an environ.
+func (errorLog) String() string { return "the server's log" }
 
 // Flush does nothing: every Write is a line of the log.
 func (errorLog) Flush() error { return nil }
@@ -434,6 +464,9 @@ func (e *Environ) server() (name, port string) {
 		name = "localhost"
 		if local := e.conn.LocalAddr(); local.IsValid() {
 			name, port = local.Addr().String(), strconv.Itoa(int(local.Port()))
+			if local.Addr().Is6() {
+				name = "[" + name + "]" // as in a URI, RFC 3875 section 4.1.14
+			}
 		}
 	}
 	if port == "" {

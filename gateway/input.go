@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 )
 
@@ -49,9 +50,15 @@ func (in *Input) ReadLine(limit int) ([]byte, error) {
 // WriteTo writes all that is left to w.
 func (in *Input) WriteTo(w io.Writer) (int64, error) {
 	n, err := w.Write(in.b)
+	if err == nil && n < len(in.b) {
+		err = io.ErrShortWrite
+	}
 	in.b = in.b[n:]
 	return int64(n), err
 }
+
+// String is for those who print an environ: it shows no content.
+func (in *Input) String() string { return fmt.Sprintf("%d bytes of content", len(in.b)) }
 
 func (in *Input) take(n int) []byte {
 	b := in.b[:n:n]

@@ -164,10 +164,16 @@ func quietly(app gateway.App, options ...Option) (*Server, error) {
 
 // Every case in memory: whole, byte by byte, cut in two at every place.
 func TestCorpusInMemory(t *testing.T) {
+	servers := map[int64]*Server{} // by their limit
 	for _, c := range corpus(t, "requests.jsonl", "sweeps.jsonl") {
-		s, err := quietly(appFunc(echo), c.options()...)
-		if err != nil {
-			t.Fatal(err)
+		s := servers[c.bodyLimit()]
+		if s == nil {
+			var err error
+			if s, err = quietly(appFunc(echo), c.options()...); err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			servers[c.bodyLimit()] = s
 		}
 		feed := func(pieces ...[]byte) ([]byte, bool) {
 			m := s.OpenMemory()
@@ -187,13 +193,12 @@ func TestCorpusInMemory(t *testing.T) {
 		c.check(t, "whole", out, closed)
 		out, closed = feed(bytes.SplitAfter(c.Input, nil)...)
 		c.check(t, "byte by byte", out, closed)
-		if len(c.Input) <= 300 {
+		if len(c.Input) <= cutBytesMax {
 			for cut := 1; cut < len(c.Input); cut++ {
 				out, closed = feed(c.Input[:cut], c.Input[cut:])
 				c.check(t, fmt.Sprint("cut at ", cut), out, closed)
 			}
 		}
-		s.Close()
 	}
 }
 

@@ -2,4 +2,7 @@
 
 package server
 
-const raceEnabled = false
+const (
+	raceEnabled = false
+	cutBytesMax = 300
+)
