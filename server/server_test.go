@@ -1010,6 +1010,7 @@ func TestOptionsRefused(t *testing.T) {
 // Main's work: where it listens is printed, a signal stops it in order.
 func TestRun(t *testing.T) {
 	r, w := io.Pipe()
+	defer w.Close()
 	signals := make(chan os.Signal, 2)
 	ended := make(chan error)
 	quiet := Logger(slog.New(slog.DiscardHandler))
