@@ -86,21 +86,23 @@ const readerChunkBytes = 32 << 10
 // bytes.Reader, strings.Reader and bytes.Buffer have), the response has that
 // length. If r is an io.Closer, Close closes it.
 func Reader(r io.Reader) Body {
-	body := &reader{r: r}
+	body := &reader{r: r, size: readerChunkBytes}
 	if l, ok := r.(interface{ Len() int }); ok {
+		body.size = max(1, min(body.size, l.Len()))
 		return &sizedReader{reader: body, n: int64(l.Len())}
 	}
 	return body
 }
 
 type reader struct {
-	r   io.Reader
-	buf []byte
+	r    io.Reader
+	size int // of buf
+	buf  []byte
 }
 
 func (r *reader) Next() ([]byte, error) {
 	if r.buf == nil {
-		r.buf = make([]byte, readerChunkBytes)
+		r.buf = make([]byte, r.size)
 	}
 	n, err := r.r.Read(r.buf)
 	return r.buf[:n], err

@@ -43,7 +43,7 @@ func KindOf(name string) Kind {
 			return Forbidden
 		}
 	case 'p':
-		if len(name) > 6 && fold(name[:6], "proxy-") {
+		if len(name) >= 6 && fold(name[:6], "proxy-") {
 			return Forbidden
 		}
 	case 't':

@@ -303,7 +303,10 @@ func (e *Environ) RemoteAddr() netip.AddrPort {
 		remote = netip.AddrPortFrom(addr, remote.Port())
 	}
 	if s, ok := e.setText("REMOTE_PORT"); ok {
-		port, _ := strconv.ParseUint(s, 10, 16)
+		port, err := strconv.ParseUint(s, 10, 16)
+		if err != nil {
+			port = 0
+		}
 		remote = netip.AddrPortFrom(remote.Addr(), uint16(port))
 	}
 	return remote
@@ -328,7 +331,7 @@ func (e *Environ) Errors() io.Writer { return errorLog{e} }
 type errorLog struct{ e *Environ }
 
 func (w errorLog) Write(p []byte) (int, error) {
-	w.e.host.Log.Error(string(bytes.TrimRight(p, "\n")), slog.String("method", w.e.Method()), slog.String("target", w.e.Target()))
+	w.e.host.Log.Error(string(bytes.TrimRight(p, "\n")), slog.String("method", strings.Clone(w.e.Method())), slog.String("target", strings.Clone(w.e.Target()))) // a handler may keep them
 	return len(p), nil
 }
 
@@ -348,8 +351,11 @@ func (e *Environ) Clone() *Environ {
 		input: Input{b: bytes.Clone(e.input.b)},
 	}
 	for k, v := range e.overlay {
-		if s, ok := v.(string); ok {
-			v = strings.Clone(s)
+		switch text := v.(type) { // either may be a view
+		case string:
+			v = strings.Clone(text)
+		case []byte:
+			v = bytes.Clone(text)
 		}
 		c.Set(strings.Clone(k), v)
 	}
@@ -400,7 +406,7 @@ func (e *Environ) own(key string) any {
 	case "QUERY_STRING":
 		return e.Query()
 	case "REQUEST_URI", "RAW_URI":
-		return e.Target()
+		return e.text(e.req.Target)
 	case "CONTENT_TYPE":
 		return present(e.header("content-type"))
 	case "CONTENT_LENGTH":
@@ -416,10 +422,10 @@ func (e *Environ) own(key string) any {
 	case "SERVER_SOFTWARE":
 		return present(e.host.Software, e.host.Software != "")
 	case "REMOTE_ADDR":
-		remote := e.RemoteAddr()
+		remote := e.conn.RemoteAddr()
 		return present(remote.Addr().String(), remote.IsValid())
 	case "REMOTE_PORT":
-		remote := e.RemoteAddr()
+		remote := e.conn.RemoteAddr()
 		return present(strconv.Itoa(int(remote.Port())), remote.IsValid())
 	case "wsgi.version":
 		return [2]int{1, 0}
@@ -481,7 +487,8 @@ func (e *Environ) server() (name, port string) {
 // deleted is the value of a key that Delete removed.
 type deleted struct{}
 
-// Set sets a key, for the application and what it wraps. Typed accessors see it.
+// Set sets a key, for the application and what it wraps. Typed accessors see it;
+// Headers alone yields what the client sent.
 func (e *Environ) Set(key string, value any) {
 	if e.overlay == nil {
 		e.overlay = make(map[string]any)

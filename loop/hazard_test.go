@@ -688,11 +688,12 @@ func TestNoAllocations(t *testing.T) {
 	h := &fixedHandler{answer: []byte("answer\n")}
 	l := s.r.loops[0]
 	l.handler = h
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK, 0)
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer unix.Close(fds[1])
+	_, _ = unix.SetNonblock(fds[0], true), unix.SetNonblock(fds[1], true)
 	l.load.Add(1)
 	l.start(fds[0], addrPort(nil))
 	request, got := []byte("request\n"), make([]byte, 64)

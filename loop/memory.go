@@ -25,17 +25,22 @@ func (l *Loop) OpenMemory() *Memory {
 }
 
 // Feed offers b as if one read had brought it, and drives the connection until
-// it waits for more.
+// it waits for more. What a handler that has paused does not take now is offered
+// when it resumes.
 func (m *Memory) Feed(b []byte) {
 	c, l := m.Conn, m.Conn.loop
-	if c.wantsInput() {
+	switch {
+	case c.state != open || c.eof:
+		return
+	case c.stash == nil && c.wantsInput():
 		l.busy = true
+		c.offerRead(b)
+	default:
 		if c.stash == nil {
-			c.offerRead(b)
-		} else {
-			c.stash.B = append(c.stash.B, b...)
-			c.offerStash()
+			c.stash = takeBuffer()
 		}
+		c.stash.B = append(c.stash.B, b...)
+		c.offer = true
 	}
 	for {
 		c.progress()
@@ -45,7 +50,7 @@ func (m *Memory) Feed(b []byte) {
 	}
 }
 
-// EOF is the peer's half-close.
+// EOF is the peer's half-close. A connection that is paused does not see it.
 func (m *Memory) EOF() {
 	c, l := m.Conn, m.Conn.loop
 	if c.wantsInput() {

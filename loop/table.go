@@ -4,7 +4,7 @@ import "sync/atomic"
 
 const (
 	tablePageConns = 512     // connections a page: 4 KiB of pointers
-	tablePages     = 1 << 15 // 16 Mi descriptors, twice what Linux allows by default (fs.nr_open is 1 Mi)
+	tablePages     = 1 << 15 // 16 Mi descriptors, 16 times what Linux allows by default (fs.nr_open)
 )
 
 // table finds the connection of a descriptor. It is one for all loops, since

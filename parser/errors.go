@@ -18,9 +18,9 @@ func (e *Error) Error() string { return "parser: " + e.Why }
 var (
 	ErrLeading          = &Error{400, 21, "byte not allowed before a request line"}
 	ErrMethod           = &Error{400, 2, "method is empty or not a token"}
-	ErrMethodSize       = &Error{501, 2, "method longer than Limits.MethodBytes"}
+	ErrMethodSize       = &Error{501, 2, "method longer than the limit MethodBytes"}
 	ErrTargetEmpty      = &Error{400, 4, "request-target is empty"}
-	ErrTargetSize       = &Error{414, 4, "request-target longer than Limits.TargetBytes"}
+	ErrTargetSize       = &Error{414, 4, "request-target longer than the limit TargetBytes"}
 	ErrTargetByte       = &Error{400, 5, "byte not allowed in a request-target"}
 	ErrTargetDelimiter  = &Error{400, 6, "delimiter not allowed in this part of a request-target"}
 	ErrTargetForm       = &Error{400, 8, "request-target in none of the four forms"}
@@ -45,8 +45,8 @@ var (
 	ErrFieldSpace = &Error{400, 24, "whitespace after a field name"}
 	ErrFieldColon = &Error{400, 24, "field line without a colon"}
 	ErrFieldValue = &Error{400, 25, "byte not allowed in a field value"}
-	ErrHeadSize   = &Error{431, 29, "request head longer than Limits.HeadBytes"}
-	ErrFields     = &Error{431, 29, "more field lines than Limits.Fields"}
+	ErrHeadSize   = &Error{431, 29, "request head longer than the limit HeadBytes"}
+	ErrFields     = &Error{431, 29, "more field lines than the limit Fields"}
 )
 
 // Host. RFC 9112 section 3.2, RFC 9110 section 7.2.
@@ -59,7 +59,7 @@ var (
 // Framing of the content. RFC 9112 section 6.
 var (
 	ErrLength          = &Error{400, 35, "Content-Length is not a number"}
-	ErrLengthSize      = &Error{413, 36, "Content-Length over Limits.BodyBytes"}
+	ErrLengthSize      = &Error{413, 36, "Content-Length over the limit BodyBytes"}
 	ErrLengthRepeated  = &Error{400, 37, "more than one Content-Length"}
 	ErrLengthAndCoding = &Error{400, 38, "Content-Length together with Transfer-Encoding"}
 	ErrCodingVersion   = &Error{400, 39, "Transfer-Encoding in HTTP/1.0"}
@@ -73,10 +73,10 @@ var (
 	ErrChunkSize     = &Error{400, 45, "chunk-size is not 1 to 16 hexadecimal digits"}
 	ErrChunkEnd      = &Error{400, 46, "chunk not ended by CRLF"}
 	ErrChunkExt      = &Error{400, 47, "malformed chunk extension"}
-	ErrChunkLine     = &Error{400, 48, "chunk line longer than Limits.ChunkLineBytes"}
+	ErrChunkLine     = &Error{400, 48, "chunk line longer than the limit ChunkLineBytes"}
 	ErrChunkOverhead = &Error{400, 48, "too many chunk line bytes for the data carried"}
-	ErrChunkedSize   = &Error{413, 49, "chunked content over Limits.BodyBytes"}
-	ErrTrailerSize   = &Error{431, 50, "trailer section longer than Limits.TrailerBytes"}
-	ErrTrailerFields = &Error{431, 50, "more trailer field lines than Limits.TrailerFields"}
+	ErrChunkedSize   = &Error{413, 49, "chunked content over the limit BodyBytes"}
+	ErrTrailerSize   = &Error{431, 50, "trailer section longer than the limit TrailerBytes"}
+	ErrTrailerFields = &Error{431, 50, "more trailer field lines than the limit TrailerFields"}
 	ErrTrailerName   = &Error{400, 50, "field not allowed in a trailer section"}
 )

@@ -193,6 +193,9 @@ func (x *exchange) begin(head, b []byte, used *int) error {
 	if x.typeTwice(head) {
 		return errTypeTwice
 	}
+	if x.conn.timer != idleTimer {
+		x.conn.timer = noTimer // the next head and content have their own time
+	}
 	x.keep = x.req.KeepAlive()
 	x.headOnly = string(x.req.Method.Of(head)) == http.MethodHead
 	if !x.req.HasContent() {
@@ -391,6 +394,7 @@ func (x *exchange) done() {
 		x.fail(fmt.Errorf("server: the response is %d bytes shorter than its Content-Length", r.left))
 		return
 	}
+	r.whole = true
 	if body := x.body; body != nil {
 		x.body = nil // closed once, also if that panics
 		x.closed(body.Close())
@@ -419,17 +423,21 @@ func (x *exchange) dropBody() {
 	}
 }
 
-// fail answers 500, or cuts the connection if a part of the response is sent.
+// fail answers 500, or cuts the connection if a part of the response is sent, so
+// that the client does not take it as whole.
 func (x *exchange) fail(err error) {
 	if err != errPanic { // which has its line already
 		x.log(slog.LevelError, "the application failed", slog.Any("error", err))
 	}
 	x.dropBody()
-	if x.resp.sent {
+	switch {
+	case x.resp.whole:
+		x.keep = false
+	case x.resp.sent:
 		x.h.flush(x.c)
 		x.keep = false
 		x.c.Abort()
-	} else {
+	default:
 		const text = "Internal Server Error\n"
 		x.resp.account = account{}
 		_ = x.declare("500 Internal Server Error", errorHeaders, nil)

@@ -32,17 +32,19 @@ type response struct {
 // head is a rendered response head, without Server and Date of the server,
 // without framing and the final CRLF.
 type head struct {
-	bytes []byte
-	plain bool // bytes are all that was declared: they may be used again
-	name  bool // the application sent its own Server
-	date  bool // the same for Date
-	code  int
+	bytes  []byte
+	fields int  // header fields in bytes
+	plain  bool // bytes are all that was declared: they may be used again
+	name   bool // the application sent its own Server
+	date   bool // the same for Date
+	code   int
 }
 
 // account is the state of one response. Its zero value is the beginning.
 type account struct {
 	started  bool // start was called
 	sent     bool // the head has been committed to the wire
+	whole    bool // and all of the content
 	closes   bool // the application said "Connection: close"
 	hasLen   bool // the application declared a Content-Length
 	framing  framing
@@ -83,7 +85,7 @@ func (x *exchange) declare(status string, headers []gateway.Header, exc error) e
 	if r.started {
 		r.account = account{} // replaced as a whole
 	}
-	if !r.plain || !sameHead(r.bytes, status, headers) {
+	if !r.plain || r.fields != len(headers) || !sameHead(r.bytes, status, headers) {
 		r.plain = false
 		if err := r.render(status, headers); err != nil {
 			return err
@@ -93,9 +95,11 @@ func (x *exchange) declare(status string, headers []gateway.Header, exc error) e
 	return nil
 }
 
-// sameHead says whether rendering would give the bytes that are there. Most
-// responses of an application look like its last one, and to compare is several
-// times cheaper than to check and copy.
+// sameHead says whether rendering would give the bytes that are there, which hold
+// as many fields. Most responses of an application look like its last one, and to
+// compare is several times cheaper than to check and copy. Nothing unchecked
+// passes: the bytes have one line end for the status and each field, so there is
+// none left over for one inside of a text.
 func sameHead(b []byte, status string, headers []gateway.Header) bool {
 	at, ok := after(b, len(statusPrefix), status, "\r\n")
 	for i := 0; ok && i < len(headers); i++ {
@@ -162,7 +166,7 @@ func (r *response) render(status string, headers []gateway.Header) error {
 		b = append(b, h.Value...)
 		b = append(b, "\r\n"...)
 	}
-	r.bytes, r.code, r.plain = b, code, plain
+	r.bytes, r.fields, r.code, r.plain = b, len(headers), code, plain
 	return nil
 }
 

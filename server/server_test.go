@@ -441,6 +441,10 @@ func TestApplicationFaults(t *testing.T) {
 			_, _ = start("200 OK", []gateway.Header{{Name: "Content-Length", Value: "+1"}}, nil)
 			return nil, nil
 		}), "decimal", false},
+		{"status with a line of its own", plain(func(start gateway.StartResponse) (gateway.Body, error) {
+			_, _ = start("200 OK\r\nX: y", nil, nil)
+			return nil, nil
+		}), "control character", false},
 		{"error in the first Next", plain(func(start gateway.StartResponse) (gateway.Body, error) { started(start); return fails(b), nil }), "boom", false},
 		{"error after a chunk", plain(func(start gateway.StartResponse) (gateway.Body, error) { started(start); return fails(b, "abc"), nil }), "boom", true},
 		{"panic after a chunk", plain(func(start gateway.StartResponse) (gateway.Body, error) {
@@ -491,6 +495,50 @@ func TestApplicationFaults(t *testing.T) {
 		})
 	}
 }
+
+// What looks like the head before it, byte for byte, but is not made of the same
+// parts, is checked all the same.
+func TestSameHeadIsNoWayAround(t *testing.T) {
+	good := []gateway.Header{{Name: "X", Value: "y"}, {Name: "Z", Value: "z"}}
+	bad := false
+	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		var err error
+		if bad = !bad; bad {
+			_, err = start("200 OK", good, nil)
+		} else {
+			switch env.Query() {
+			case "status":
+				_, err = start("200 OK\r\nX: y", good[1:], nil)
+			case "value":
+				_, err = start("200 OK", []gateway.Header{{Name: "X", Value: "y\r\nZ: z"}}, nil)
+			case "name":
+				_, err = start("200 OK", []gateway.Header{{Name: "X: y\r\nZ", Value: "z"}}, nil)
+			}
+		}
+		return nil, err
+	}), Loops(1))
+	for _, part := range []string{"status", "value", "name"} {
+		c := s.dial()
+		request := "GET /?" + part + " HTTP/1.1\r\nHost: h\r\n\r\n"
+		c.send(request + request)
+		c.want("GET", 200, "")
+		c.want("GET", 500, "Internal Server Error\n")
+	}
+}
+
+// A response that is whole stays so when the body panics in Close.
+func TestPanicInClose(t *testing.T) {
+	s := start(t, ok(panicsInClose{gateway.Text(pattern(4 << 20))}))
+	c := s.dial()
+	c.send(get)
+	c.want("GET", 200, pattern(4<<20))
+	c.wantEnd()
+	eventually(t, "the log tells", func() bool { return strings.Contains(s.log.String(), "boom") })
+}
+
+type panicsInClose struct{ gateway.Sized }
+
+func (panicsInClose) Close() error { panic("boom") }
 
 // exc before anything is sent replaces status and headers.
 func TestStartWithExc(t *testing.T) {
@@ -689,6 +737,16 @@ func TestTimeouts(t *testing.T) {
 		close(stop)
 		if resp.StatusCode != 408 || !strings.Contains(text, "HeadTimeout") || !resp.Close {
 			t.Errorf("answered %d %q, want 408 that names HeadTimeout", resp.StatusCode, text)
+		}
+	})
+	t.Run("each head has its own", func(t *testing.T) {
+		s := start(t, appFunc(hello), HeadTimeout(300*time.Millisecond))
+		c := s.dial()
+		c.send("GET / HTTP/1.1\r\nHo")
+		for began := time.Now(); time.Since(began) < 450*time.Millisecond; {
+			c.send("st: h\r\n\r\nGET / HTTP/1.1\r\nHo") // ends one, begins the next
+			c.want("GET", 200, "Hello, World!")
+			time.Sleep(20 * time.Millisecond) // a client that takes its time
 		}
 	})
 	t.Run("body", func(t *testing.T) {

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Idle measures what an idle keep-alive connection costs a server in resident
 // memory. It starts a server command, opens connections, sends one request on
 // each, and divides the growth of VmRSS by their number. Linux only.

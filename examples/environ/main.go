@@ -18,10 +18,13 @@ func main() { server.Main(gateway.AppFunc(environ)) }
 
 var headers = []gateway.Header{{Name: "Content-Type", Value: "text/plain; charset=utf-8"}}
 
+// oneLine: a decoded path may have line ends.
+var oneLine = strings.NewReplacer("\r", "\\r", "\n", "\\n")
+
 func environ(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 	var lines []string
 	for key, value := range env.All() {
-		lines = append(lines, fmt.Sprintf("%s = %v\n", key, value))
+		lines = append(lines, fmt.Sprintf("%s = %s\n", key, oneLine.Replace(fmt.Sprint(value))))
 	}
 	slices.Sort(lines)
 	if _, err := start("200 OK", headers, nil); err != nil {

@@ -1,0 +1,72 @@
+# Every target runs from a clean checkout. Variables can be given on the command
+# line: make fuzz FUZZTIME=1m, make measure HEAD=browser DEPTH=16.
+
+FUZZTIME  ?= 10s
+BENCHTIME ?= 1s
+BENCH     ?= .
+COUNT     ?= 1
+HEAD      ?= hello
+DEPTH     ?= 1
+ROUNDS    ?= 3
+SECONDS   ?= 3
+PORT      ?= 29070
+
+BIN         := $(CURDIR)/bin
+STATICCHECK := $(BIN)/staticcheck
+PLATFORMS   := darwin/arm64 freebsd/amd64 linux/arm64
+
+.PHONY: help build test race fuzz bench measure lint cross ci clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build the examples and the net/http twin into ./bin
+	@mkdir -p $(BIN)
+	CGO_ENABLED=0 go build -o $(BIN)/ ./examples/... ./bench/nethttp
+
+test: ## run the tests
+	go test ./...
+
+race: ## run the tests with the race detector, in random order
+	go test -race -shuffle=on ./...
+
+fuzz: ## run every fuzz target for FUZZTIME (10s)
+	@go test -list '^Fuzz' ./... \
+	| awk '/^Fuzz/ {name[n++] = $$1} /^ok/ {for (i = 0; i < n; i++) print $$2, name[i]; n = 0}' \
+	| while read -r package target; do \
+		echo "== $$target"; \
+		go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package" </dev/null || exit 1; \
+	done
+
+bench: ## run the benchmarks (BENCH=., BENCHTIME=1s, COUNT=1)
+	go test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -count $(COUNT) ./...
+
+measure: build ## CPU time per request: C floor, hello, net/http (HEAD, DEPTH, ROUNDS)
+	cc -O2 -o $(BIN)/floor bench/measure/epoll.c
+	python3 bench/measure/measure.py --head $(HEAD) --depth $(DEPTH) --rounds $(ROUNDS) --seconds $(SECONDS) \
+		"floor=$(PORT)=$(BIN)/floor $(PORT)" \
+		"isbjorn=$$(( $(PORT) + 1 ))=$(BIN)/hello -addr 127.0.0.1:$$(( $(PORT) + 1 ))" \
+		"nethttp=$$(( $(PORT) + 2 ))=$(BIN)/nethttp -addr 127.0.0.1:$$(( $(PORT) + 2 ))"
+
+lint: $(STATICCHECK) ## gofmt, go vet and staticcheck, with both pollers
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "run gofmt -w on:"; echo "$$unformatted"; exit 1; fi
+	go vet ./...
+	go vet -tags poll_opt ./...
+	$(STATICCHECK) ./...
+	$(STATICCHECK) -tags poll_opt ./...
+
+$(STATICCHECK):
+	GOBIN=$(BIN) go install honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+cross: ## build and vet, tests included, for the other platforms
+	@for p in $(PLATFORMS); do \
+		echo "== $$p"; \
+		export CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/}; \
+		go build ./... && go vet ./... || exit 1; \
+	done
+
+ci: ## all that must hold before a change goes in: .ci/run
+	.ci/run
+
+clean: ## remove ./bin
+	rm -rf $(BIN)

@@ -1,0 +1,429 @@
+package examples_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	_ "github.com/isbjorn/isbjorn/server" // what the programs are made of: go test must not answer from its cache when it changes
+)
+
+// checks are what is true of each example, on every kind of address.
+var checks = map[string]func(t *testing.T, p *program){
+	"hello":   checkHello,
+	"echo":    checkEcho,
+	"environ": checkEnviron,
+}
+
+// patience is how long anything may take that takes no time.
+const patience = 10 * time.Second
+
+func TestExamples(t *testing.T) {
+	sources, err := filepath.Glob("*/*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, source := range sources {
+		if _, err := os.ReadFile(source); err != nil { // read also for the cache of go test
+			t.Fatal(err)
+		}
+		if name := filepath.Dir(source); checks[name] == nil {
+			t.Errorf("the example %s is not among the checks", name)
+		}
+	}
+	bin := t.TempDir()
+	build := []string{"build", "-o", bin + string(filepath.Separator)}
+	for name := range checks {
+		build = append(build, "./"+name)
+	}
+	if out, err := exec.Command("go", build...).CombinedOutput(); err != nil {
+		t.Fatalf("go %s: %v\n%s", strings.Join(build, " "), err, out)
+	}
+	for name, check := range checks {
+		path := filepath.Join(bin, name)
+		t.Run(name+"/tcp", func(t *testing.T) {
+			t.Parallel()
+			p := run(t, path, "127.0.0.1:0")
+			check(t, p)
+			p.stop(syscall.SIGTERM)
+			if c, err := net.Dial("tcp", p.addr); err == nil {
+				_ = c.Close()
+				t.Errorf("%s still accepts connections", p.addr)
+			}
+		})
+		t.Run(name+"/unix", func(t *testing.T) {
+			t.Parallel()
+			socket := filepath.Join(shortDir(t), "s")
+			p := run(t, path, "unix:"+socket)
+			if p.addr != socket {
+				t.Errorf("it listens on %q, want %q", p.addr, socket)
+			}
+			check(t, p)
+			p.stop(syscall.SIGINT)
+			if _, err := os.Lstat(socket); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("the socket is still there: %v", err)
+			}
+		})
+	}
+	t.Run("bad addresses", func(t *testing.T) {
+		t.Parallel()
+		checkBadAddresses(t, filepath.Join(bin, "hello"))
+	})
+	t.Run("bad arguments", func(t *testing.T) {
+		t.Parallel()
+		checkBadArguments(t, filepath.Join(bin, "hello"))
+	})
+}
+
+// shortDir is a directory whose name leaves room for a socket: 104 bytes are all
+// that some kernels have for the whole path.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "isbjorn")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
+// program is an example that runs.
+type program struct {
+	t      *testing.T
+	cmd    *exec.Cmd
+	stderr bytes.Buffer
+	lines  chan string   // of stdout
+	exited chan struct{} // closed when it has, and stderr may be read
+	err    error         // of Wait
+
+	addr   string // where it listens: host:port or a path
+	unix   bool
+	client *http.Client
+}
+
+// run starts an example and waits until it listens. It ends with the test.
+func run(t *testing.T, path, addr string) *program {
+	t.Helper()
+	p := &program{t: t, cmd: exec.Command(path, "-addr", addr), lines: make(chan string, 16), exited: make(chan struct{})}
+	p.cmd.Stderr = &p.stderr
+	stdout, err := p.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		for lines := bufio.NewScanner(stdout); lines.Scan(); {
+			p.lines <- lines.Text()
+		}
+		close(p.lines)
+		p.err = p.cmd.Wait()
+		close(p.exited)
+	}()
+	t.Cleanup(func() {
+		_ = p.cmd.Process.Kill() // an error says that it has ended
+		for range p.lines {      // those that nobody has read
+		}
+		<-p.exited
+		if t.Failed() && p.stderr.Len() > 0 {
+			t.Logf("stderr: %.2000s", p.stderr.String())
+		}
+	})
+
+	listening := p.line()
+	if rest, ok := strings.CutPrefix(listening, "listening on unix:"); ok {
+		p.addr, p.unix = rest, true
+	} else if p.addr, ok = strings.CutPrefix(listening, "listening on http://"); !ok {
+		t.Fatalf("the first line is %q, want listening on ...", listening)
+	}
+	network := "tcp"
+	if p.unix {
+		network = "unix"
+	}
+	transport := &http.Transport{
+		DisableCompression: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, p.addr)
+		},
+	}
+	t.Cleanup(transport.CloseIdleConnections)
+	p.client = &http.Client{Transport: transport, Timeout: patience}
+	return p
+}
+
+// line is the next line of stdout.
+func (p *program) line() string {
+	p.t.Helper()
+	select {
+	case line, ok := <-p.lines:
+		if !ok {
+			p.t.Fatal("no more lines: the program has ended")
+		}
+		return line
+	case <-time.After(patience):
+		p.t.Fatalf("no line within %v", patience)
+	}
+	return ""
+}
+
+// stop sends a signal and expects an orderly end.
+func (p *program) stop(signal os.Signal) {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(signal); err != nil {
+		p.t.Fatalf("%v: %v", signal, err)
+	}
+	if line := p.line(); line != "stopping" {
+		p.t.Errorf("after %v it says %q, want stopping", signal, line)
+	}
+	select {
+	case <-p.exited:
+	case <-time.After(patience):
+		p.t.Fatalf("still running %v after %v", patience, signal)
+	}
+	if p.err != nil { // nil is exit code 0
+		p.t.Errorf("after %v: %v, want exit code 0", signal, p.err)
+	}
+	if p.stderr.Len() > 0 {
+		p.t.Errorf("stderr is not empty: %.1000s", p.stderr.String())
+	}
+}
+
+// url is a URL of the program for a target such as "/path?query".
+func (p *program) url(target string) string {
+	if p.unix {
+		return "http://localhost" + target
+	}
+	return "http://" + p.addr + target
+}
+
+// do makes a request and reads all of the answer.
+func (p *program) do(r *http.Request) (*http.Response, []byte) {
+	p.t.Helper()
+	resp, err := p.client.Do(r)
+	if err != nil {
+		p.t.Fatalf("%s: %v", r.Method, err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		p.t.Fatalf("%s: the content after %d bytes: %v", r.Method, len(b), err)
+	}
+	return resp, b
+}
+
+func (p *program) request(method, target string, content io.Reader) *http.Request {
+	p.t.Helper()
+	r, err := http.NewRequest(method, p.url(target), content)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return r
+}
+
+func checkHello(t *testing.T, p *program) {
+	for _, method := range []string{"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "BREW"} {
+		for _, target := range []string{"/", "/a/path", "/a%20path%2F?with=query", "/?" + strings.Repeat("q", 4000)} {
+			for _, content := range []string{"", "content that nobody reads"} {
+				if method == "HEAD" && content != "" {
+					continue
+				}
+				resp, b := p.do(p.request(method, target, strings.NewReader(content)))
+				want := "Hello, World!"
+				if method == "HEAD" {
+					want = ""
+				}
+				if resp.StatusCode != 200 || resp.Header.Get("Content-Type") != "text/plain" ||
+					resp.Header.Get("Content-Length") != "13" || string(b) != want {
+					t.Errorf("%s %.40s: %s, %v, %q; want 200, text/plain, 13, %q", method, target, resp.Status, resp.Header, b, want)
+				}
+			}
+		}
+	}
+}
+
+func checkEcho(t *testing.T, p *program) {
+	random := rand.NewChaCha8([32]byte{1})
+	for _, method := range []string{"GET", "POST", "PUT", "DELETE", "PATCH", "METHOD"} {
+		for _, size := range []int{0, 1, 13, 1000, 16 << 10, 16<<10 + 1, 64 << 10, 64<<10 + 1, 300_000, 900 << 10} {
+			content := make([]byte, size)
+			_, _ = random.Read(content)
+			for _, chunked := range []bool{false, true} {
+				r := p.request(method, "/", bytes.NewReader(content))
+				if chunked {
+					r.ContentLength = -1
+					r.Body = io.NopCloser(io.MultiReader(bytes.NewReader(content[:size/3]), bytes.NewReader(content[size/3:])))
+				}
+				resp, b := p.do(r)
+				if resp.StatusCode != 200 || resp.ContentLength != int64(size) || resp.Header.Get("Content-Type") != "application/octet-stream" {
+					t.Errorf("%s of %d bytes, chunked %v: %s, %v", method, size, chunked, resp.Status, resp.Header)
+				}
+				if !bytes.Equal(b, content) {
+					t.Errorf("%s of %d bytes, chunked %v: %d other bytes", method, size, chunked, len(b))
+				}
+			}
+		}
+	}
+}
+
+func checkEnviron(t *testing.T, p *program) {
+	r := p.request("POST", "/a%20b/%C3%A5?and=query&x=%20", strings.NewReader("content"))
+	r.Header["Content-Type"] = []string{"text/x-test"}
+	r.Header["X-Field"] = []string{"first", "second"}
+	r.Header["X_Hidden"] = []string{"hidden"}
+	r.Header["Proxy"] = []string{"hidden"}
+	resp, b := p.do(r)
+	if resp.StatusCode != 200 || resp.Header.Get("Content-Type") != "text/plain; charset=utf-8" || resp.ContentLength != int64(len(b)) {
+		t.Errorf("%s, %v", resp.Status, resp.Header)
+	}
+
+	text, ok := strings.CutSuffix(string(b), "\n")
+	if !ok {
+		t.Errorf("the last line does not end: %q", b)
+	}
+	lines := strings.Split(text, "\n")
+	if !slices.IsSorted(lines) {
+		t.Errorf("the lines are not sorted:\n%s", b)
+	}
+	got := map[string]string{}
+	for _, line := range lines {
+		key, value, ok := strings.Cut(line, " = ")
+		if !ok || key == "" {
+			t.Errorf("line %q, want key = value", line)
+		}
+		if _, twice := got[key]; twice {
+			t.Errorf("the key %s is there twice", key)
+		}
+		got[key] = value
+	}
+
+	want := map[string]string{
+		"REQUEST_METHOD": "POST", "SCRIPT_NAME": "", "PATH_INFO": "/a b/\u00e5", "QUERY_STRING": "and=query&x=%20",
+		"REQUEST_URI": "/a%20b/%C3%A5?and=query&x=%20", "RAW_URI": "/a%20b/%C3%A5?and=query&x=%20",
+		"CONTENT_TYPE": "text/x-test", "CONTENT_LENGTH": "7", "SERVER_PROTOCOL": "HTTP/1.1", "SERVER_SOFTWARE": "isbjorn",
+		"HTTP_X_FIELD": "first, second", "HTTP_USER_AGENT": "Go-http-client/1.1",
+		"wsgi.version": "[1 0]", "wsgi.url_scheme": "http", "wsgi.multiprocess": "false", "wsgi.run_once": "false",
+		"wsgi.input_terminated": "true",
+	}
+	absent := []string{"HTTP_X_HIDDEN", "HTTP_PROXY", "HTTP_CONTENT_TYPE", "HTTP_CONTENT_LENGTH"}
+	if p.unix {
+		want["HTTP_HOST"], want["SERVER_NAME"], want["SERVER_PORT"] = "localhost", "localhost", "80"
+		absent = append(absent, "REMOTE_ADDR", "REMOTE_PORT")
+	} else {
+		_, port, _ := net.SplitHostPort(p.addr)
+		want["HTTP_HOST"], want["SERVER_NAME"], want["SERVER_PORT"] = p.addr, "127.0.0.1", port
+		want["REMOTE_ADDR"] = "127.0.0.1"
+		if n, err := strconv.Atoi(got["REMOTE_PORT"]); err != nil || n < 1 || n > 65535 {
+			t.Errorf("REMOTE_PORT is %q", got["REMOTE_PORT"])
+		}
+	}
+	for key, value := range want {
+		if v, ok := got[key]; !ok || v != value {
+			t.Errorf("%s = %q (there: %v), want %q", key, v, ok, value)
+		}
+	}
+	for _, key := range absent {
+		if v, ok := got[key]; ok {
+			t.Errorf("%s = %q, want no such key", key, v)
+		}
+	}
+	for _, key := range []string{"wsgi.input", "wsgi.errors", "wsgi.multithread"} {
+		if _, ok := got[key]; !ok {
+			t.Errorf("%s is not there", key)
+		}
+	}
+}
+
+// refused runs an example that cannot run, and returns what it said.
+func refused(t *testing.T, path string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	var out, err bytes.Buffer
+	cmd := exec.CommandContext(ctx, path, args...) // ends the process with ctx
+	cmd.Stdout, cmd.Stderr = &out, &err
+	_ = cmd.Run()
+	if ctx.Err() != nil {
+		t.Errorf("%q: still running after %v", args, patience)
+	}
+	return cmd.ProcessState.ExitCode(), out.String(), err.String()
+}
+
+func checkBadAddresses(t *testing.T, path string) {
+	dir := shortDir(t)
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, []byte("not a socket"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	takenSocket, err := net.Listen("unix", filepath.Join(dir, "taken"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer takenSocket.Close()
+
+	for name, addr := range map[string]string{
+		"no port":             "nonsense",
+		"no number":           "127.0.0.1:no-such-service",
+		"port over the most":  "127.0.0.1:65536",
+		"brackets":            "[::1",
+		"empty":               "",
+		"no path":             "unix:",
+		"no directory":        "unix:" + filepath.Join(dir, "none", "s"),
+		"a file":              "unix:" + file,
+		"port is taken":       taken.Addr().String(),
+		"socket is taken":     "unix:" + takenSocket.Addr().String(),
+		"path over the most":  "unix:" + filepath.Join(dir, strings.Repeat("x", 200)),
+		"URL, not an address": "http://127.0.0.1:0",
+	} {
+		code, stdout, stderr := refused(t, path, "-addr", addr)
+		if code != 1 || stdout != "" || !strings.Contains(stderr, addr) || stderr == "" {
+			t.Errorf("%s: -addr %q: exit code %d, stdout %q, stderr %q; want 1 and a message that has the address", name, addr, code, stdout, stderr)
+		}
+	}
+	if b, err := os.ReadFile(file); string(b) != "not a socket" {
+		t.Errorf("the file that was there: %q, %v", b, err)
+	}
+	if c, err := net.Dial("unix", takenSocket.Addr().String()); err != nil {
+		t.Errorf("the socket that was taken: %v", err)
+	} else {
+		_ = c.Close()
+	}
+}
+
+func checkBadArguments(t *testing.T, path string) {
+	for _, tt := range []struct {
+		args []string
+		want string // in the message
+	}{
+		{[]string{"extra"}, `"extra"`},
+		{[]string{"-addr", "127.0.0.1:0", "extra"}, `"extra"`},
+		{[]string{"127.0.0.1:0"}, `"127.0.0.1:0"`},
+		{[]string{"-unknown"}, "-unknown"},
+		{[]string{"-addr"}, "-addr"},
+	} {
+		code, stdout, stderr := refused(t, path, tt.args...)
+		if code != 2 || stdout != "" || !strings.Contains(stderr, tt.want) {
+			t.Errorf("%q: exit code %d, stdout %q, stderr %q; want 2 and a message that has %s", tt.args, code, stdout, stderr, tt.want)
+		}
+	}
+}

@@ -1,0 +1,108 @@
+package gateway_test
+
+import (
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+	"strconv"
+	"sync/atomic"
+
+	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/parser"
+)
+
+// An application greets by name.
+func ExampleApp() {
+	var headers = []gateway.Header{{Name: "Content-Type", Value: "text/plain; charset=utf-8"}}
+
+	app := gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		if env.Method() != "GET" {
+			_, err := start("405 Method Not Allowed", []gateway.Header{{Name: "Allow", Value: "GET"}}, nil)
+			return nil, err
+		}
+		if _, err := start("200 OK", headers, nil); err != nil {
+			return nil, err
+		}
+		return env.Text("Hello, " + env.Path()[1:] + "!\n"), nil
+	})
+
+	call(app, "GET /J%C3%B6rg HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	call(app, "DELETE /all HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	// Output:
+	// 200 OK
+	// Content-Type: text/plain; charset=utf-8
+	//
+	// Hello, Jörg!
+	// 405 Method Not Allowed
+	// Allow: GET
+}
+
+// A middleware adds a field to every response. It wraps start, and hands the
+// Body of the application on as it is.
+func ExampleMiddleware() {
+	var numbered gateway.Middleware = func(app gateway.App) gateway.App {
+		var requests atomic.Int64 // Serve runs on several goroutines at once
+		return gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			id := gateway.Header{Name: "X-Request-Id", Value: strconv.FormatInt(requests.Add(1), 10)}
+			return app.Serve(env, func(status string, headers []gateway.Header, exc error) (io.Writer, error) {
+				return start(status, append(slices.Clip(headers), id), exc)
+			})
+		})
+	}
+	hello := gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		if _, err := start("200 OK", nil, nil); err != nil {
+			return nil, err
+		}
+		return env.Text("Hello, World!\n"), nil
+	})
+
+	call(numbered(hello), "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	// Output:
+	// 200 OK
+	// X-Request-Id: 1
+	//
+	// Hello, World!
+}
+
+// call serves one request without a server: it prints what the application
+// starts, and the chunks of its Body.
+func call(app gateway.App, raw string) {
+	var req parser.Request
+	limits := parser.DefaultLimits()
+	n, err := req.Parse([]byte(raw), &limits)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	var env gateway.Environ
+	env.Begin(&req, []byte(raw)[:n], []byte(raw)[n:], &gateway.Host{Scheme: "http"}, nowhere{})
+	defer env.End()
+
+	body, err := app.Serve(&env, func(status string, headers []gateway.Header, exc error) (io.Writer, error) {
+		fmt.Println(status)
+		for _, h := range headers {
+			fmt.Printf("%s: %s\n", h.Name, h.Value)
+		}
+		return io.Discard, nil
+	})
+	if err != nil {
+		fmt.Println("failed:", err)
+	}
+	if body == nil {
+		return
+	}
+	defer body.Close()
+	fmt.Println()
+	for err == nil {
+		var chunk []byte
+		chunk, err = body.Next()
+		fmt.Printf("%s", chunk)
+	}
+}
+
+// nowhere is a connection without addresses.
+type nowhere struct{}
+
+func (nowhere) RemoteAddr() netip.AddrPort { return netip.AddrPort{} }
+func (nowhere) LocalAddr() netip.AddrPort  { return netip.AddrPort{} }
