@@ -39,7 +39,9 @@ type Header struct{ Name, Value string }
 // otherwise.
 //
 // The writer is PEP 3333's write(), for code that cannot return a Body: each
-// Write is sent before the bytes of the Body. It copies.
+// Write is sent before the bytes of the Body. It copies, and what a slow client
+// does not take waits in memory: to send much, return a Body, which is pulled as
+// fast as the client reads. start and the writer end with the response.
 type StartResponse func(status string, headers []Header, exc error) (io.Writer, error)
 
 // Body is a response's content. The server pulls it, chunk by chunk, and does

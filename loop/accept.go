@@ -3,6 +3,7 @@ package loop
 import (
 	"log/slog"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/panjf2000/gnet/v2/pkg/socket"
@@ -38,9 +39,10 @@ func (l *Loop) accept(ln *listener) {
 	}
 }
 
-// drainBacklog accepts all that has been connected until now.
+// drainBacklog accepts all that has been connected until now: what the queue can
+// hold at most, since others may go on connecting.
 func (l *Loop) drainBacklog(ln *listener) {
-	for {
+	for range backlog() {
 		fd, sa, err := socket.Accept(ln.fd)
 		switch err {
 		case nil:
@@ -62,10 +64,56 @@ func (l *Loop) welcome(ln *listener, fd int, sa unix.Sockaddr) {
 	to.load.Add(1)
 	if to == l {
 		l.start(fd, remote)
-	} else if !to.do(func() bool { to.start(fd, remote); return false }) {
-		to.load.Add(-1)
-		_ = unix.Close(fd)
+	} else {
+		to.handOver(accepted{fd, remote})
 	}
+}
+
+// accepted is a connection that has no loop yet.
+type accepted struct {
+	fd     int
+	remote netip.AddrPort
+}
+
+// incoming are the connections that other loops hand to this one. They are kept
+// here and not in tasks, since a loop that stops leaves its tasks undone.
+type incoming struct {
+	mu sync.Mutex
+	in []accepted
+}
+
+func (q *incoming) put(a accepted) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.in = append(q.in, a)
+}
+
+func (q *incoming) take() (in []accepted) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	in, q.in = q.in, nil
+	return in
+}
+
+// handOver gives a to l, from another loop.
+func (l *Loop) handOver(a accepted) {
+	l.stopped.RLock() // cleanUp comes before, and then l is closed, or after put
+	if !l.closed {
+		l.incoming.put(a)
+		_ = l.poller.wake(l.startIncoming)
+		l.stopped.RUnlock()
+		return
+	}
+	l.stopped.RUnlock()
+	l.load.Add(-1)
+	_ = unix.Close(a.fd)
+}
+
+func (l *Loop) startIncoming() (leave bool) {
+	for _, a := range l.incoming.take() {
+		l.start(a.fd, a.remote)
+	}
+	return false
 }
 
 // refuse answers one peer that no descriptor is left for, with the descriptor

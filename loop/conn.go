@@ -1,11 +1,13 @@
 package loop
 
 import (
+	"io"
 	"net/netip"
 	"os"
 	"syscall"
 	"time"
 
+	"github.com/panjf2000/gnet/v2/pkg/socket"
 	"github.com/valyala/bytebufferpool"
 	"golang.org/x/sys/unix"
 )
@@ -91,7 +93,8 @@ func (l *Loop) start(fd int, remote netip.AddrPort) {
 		return
 	}
 	c.enter()
-	if err := l.poller.add(&c.att, fd); err != nil {
+	l.poller.attach(&c.att, fd)
+	if err := l.poller.add(&c.att); err != nil {
 		c.forget()
 		return
 	}
@@ -128,8 +131,13 @@ func (c *Conn) event(r readiness) {
 // handler first, then one read. All callbacks but Opened, Timeout and Tick come
 // from here, and it is not entered while one runs: act sees to that.
 func (c *Conn) progress() {
+	c.loop.busy = true
+	c.advance()
+	c.loop.settle()
+}
+
+func (c *Conn) advance() {
 	l := c.loop
-	l.busy = true
 	for again := true; again && c.state == open; again = c.offer && c.wantsInput() {
 		if c.drained {
 			c.drained = false
@@ -150,8 +158,6 @@ func (c *Conn) progress() {
 	if c.state == dead {
 		c.end()
 	}
-	l.busy = false
-	l.runLater()
 }
 
 // act drives the connection after something about it has changed: now, or when
@@ -166,16 +172,17 @@ func (c *Conn) act() {
 	}
 }
 
-// runLater drives the connections that were changed while the loop was busy.
-func (l *Loop) runLater() {
+// settle ends a busy time: it drives the connections that were changed in it.
+func (l *Loop) settle() {
 	for len(l.later) > 0 {
 		last := len(l.later) - 1
 		c := l.later[last]
 		l.later[last] = nil
 		l.later = l.later[:last]
 		c.waiting = false
-		c.progress()
+		c.advance()
 	}
+	l.busy = false
 }
 
 // wantsInput says whether the handler should be given bytes now.
@@ -234,7 +241,9 @@ func (c *Conn) offerRead(b []byte) {
 	}
 	if c.retained {
 		c.retained = false
-		c.loop.retain(len(b))
+		if c.mem == nil {
+			c.loop.retain(len(b))
+		}
 	}
 }
 
@@ -244,6 +253,7 @@ func (c *Conn) offerStash() {
 		return
 	}
 	s := c.stash
+	c.stash = nil
 	used := c.loop.handler.Input(c, s.B)
 	rest := s.B[used:]
 	if c.state != open {
@@ -252,16 +262,15 @@ func (c *Conn) offerStash() {
 	switch {
 	case c.retained: // s is left to the collector
 		c.retained = false
-		c.stash = nil
 		if len(rest) > 0 {
 			c.stash = takeBuffer()
 			c.stash.B = append(c.stash.B, rest...)
 		}
 	case len(rest) == 0:
-		c.stash = nil
 		giveBuffer(s)
 	default:
 		s.B = s.B[:copy(s.B, rest)]
+		c.stash = s
 	}
 }
 
@@ -443,8 +452,13 @@ func (c *Conn) Unsent() int {
 // Alive says that the connection has not been ended by Abort or an error.
 func (c *Conn) Alive() bool { return c.state < dead }
 
-// EOF says that the peer has sent its last byte.
-func (c *Conn) EOF() bool { return c.eof }
+// Unused is the number of bytes that were offered and wait to be offered again.
+func (c *Conn) Unused() int {
+	if c.stash == nil {
+		return 0
+	}
+	return len(c.stash.B)
+}
 
 // SetTimeout makes Timeout come after d, or never for 0. A later call replaces
 // an earlier one. It costs a store as long as deadlines only move away.
@@ -476,7 +490,7 @@ func (c *Conn) timer() {
 		c.deadline = 0
 		c.loop.busy = true
 		c.loop.handler.Timeout(c)
-		c.loop.busy = false
+		c.loop.settle()
 	}
 	for _, due := range [...]int64{c.stall, c.deadline} {
 		if due != 0 && c.state <= closing {
@@ -500,7 +514,8 @@ func (c *Conn) Close() {
 	c.act()
 }
 
-// Abort ends the connection now. Unsent output is lost.
+// Abort ends the connection now. Unsent output is lost, and the peer sees a reset
+// rather than an end: what it has is not whole.
 func (c *Conn) Abort() { c.kill(ErrAborted) }
 
 // windUp is progress for a closing connection: FIN when all is sent, then the
@@ -586,6 +601,17 @@ func (c *Conn) end() {
 	c.Context = nil
 }
 
+// cut says that the peer must not take what it got for all there is.
+func (c *Conn) cut() bool {
+	switch c.err {
+	case ErrAborted, ErrWriteStall, io.ErrUnexpectedEOF:
+		return true
+	case ErrStopped:
+		return c.out != nil
+	}
+	return false
+}
+
 // forget removes c from the loop and closes its descriptor.
 func (c *Conn) forget() {
 	l := c.loop
@@ -598,6 +624,9 @@ func (c *Conn) forget() {
 	l.conns = l.conns[:last]
 	l.load.Add(-1)
 	if c.mem == nil {
+		if c.cut() {
+			_ = socket.SetLinger(int(c.fd), 0) // close resets
+		}
 		l.poller.remove(&c.att)
 		l.reactor.conns.clear(int(c.fd))
 		_ = unix.Close(int(c.fd))

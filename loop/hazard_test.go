@@ -723,3 +723,53 @@ func (h *fixedHandler) Timeout(*Conn)       {}
 func (h *fixedHandler) Closed(*Conn, error) {}
 func (h *fixedHandler) Tick(time.Time)      {}
 func (h *fixedHandler) Refusal() []byte     { return nil }
+
+// Connections on their way from one loop to another when the reactor stops are
+// closed, not forgotten.
+func TestStopWhileHandingOver(t *testing.T) {
+	for range 20 {
+		s := startLines(t, Options{Loops: 4}, "unix "+t.TempDir()+"/s") // one accepts for all
+		var dialers sync.WaitGroup
+		for range 4 {
+			dialers.Go(func() {
+				for {
+					c, err := net.Dial("unix", s.addr.String())
+					if err != nil {
+						return // the reactor has stopped
+					}
+					_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
+					defer func() {
+						if _, err := c.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
+							t.Error("a connection was left open")
+						}
+						_ = c.Close()
+					}()
+				}
+			})
+		}
+		for s.opened.Load() < 20 {
+			runtime.Gosched()
+		}
+		s.r.Stop()
+		if n := s.r.Len(); n != 0 {
+			t.Errorf("%d connections are left after Stop", n)
+		}
+		dialers.Wait()
+	}
+}
+
+// Listeners may come while the loops run.
+func TestListenWhileRunning(t *testing.T) {
+	s := startLines(t, Options{Loops: 2, AcceptBatch: 1}, "")
+	for range 20 {
+		addr, err := s.r.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			c := dialAddr(t, addr)
+			c.send("echo x\n")
+			c.want("x\n")
+		}
+	}
+}

@@ -4,6 +4,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Handler gets what happens on the connections of one loop. Every method runs
@@ -59,6 +61,7 @@ type Loop struct {
 
 	listeners atomic.Pointer[[]*listener] // replaced, never changed
 	load      atomic.Int32                // connections, and those on their way here
+	incoming  incoming                    // those on their way
 
 	ticking atomic.Bool // a tick is on its way
 	ticker  task        // tick, bound once
@@ -94,8 +97,7 @@ func (l *Loop) Do(f func()) bool {
 	return l.do(func() bool {
 		l.busy = true
 		f()
-		l.busy = false
-		l.runLater()
+		l.settle()
 		return false
 	})
 }
@@ -124,7 +126,7 @@ func (l *Loop) run() {
 	l.failure = l.poller.run()
 	l.cleanUp()
 	if l.failure != nil {
-		go l.reactor.Stop() // a server that has lost a loop is no server
+		l.reactor.Halt() // a server that has lost a loop is no server
 	}
 }
 
@@ -139,6 +141,10 @@ func (l *Loop) cleanUp() {
 	defer l.stopped.Unlock()
 	l.closed = true
 	_ = l.poller.close()
+	for _, in := range l.incoming.take() {
+		l.load.Add(-1)
+		_ = unix.Close(in.fd)
+	}
 	close(l.gone)
 }
 
@@ -167,8 +173,7 @@ func (l *Loop) tick() (leave bool) {
 	now := time.Now()
 	l.busy = true
 	l.handler.Tick(now)
-	l.busy = false
-	l.runLater()
+	l.settle()
 	l.timers.advance(int64(now.Sub(l.began)/l.opt.Tick), (*Conn).timer)
 	for _, ln := range *l.listeners.Load() {
 		if ln.retry {
@@ -192,8 +197,12 @@ func (l *Loop) retain(n int) {
 	}
 }
 
+// timeoutMax is "never": nine years, far from where sums of times overflow.
+const timeoutMax = time.Duration(1 << 58)
+
 // due is the tick at which d will have passed: rounded up, never early. It asks
 // the clock, since the wheel stands still while the loop is busy.
 func (l *Loop) due(d time.Duration) int64 {
+	d = min(d, timeoutMax)
 	return int64((time.Since(l.began) + d + l.opt.Tick - 1) / l.opt.Tick)
 }

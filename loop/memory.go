@@ -26,7 +26,7 @@ func (l *Loop) OpenMemory() *Memory {
 
 // Feed offers b as if one read had brought it, and drives the connection until
 // it waits for more. What a handler that has paused does not take now is offered
-// when it resumes.
+// when it resumes. A handler may retain b; then it must not be written to again.
 func (m *Memory) Feed(b []byte) {
 	c, l := m.Conn, m.Conn.loop
 	switch {

@@ -14,8 +14,8 @@ type Options struct {
 	// Loops is the number of event loops. Default: GOMAXPROCS, so one per core.
 	Loops int
 
-	// ReadBytes is the size of a loop's read buffer, and with it the most that
-	// one connection is served before the others get their turn. Default 64 KiB:
+	// ReadBytes is the size of a loop's read buffer, and with it the most that is
+	// read from one connection before the others get their turn. Default 64 KiB:
 	// larger reads gain nothing measurable, smaller ones cost calls on uploads.
 	ReadBytes int
 

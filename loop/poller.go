@@ -54,21 +54,21 @@ func openPoller(on onEvent) (*poller, error) {
 	}}, nil
 }
 
-// add registers fd for reading and writing. a must stay where it is and alive
-// until remove.
-func (p *poller) add(a *attachment, fd int) error {
+// attach prepares a for fd. a must stay where it is and alive until remove.
+func (p *poller) attach(a *attachment, fd int) {
 	a.pa = netpoll.PollAttachment{FD: fd, Callback: p.cb}
-	return p.np.AddReadWrite(&a.pa, true)
 }
 
-// addListener registers fd for reading alone: a listener is never writable.
-func (p *poller) addListener(a *attachment, fd int) error {
-	a.pa = netpoll.PollAttachment{FD: fd, Callback: p.cb}
-	return p.np.AddRead(&a.pa, true)
-}
+// add registers a for reading and writing.
+func (p *poller) add(a *attachment) error { return p.np.AddReadWrite(&a.pa, true) }
+
+// addListener registers a for reading alone: a listener is never writable.
+func (p *poller) addListener(a *attachment) error { return p.np.AddRead(&a.pa, true) }
 
 // rearm asks for a fresh event if the descriptor is ready now. It comes behind
-// all others that are ready, and that is the loop's fairness.
+// all others that are ready, and that is the loop's fairness. On kqueue only
+// writability counts; an event of either kind makes the loop try both, and a
+// socket that is not writable has an event to come anyway.
 func (p *poller) rearm(a *attachment) error { return p.np.ModReadWrite(&a.pa, true) }
 
 // remove ends the registration; the caller closes the descriptor after it. An

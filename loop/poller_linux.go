@@ -6,8 +6,13 @@ import (
 )
 
 func readinessOf(ev netpoll.IOEvent, _ netpoll.IOFlags) (r readiness) {
-	if ev&(unix.EPOLLIN|unix.EPOLLPRI) != 0 {
+	if ev&unix.EPOLLIN != 0 {
 		r = readable
+	}
+	if ev&unix.EPOLLPRI != 0 {
+		// Urgent data: a read ends at its mark although there is more behind it,
+		// so reading goes on until there is nothing, as after a hangup.
+		r |= readable | hangup
 	}
 	if ev&unix.EPOLLOUT != 0 {
 		r |= writable

@@ -20,9 +20,9 @@ type Reactor struct {
 
 	start   sync.Once
 	stop    sync.Once
-	halt    chan struct{} // closed by Stop
+	halt    chan struct{} // closed by Halt
+	done    chan struct{} // closed when all goroutines have ended
 	running sync.WaitGroup
-	ticker  sync.WaitGroup
 }
 
 // New makes a reactor; newHandler is called once for each loop. The loops begin
@@ -31,7 +31,7 @@ func New(opt Options, newHandler func(*Loop) Handler) (*Reactor, error) {
 	if err := opt.Check(); err != nil {
 		return nil, err
 	}
-	r := &Reactor{opt: opt.withDefaults(), halt: make(chan struct{})}
+	r := &Reactor{opt: opt.withDefaults(), halt: make(chan struct{}), done: make(chan struct{})}
 	for range r.opt.Loops {
 		l, err := newLoop(r)
 		if err != nil {
@@ -61,8 +61,14 @@ func (r *Reactor) Start() {
 		for _, l := range r.loops {
 			r.running.Go(l.run)
 		}
-		r.ticker.Go(r.tick)
+		r.running.Go(r.tick)
+		go r.end()
 	})
+}
+
+func (r *Reactor) end() {
+	r.running.Wait()
+	close(r.done)
 }
 
 // tick wakes every loop once a tick, for its timers and clocks. A loop that is
@@ -109,8 +115,9 @@ func (l *Loop) addListener(ln *listener) error {
 	if l.closed {
 		return ErrClosed
 	}
+	l.poller.attach(&ln.att, ln.fd)
 	l.changeListeners(func(lns []*listener) []*listener { return append(lns, ln) })
-	err := l.poller.addListener(&ln.att, ln.fd)
+	err := l.poller.addListener(&ln.att)
 	if err != nil {
 		l.changeListeners(func(lns []*listener) []*listener { return without(lns, ln) })
 	}
@@ -178,28 +185,37 @@ func (r *Reactor) StopAccepting() {
 	}
 }
 
-// Stop closes everything that is left, connections with ErrStopped, and returns
-// when all goroutines have ended. Further calls do nothing.
-func (r *Reactor) Stop() {
+// Halt tells all loops to stop, and to close everything that is left, connections
+// with ErrStopped. It does not wait for them: Done is closed when they have. From
+// any goroutine, also from a handler.
+func (r *Reactor) Halt() {
 	r.stop.Do(func() {
 		close(r.halt)
 		r.start.Do(func() { // never started: nobody else will clean up
 			for _, l := range r.loops {
 				l.cleanUp()
 			}
+			close(r.done)
 		})
 		for _, l := range r.loops {
 			l.do(func() bool { return true })
 		}
-		r.running.Wait()
-		r.ticker.Wait()
 	})
 }
+
+// Stop is Halt and waits. Not from a handler, which would wait for itself.
+func (r *Reactor) Stop() {
+	r.Halt()
+	<-r.done
+}
+
+// Done is closed when all goroutines of the reactor have ended.
+func (r *Reactor) Done() <-chan struct{} { return r.done }
 
 // Wait returns when all loops have ended: after Stop, or because their pollers
 // failed, which the error tells.
 func (r *Reactor) Wait() error {
-	r.running.Wait()
+	<-r.done
 	var errs []error
 	for _, l := range r.loops {
 		errs = append(errs, l.failure)

@@ -70,6 +70,7 @@ type exchange struct {
 	resp     response
 	body     gateway.Body
 	keep     bool // the connection goes on after this response
+	more     bool // bytes of a next request have come already
 	headOnly bool // HEAD
 	lent     bool // the last chunk is in the socket's queue, not copied
 	ended    bool // the body has no more, or no more is wanted
@@ -176,17 +177,26 @@ func (h *handler) step(c *loop.Conn, cn *conn, b []byte, used *int) {
 		}
 	case readingBody:
 		err = cn.x.collect(b, used)
-	case draining:
-		*used = len(b)
 	}
 	if err != nil {
-		h.refuse(c, cn, err)
+		h.refuse(c, cn, err.(*parser.Error))
 		*used = len(b)
+	}
+}
+
+// move changes the phase of a connection. What the table does not know ends it.
+func (h *handler) move(c *loop.Conn, cn *conn, e event) {
+	was := cn.phase
+	cn.phase = was.next(e)
+	if cn.phase == closed && e != gone {
+		h.c.log.Error("a connection in a phase that cannot be", slog.String("phase", was.String()), slog.Int("event", int(e)))
+		c.Abort()
 	}
 }
 
 // begin goes on from a complete head, with the content that may be behind it.
 func (x *exchange) begin(head, b []byte, used *int) error {
+	x.headOnly = string(x.req.Method.Of(head)) == http.MethodHead
 	if x.req.Expectation() == parser.ExpectUnknown {
 		return errExpectation
 	}
@@ -197,8 +207,8 @@ func (x *exchange) begin(head, b []byte, used *int) error {
 		x.conn.timer = noTimer // the next head and content have their own time
 	}
 	x.keep = x.req.KeepAlive()
-	x.headOnly = string(x.req.Method.Of(head)) == http.MethodHead
 	if !x.req.HasContent() {
+		x.more = *used < len(b)
 		x.serve(head, nil)
 		return nil
 	}
@@ -209,12 +219,13 @@ func (x *exchange) begin(head, b []byte, used *int) error {
 	rest := b[*used:]
 	if want := x.content.Length(); want >= 0 && int64(len(rest)) >= want {
 		*used += int(want)
+		x.more = *used < len(b)
 		x.serve(head, rest[:want:want])
 		return nil
 	}
 	x.head = takeBuffer(head)
 	x.data = takeBuffer(nil)
-	x.conn.phase = x.conn.phase.next(headComplete)
+	x.h.move(x.c, x.conn, headComplete)
 	if x.req.Expectation() == parser.ExpectContinue && len(rest) == 0 {
 		x.h.out = append(x.h.out, "HTTP/1.1 100 Continue\r\n\r\n"...)
 	}
@@ -249,13 +260,14 @@ func (x *exchange) collect(b []byte, used *int) error {
 		x.data.B = append(x.data.B, data...)
 		*used += n
 	}
+	x.more = *used < len(b)
 	x.serve(x.head.B, x.data.B)
 	return nil
 }
 
 // serve runs the application and sends what it answers.
 func (x *exchange) serve(head, content []byte) {
-	x.conn.phase = x.conn.phase.next(requestComplete)
+	x.h.move(x.c, x.conn, requestComplete)
 	x.conn.served = true
 	x.env.Begin(&x.req, head, content, &x.h.host, x.c)
 	var err error
@@ -284,8 +296,10 @@ func (x *exchange) pull() {
 			x.hold()
 			x.c.AwaitSent()
 			return
-		case r.started && !r.sent && (x.headOnly || bodiless(r.code)):
-			x.commit(x.known(-1))
+		case r.started && !x.ended && (x.headOnly || bodiless(r.code)):
+			if !r.sent {
+				x.commit(x.known(-1))
+			}
 			x.ended = true
 		}
 		x.lent = false
@@ -356,20 +370,19 @@ func (x *exchange) hold() {
 			x.c.Retain()
 		}
 	}
-	x.conn.phase = x.conn.phase.next(responseHeld)
+	x.h.move(x.c, x.conn, responseHeld)
 	x.h.flush(x.c)
 }
 
 // Drained goes on with a response that was held.
 func (h *handler) Drained(c *loop.Conn) {
 	cn := c.Context.(*conn)
-	if cn.phase != writing {
-		return
-	}
-	cn.resume()
-	h.flush(c)
-	if cn.phase == readingHead {
-		c.Resume()
+	if cn.phase == writing {
+		cn.resume()
+		h.flush(c)
+		if cn.phase == readingHead {
+			c.Resume()
+		}
 	}
 	h.arm(c, cn)
 }
@@ -434,9 +447,10 @@ func (x *exchange) fail(err error) {
 	case x.resp.whole:
 		x.keep = false
 	case x.resp.sent:
-		x.h.flush(x.c)
 		x.keep = false
-		x.c.Abort()
+		if x.resp.framing == byClose {
+			x.c.Abort() // nothing else shows that it is not whole
+		}
 	default:
 		const text = "Internal Server Error\n"
 		x.resp.account = account{}
@@ -454,29 +468,25 @@ var errorHeaders = []gateway.Header{{Name: "Content-Type", Value: "text/plain; c
 func (x *exchange) leave() {
 	h, c, cn := x.h, x.c, x.conn
 	h.give(x)
-	if x.keep && !h.stopping {
-		cn.phase = cn.phase.next(responseDone)
+	if x.keep {
+		h.move(c, cn, responseDone)
 		return
 	}
-	cn.phase = cn.phase.next(lastDone)
+	h.move(c, cn, lastDone)
 	h.flush(c)
 	c.Close()
 }
 
 // refuse answers what cannot be served, and lets the connection end.
-func (h *handler) refuse(c *loop.Conn, cn *conn, err error) {
-	var why *parser.Error
-	if !errors.As(err, &why) {
-		why = &parser.Error{Status: http.StatusBadRequest, Why: err.Error()}
-	}
+func (h *handler) refuse(c *loop.Conn, cn *conn, why *parser.Error) {
 	h.c.log.Debug("request refused", slog.Any("remote", c.RemoteAddr()),
 		slog.Int("status", why.Status), slog.Int("rule", why.Rule), slog.String("why", why.Why))
-	h.out = h.appendRefusal(h.out, why.Status, why.Why)
+	h.out = h.appendRefusal(h.out, why.Status, why.Why, cn.x != nil && cn.x.headOnly)
 	h.flush(c)
 	if cn.x != nil {
 		h.give(cn.x)
 	}
-	cn.phase = cn.phase.next(lastDone)
+	h.move(c, cn, lastDone)
 	c.Close()
 }
 
@@ -511,9 +521,17 @@ func (h *handler) Timeout(c *loop.Conn) {
 
 // arm sets the timeout of the phase. Between two requests this only notes the
 // time: Timeout looks how long it was, so that a busy connection costs no timer.
+// Where it is not the client that we wait for there is none: the loop watches
+// whether a full socket empties.
 func (h *handler) arm(c *loop.Conn, cn *conn) {
-	switch cn.phase {
-	case readingHead:
+	switch {
+	case c.Full() || cn.phase == writing:
+		cn.timer = noTimer
+		c.SetTimeout(0)
+	case cn.phase == readingBody:
+		cn.timer = bodyTimer
+		c.SetTimeout(h.c.bodyTime)
+	case cn.phase == readingHead:
 		if cn.x != nil && cn.x.req.Started() {
 			if cn.timer != headTimer { // however the head drips
 				cn.timer = headTimer
@@ -521,17 +539,15 @@ func (h *handler) arm(c *loop.Conn, cn *conn) {
 			}
 			return
 		}
+		if h.stopping && cn.served && c.Unused() == 0 {
+			c.Close()
+			return
+		}
 		cn.active = h.now
 		if cn.timer != idleTimer {
 			cn.timer = idleTimer
 			c.SetTimeout(h.idleTime())
 		}
-	case readingBody:
-		cn.timer = bodyTimer
-		c.SetTimeout(h.c.bodyTime)
-	case writing:
-		cn.timer = noTimer // the loop watches the socket
-		c.SetTimeout(0)
 	}
 }
 
@@ -542,7 +558,7 @@ func (h *handler) Closed(c *loop.Conn, err error) {
 		cn.x.dropBody()
 		h.give(cn.x)
 	}
-	cn.phase = cn.phase.next(gone)
+	h.move(c, cn, gone)
 	if err != nil {
 		h.c.log.Debug("connection lost", slog.Any("remote", c.RemoteAddr()), slog.Any("error", err))
 	}
@@ -557,7 +573,7 @@ func (h *handler) stop() {
 	h.loop.Conns(func(c *loop.Conn) {
 		cn := c.Context.(*conn)
 		switch {
-		case cn.phase != readingHead || cn.x != nil && cn.x.req.Started():
+		case cn.phase != readingHead || c.Full() || c.Unused() > 0 || cn.x != nil && cn.x.req.Started():
 			// at work: its last answer says close
 		case cn.served:
 			c.Close()
@@ -572,6 +588,9 @@ func (h *handler) stop() {
 // Tick renews what depends on the time of day.
 func (h *handler) Tick(now time.Time) {
 	h.now = now.UnixNano()
+	if h.stopping {
+		h.s.checkEmpty()
+	}
 	if now.Unix() == h.second {
 		return
 	}
@@ -590,7 +609,7 @@ func (h *handler) Tick(now time.Time) {
 
 // Refusal is for a client that no descriptor is left for.
 func (h *handler) Refusal() []byte {
-	return h.appendRefusal(nil, http.StatusServiceUnavailable, "too many connections")
+	return h.appendRefusal(nil, http.StatusServiceUnavailable, "too many connections", false)
 }
 
 // flush gives the gathered answers to the socket.

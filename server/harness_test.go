@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/loop"
 )
 
 // appFunc is short for tests.
@@ -235,4 +236,10 @@ func eventually(t testing.TB, what string, cond func() bool) {
 
 func pattern(n int) string {
 	return strings.Repeat("0123456789abcdefghijklmnopqrstuvwxyz-", n/37+1)[:n]
+}
+
+// connsOf lists the connections of a loop; on that loop only.
+func connsOf(l *loop.Loop) (all []*loop.Conn) {
+	l.Conns(func(c *loop.Conn) { all = append(all, c) })
+	return all
 }

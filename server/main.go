@@ -50,9 +50,9 @@ func run(app gateway.App, addr string, options []Option, signals <-chan os.Signa
 	if err != nil {
 		return err
 	}
-	defer s.Close()
 	bound, err := s.Listen(addr)
 	if err != nil {
+		s.Close()
 		return err
 	}
 	fmt.Fprintf(stdout, "listening on %s\n", display(bound))
@@ -73,6 +73,7 @@ func run(app gateway.App, addr string, options []Option, signals <-chan os.Signa
 	case err := <-stopped:
 		return err
 	case <-signals:
+		s.reactor.Halt() // and no waiting: an application may hold a loop
 		return errSecondSignal
 	}
 }

@@ -35,7 +35,7 @@ const (
 )
 
 // table is the whole machine. A pair that is not listed is closed: the server
-// drops that connection rather than guess.
+// drops that connection rather than guess (conn.move).
 var table = [phases][events]phase{
 	readingHead: {
 		headComplete:    readingBody,
@@ -56,10 +56,7 @@ var table = [phases][events]phase{
 		responseDone: readingHead,
 		lastDone:     draining,
 	},
-	// An answer that is already under way can only be followed by the end.
-	draining: {
-		lastDone: draining,
-	},
+	// draining is followed by the end alone.
 }
 
 // next is the phase after e.

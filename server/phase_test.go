@@ -20,7 +20,6 @@ func TestPhaseTable(t *testing.T) {
 		{writing, responseHeld}:        writing,
 		{writing, responseDone}:        readingHead,
 		{writing, lastDone}:            draining,
-		{draining, lastDone}:           draining,
 	}
 	for p := range phases {
 		for e := range events {

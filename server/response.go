@@ -63,6 +63,9 @@ var (
 // startResponse is gateway.StartResponse. It renders the head at once, so that
 // nothing of the application's is kept.
 func (x *exchange) startResponse(status string, headers []gateway.Header, exc error) (io.Writer, error) {
+	if x.c == nil || x.resp.whole {
+		return nil, net.ErrClosed // kept beyond its response
+	}
 	if err := x.declare(status, headers, exc); err != nil {
 		if x.resp.err == nil {
 			x.resp.err = err
@@ -206,7 +209,7 @@ func (x *exchange) commit(known int64) {
 	if bare || x.headOnly {
 		r.framing = noContent
 	}
-	if r.closes || x.h.stopping {
+	if r.closes || x.h.stopping && !x.more {
 		x.keep = false
 	}
 	switch {
@@ -275,37 +278,37 @@ func (x *exchange) finish() (whole bool) {
 type writer exchange
 
 // Write sends p before anything of the Body, at once.
-func (w *writer) Write(p []byte) (int, error) {
+func (w *writer) Write(p []byte) (n int, err error) {
 	x := (*exchange)(w)
-	if x.resp.err != nil {
+	switch {
+	case x.resp.err != nil:
 		return 0, x.resp.err
-	}
-	if !x.c.Alive() {
-		return 0, net.ErrClosed
-	}
-	if len(p) == 0 {
+	case x.c == nil || !x.resp.started || x.resp.whole || !x.c.Alive():
+		return 0, net.ErrClosed // kept beyond its response, or nobody is there
+	case len(p) == 0:
 		return 0, nil
-	}
-	if !x.resp.sent {
+	case !x.resp.sent:
 		x.commit(-1)
 	}
 	// p is the caller's again after the call: in pieces small enough to copy.
-	n := len(p)
-	for len(p) > 0 {
-		k := min(len(p), copyBytesMax)
-		if err := x.send(p[:k]); err != nil {
-			x.resp.err = err
-			return n - len(p), err
+	for n < len(p) {
+		k := min(len(p)-n, copyBytesMax)
+		if x.resp.framing == byLength {
+			k = min(k, int(x.resp.left))
 		}
+		if k == 0 {
+			return n, errTooLong
+		}
+		_ = x.send(p[n : n+k])
 		x.h.flush(x.c)
-		p = p[k:]
+		n += k
 	}
 	return n, nil
 }
 
 // appendRefusal appends the whole answer to a request that is not served. The
 // connection closes after it.
-func (h *handler) appendRefusal(dst []byte, status int, why string) []byte {
+func (h *handler) appendRefusal(dst []byte, status int, why string, headOnly bool) []byte {
 	text := http.StatusText(status)
 	dst = append(dst, "HTTP/1.1 "...)
 	dst = strconv.AppendInt(dst, int64(status), 10)
@@ -316,6 +319,9 @@ func (h *handler) appendRefusal(dst []byte, status int, why string) []byte {
 	dst = append(dst, "Content-Type: text/plain; charset=utf-8\r\nConnection: close\r\nContent-Length: "...)
 	dst = strconv.AppendInt(dst, int64(len(text)+len(": ")+len(why)+len("\n")), 10)
 	dst = append(dst, "\r\n\r\n"...)
+	if headOnly {
+		return dst
+	}
 	dst = append(dst, text...)
 	dst = append(dst, ": "...)
 	dst = append(dst, why...)

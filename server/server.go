@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/isbjorn/isbjorn/gateway"
@@ -19,9 +20,13 @@ type Server struct {
 	config  *config
 	reactor *loop.Reactor
 
+	stopping atomic.Bool
 	shutdown sync.Once
 	last     sync.Once
 	empty    chan struct{} // closed when the last connection went after Shutdown
+
+	mu    sync.Mutex
+	given []net.Listener // to Serve
 }
 
 // New makes a server for app. It refuses options that cannot work, naming them.
@@ -48,6 +53,7 @@ func ListenAndServe(addr string, app gateway.App) error {
 	if err != nil {
 		return err
 	}
+	defer s.Close()
 	return s.ListenAndServe(addr)
 }
 
@@ -68,6 +74,9 @@ func (s *Server) Listen(addr string) (net.Addr, error) {
 	if err != nil {
 		return nil, err
 	}
+	if s.stopping.Load() {
+		return nil, errStopping
+	}
 	bound, err := s.reactor.Listen(network, address)
 	if err != nil {
 		return nil, fmt.Errorf("server: address %q: %w", addr, err)
@@ -80,12 +89,20 @@ func (s *Server) Listen(addr string) (net.Addr, error) {
 // Close, and closes it then.
 func (s *Server) Serve(l net.Listener) error {
 	defer l.Close()
+	if s.stopping.Load() {
+		return errStopping
+	}
 	if err := s.reactor.Adopt(l); err != nil {
 		return fmt.Errorf("server: %w", err)
 	}
+	s.mu.Lock()
+	s.given = append(s.given, l)
+	s.mu.Unlock()
 	s.reactor.Start()
 	return s.Wait()
 }
+
+var errStopping = errors.New("server: it was stopped; make a new one")
 
 // splitAddress tells Unix from TCP addresses.
 func splitAddress(addr string) (network, address string, err error) {
@@ -101,7 +118,8 @@ func splitAddress(addr string) (network, address string, err error) {
 	return "tcp", addr, nil
 }
 
-// Wait returns when the server has stopped: nil after Shutdown or Close.
+// Wait returns when the server has stopped: nil after Shutdown or Close. A server
+// that has not begun to listen has not stopped.
 func (s *Server) Wait() error { return s.reactor.Wait() }
 
 // freshGrace is what a connection that has sent nothing yet gets at Shutdown:
@@ -111,26 +129,49 @@ const freshGrace = time.Second
 // Shutdown stops the server in order: it accepts no more connections, answers
 // the requests that have come or are coming, with "Connection: close" on the
 // last answer of each connection, closes idle ones, and returns nil when none
-// is left. When ctx ends before that, the rest is cut and ctx's error returned.
+// is left. When ctx ends before that, the rest is cut and ctx's error returned,
+// also if an application holds its loop and will not let go.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.shutdown.Do(func() {
+		s.stopping.Store(true)
 		s.reactor.Start() // a server that never listened stops like any other
-		s.reactor.StopAccepting()
-		for _, l := range s.reactor.Loops() {
-			l.Do(l.Handler().(*handler).stop)
-		}
+		go s.drain()
 	})
 	var err error
 	select {
 	case <-s.empty:
+	case <-s.reactor.Done():
 	case <-ctx.Done():
 		if n := s.reactor.Len(); n > 0 {
 			s.config.log.Warn("shutdown: out of time", "connections cut", n)
 			err = ctx.Err()
 		}
 	}
-	s.reactor.Stop()
+	s.reactor.Halt()
+	select {
+	case <-s.reactor.Done():
+	case <-time.After(haltGrace):
+		err = errHeld
+	}
 	return err
+}
+
+// haltGrace is how long loops that were told to stop at once may take for it.
+const haltGrace = time.Second
+
+var errHeld = errors.New("server: an application holds its loop and does not return")
+
+// drain lets no more connections in and tells the loops to let theirs end.
+func (s *Server) drain() {
+	s.mu.Lock()
+	for _, l := range s.given {
+		_ = l.Close() // the reactor has its own descriptor
+	}
+	s.mu.Unlock()
+	s.reactor.StopAccepting()
+	for _, l := range s.reactor.Loops() {
+		l.Do(l.Handler().(*handler).stop)
+	}
 }
 
 // OpenMemory opens a connection without a socket: bytes in by Feed, bytes out in
@@ -145,5 +186,9 @@ func (s *Server) checkEmpty() {
 	}
 }
 
-// Close stops the server at once and cuts every connection.
-func (s *Server) Close() { s.reactor.Stop() }
+// Close stops the server at once, cuts every connection, and returns when all has
+// ended. Not from an application, which would wait for itself.
+func (s *Server) Close() {
+	s.stopping.Store(true)
+	s.reactor.Stop()
+}

@@ -1,0 +1,404 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"math"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/isbjorn/isbjorn/gateway"
+)
+
+// What once went wrong, or nearly did: each test here is a trap the code steps
+// around.
+
+// large answers with 16 KiB, many of which fill a socket.
+var large = appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+	_, err := start("200 OK", nil, nil)
+	return env.Text(largeText), err
+})
+
+var largeText = pattern(copyBytesMax)
+
+// full sends n pipelined requests and returns when their answers have filled the
+// socket: the server has stopped reading.
+func (s *testServer) full(n int) *client {
+	s.t.Helper()
+	c := s.dial()
+	go func() { _, _ = io.WriteString(c, strings.Repeat(get, n)) }()
+	eventually(s.t, "the output is full", func() bool {
+		is := false
+		for _, l := range s.reactor.Loops() {
+			done := make(chan bool)
+			l.Do(func() {
+				for _, c := range connsOf(l) {
+					is = is || c.Full()
+				}
+				close(done)
+			})
+			<-done
+		}
+		return is
+	})
+	return c
+}
+
+// Time that the client takes to read is not its idle time: pipelined requests
+// that wait behind a full socket are answered all.
+func TestIdleTimeDoesNotRunWhileTheSocketIsFull(t *testing.T) {
+	const n = 1500
+	s := start(t, large, IdleTimeout(50*time.Millisecond))
+	c := s.full(n)
+	time.Sleep(200 * time.Millisecond) // longer than the idle time
+	for range n {
+		c.want("GET", 200, largeText)
+	}
+	c.wantEnd() // and then it does
+}
+
+// A response that fails takes no complete answer with it.
+func TestFailureKeepsEarlierAnswers(t *testing.T) {
+	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		if env.Path() != "/fails" {
+			return large(env, start)
+		}
+		w, err := start("200 OK", nil, nil)
+		if err != nil {
+			return nil, err
+		}
+		_, _ = w.Write([]byte("part"))
+		return nil, errors.New("too late")
+	}))
+	c := s.dial()
+	const n = 30
+	c.send(strings.Repeat(get, n) + "GET /fails HTTP/1.1\r\nHost: h\r\n\r\n" + strings.Repeat(get, n))
+	for range n {
+		c.want("GET", 200, largeText)
+	}
+	if _, got, err := c.tryRead("GET"); err == nil || got != "part" {
+		t.Errorf("the failed response is %q, %v; want a part and an error", got, err)
+	}
+}
+
+// An HTTP/1.0 response whose end is the end of the connection must not look
+// whole when it is not.
+func TestFailureShowsToHTTP10(t *testing.T) {
+	s := start(t, ok(gateway.Stream(func(yield func([]byte, error) bool) {
+		_ = yield([]byte("part"), nil) && yield(nil, errors.New("too late"))
+	})))
+	c := s.dial()
+	c.send("GET / HTTP/1.0\r\n\r\n")
+	if b, err := io.ReadAll(c.r); err == nil {
+		t.Errorf("read %q and then the end; want an error", b)
+	}
+}
+
+// write() beyond Content-Length: what fits is sent and counted, and the
+// connection goes on.
+func TestWriteTooLong(t *testing.T) {
+	s := start(t, appFunc(func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		w, err := start("200 OK", []gateway.Header{{Name: "Content-Length", Value: "5"}}, nil)
+		if err != nil {
+			return nil, err
+		}
+		if n, err := w.Write([]byte("hello world")); n != 5 || err != errTooLong {
+			t.Errorf("Write = %d, %v; want 5, %v", n, err, errTooLong)
+		}
+		return nil, nil
+	}))
+	c := s.dial()
+	c.send(get + get)
+	c.want("GET", 200, "hello")
+	c.want("GET", 200, "hello")
+}
+
+// writesInClose is what a middleware that compresses might do.
+type writesInClose struct {
+	gateway.Body
+	w   io.Writer
+	err error
+}
+
+func (b *writesInClose) Close() error {
+	_, b.err = b.w.Write([]byte("tail"))
+	return b.err
+}
+
+// Nothing is written behind the end of a response.
+func TestWriteInClose(t *testing.T) {
+	s := start(t, appFunc(func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		w, err := start("200 OK", nil, nil)
+		return &writesInClose{Body: chunks("a", "b"), w: w}, err
+	}))
+	c := s.dial()
+	c.send(get + get)
+	c.want("GET", 200, "ab")
+	c.want("GET", 200, "ab")
+	if !strings.Contains(s.log.String(), net.ErrClosed.Error()) {
+		t.Error("nothing in the log")
+	}
+}
+
+// A writer, and start, that were kept from one request do nothing in the next.
+func TestStaleWriter(t *testing.T) {
+	var w io.Writer
+	var again gateway.StartResponse
+	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		if w != nil {
+			if n, err := w.Write([]byte("of the first")); n != 0 || err != net.ErrClosed {
+				t.Errorf("Write = %d, %v; want 0, %v", n, err, net.ErrClosed)
+			}
+			return hello(env, start)
+		}
+		var err error
+		w, err = start("200 OK", []gateway.Header{{Name: "Set-Cookie", Value: "secret"}}, nil)
+		again = start
+		return env.Text("first"), err
+	}), Loops(1))
+	c := s.dial()
+	c.send(get)
+	c.want("GET", 200, "first")
+	done := make(chan bool)
+	s.reactor.Loops()[0].Do(func() { // between two requests
+		defer close(done)
+		if _, err := w.Write([]byte("x")); err != net.ErrClosed {
+			t.Errorf("Write between requests: %v", err)
+		}
+		if _, err := again("200 OK", nil, nil); err != net.ErrClosed {
+			t.Errorf("start between requests: %v", err)
+		}
+	})
+	<-done
+	c.send(get)
+	if resp := c.want("GET", 200, "Hello, World!"); resp.Header["Set-Cookie"] != nil {
+		t.Error("the second response has a field of the first")
+	}
+}
+
+// A response without content does not pull a body that has no end.
+func TestNoContentPullsNothing(t *testing.T) {
+	pulled := 0
+	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		status := "200 OK"
+		if env.Query() != "" {
+			status = env.Query() + " x"
+		}
+		w, err := start(status, nil, nil)
+		if env.Path() == "/write" {
+			_, _ = w.Write([]byte("x"))
+		}
+		return next(func() ([]byte, error) { pulled++; return []byte("y"), nil }), err
+	}), Loops(1))
+	c := s.dial()
+	for _, request := range []string{"HEAD /", "HEAD /write", "GET /?204", "GET /write?204", "GET /?304", "GET /write?304"} {
+		c.send(request + " HTTP/1.1\r\nHost: h\r\n\r\n")
+		method, _, _ := strings.Cut(request, " ")
+		if _, got := c.read(method); got != "" {
+			t.Errorf("%s: content %q", request, got)
+		}
+	}
+	s.Close()
+	if pulled > 0 {
+		t.Errorf("%d chunks were pulled", pulled)
+	}
+}
+
+// Urgent data ends a read early although there is more behind it.
+func TestUrgentData(t *testing.T) {
+	s := start(t, appFunc(hello))
+	for range 20 {
+		c := s.dial()
+		raw, err := c.SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.send("GET / HTTP/1.1\r\nHost: h\r\n")
+		if err := raw.Control(func(fd uintptr) { err = syscall.Sendto(int(fd), []byte("!"), syscall.MSG_OOB, nil) }); err != nil {
+			t.Fatal(err)
+		}
+		c.send("\r\n")
+		if resp, _ := c.read("GET"); resp.StatusCode != 200 { // the urgent byte is not in the stream
+			t.Errorf("answered %d", resp.StatusCode)
+		}
+	}
+}
+
+// "Never" is a duration too.
+func TestHugeTimeouts(t *testing.T) {
+	const never = time.Duration(math.MaxInt64)
+	s := start(t, appFunc(hello), IdleTimeout(never), HeadTimeout(never), BodyTimeout(never), WriteTimeout(never))
+	c := s.dial()
+	c.send("GET / HT")
+	c.send("TP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\n")
+	c.send("x")
+	c.want("GET", 200, "Hello, World!")
+}
+
+// A refused HEAD has no content either.
+func TestRefusedHEAD(t *testing.T) {
+	s := start(t, appFunc(hello))
+	got := s.exchange("HEAD / HTTP/1.1\r\nHost: h\r\nExpect: more\r\n\r\n")
+	if !strings.HasPrefix(got, "HTTP/1.1 417 ") || !strings.HasSuffix(got, "\r\n\r\n") {
+		t.Errorf("answered %q, want a head alone", got)
+	}
+}
+
+// Failing to listen leaves nothing behind.
+func TestListenAndServeCleansUp(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	before := openDescriptors(t)
+	for range 20 {
+		if err := ListenAndServe(l.Addr().String(), appFunc(hello)); err == nil {
+			t.Fatal("it listens on a taken port")
+		}
+	}
+	if after := openDescriptors(t); after > before+5 {
+		t.Errorf("%d descriptors before, %d after", before, after)
+	}
+}
+
+func openDescriptors(t *testing.T) int {
+	t.Helper()
+	list, err := os.ReadDir("/dev/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(list)
+}
+
+func TestShutdownAfterClose(t *testing.T) {
+	s := start(t, appFunc(hello))
+	s.Close()
+	if err := s.Shutdown(context.Background()); err != nil {
+		t.Errorf("Shutdown after Close: %v", err)
+	}
+	if _, err := s.Listen("127.0.0.1:0"); err == nil {
+		t.Error("Listen after Close: no error")
+	}
+}
+
+// An application that holds its loop: Shutdown comes back when its context ends,
+// and a second signal ends the program.
+func TestShutdownOfAHeldLoop(t *testing.T) {
+	held, release := make(chan bool, 2), make(chan bool)
+	app := appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		held <- true
+		<-release
+		return hello(env, start)
+	})
+	s := start(t, app)
+	c := s.dial()
+	c.send(get)
+	<-held
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
+	defer cancel()
+	if err := s.Shutdown(ctx); err != errHeld {
+		t.Errorf("Shutdown: %v, want %v", err, errHeld)
+	}
+
+	r, w := io.Pipe()
+	defer w.Close()
+	signals, ended := make(chan os.Signal, 2), make(chan error)
+	go func() {
+		ended <- run(app, "127.0.0.1:0", []Option{Logger(slog.New(slog.DiscardHandler))}, signals, w)
+	}()
+	line := make([]byte, 100)
+	n, _ := r.Read(line)
+	conn, err := net.Dial("tcp", strings.TrimSpace(strings.TrimPrefix(string(line[:n]), "listening on http://")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_, _ = io.WriteString(conn, get)
+	<-held
+	signals <- os.Interrupt
+	_, _ = r.Read(line)
+	signals <- os.Interrupt
+	if err := <-ended; err != errSecondSignal {
+		t.Errorf("run: %v, want %v", err, errSecondSignal)
+	}
+	close(release)
+}
+
+// A listener given to Serve lets nobody in while the server drains.
+func TestShutdownClosesAGivenListener(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := New(appFunc(echo), Logger(slog.New(slog.DiscardHandler)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error)
+	go func() { served <- s.Serve(l) }()
+	busy := (&testServer{s, t, l.Addr(), nil}).dial()
+	busy.send("POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n")
+	if resp, _ := busy.read("POST"); resp.StatusCode != 100 {
+		t.Fatalf("answered %d", resp.StatusCode)
+	}
+	stopped := make(chan error)
+	go func() {
+		ctx, cancel := shortly()
+		defer cancel()
+		stopped <- s.Shutdown(ctx)
+	}()
+	eventually(t, "the port is closed", func() bool {
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err == nil {
+			_ = c.Close()
+		}
+		return err != nil
+	})
+	busy.send("x")
+	busy.want("POST", 200, "x")
+	_ = busy.Close()
+	if err := <-stopped; err != nil {
+		t.Errorf("Shutdown: %v", err)
+	}
+	if err := <-served; err != nil {
+		t.Errorf("Serve: %v", err)
+	}
+}
+
+// Requests that had come when Shutdown began are answered, all of them, and the
+// last answer says close.
+func TestShutdownAnswersWhatHasCome(t *testing.T) {
+	const n = 1200 // fits one read, but their answers fit no socket
+	s := start(t, large)
+	c := s.full(n)
+	stopped := make(chan error)
+	go func() {
+		ctx, cancel := shortly()
+		defer cancel()
+		stopped <- s.Shutdown(ctx)
+	}()
+	for _, l := range s.reactor.Loops() {
+		eventually(t, "the loops are stopping", func() bool {
+			is := make(chan bool)
+			l.Do(func() { is <- l.Handler().(*handler).stopping })
+			return <-is
+		})
+	}
+	for i := range n {
+		if resp := c.want("GET", 200, largeText); resp.Close != (i == n-1) {
+			t.Fatalf("answer %d of %d: close is %v", i+1, n, resp.Close)
+		}
+	}
+	c.wantEnd()
+	_ = c.Close()
+	if err := <-stopped; err != nil {
+		t.Errorf("Shutdown: %v", err)
+	}
+}
