@@ -57,9 +57,6 @@ var stricter = map[string]*Error{
 	"sweep-host-2c": ErrHost,
 }
 
-// Cuts at every place for inputs up to this many bytes.
-const splitBytesMax = 600
-
 func TestCorpus(t *testing.T) {
 	cases := corpus(t)
 	for _, c := range cases {

@@ -132,6 +132,7 @@ const (
 	wordPect = 0x74636570 // "pect"
 	wordUpgr = 0x72677075 // "upgr"
 	wordRade = 0x65646172 // "rade"
+	wordClos = 0x736f6c63 // "clos"
 
 	wordConnecti = 0x697463656e6e6f63 // "connecti"
 	wordNnection = 0x6e6f697463656e6e // "nnection"
@@ -139,6 +140,8 @@ const (
 	wordTLength  = 0x6874676e656c2d74 // "t-length"
 	wordTransfer = 0x726566736e617274 // "transfer"
 	wordEncodin  = 0x6e69646f636e652d // "-encodin"
+	wordKeepAli  = 0x696c612d7065656b // "keep-ali"
+	wordEpAlive  = 0x6576696c612d7065 // "ep-alive"
 )
 
 // fold is bit 0x20 of every byte: it makes letters lower. The only other byte it
@@ -200,15 +203,23 @@ func (r *Request) note(b []byte, f *Field, place uint8) {
 // the framing.
 func (r *Request) connection(value []byte) {
 	for len(value) > 0 {
-		var element []byte
-		element, value = cutElement(value)
+		element := value
+		if isKeepAlive(value) { // nearly always that is all there is
+			value = nil
+		} else {
+			element, value = cutElement(value)
+		}
 		switch {
-		case equalFold(element, "close"):
-			r.options |= connectionClose
-		case equalFold(element, "keep-alive"):
+		case isKeepAlive(element):
 			r.options |= connectionKeepAlive
+		case len(element) == len("close") && load32(element, 0)|fold32 == wordClos && element[4]|0x20 == 'e':
+			r.options |= connectionClose
 		}
 	}
+}
+
+func isKeepAlive(b []byte) bool {
+	return len(b) == len("keep-alive") && load64(b, 0)|fold == wordKeepAli && load64(b, 2)|fold == wordEpAlive
 }
 
 // expect notes the expectations of one Expect line. RFC 9110 section 10.1.1: a
