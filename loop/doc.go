@@ -8,8 +8,10 @@
 //	listen.go   makes or adopts listeners (TCP, Unix)
 //	accept.go   accepts in batches and survives a lack of descriptors
 //	loop.go     one turn: an event becomes a call on a connection
-//	conn.go     a connection: read, offer input, send, close
-//	out.go      what could not be sent at once: bytes and file ranges
+//	conn.go     a connection: read, offer input, timeouts
+//	send.go     what the handler sends goes out at once
+//	out.go      or waits: bytes and file ranges
+//	close.go    flush, FIN, drain, and the sudden ends
 //	timer.go    the coarse timer wheel
 //	memory.go   a connection without a socket, for tests of handlers
 //	poller.go   the seam to the poller; poller_*.go are its variants

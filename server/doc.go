@@ -7,11 +7,12 @@
 // The way of a request, file by file:
 //
 //	loop/conn.go       bytes come in and are offered to
-//	server/exchange.go where the layers meet: parse, collect the content, call
-//	                   the application, pull its response
-//	server/phase.go    what a connection may do when, as one table
+//	server/handler.go  the life of a connection: requests out of bytes, timeouts,
+//	                   refusals; phase.go says what it may do when, as one table
+//	server/exchange.go one request: collect the content, call the application,
+//	                   pull its response
 //	server/response.go status, headers and framing of the answer
-//	loop/conn.go       the answers of one read leave in one write
+//	loop/send.go       the answers of one read leave in one write
 //
 // Each loop has a handler with its own exchanges and buffers, so nothing here is
 // shared between goroutines but the Server itself.

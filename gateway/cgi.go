@@ -1,0 +1,226 @@
+package gateway
+
+import (
+	"iter"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// set looks a key up in what Set and Delete have done.
+func (e *Environ) set(key string) (v any, ok bool) {
+	if e.overlay == nil {
+		return nil, false
+	}
+	v, ok = e.overlay[key]
+	return v, ok
+}
+
+// setText is set for keys whose value is a string; another type reads as "".
+func (e *Environ) setText(key string) (s string, ok bool) {
+	v, ok := e.set(key)
+	s, _ = v.(string)
+	return s, ok
+}
+
+// The keys of the CGI and WSGI view, in the order of All. Fields of the request
+// come between the two groups, in their own order.
+var (
+	cgiKeys = []string{
+		"REQUEST_METHOD", "SCRIPT_NAME", "PATH_INFO", "QUERY_STRING", "REQUEST_URI", "RAW_URI",
+		"CONTENT_TYPE", "CONTENT_LENGTH", "SERVER_NAME", "SERVER_PORT", "SERVER_PROTOCOL", "SERVER_SOFTWARE",
+		"REMOTE_ADDR", "REMOTE_PORT",
+	}
+	wsgiKeys = []string{
+		"wsgi.version", "wsgi.url_scheme", "wsgi.input", "wsgi.errors", "wsgi.multithread",
+		"wsgi.multiprocess", "wsgi.run_once", "wsgi.input_terminated",
+	}
+)
+
+// Get returns the value of a CGI or WSGI key, or of one that was Set; nil if
+// there is none. CGI values are strings.
+func (e *Environ) Get(key string) any {
+	if v, ok := e.set(key); ok {
+		if v == (deleted{}) {
+			return nil
+		}
+		return v
+	}
+	return e.own(key)
+}
+
+// own is Get for what comes from the request and the server.
+func (e *Environ) own(key string) any {
+	switch key {
+	case "REQUEST_METHOD":
+		return e.Method()
+	case "SCRIPT_NAME":
+		return e.ScriptName()
+	case "PATH_INFO":
+		return e.Path()
+	case "QUERY_STRING":
+		return e.Query()
+	case "REQUEST_URI", "RAW_URI":
+		return e.text(e.req.Target)
+	case "CONTENT_TYPE":
+		return present(e.header("content-type"))
+	case "CONTENT_LENGTH":
+		return present(e.header("content-length"))
+	case "SERVER_NAME":
+		name, _ := e.server()
+		return name
+	case "SERVER_PORT":
+		_, port := e.server()
+		return port
+	case "SERVER_PROTOCOL":
+		return e.Protocol()
+	case "SERVER_SOFTWARE":
+		return present(e.host.Software, e.host.Software != "")
+	case "REMOTE_ADDR":
+		remote := e.conn.RemoteAddr()
+		return present(remote.Addr().String(), remote.IsValid())
+	case "REMOTE_PORT":
+		remote := e.conn.RemoteAddr()
+		return present(strconv.Itoa(int(remote.Port())), remote.IsValid())
+	case "wsgi.version":
+		return [2]int{1, 0}
+	case "wsgi.url_scheme":
+		return e.Scheme()
+	case "wsgi.input":
+		return e.Input()
+	case "wsgi.errors":
+		return e.Errors()
+	case "wsgi.multithread":
+		return e.host.Multithread
+	case "wsgi.multiprocess", "wsgi.run_once":
+		return false
+	case "wsgi.input_terminated":
+		return true
+	}
+	if name, ok := strings.CutPrefix(key, "HTTP_"); ok && name != "CONTENT_TYPE" && name != "CONTENT_LENGTH" {
+		return present(e.join(func(field []byte) bool { return sameCGIName(field, name) }, name == "COOKIE"))
+	}
+	return nil
+}
+
+// present is s as a value, or nil if there is none.
+func present(s string, ok bool) any {
+	if !ok {
+		return nil
+	}
+	return s
+}
+
+// server is SERVER_NAME and SERVER_PORT: what the client asked for, else where
+// it connected to, else "localhost" and the port of the scheme.
+func (e *Environ) server() (name, port string) {
+	host := e.Host()
+	if i := strings.LastIndexByte(host, ':'); i >= 0 && i > strings.LastIndexByte(host, ']') {
+		host, port = host[:i], host[i+1:]
+	}
+	switch {
+	case host != "":
+		name = host
+	default:
+		name = "localhost"
+		if local := e.conn.LocalAddr(); local.IsValid() {
+			name, port = local.Addr().String(), strconv.Itoa(int(local.Port()))
+			if local.Addr().Is6() {
+				name = "[" + name + "]" // as in a URI, RFC 3875 section 4.1.14
+			}
+		}
+	}
+	if port == "" {
+		port = "80"
+		if e.Scheme() == "https" {
+			port = "443"
+		}
+	}
+	return name, port
+}
+
+// deleted is the value of a key that Delete removed.
+type deleted struct{}
+
+// Set sets a key, for the application and what it wraps. Typed accessors see it;
+// Headers alone yields what the client sent.
+func (e *Environ) Set(key string, value any) {
+	if e.overlay == nil {
+		e.overlay = make(map[string]any)
+	}
+	e.overlay[key] = value
+}
+
+// Delete removes a key.
+func (e *Environ) Delete(key string) { e.Set(key, deleted{}) }
+
+// All yields every key with its value: CGI keys, the request's fields as HTTP_*,
+// WSGI keys, then what was Set besides, sorted.
+func (e *Environ) All() iter.Seq2[string, any] {
+	return func(yield func(string, any) bool) {
+		seen := make(map[string]bool)
+		emit := func(key string) bool {
+			if seen[key] {
+				return true
+			}
+			seen[key] = true
+			v := e.Get(key)
+			return v == nil || yield(key, v)
+		}
+		for _, key := range cgiKeys {
+			if !emit(key) {
+				return
+			}
+		}
+		for name := range e.Headers() {
+			if !fold(name, "content-type") && !fold(name, "content-length") && !emit(cgiName(name)) {
+				return
+			}
+		}
+		for _, key := range wsgiKeys {
+			if !emit(key) {
+				return
+			}
+		}
+		var rest []string
+		for key := range e.overlay {
+			rest = append(rest, key)
+		}
+		slices.Sort(rest)
+		for _, key := range rest {
+			if !emit(key) {
+				return
+			}
+		}
+	}
+}
+
+// cgiName is the key of a field: HTTP_USER_AGENT for User-Agent.
+func cgiName(name string) string {
+	switch {
+	case fold(name, "content-type"):
+		return "CONTENT_TYPE"
+	case fold(name, "content-length"):
+		return "CONTENT_LENGTH"
+	}
+	return "HTTP_" + strings.ReplaceAll(strings.ToUpper(name), "-", "_")
+}
+
+// sameCGIName compares a field's name with a key's, without its HTTP_.
+func sameCGIName(field []byte, key string) bool {
+	if len(field) != len(key) {
+		return false
+	}
+	for i, c := range field {
+		switch {
+		case 'a' <= c && c <= 'z':
+			c -= 'a' - 'A'
+		case c == '-':
+			c = '_'
+		}
+		if c != key[i] {
+			return false
+		}
+	}
+	return true
+}

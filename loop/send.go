@@ -1,0 +1,138 @@
+package loop
+
+import (
+	"os"
+)
+
+// Send sends b: at once what the socket takes, the rest later, from a copy. b is
+// the caller's again when Send returns. Errors end the connection.
+func (c *Conn) Send(b []byte) {
+	if b = c.sendNow(b); len(b) > 0 {
+		c.queue().copyBytes(b)
+		c.queued()
+	}
+}
+
+// SendBorrowed sends head as Send does and b behind it, in one call to the kernel
+// where it offers one, and without copying b: b must not change until all is
+// sent, which [Conn.Unsent] tells now and [Conn.AwaitSent] later, or c is closed.
+func (c *Conn) SendBorrowed(head, b []byte) {
+	if len(head) > 0 && len(b) > 0 && c.out == nil && c.mem == nil && c.sending() {
+		n, err := c.loop.vec.write(int(c.fd), head, b)
+		if err != nil && err != errAgain {
+			c.kill(err)
+			return
+		}
+		head, b = head[min(n, len(head)):], b[max(0, n-len(head)):]
+		if len(head)+len(b) == 0 {
+			return
+		}
+	}
+	c.Send(head)
+	if b = c.sendNow(b); len(b) > 0 {
+		c.queue().borrow(b)
+		c.queued()
+	}
+}
+
+// AwaitSent asks for Drained when all output is sent; until then Full is true.
+// To be called only while Unsent is not 0.
+func (c *Conn) AwaitSent() { c.await, c.full = true, true }
+
+// SendFile sends n bytes of f from offset off, by sendfile(2). f stays open and
+// its owner's until done.Release is called. A file that is shorter ends the
+// connection with io.ErrUnexpectedEOF.
+func (c *Conn) SendFile(f *os.File, off, n int64, done Releaser) {
+	if n > 0 && c.mem != nil {
+		c.mem.sendFile(f, off, n)
+	}
+	if n > 0 && c.mem == nil && c.sending() {
+		c.queue().fileRange(f, off, n, done)
+		c.flush()
+		c.queued()
+	} else if done != nil {
+		done.Release()
+	}
+}
+
+// sending says whether output can still be taken.
+func (c *Conn) sending() bool { return c.state <= closing && !c.finSent }
+
+// sendNow writes what the socket takes of b and returns what must be queued.
+func (c *Conn) sendNow(b []byte) (rest []byte) {
+	if !c.sending() || len(b) == 0 {
+		return nil
+	}
+	if c.out != nil {
+		return b
+	}
+	if c.mem != nil {
+		c.mem.Out = append(c.mem.Out, b...)
+		return nil
+	}
+	n, err := write(int(c.fd), b)
+	if err != nil && err != errAgain {
+		c.kill(err)
+		return nil
+	}
+	return b[n:]
+}
+
+func (c *Conn) queue() *outQueue {
+	if c.out == nil {
+		c.out = new(outQueue)
+	}
+	return c.out
+}
+
+// queued takes note that output waits for the socket.
+func (c *Conn) queued() {
+	if c.out == nil {
+		return
+	}
+	if c.out.bytes > c.loop.opt.HighWaterBytes || c.out.files > 0 {
+		c.full = true
+	}
+	if c.stall == 0 {
+		c.setStall(c.loop.opt.WriteStall)
+	}
+}
+
+// flush sends queued output and takes note of what became of it.
+func (c *Conn) flush() {
+	q := c.out
+	sent, err := q.flush(int(c.fd), &c.loop.vec)
+	if err != nil && err != errAgain {
+		c.kill(err)
+		return
+	}
+	if sent > 0 {
+		c.stall = 0
+		if !q.empty() {
+			c.setStall(c.loop.opt.WriteStall)
+		}
+	}
+	if q.empty() {
+		c.out = nil
+	} else if err == nil {
+		c.rearm() // the turn's share is used up, the socket takes more
+	}
+	if c.full && (q.empty() || !c.await && q.files == 0 && q.bytes <= c.loop.opt.LowWaterBytes) {
+		c.full, c.await, c.drained = false, false, true
+	}
+}
+
+// Full says that output is over the high-water mark: the handler should make no
+// more until Drained. No input is offered meanwhile.
+func (c *Conn) Full() bool { return c.full }
+
+// Unsent is the number of bytes that wait for the socket, without file ranges.
+func (c *Conn) Unsent() int {
+	if c.out == nil {
+		return 0
+	}
+	return c.out.bytes
+}
+
+// Alive says that the connection has not been ended by Abort or an error.
+func (c *Conn) Alive() bool { return c.state < dead }

@@ -1,0 +1,345 @@
+package server
+
+import (
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/loop"
+	"github.com/isbjorn/isbjorn/parser"
+)
+
+// handler is one loop's side of the server.
+type handler struct {
+	s    *Server
+	c    *config
+	loop *loop.Loop
+	host gateway.Host
+
+	out    []byte      // answers of the connection at work, not yet given to the socket
+	free   []*exchange // between two requests
+	stamp  []byte      // "Server: ...\r\nDate: ...\r\n", renewed every second
+	dateAt int         // where Date begins in stamp
+	second int64       // of stamp
+	now    int64       // ns since 1970, of the last Tick
+
+	stopping bool // Shutdown was called
+}
+
+// conn is what the server knows of a connection between two events.
+type conn struct {
+	phase  phase
+	timer  timer     // what the timeout that runs is for
+	served bool      // at least one request
+	active int64     // handler.now at the last sign of life
+	x      *exchange // the request at work; nil while there is none
+}
+
+// timer says what a connection's timeout is for.
+type timer uint8
+
+const (
+	noTimer   timer = iota
+	idleTimer       // between two requests; stays while requests come and go
+	headTimer       // from the first byte of a head, absolute
+	bodyTimer       // since the last progress of the content
+)
+
+const (
+	// outBytesMax bounds the answers that are gathered for one write, and the
+	// memory a loop keeps for them: a read's worth of pipelined small requests.
+	outBytesMax = 256 << 10
+
+	// freeMax is how many unused exchanges (about 2 KiB each) a loop keeps.
+	freeMax = 256
+)
+
+func newHandler(s *Server, l *loop.Loop) *handler {
+	c := s.config
+	h := &handler{s: s, c: c, loop: l, host: gateway.Host{
+		Scheme: "http", Software: c.name, Multithread: c.loop.Loops > 1, Log: c.log,
+	}}
+	h.Tick(time.Now())
+	return h
+}
+
+// Opened begins a connection.
+func (h *handler) Opened(c *loop.Conn) {
+	c.Context = &conn{phase: readingHead, timer: idleTimer, active: h.now}
+	c.SetTimeout(h.idleTime())
+}
+
+// idleTime is how long a connection may be idle, from now on.
+func (h *handler) idleTime() time.Duration {
+	if h.stopping {
+		return freshGrace
+	}
+	return h.c.idleTime
+}
+
+// Input serves the requests in b. Their answers leave in one write.
+func (h *handler) Input(c *loop.Conn, b []byte) (used int) {
+	cn := c.Context.(*conn)
+	for !h.serveInput(c, cn, b, &used) {
+	}
+	h.flush(c)
+	h.arm(c, cn)
+	return used
+}
+
+// serveInput goes on at b[*used:]. It reports whether it came to the end: false
+// says that an application has panicked, and that there may be more to do.
+func (h *handler) serveInput(c *loop.Conn, cn *conn, b []byte, used *int) (ended bool) {
+	defer cn.guard()
+	for *used < len(b) && !c.Full() {
+		before := *used
+		h.step(c, cn, b, used)
+		if *used == before {
+			break
+		}
+		if len(h.out) >= outBytesMax {
+			h.flush(c)
+		}
+	}
+	return true
+}
+
+// guard makes a panic of the application under way an answer and a line of the
+// log. There is one guard for all that a turn calls, since it costs more than
+// most of that.
+func (cn *conn) guard() {
+	p := recover()
+	if p == nil {
+		return
+	}
+	x := cn.x
+	if x == nil || cn.phase != handling && cn.phase != writing {
+		panic(p) // not the application's: a fault of ours, and not to be hidden
+	}
+	x.log(slog.LevelError, "the application panicked", slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
+	x.fail(errPanic)
+}
+
+// step uses what it can of b[*used:] for one request: nothing if more must come,
+// or if the phase wants none. used is right whenever the application runs.
+func (h *handler) step(c *loop.Conn, cn *conn, b []byte, used *int) {
+	var err error
+	switch cn.phase {
+	case readingHead:
+		if cn.x == nil {
+			h.take(c, cn)
+		}
+		var n int
+		if n, err = cn.x.req.Parse(b[*used:], &h.c.limits); n > 0 {
+			head := b[*used:][:n:n]
+			*used += n
+			err = cn.x.begin(head, b, used)
+		}
+	case readingBody:
+		err = cn.x.collect(b, used)
+	}
+	if err != nil {
+		h.refuse(c, cn, err.(*parser.Error))
+		*used = len(b)
+	}
+}
+
+// move changes the phase of a connection. What the table does not know ends it.
+func (h *handler) move(c *loop.Conn, cn *conn, e event) {
+	was := cn.phase
+	cn.phase = was.next(e)
+	if cn.phase == closed && e != gone {
+		h.c.log.Error("a connection in a phase that cannot be", slog.String("phase", was.String()), slog.Int("event", int(e)))
+		c.Abort()
+	}
+}
+
+// Drained goes on with a response that was held.
+func (h *handler) Drained(c *loop.Conn) {
+	cn := c.Context.(*conn)
+	if cn.phase == writing {
+		cn.resume()
+		h.flush(c)
+		if cn.phase == readingHead {
+			c.Resume()
+		}
+	}
+	h.arm(c, cn)
+}
+
+// refuse answers what cannot be served, and lets the connection end.
+func (h *handler) refuse(c *loop.Conn, cn *conn, why *parser.Error) {
+	h.c.log.Debug("request refused", slog.Any("remote", c.RemoteAddr()),
+		slog.Int("status", why.Status), slog.Int("rule", why.Rule), slog.String("why", why.Why))
+	h.out = h.appendRefusal(h.out, why.Status, why.Why, cn.x != nil && cn.x.headOnly)
+	h.flush(c)
+	if cn.x != nil {
+		h.give(cn.x)
+	}
+	h.move(c, cn, lastDone)
+	c.Close()
+}
+
+// EOF: a client that has sent its last byte gets the answers it still waits for;
+// in the phases that read there are none.
+func (h *handler) EOF(c *loop.Conn) {
+	cn := c.Context.(*conn)
+	switch {
+	case cn.phase == readingBody, cn.phase == readingHead && cn.x != nil && cn.x.req.Started():
+		h.refuse(c, cn, errIncomplete)
+	default:
+		c.Close()
+	}
+}
+
+// Timeout: the client was too slow in the phase it is in.
+func (h *handler) Timeout(c *loop.Conn) {
+	cn := c.Context.(*conn)
+	switch cn.timer {
+	case headTimer:
+		h.refuse(c, cn, errHeadTime)
+	case bodyTimer:
+		h.refuse(c, cn, errBodyTime)
+	case idleTimer:
+		if left := h.idleTime() - time.Duration(h.now-cn.active); left > 0 {
+			c.SetTimeout(left)
+		} else {
+			c.Close()
+		}
+	}
+}
+
+// arm sets the timeout of the phase. Between two requests this only notes the
+// time: Timeout looks how long it was, so that a busy connection costs no timer.
+// Where it is not the client that we wait for there is none: the loop watches
+// whether a full socket empties.
+func (h *handler) arm(c *loop.Conn, cn *conn) {
+	switch {
+	case c.Full() || cn.phase == writing:
+		cn.timer = noTimer
+		c.SetTimeout(0)
+	case cn.phase == readingBody:
+		cn.timer = bodyTimer
+		c.SetTimeout(h.c.bodyTime)
+	case cn.phase == readingHead:
+		if cn.x != nil && cn.x.req.Started() {
+			if cn.timer != headTimer { // however the head drips
+				cn.timer = headTimer
+				c.SetTimeout(h.c.headTime)
+			}
+			return
+		}
+		if h.stopping && cn.served && c.Unused() == 0 {
+			c.Close()
+			return
+		}
+		cn.active = h.now
+		if cn.timer != idleTimer {
+			cn.timer = idleTimer
+			c.SetTimeout(h.idleTime())
+		}
+	}
+}
+
+// Closed takes back what a connection has left.
+func (h *handler) Closed(c *loop.Conn, err error) {
+	cn := c.Context.(*conn)
+	if cn.x != nil {
+		cn.x.dropBody()
+		h.give(cn.x)
+	}
+	h.move(c, cn, gone)
+	if err != nil {
+		h.c.log.Debug("connection lost", slog.Any("remote", c.RemoteAddr()), slog.Any("error", err))
+	}
+	if h.stopping {
+		h.s.checkEmpty()
+	}
+}
+
+// stop is Shutdown's part on this loop.
+func (h *handler) stop() {
+	h.stopping = true
+	h.loop.Conns(func(c *loop.Conn) {
+		cn := c.Context.(*conn)
+		switch {
+		case cn.phase != readingHead || c.Full() || c.Unused() > 0 || cn.x != nil && cn.x.req.Started():
+			// at work: its last answer says close
+		case cn.served:
+			c.Close()
+		default:
+			cn.active = h.now
+			c.SetTimeout(freshGrace)
+		}
+	})
+	h.s.checkEmpty()
+}
+
+// Tick renews what depends on the time of day.
+func (h *handler) Tick(now time.Time) {
+	h.now = now.UnixNano()
+	if h.stopping {
+		h.s.checkEmpty()
+	}
+	if now.Unix() == h.second {
+		return
+	}
+	h.second = now.Unix()
+	h.stamp = h.stamp[:0]
+	if h.c.name != "" {
+		h.stamp = append(h.stamp, "Server: "...)
+		h.stamp = append(h.stamp, h.c.name...)
+		h.stamp = append(h.stamp, "\r\n"...)
+	}
+	h.dateAt = len(h.stamp)
+	h.stamp = append(h.stamp, "Date: "...)
+	h.stamp = now.UTC().AppendFormat(h.stamp, http.TimeFormat)
+	h.stamp = append(h.stamp, "\r\n"...)
+}
+
+// Refusal is for a client that no descriptor is left for.
+func (h *handler) Refusal() []byte {
+	return h.appendRefusal(nil, http.StatusServiceUnavailable, "too many connections", false)
+}
+
+// flush gives the gathered answers to the socket.
+func (h *handler) flush(c *loop.Conn) {
+	if len(h.out) == 0 {
+		return
+	}
+	c.Send(h.out)
+	h.out = h.out[:0]
+	if cap(h.out) > 2*outBytesMax {
+		h.out = nil
+	}
+}
+
+// take begins a request on cn.
+func (h *handler) take(c *loop.Conn, cn *conn) {
+	var x *exchange
+	if last := len(h.free) - 1; last >= 0 {
+		x = h.free[last]
+		h.free = h.free[:last]
+	} else {
+		x = &exchange{h: h}
+		x.start = x.startResponse
+	}
+	x.c, x.conn, cn.x = c, cn, x
+}
+
+// give ends it. Nobody may hold a view of it any more.
+func (h *handler) give(x *exchange) {
+	x.conn.x = nil
+	x.env.End()
+	giveBuffer(x.head)
+	giveBuffer(x.data)
+	x.c, x.conn, x.head, x.data, x.body = nil, nil, nil, nil, nil
+	x.headOnly, x.lent, x.ended = false, false, false
+	x.req.Reset()
+	x.resp.account = account{}
+	if len(h.free) < freeMax {
+		h.free = append(h.free, x)
+	}
+}
