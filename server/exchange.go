@@ -64,8 +64,7 @@ func (x *exchange) begin(head, b []byte, used *int) error {
 	}
 	x.keep = x.req.KeepAlive()
 	if !x.req.HasContent() {
-		x.more = *used < len(b)
-		x.serve(head, nil)
+		x.serve(head, nil, *used < len(b))
 		return nil
 	}
 	if string(x.req.Method.Of(head)) == http.MethodTrace {
@@ -75,8 +74,7 @@ func (x *exchange) begin(head, b []byte, used *int) error {
 	rest := b[*used:]
 	if want := x.content.Length(); want >= 0 && int64(len(rest)) >= want {
 		*used += int(want)
-		x.more = *used < len(b)
-		x.serve(head, rest[:want:want])
+		x.serve(head, rest[:want:want], *used < len(b))
 		return nil
 	}
 	x.head = takeBuffer(head)
@@ -116,13 +114,14 @@ func (x *exchange) collect(b []byte, used *int) error {
 		x.data.B = append(x.data.B, data...)
 		*used += n
 	}
-	x.more = *used < len(b)
-	x.serve(x.head.B, x.data.B)
+	x.serve(x.head.B, x.data.B, *used < len(b))
 	return nil
 }
 
-// serve runs the application and sends what it answers.
-func (x *exchange) serve(head, content []byte) {
+// serve runs the application and sends what it answers. more says that bytes of
+// a next request are there.
+func (x *exchange) serve(head, content []byte, more bool) {
+	x.more = more
 	x.h.move(x.c, x.conn, requestComplete)
 	x.conn.served = true
 	x.env.Begin(&x.req, head, content, &x.h.host, x.c)
