@@ -36,6 +36,7 @@ type Conn struct {
 	waiting  bool // in loop.later
 	offer    bool // the stash should be offered again without new bytes
 	drained  bool // Drained is due
+	yielded  bool // it will be at the next event
 	retained bool // Retain was called during this Input
 
 	mem   *Memory                    // takes the place of the socket; nil but in tests
@@ -108,6 +109,10 @@ func (c *Conn) enter() {
 
 // event lets the connection try what r says it could.
 func (c *Conn) event(r readiness) {
+	c.loop.busy = true
+	if c.yielded {
+		c.yielded, c.drained = false, true
+	}
 	if r&(readable|hangup) != 0 {
 		c.readable = true
 		if r&hangup != 0 {
@@ -134,7 +139,7 @@ func (c *Conn) progress() {
 
 func (c *Conn) advance() {
 	l := c.loop
-	for again := true; again && c.state == open; again = c.offer && c.wantsInput() {
+	for again := true; again && c.state == open; again = c.drained || c.offer && c.wantsInput() {
 		if c.drained {
 			c.drained = false
 			c.offer = true
@@ -301,7 +306,7 @@ func (c *Conn) Resume() {
 // Yield asks for Drained in a later turn, when the other connections that are
 // ready have had theirs.
 func (c *Conn) Yield() {
-	c.drained = true
+	c.yielded = true
 	c.rearm()
 }
 

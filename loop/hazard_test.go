@@ -773,3 +773,26 @@ func TestListenWhileRunning(t *testing.T) {
 		}
 	}
 }
+
+// A file that goes out at once while output was over the mark: the handler must
+// hear that it may go on, although no event will come any more.
+func TestDrainedWithoutAnEvent(t *testing.T) {
+	s := startLines(t, Options{Loops: 1}, "")
+	c := s.dial()
+	c.send("stop\n")
+	var conn *Conn
+	for conn == nil {
+		s.stopped.Range(func(k, _ any) bool { conn = k.(*Conn); return false })
+		runtime.Gosched()
+	}
+	done := make(chan bool)
+	conn.Loop().Do(func() {
+		defer close(done)
+		conn.full = true // as after a full queue that the socket has taken meanwhile
+		conn.Context.(*lineConn).stream = 3 * streamPiece
+		conn.SendFile(s.file, 0, 100, nil)
+	})
+	<-done
+	c.wantBytes(pattern(100))
+	c.wantBytes(streamed(3 * streamPiece))
+}

@@ -42,11 +42,9 @@ func (m *Memory) Feed(b []byte) {
 		c.stash.B = append(c.stash.B, b...)
 		c.offer = true
 	}
-	for {
-		c.progress()
-		if c.state != open || !c.drained {
-			return
-		}
+	c.progress()
+	for c.yielded && c.state == open {
+		c.event(0) // its next turn
 	}
 }
 

@@ -119,6 +119,7 @@ func (c *Conn) flush() {
 	}
 	if c.full && (q.empty() || !c.await && q.files == 0 && q.bytes <= c.loop.opt.LowWaterBytes) {
 		c.full, c.await, c.drained = false, false, true
+		c.act() // no event may come any more
 	}
 }
 
