@@ -56,8 +56,8 @@ func (l *Loop) drainBacklog(ln *listener) {
 
 // welcome prepares an accepted descriptor and gives it to a loop.
 func (l *Loop) welcome(ln *listener, fd int, sa unix.Sockaddr) {
-	if ln.tcp {
-		_ = socket.SetNoDelay(fd, 1) // answers are written whole, waiting gains nothing
+	if ln.tcp && !ln.noDelay {
+		_ = socket.SetNoDelay(fd, 1)
 	}
 	remote := addrPort(sa)
 	to := l.reactor.place(l, ln)

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 const sizeofConn = unsafe.Sizeof(Conn{})
@@ -197,4 +199,34 @@ func TestCloseOnExec(t *testing.T) {
 		}
 	})
 	<-done
+}
+
+// Accepted connections have TCP_NODELAY, whoever made the listener.
+func TestNoDelay(t *testing.T) {
+	own := startLines(t, Options{Loops: 1}, "")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	adopting := newLines(t, Options{Loops: 1})
+	if err := adopting.r.Adopt(l); err != nil {
+		t.Fatal(err)
+	}
+	adopting.addr = l.Addr()
+	adopting.r.Start()
+	for name, s := range map[string]*lineServer{"own": own, "adopted": adopting} {
+		c := s.dial()
+		c.send("echo x\n")
+		c.want("x\n")
+		done := make(chan bool)
+		lp := s.r.loops[0]
+		lp.Do(func() {
+			defer close(done)
+			if on, err := unix.GetsockoptInt(int(lp.conns[0].fd), unix.IPPROTO_TCP, unix.TCP_NODELAY); on == 0 || err != nil {
+				t.Errorf("%s listener: TCP_NODELAY is %d, %v", name, on, err)
+			}
+		})
+		<-done
+	}
 }
