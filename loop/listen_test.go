@@ -190,7 +190,7 @@ func TestCloseOnExec(t *testing.T) {
 	l := s.r.loops[0]
 	l.Do(func() {
 		defer close(done)
-		fds := []int{(*l.listeners.Load())[0].fd, int(l.conns[0].fd), l.reserve}
+		fds := []int{l.listeners[0].fd, int(l.conns[0].fd), l.reserve}
 		for _, fd := range fds {
 			flags, _, errno := syscall.Syscall(syscall.SYS_FCNTL, uintptr(fd), syscall.F_GETFD, 0)
 			if errno != 0 || flags&syscall.FD_CLOEXEC == 0 {

@@ -59,9 +59,9 @@ type Loop struct {
 	later   []*Conn
 	reserve int // descriptor given back to refuse one when none is left
 
-	listeners atomic.Pointer[[]*listener] // replaced, never changed
-	load      atomic.Int32                // connections, and those on their way here
-	incoming  incoming                    // those on their way
+	listeners []*listener
+	load      atomic.Int32 // connections, and those on their way here
+	incoming  incoming     // those on their way
 
 	ticking atomic.Bool // a tick is on its way
 	ticker  task        // tick, bound once
@@ -75,7 +75,6 @@ type Loop struct {
 
 func newLoop(r *Reactor) (*Loop, error) {
 	l := &Loop{reactor: r, opt: &r.opt, in: make([]byte, r.opt.ReadBytes), began: time.Now(), gone: make(chan struct{})}
-	l.listeners.Store(new([]*listener))
 	l.timers.init()
 	l.ticker = l.tick
 	l.reserve = openReserve()
@@ -132,9 +131,10 @@ func (l *Loop) run() {
 
 // cleanUp ends all that is left when the poller has returned.
 func (l *Loop) cleanUp() {
-	for _, ln := range *l.listeners.Swap(new([]*listener)) {
+	for _, ln := range l.listeners {
 		ln.close()
 	}
+	l.listeners = nil
 	l.Conns(func(c *Conn) { c.kill(ErrStopped) })
 	closeReserve(l.reserve)
 	l.stopped.Lock()
@@ -158,7 +158,7 @@ func (l *Loop) event(fd int, r readiness) {
 }
 
 func (l *Loop) listener(fd int) *listener {
-	for _, ln := range *l.listeners.Load() {
+	for _, ln := range l.listeners {
 		if ln.fd == fd {
 			return ln
 		}
@@ -175,7 +175,7 @@ func (l *Loop) tick() (leave bool) {
 	l.handler.Tick(now)
 	l.settle()
 	l.timers.advance(int64(now.Sub(l.began)/l.opt.Tick), (*Conn).timer)
-	for _, ln := range *l.listeners.Load() {
+	for _, ln := range l.listeners {
 		if ln.retry {
 			l.accept(ln)
 		}

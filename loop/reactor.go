@@ -18,6 +18,9 @@ type Reactor struct {
 	loops []*Loop
 	conns table
 
+	mu      sync.Mutex
+	started bool // the loops have goroutines
+
 	start   sync.Once
 	stop    sync.Once
 	halt    chan struct{} // closed by Halt
@@ -58,6 +61,9 @@ func (r *Reactor) Len() (n int) {
 // Start lets the loops run. Further calls do nothing.
 func (r *Reactor) Start() {
 	r.start.Do(func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.started = true
 		for _, l := range r.loops {
 			r.running.Go(l.run)
 		}
@@ -93,7 +99,7 @@ func (r *Reactor) tick() {
 // attach gives listeners to the loops: one each, or the only one to the first.
 func (r *Reactor) attach(lns []*listener) error {
 	for i, ln := range lns {
-		if err := r.loops[i].addListener(ln); err != nil {
+		if err := r.onLoop(r.loops[i], func(l *Loop) error { return l.addListener(ln) }); err != nil {
 			for _, ln := range lns[i:] {
 				ln.close()
 			}
@@ -107,44 +113,48 @@ func (r *Reactor) attach(lns []*listener) error {
 	return nil
 }
 
-// addListener registers ln. From any goroutine: the set is replaced before the
-// poller can name the descriptor.
-func (l *Loop) addListener(ln *listener) error {
-	l.stopped.RLock()
-	defer l.stopped.RUnlock()
-	if l.closed {
+// onLoop calls f where nothing else of l is at work: on its goroutine if it has
+// one, else here.
+func (r *Reactor) onLoop(l *Loop, f func(*Loop) error) error {
+	r.mu.Lock() // holds Start off
+	if !r.started {
+		defer r.mu.Unlock()
+		return f(l)
+	}
+	r.mu.Unlock()
+	result := make(chan error, 1)
+	if !l.Do(func() { result <- f(l) }) {
 		return ErrClosed
 	}
-	l.poller.attach(&ln.att, ln.fd)
-	l.changeListeners(func(lns []*listener) []*listener { return append(lns, ln) })
-	err := l.poller.addListener(&ln.att)
-	if err != nil {
-		l.changeListeners(func(lns []*listener) []*listener { return without(lns, ln) })
-	}
-	return err
-}
-
-// dropListener accepts what has connected until now and closes ln.
-func (l *Loop) dropListener(ln *listener) {
-	l.changeListeners(func(lns []*listener) []*listener { return without(lns, ln) })
-	l.drainBacklog(ln)
-	l.poller.remove(&ln.att)
-	ln.close()
-}
-
-// changeListeners replaces the set of listeners by what f makes of a copy.
-func (l *Loop) changeListeners(f func([]*listener) []*listener) {
-	for {
-		old := l.listeners.Load()
-		lns := f(slices.Clone(*old))
-		if l.listeners.CompareAndSwap(old, &lns) {
-			return
+	select {
+	case err := <-result:
+		return err
+	case <-l.gone:
+		select {
+		case err := <-result: // just before
+			return err
+		default:
+			return ErrClosed
 		}
 	}
 }
 
-func without(lns []*listener, ln *listener) []*listener {
-	return slices.DeleteFunc(lns, func(x *listener) bool { return x == ln })
+// addListener registers ln.
+func (l *Loop) addListener(ln *listener) error {
+	l.poller.attach(&ln.att, ln.fd)
+	if err := l.poller.addListener(&ln.att); err != nil {
+		return err
+	}
+	l.listeners = append(l.listeners, ln)
+	return nil
+}
+
+// dropListener accepts what has connected until now and closes ln.
+func (l *Loop) dropListener(ln *listener) {
+	l.listeners = slices.DeleteFunc(l.listeners, func(x *listener) bool { return x == ln })
+	l.drainBacklog(ln)
+	l.poller.remove(&ln.att)
+	ln.close()
 }
 
 // place chooses the loop for a connection that from has accepted. The kernel
@@ -172,7 +182,7 @@ func (r *Reactor) StopAccepting() {
 	for _, l := range r.loops {
 		done := make(chan struct{})
 		if l.Do(func() {
-			for _, ln := range *l.listeners.Load() {
+			for _, ln := range slices.Clone(l.listeners) {
 				l.dropListener(ln)
 			}
 			close(done)
@@ -192,6 +202,9 @@ func (r *Reactor) Halt() {
 	r.stop.Do(func() {
 		close(r.halt)
 		r.start.Do(func() { // never started: nobody else will clean up
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.started = true
 			for _, l := range r.loops {
 				l.cleanUp()
 			}
