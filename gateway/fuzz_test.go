@@ -33,7 +33,7 @@ func FuzzPath(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		if len(s) > pathBytesMax {
-			t.Skip("more than a head has")
+			return // more than a head has
 		}
 		if got := pathOf("/" + url.PathEscape(s)); got != "/"+s {
 			t.Errorf("Path() of PathEscape(%q) = %q", s, got)

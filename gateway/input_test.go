@@ -159,7 +159,7 @@ func TestInputViews(t *testing.T) {
 	if cap(line) != len(line) {
 		t.Errorf("ReadLine: cap %d, len %d", cap(line), len(line))
 	}
-	_ = append(line, "XXX"...)
+	_ = append(line, "end"...)
 	rest, _ := in.ReadAll()
 	if string(rest) != "two\nthree" || cap(rest) != len(rest) {
 		t.Errorf("ReadAll = %q with cap %d", rest, cap(rest))
@@ -176,7 +176,7 @@ func TestReadCopies(t *testing.T) {
 	r.begin(&e)
 	p := make([]byte, 7)
 	_, _ = e.Input().Read(p)
-	copy(p, "XXXXXXX")
+	copy(p, "changed")
 	if got := string(r.memory[r.head:]); got != "content" {
 		t.Errorf("the content became %q", got)
 	}

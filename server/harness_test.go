@@ -234,6 +234,18 @@ func eventually(t testing.TB, what string, cond func() bool) {
 	}
 }
 
+// waitStopping returns when Shutdown has told every loop.
+func (s *testServer) waitStopping() {
+	s.t.Helper()
+	for _, l := range s.reactor.Loops() {
+		eventually(s.t, "the loops are stopping", func() bool {
+			is := make(chan bool)
+			l.Do(func() { is <- l.Handler().(*handler).stopping })
+			return <-is
+		})
+	}
+}
+
 func pattern(n int) string {
 	return strings.Repeat("0123456789abcdefghijklmnopqrstuvwxyz-", n/37+1)[:n]
 }

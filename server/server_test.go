@@ -948,13 +948,7 @@ func TestShutdown(t *testing.T) {
 			defer cancel()
 			stopped <- s.Shutdown(ctx)
 		}()
-		for _, l := range s.reactor.Loops() {
-			eventually(t, "the loops are stopping", func() bool {
-				is := make(chan bool)
-				l.Do(func() { is <- l.Handler().(*handler).stopping })
-				return <-is
-			})
-		}
+		s.waitStopping()
 		if c, err := net.Dial("tcp", s.addr.String()); err == nil {
 			_ = c.Close()
 			t.Error("the port is open while the server stops")

@@ -384,13 +384,7 @@ func TestShutdownAnswersWhatHasCome(t *testing.T) {
 		defer cancel()
 		stopped <- s.Shutdown(ctx)
 	}()
-	for _, l := range s.reactor.Loops() {
-		eventually(t, "the loops are stopping", func() bool {
-			is := make(chan bool)
-			l.Do(func() { is <- l.Handler().(*handler).stopping })
-			return <-is
-		})
-	}
+	s.waitStopping()
 	for i := range n {
 		if resp := c.want("GET", 200, largeText); resp.Close != (i == n-1) {
 			t.Fatalf("answer %d of %d: close is %v", i+1, n, resp.Close)
