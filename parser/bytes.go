@@ -169,6 +169,8 @@ func endOfQuery(b []byte, i int) int {
 	}
 }
 
+func isCRLF(b []byte) bool { return len(b) >= 2 && b[0] == '\r' && b[1] == '\n' }
+
 // equalFold reports whether a and b are equal without regard to the case of
 // ASCII letters. Nothing outside ASCII folds: the Kelvin sign is not a k.
 func equalFold(a []byte, b string) bool {

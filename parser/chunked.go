@@ -48,6 +48,8 @@ const (
 	trailerValue // in a trailer value
 	trailerLF    // LF of a trailer line
 	trailerEnd   // LF of the final CRLF
+
+	bodyRefused // nothing can come of it any more
 )
 
 // trailerNameBytes is enough to tell the refused names apart: one more than the
@@ -102,8 +104,8 @@ func (d *Body) Done() bool { return d.state == bodyDone }
 // Trailer fields are checked like field lines and dropped. Of their names so much
 // is kept as tells the refused ones apart.
 //
-// An error is an *Error and is final for the connection; data is then nil and n
-// is 0.
+// An error is an *Error and is final for the connection: data is nil, n is 0, and
+// from then on there is only ErrRefused.
 //
 // RFC 9112 sections 6.3 and 7.1.
 func (d *Body) Decode(b []byte, lim *Limits) (data []byte, n int, err error) {
@@ -114,19 +116,18 @@ func (d *Body) Decode(b []byte, lim *Limits) (data []byte, n int, err error) {
 		}
 		return data, len(data), nil
 	}
-	next := *d // becomes *d when all went well
-	n, refusal := next.frame(b, lim)
+	n, refusal := d.frame(b, lim)
 	if refusal != nil {
+		d.state = bodyRefused
 		return nil, 0, refusal
 	}
-	if next.state == chunkData {
-		data = next.take(b[n:])
+	if d.state == chunkData {
+		data = d.take(b[n:])
 		n += len(data)
-		if next.left == 0 {
-			next.state = chunkDataCR
+		if d.left == 0 {
+			d.state = chunkDataCR
 		}
 	}
-	*d = next
 	return data, n, nil
 }
 
@@ -143,6 +144,9 @@ func (d *Body) take(b []byte) []byte {
 // frame goes through what is not data, up to the next data or the end of b, and
 // returns how many bytes that was. RFC 9112 section 7.1.
 func (d *Body) frame(b []byte, lim *Limits) (n int, refusal *Error) {
+	if d.state == bodyRefused {
+		return 0, ErrRefused
+	}
 	for i, c := range b {
 		switch {
 		case d.state == chunkData || d.state == bodyDone:

@@ -145,4 +145,5 @@
 //  54. Connection options do not change the framing. RFC 9110 section 7.6.1.
 //  55. The only expectation is 100-continue, and HTTP/1.0 has none.
 //     RFC 9110 section 10.1.1.
+//  58. After a refusal nothing more is read. Sections 2.2 and 6.3.
 package parser

@@ -80,3 +80,7 @@ var (
 	ErrTrailerFields = &Error{431, 50, "more trailer field lines than the limit TrailerFields"}
 	ErrTrailerName   = &Error{400, 50, "field not allowed in a trailer section"}
 )
+
+// ErrRefused is what follows a refusal, whatever is asked: a connection on which
+// one request was refused serves no other. RFC 9112 sections 2.2 and 6.3.
+var ErrRefused = &Error{400, 58, "something on this connection was refused before"}

@@ -91,7 +91,9 @@ func (r *Request) fieldLines(b []byte, line, i int, lim *Limits) (int, *Error) {
 		}
 		f.Value = Span{uint16(start), uint16(end - start)}
 		count++
-		r.note(b, f, uint8(count))
+		if mayBeKnown(b[line], int(f.Name.Len)) {
+			r.note(b, f, uint8(count))
+		}
 		i += 2
 		line = i
 		inValue = false
@@ -103,6 +105,20 @@ func (r *Request) fieldLines(b []byte, line, i int, lim *Limits) (int, *Error) {
 		r.wait(phaseName, line, i)
 	}
 	return 0, nil
+}
+
+// mayBeKnown reports whether a name of n bytes that begins with c may be a known
+// one.
+func mayBeKnown(c byte, n int) bool { return c|0x20 == knownFirst[uint(n)%uint(len(knownFirst))] }
+
+// knownFirst has the first letter of the known name of each length.
+var knownFirst = [32]byte{
+	len("Host"):              'h',
+	len("Expect"):            'e',
+	len("Upgrade"):           'u',
+	len("Connection"):        'c',
+	len("Content-Length"):    'c',
+	len("Transfer-Encoding"): 't',
 }
 
 // notInName tells the kinds of byte apart that end a field name too early.
@@ -151,51 +167,55 @@ const (
 	fold32 = fold & (1<<32 - 1)
 )
 
-// note remembers f, field line number place, if its name is a known one.
-func (r *Request) note(b []byte, f *Field, place uint8) {
-	name := b[f.Name.Off:][:f.Name.Len]
-	var k Known
+// knownName returns which of the known names that is, or knownCount.
+func knownName(name []byte) Known {
 	switch len(name) {
 	case len("Host"):
-		if load32(name, 0)|fold32 != wordHost {
-			return
+		if load32(name, 0)|fold32 == wordHost {
+			return Host
 		}
-		k = Host
 	case len("Expect"):
-		if load32(name, 0)|fold32 != wordExpe || load32(name, 2)|fold32 != wordPect {
-			return
+		if load32(name, 0)|fold32 == wordExpe && load32(name, 2)|fold32 == wordPect {
+			return Expect
 		}
-		k = Expect
-		r.expect(f.Value.Of(b))
 	case len("Upgrade"):
-		if load32(name, 0)|fold32 != wordUpgr || load32(name, 3)|fold32 != wordRade {
-			return
+		if load32(name, 0)|fold32 == wordUpgr && load32(name, 3)|fold32 == wordRade {
+			return Upgrade
 		}
-		k = Upgrade
 	case len("Connection"):
-		if load64(name, 0)|fold != wordConnecti || load64(name, 2)|fold != wordNnection {
-			return
+		if load64(name, 0)|fold == wordConnecti && load64(name, 2)|fold == wordNnection {
+			return Connection
 		}
-		k = Connection
-		r.connection(f.Value.Of(b))
 	case len("Content-Length"):
-		if load64(name, 0)|fold != wordContent || load64(name, 6)|fold != wordTLength {
-			return
+		if load64(name, 0)|fold == wordContent && load64(name, 6)|fold == wordTLength {
+			return ContentLength
 		}
-		k = ContentLength
 	case len("Transfer-Encoding"):
-		if load64(name, 0)|fold != wordTransfer || load64(name, 8)|fold != wordEncodin || name[16]|0x20 != 'g' {
-			return
+		if load64(name, 0)|fold == wordTransfer && load64(name, 8)|fold == wordEncodin && name[16]|0x20 == 'g' {
+			return TransferEncoding
 		}
-		k = TransferEncoding
-	default:
-		return
 	}
-	if r.known[k] != 0 {
+	return knownCount
+}
+
+// note remembers f, field line number place, if its name is a known one, which it
+// returns.
+func (r *Request) note(b []byte, f *Field, place uint8) Known {
+	k := knownName(b[f.Name.Off:][:f.Name.Len])
+	switch k {
+	case knownCount:
+		return k
+	case Connection:
+		r.connection(f.Value.Of(b))
+	case Expect:
+		r.expect(f.Value.Of(b))
+	}
+	if r.known[k] == 0 {
+		r.known[k] = place
+	} else {
 		r.repeated |= 1 << k
-		return
 	}
-	r.known[k] = place
+	return k
 }
 
 // connection notes the options of one Connection line. RFC 9110 section 7.6.1:

@@ -14,6 +14,7 @@ const (
 	phaseName                 // mark: the field line; scan == mark: nothing of it yet
 	phaseValue                // mark: the field line, whose name is in fields[count]
 	phaseDone                 // the head is complete
+	phaseRefused              // nothing can come of it any more
 )
 
 // wait remembers where the next call goes on: the element that begins at mark is
@@ -35,23 +36,29 @@ func (r *Request) wait(p phase, mark, scan int) {
 // to them. Reset comes before the next request; Parse does it if it was
 // forgotten.
 //
-// An error is an *Error and is final for the connection: only Reset may follow.
+// An error is an *Error and is final for the connection: from then on there is
+// only ErrRefused, until Reset.
 //
 // RFC 9112 sections 2.2, 3, 5 and 6.
 func (r *Request) Parse(b []byte, lim *Limits) (n int, err error) {
-	if r.phase == phaseDone {
+	mark, scan := int(r.mark), int(r.scan)
+	switch r.phase {
+	case phaseRefused:
+		return 0, ErrRefused
+	case phaseDone:
 		r.Reset()
-	}
-	if r.phase == phaseStart {
+		fallthrough
+	case phaseStart:
 		start, refusal := leadingCRLF(b)
 		if refusal != nil {
-			return 0, refusal
+			return 0, r.refuse(refusal)
 		}
 		if start == len(b) {
 			return 0, nil
 		}
 		r.start = uint16(start)
-		r.wait(phaseMethod, start, start)
+		r.phase = phaseMethod
+		mark, scan = start, start
 	}
 	// Bytes past the limit are never looked at. A head that is not complete
 	// without them is over it.
@@ -60,29 +67,36 @@ func (r *Request) Parse(b []byte, lim *Limits) (n int, err error) {
 	if len(head) > end {
 		head = b[:max(end, 0):max(end, 0)]
 	}
-	n, refusal := r.head(head, lim)
-	if refusal != nil {
-		return 0, refusal
+	n, refusal := r.head(head, mark, scan, lim)
+	if refusal == nil && n == 0 && len(b) > end {
+		refusal = ErrHeadSize
 	}
-	if n == 0 && len(b) > end {
-		return 0, ErrHeadSize
+	if refusal != nil {
+		return 0, r.refuse(refusal)
 	}
 	return n, nil
+}
+
+// refuse sees to it that nothing is read after a refusal.
+func (r *Request) refuse(why *Error) error {
+	r.phase = phaseRefused
+	return why
 }
 
 // head goes through the elements in the order they come. Each of the functions
 // takes the place where its element begins and the place up to which it is known
 // to be good; it returns the place after the element, or 0 if that is not in b
 // yet.
-func (r *Request) head(b []byte, lim *Limits) (n int, refusal *Error) {
-	mark, i := int(r.mark), int(r.scan)
+func (r *Request) head(b []byte, mark, i int, lim *Limits) (n int, refusal *Error) {
 	if i > len(b) {
 		return 0, nil // fewer bytes than last time: nothing new
 	}
 	switch r.phase {
 	case phaseMethod:
-		i, refusal = r.method(b, mark, i, lim)
-		if i == 0 {
+		if isGet(b[mark:]) && lim.MethodBytes >= len("GET") {
+			r.Method = Span{uint16(mark), uint16(len("GET"))}
+			i = mark + len("GET ")
+		} else if i, refusal = r.method(b, mark, i, lim); i == 0 {
 			return 0, refusal
 		}
 		mark = i
@@ -95,8 +109,10 @@ func (r *Request) head(b []byte, lim *Limits) (n int, refusal *Error) {
 		mark = i
 		fallthrough
 	case phaseVersion:
-		i, refusal = r.version(b, mark)
-		if i == 0 {
+		if isHTTP11(b[mark:]) {
+			r.Minor = 1
+			i = mark + len(version11)
+		} else if i, refusal = r.version(b, mark); i == 0 {
 			return 0, refusal
 		}
 		// Nearly every target is a path, and nearly every path fits its method.
@@ -106,16 +122,22 @@ func (r *Request) head(b []byte, lim *Limits) (n int, refusal *Error) {
 			}
 		}
 		mark = i
-		fallthrough
-	default:
-		i, refusal = r.fieldLines(b, mark, i, lim)
-		if i == 0 {
-			return 0, refusal
-		}
+		r.phase = phaseName
 	}
-	// What only the whole head can tell. Without either field there is no
+	if marking && r.phase == phaseName && i == mark {
+		i = r.wholeLines(b, mark, lim)
+		mark = i
+	}
+	if r.phase == phaseName && i == mark && isCRLF(b[i:]) {
+		i += len("\r\n")
+	} else if i, refusal = r.fieldLines(b, mark, i, lim); i == 0 {
+		return 0, refusal
+	}
+	// What only the whole head can tell. Most requests have a plain Host and no
 	// content: RFC 9112 section 6.3, step 7.
-	if refusal = r.host(b); refusal != nil {
+	if host, ok := r.Known(Host); ok && r.hostPlain == host.Len && r.repeated == 0 && r.Form == OriginForm {
+		r.Authority = host
+	} else if refusal = r.host(b); refusal != nil {
 		return 0, refusal
 	}
 	if r.known[TransferEncoding]|r.known[ContentLength] != 0 {

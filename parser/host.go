@@ -3,16 +3,20 @@ package parser
 // host checks the Host field and settles who is asked. RFC 9112 section 3.2,
 // RFC 9110 section 7.2.
 func (r *Request) host(b []byte) *Error {
-	value, ok := r.Known(Host)
-	switch {
-	case !ok && r.Minor > 0:
-		return ErrHostMissing
-	case r.repeated&(1<<Host) != 0:
+	at := r.known[Host]
+	if at == 0 {
+		if r.Minor > 0 {
+			return ErrHostMissing
+		}
+		return nil // and Authority is what the target says
+	}
+	if r.repeated&(1<<Host) != 0 {
 		return ErrHostRepeated
 	}
-	if ok {
-		// An empty value is legal: the target has no authority.
-		if _, ok := hostPort(value.Of(b)); !ok {
+	// An empty value is legal: the target has no authority.
+	value := r.fields[at-1].Value
+	if r.hostPlain != value.Len {
+		if _, ok := hostPort(value.Of(b), int(r.hostPlain)); !ok {
 			return ErrHost
 		}
 	}
@@ -23,11 +27,10 @@ func (r *Request) host(b []byte) *Error {
 }
 
 // hostPort checks uri-host [ ":" port ] and returns the index of that colon, or
-// len(b). Nothing at all is valid; a port without a host is not. RFC 3986
-// section 3.2.
-func hostPort(b []byte) (colon int, ok bool) {
-	i := 0
-	if len(b) > 0 && b[0] == '[' {
+// len(b). Nothing at all is valid; a port without a host is not. The first i bytes
+// are known to be good in any host. RFC 3986 section 3.2.
+func hostPort(b []byte, i int) (colon int, ok bool) {
+	if i == 0 && len(b) > 0 && b[0] == '[' {
 		i = ipLiteral(b)
 		if i == 0 {
 			return 0, false

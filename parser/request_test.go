@@ -158,7 +158,8 @@ func TestParseResets(t *testing.T) {
 	}
 }
 
-// Reset leaves a Request as new, but for fields nobody can reach.
+// Reset leaves a Request as new, but for fields nobody can reach and marks that
+// Parse makes anew.
 func TestReset(t *testing.T) {
 	lim := DefaultLimits()
 	var r Request
@@ -168,6 +169,7 @@ func TestReset(t *testing.T) {
 		r.length = 9
 		r.Reset()
 		r.fields = [FieldsMax]Field{}
+		r.marks = marks{}
 		if r != (Request{}) {
 			t.Errorf("after %d bytes Reset leaves %+v", cut, r)
 		}
@@ -185,7 +187,7 @@ func TestPointerFree(t *testing.T) {
 			}
 		case reflect.Array:
 			check(path+"[]", typ.Elem())
-		case reflect.Bool, reflect.Int, reflect.Int64, reflect.Uint8, reflect.Uint16:
+		case reflect.Bool, reflect.Int, reflect.Int64, reflect.Uint8, reflect.Uint16, reflect.Uint64:
 		default:
 			t.Errorf("%s is a %v", path, typ)
 		}

@@ -15,15 +15,11 @@ func leadingCRLF(b []byte) (start int, refusal *Error) {
 	return 2, nil
 }
 
-// wordGet is "GET ", the first byte lowest: nearly every request begins so.
-const wordGet = 0x20544547
+// isGet reports whether b begins as nearly every request does.
+func isGet(b []byte) bool { return len(b) >= len("GET ") && string(b[:len("GET ")]) == "GET " }
 
 // method takes the method and the one SP after it. RFC 9112 section 3.1.
 func (r *Request) method(b []byte, start, i int, lim *Limits) (int, *Error) {
-	if len(b)-start >= 4 && load32(b, start) == wordGet && lim.MethodBytes >= len("GET") {
-		r.Method = Span{uint16(start), uint16(len("GET"))}
-		return start + len("GET "), nil
-	}
 	for i < len(b) && is(b[i], tokenByte) {
 		i++
 	}
@@ -42,16 +38,18 @@ func (r *Request) method(b []byte, start, i int, lim *Limits) (int, *Error) {
 	return i + 1, nil
 }
 
+// version11 is the end of nearly every request line.
+const version11 = "HTTP/1.1\r\n"
+
+func isHTTP11(b []byte) bool {
+	return len(b) >= len(version11) && string(b[:len(version11)]) == version11
+}
+
 // version takes the HTTP-version and the CRLF after it. It is looked at again as
 // a whole for every cut inside of it: ten bytes are no work. RFC 9112 section
 // 2.3.
 func (r *Request) version(b []byte, start int) (int, *Error) {
-	const line = "HTTP/1.1\r\n"
-	if len(b)-start >= len(line) && string(b[start:start+len(line)]) == line {
-		r.Minor = 1
-		return start + len(line), nil
-	}
-	for k := range len(line) {
+	for k := range len(version11) {
 		if start+k == len(b) {
 			r.wait(phaseVersion, start, start)
 			return 0, nil
@@ -62,7 +60,7 @@ func (r *Request) version(b []byte, start int) (int, *Error) {
 			if c-'0' > 9 {
 				return 0, ErrVersion
 			}
-		case c == line[k]:
+		case c == version11[k]:
 		case k < len("HTTP/1.1"):
 			return 0, ErrVersion
 		case c == '\n':
@@ -77,5 +75,5 @@ func (r *Request) version(b []byte, start int) (int, *Error) {
 		return 0, ErrVersionMajor
 	}
 	r.Minor = b[start+len("HTTP/1.")] - '0'
-	return start + len(line), nil
+	return start + len(version11), nil
 }

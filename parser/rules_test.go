@@ -274,6 +274,35 @@ func TestRefusedAtOnce(t *testing.T) {
 	}
 }
 
+// What was refused stays so, whatever comes then, until Reset.
+func TestRefusalStays(t *testing.T) {
+	lim := DefaultLimits()
+	good := []byte("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+	for _, tt := range ruleTests {
+		if tt.err == nil {
+			continue
+		}
+		f := feedCut([]byte(tt.in), lim)
+		if f.inBody {
+			for _, in := range [][]byte{[]byte("0\r\n\r\n"), good, nil} {
+				if data, n, err := f.body.Decode(in, &lim); data != nil || n != 0 || err != ErrRefused || f.body.Done() {
+					t.Errorf("rule %d, %s: Decode after the refusal = %q, %d, %v", tt.rule, tt.name, data, n, err)
+				}
+			}
+			continue
+		}
+		for _, in := range [][]byte{append([]byte(tt.in), good...), good, nil} {
+			if n, err := f.r.Parse(in, &lim); n != 0 || err != ErrRefused || f.r.Started() {
+				t.Errorf("rule %d, %s: Parse after the refusal = %d, %v", tt.rule, tt.name, n, err)
+			}
+		}
+		f.r.Reset()
+		if n, err := f.r.Parse(good, &lim); n != len(good) || err != nil {
+			t.Errorf("rule %d, %s: Parse after Reset = %d, %v", tt.rule, tt.name, n, err)
+		}
+	}
+}
+
 // Every refusal there is: its rule is in the list, and a row shows it.
 func TestEveryRefusalHasARow(t *testing.T) {
 	source, err := os.ReadFile("errors.go")
@@ -283,7 +312,7 @@ func TestEveryRefusalHasARow(t *testing.T) {
 	if made := bytes.Count(source, []byte("= &Error{")); made != len(refusals) {
 		t.Errorf("errors.go makes %d refusals, the list below has %d", made, len(refusals))
 	}
-	shown := map[*Error]bool{}
+	shown := map[*Error]bool{ErrRefused: true} // by TestRefusalStays
 	for _, tt := range ruleTests {
 		shown[tt.err] = true
 	}
@@ -291,7 +320,7 @@ func TestEveryRefusalHasARow(t *testing.T) {
 		if !shown[e] {
 			t.Errorf("no row for %v", e)
 		}
-		if e.Rule < 1 || e.Rule > 55 || e.Status < 400 || e.Status > 599 || e.Why == "" {
+		if e.Rule < 1 || e.Rule > 58 || e.Status < 400 || e.Status > 599 || e.Why == "" {
 			t.Errorf("%+v is not complete", e)
 		}
 	}
@@ -306,5 +335,5 @@ var refusals = []*Error{
 	ErrLength, ErrLengthSize, ErrLengthRepeated, ErrLengthAndCoding,
 	ErrCodingVersion, ErrCodingFinal, ErrCoding, ErrCodingList,
 	ErrChunkSize, ErrChunkEnd, ErrChunkExt, ErrChunkLine, ErrChunkOverhead, ErrChunkedSize,
-	ErrTrailerSize, ErrTrailerFields, ErrTrailerName,
+	ErrTrailerSize, ErrTrailerFields, ErrTrailerName, ErrRefused,
 }

@@ -7,7 +7,13 @@ package parser
 func (r *Request) target(b []byte, start, i int, lim *Limits) (int, *Error) {
 	if start < len(b) && b[start] == '/' {
 		if r.Query.Off == 0 {
-			i = endOfPath(b, i)
+			// Many a path is so short that a word of 8 is more work.
+			for short := min(len(b), i+4); i < short && is(b[i], pathByte); {
+				i++
+			}
+			if i < len(b) && is(b[i], pathByte) {
+				i = endOfPath(b, i)
+			}
 			if i < len(b) && b[i] == '?' {
 				i++
 				r.Query.Off = uint16(i) // and now we are in the query
@@ -69,7 +75,7 @@ func (r *Request) form(b []byte) *Error {
 	switch {
 	case connect:
 		// Section 3.2.3. The port has no default.
-		colon, ok := hostPort(target)
+		colon, ok := hostPort(target, 0)
 		if !ok || colon+1 >= len(target) || isZero(target[colon+1:]) {
 			return ErrConnectTarget
 		}
@@ -112,7 +118,7 @@ func (r *Request) absoluteForm(target []byte) *Error {
 	for i < len(target) && target[i] != '/' && target[i] != '?' {
 		i++
 	}
-	if colon, ok := hostPort(target[start:i]); !ok || colon == 0 {
+	if colon, ok := hostPort(target[start:i], 0); !ok || colon == 0 {
 		return ErrTargetAuthority // userinfo is not in a host either
 	}
 	offset := int(r.Target.Off)

@@ -1,0 +1,7 @@
+//go:build !amd64 || purego
+
+package parser
+
+const marking = false
+
+func markBytes(*marks, *byte, int) {}
