@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"math/rand/v2"
 	"os"
 	"slices"
 	"strings"
@@ -79,6 +80,36 @@ func TestCorpus(t *testing.T) {
 		c.checkSecond(t, whole)
 		c.checkFollowed(t, whole)
 	}
+}
+
+// One Request for all cases, in any order, with Reset between them and whatever
+// the one before has left: each says what it says to a new Request.
+func TestCorpusReused(t *testing.T) {
+	const rounds = 5
+	cases := corpus(t)
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	var used feeder
+	for range rounds {
+		for _, i := range random.Perm(len(cases)) {
+			c := &cases[i]
+			cuts := randomCuts(random, len(c.Input))
+			used.again(c.limits())
+			used.feedCut(c.Input, cuts...)
+			used.expect(t, feedCut(c.Input, c.limits(), cuts...), c.Input, "%s, with a used Request, cut at %v", c.ID, cuts)
+		}
+	}
+}
+
+// randomCuts returns up to three cuts of n bytes.
+func randomCuts(random *rand.Rand, n int) []int {
+	cuts := make([]int, random.IntN(4))
+	for i := range cuts {
+		cuts[i] = random.IntN(n + 1)
+	}
+	slices.Sort(cuts)
+	return cuts
 }
 
 // check compares what came of the input with what the case says.

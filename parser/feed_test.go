@@ -3,6 +3,7 @@ package parser
 import (
 	"fmt"
 	"strings"
+	"testing"
 )
 
 // feeder does what a server does with one connection: it gives Parse and Decode
@@ -80,6 +81,16 @@ func (f *feeder) feed(in []byte, used, arrived int) int {
 	return used
 }
 
+// again makes f ready for another connection, with the same Request.
+func (f *feeder) again(lim Limits) {
+	f.lim = lim
+	f.requests = nil
+	f.refusal = nil
+	f.closed = false
+	f.inBody = false
+	f.r.Reset()
+}
+
 // complete returns the requests whose content has come too.
 func (f *feeder) complete() []delivered {
 	if f.inBody {
@@ -104,12 +115,25 @@ func (f *feeder) String() string {
 // feedCut feeds in, cut before each of the places given.
 func feedCut(in []byte, lim Limits, cuts ...int) *feeder {
 	f := &feeder{lim: lim}
+	f.feedCut(in, cuts...)
+	return f
+}
+
+func (f *feeder) feedCut(in []byte, cuts ...int) {
 	used := 0
 	for _, cut := range cuts {
 		used = f.feed(in, used, cut)
 	}
 	f.feed(in, used, len(in))
-	return f
+}
+
+// expect compares f, which was fed in as how says, with one that was fed the same
+// bytes plainly.
+func (f *feeder) expect(t *testing.T, want *feeder, in []byte, how string, a ...any) {
+	t.Helper()
+	if f.String() != want.String() || f.refusal != want.refusal {
+		t.Errorf("%.1000q, %s:\n%s\nwant:\n%s", in, fmt.Sprintf(how, a...), f, want)
+	}
 }
 
 // cutEvery returns the cuts after each step bytes of n.
