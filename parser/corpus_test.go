@@ -102,6 +102,24 @@ func TestCorpusReused(t *testing.T) {
 	}
 }
 
+// Bytes before and behind those given decide nothing: what a buffer has held
+// earlier, or what comes next.
+func TestCorpusAmid(t *testing.T) {
+	for _, c := range corpus(t) {
+		want := feedCut(c.Input, c.limits())
+		for _, fill := range []string{"\x00", "\xff", " ", "a", ":", "\r", "\n", "\r\n", "0\r\n\r\n"} {
+			f := feeder{lim: c.limits(), place: amid(fill)}
+			f.feedCut(c.Input)
+			f.expect(t, want, c.Input, "%s, amid %q", c.ID, fill)
+			if len(c.Input) <= splitBytesMax {
+				f.again(c.limits())
+				f.feedCut(c.Input, cutEvery(1, len(c.Input))...)
+				f.expect(t, want, c.Input, "%s, amid %q, byte by byte", c.ID, fill)
+			}
+		}
+	}
+}
+
 // randomCuts returns up to three cuts of n bytes.
 func randomCuts(random *rand.Rand, n int) []int {
 	cuts := make([]int, random.IntN(4))

@@ -15,6 +15,9 @@ type feeder struct {
 	refusal  error
 	closed   bool // the last request said so: nothing more may be parsed
 
+	// place moves the bytes of a call to where they are to lie. Nil leaves them.
+	place func(b []byte) []byte
+
 	r       Request
 	in      []byte // what this request's head begins with, then its content
 	inBody  bool
@@ -38,7 +41,7 @@ func (f *feeder) feed(in []byte, used, arrived int) int {
 	for f.refusal == nil && !f.closed {
 		window := in[used:arrived:arrived]
 		if !f.inBody {
-			n, err := f.r.Parse(window, &f.lim)
+			n, err := f.r.Parse(f.placed(window), &f.lim)
 			if err != nil {
 				f.refusal = err
 				return used
@@ -64,7 +67,7 @@ func (f *feeder) feed(in []byte, used, arrived int) int {
 			f.inBody = false
 			continue
 		}
-		data, n, err := f.body.Decode(window, &f.lim)
+		data, n, err := f.body.Decode(f.placed(window), &f.lim)
 		if err != nil {
 			f.refusal = err
 			return used
@@ -79,6 +82,13 @@ func (f *feeder) feed(in []byte, used, arrived int) int {
 		used += n
 	}
 	return used
+}
+
+func (f *feeder) placed(b []byte) []byte {
+	if f.place == nil {
+		return b
+	}
+	return f.place(b)
 }
 
 // again makes f ready for another connection, with the same Request.
@@ -133,6 +143,36 @@ func (f *feeder) expect(t *testing.T, want *feeder, in []byte, how string, a ...
 	t.Helper()
 	if f.String() != want.String() || f.refusal != want.refusal {
 		t.Errorf("%.1000q, %s:\n%s\nwant:\n%s", in, fmt.Sprintf(how, a...), f, want)
+	}
+}
+
+// amid returns a place for feeder: in the middle of other bytes, made of fill. Of
+// those behind, the capacity says that they are there.
+func amid(fill string) func(b []byte) []byte {
+	const around = 64
+	other := strings.Repeat(fill, around/len(fill))
+	var buf []byte
+	return func(b []byte) []byte {
+		buf = append(buf[:0], other...)
+		buf = append(buf, b...)
+		buf = append(buf, other...)
+		return buf[len(other):][:len(b)]
+	}
+}
+
+// cutsBy returns cuts of n bytes. Each is 1 to 256 bytes after the one before, as
+// the bytes of steps say, which are used again and again.
+func cutsBy(steps []byte, n int) []int {
+	if len(steps) == 0 {
+		return nil
+	}
+	var cuts []int
+	for i, at := 0, 0; ; i++ {
+		at += int(steps[i%len(steps)]) + 1
+		if at >= n {
+			return cuts
+		}
+		cuts = append(cuts, at)
 	}
 }
 
