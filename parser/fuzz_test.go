@@ -83,6 +83,26 @@ func FuzzChunkedCut(f *testing.F) {
 	})
 }
 
+// Invariant: nothing is allocated, whatever the bytes, wherever they are cut.
+func FuzzParseAllocates(f *testing.F) {
+	const runs = 20 // AllocsPerRun rounds down: once in all of them does not count
+	seed(f, func(in []byte) { f.Add(in, []byte{6}) })
+	limits := []Limits{DefaultLimits(), fuzzLimits()}
+	var r Request
+	f.Fuzz(func(t *testing.T, in, steps []byte) {
+		cuts := cutsBy(steps, len(in))
+		got := testing.AllocsPerRun(runs, func() {
+			for i := range limits {
+				parseAll(&r, in, nil, &limits[i])
+				parseAll(&r, in, cuts, &limits[i])
+			}
+		})
+		if got != 0 {
+			t.Errorf("%q whole and cut at %v: %v allocations, want 0", in, cuts, got)
+		}
+	})
+}
+
 // Invariant: what we accept, net/http reads the same way. Exceptions:
 //   - net/http parses the target as a URL, and refuses a '%' that is not followed
 //     by two hexadecimal digits, and some hosts. Rule 7 leaves '%' to the path
