@@ -72,9 +72,7 @@ func (f *feeder) feed(in []byte, used, arrived int) int {
 			f.refusal = err
 			return used
 		}
-		if len(data) > n || cap(data) != len(data) {
-			panic(fmt.Sprintf("Decode returned %d bytes of data (capacity %d) for %d used", len(data), cap(data), n))
-		}
+		f.checkDecode(window, data, n)
 		if n == 0 {
 			return used
 		}
@@ -82,6 +80,23 @@ func (f *feeder) feed(in []byte, used, arrived int) int {
 		used += n
 	}
 	return used
+}
+
+// checkDecode holds Decode to what it says of data and n, and to this: it uses all
+// it is given, up to the end of the content or of a run of data, so that there is
+// framing before more data.
+func (f *feeder) checkDecode(window, data []byte, n int) {
+	if len(data) > n || cap(data) != len(data) {
+		panic(fmt.Sprintf("Decode returned %d bytes of data (capacity %d) for %d used", len(data), cap(data), n))
+	}
+	if n == len(window) || f.body.Done() {
+		return
+	}
+	next := f.body
+	more, m, err := next.Decode(window[n:], &f.lim)
+	if len(data) == 0 || err == nil && len(more) == m {
+		panic(fmt.Sprintf("Decode used %d of %d bytes, and then %d more", n, len(window), m))
+	}
 }
 
 func (f *feeder) placed(b []byte) []byte {

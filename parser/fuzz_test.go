@@ -103,6 +103,38 @@ func FuzzParseAllocates(f *testing.F) {
 	})
 }
 
+// Invariant: progress is linear. A call looks at what is new and at a few bytes
+// before it; what the calls before have looked at may be gone. How far Decode has
+// to come with each call, feeder checks.
+func FuzzParseLinear(f *testing.F) {
+	seed(f, func(in []byte) { f.Add(in, []byte{6}) })
+	f.Fuzz(func(t *testing.T, in, steps []byte) {
+		for _, lim := range []Limits{DefaultLimits(), fuzzLimits()} {
+			want := feedCut(in, lim)
+			for _, cuts := range [][]int{cutEvery(1, len(in)), cutsBy(steps, len(in))} {
+				f := feeder{lim: lim}
+				heads, given := 0, 0 // complete heads; bytes of the next one in the last call
+				f.place = func(b []byte) []byte {
+					if f.inBody {
+						return b
+					}
+					if heads != len(f.requests) {
+						heads, given = len(f.requests), 0
+					}
+					scan := int(f.r.scan)
+					if given-scan > scanAgainMax {
+						t.Errorf("%q cut at %v: after %d bytes %d are looked at again", in, cuts, given, given-scan)
+					}
+					given = len(b)
+					return spent(b, scan)
+				}
+				f.feedCut(in, cuts...)
+				f.expect(t, want, in, "without what is spent, cut at %v", cuts)
+			}
+		}
+	})
+}
+
 // Invariant: what we accept, net/http reads the same way. Exceptions:
 //   - net/http parses the target as a URL, and refuses a '%' that is not followed
 //     by two hexadecimal digits, and some hosts. Rule 7 leaves '%' to the path
