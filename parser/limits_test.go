@@ -59,6 +59,16 @@ func TestLimits(t *testing.T) {
 			func(n int) string { return "\r\n" + head + "X:" + repeat("y", n-len(head)-1) },
 			ErrHeadSize,
 		}, {
+			"Fields, the most there can be", func(l *Limits, n int) { l.Fields = n }, FieldsMax,
+			func(n int) string { return head + repeat("X:\r\n", n-1) + "\r\n" },
+			func(n int) string { return head + repeat("X:\r\n", n-1) + "X" },
+			ErrFields,
+		}, {
+			"Fields 1", func(l *Limits, n int) { l.Fields = n }, 1,
+			func(int) string { return head + "\r\n" },
+			func(int) string { return head + "X" },
+			ErrFields,
+		}, {
 			"Fields", func(l *Limits, n int) { l.Fields = n }, 3,
 			func(n int) string { return head + repeat("X:\r\n", n-1) + "\r\n" },
 			func(n int) string { return head + repeat("X:\r\n", n-1) + "X" },
@@ -68,6 +78,16 @@ func TestLimits(t *testing.T) {
 			func(int) string { return post + "Content-Length: 4\r\n\r\nabcd" },
 			func(int) string { return post + "Content-Length: 5\r\n\r\n" },
 			ErrLengthSize,
+		}, {
+			"BodyBytes 0 of Content-Length", func(l *Limits, n int) { l.BodyBytes = int64(n) }, 0,
+			func(int) string { return post + "Content-Length: 00\r\n\r\n" },
+			func(int) string { return post + "Content-Length: 01\r\n\r\n" },
+			ErrLengthSize,
+		}, {
+			"BodyBytes 0 of a chunk", func(l *Limits, n int) { l.BodyBytes = int64(n) }, 0,
+			func(int) string { return chunked + "00\r\n\r\n" },
+			func(int) string { return chunked + "01" },
+			ErrChunkedSize,
 		}, {
 			"BodyBytes of a chunk", func(l *Limits, n int) { l.BodyBytes = int64(n) }, 255,
 			func(n int) string { return chunked + "ff\r\n" + repeat("d", n) + "\r\n0\r\n\r\n" },
@@ -93,6 +113,26 @@ func TestLimits(t *testing.T) {
 			func(n int) string { return chunked + "0\r\nX:y\r\nZ:" + repeat("y", n-9) + "\r\n\r\n" },
 			func(n int) string { return chunked + "0\r\nX:y\r\nZ:" + repeat("y", n-6) },
 			ErrTrailerSize,
+		}, {
+			"TrailerBytes in a name", func(l *Limits, n int) { l.TrailerBytes = n }, 20,
+			func(n int) string { return chunked + "0\r\n" + repeat("X", n-3) + ":\r\n\r\n" },
+			func(n int) string { return chunked + "0\r\n" + repeat("X", n+1) },
+			ErrTrailerSize,
+		}, {
+			"TrailerBytes at the LF", func(l *Limits, n int) { l.TrailerBytes = n }, 20,
+			func(n int) string { return chunked + "0\r\nX:" + repeat("y", n-4) + "\r\n\r\n" },
+			func(n int) string { return chunked + "0\r\nX:" + repeat("y", n-3) + "\r\n" },
+			ErrTrailerSize,
+		}, {
+			"TrailerBytes 0", func(l *Limits, n int) { l.TrailerBytes = n }, 0,
+			func(int) string { return chunked + "0\r\n\r\n" },
+			func(int) string { return chunked + "0\r\nX" },
+			ErrTrailerSize,
+		}, {
+			"TrailerFields 0", func(l *Limits, n int) { l.TrailerFields = n }, 0,
+			func(int) string { return chunked + "0\r\n\r\n" },
+			func(int) string { return chunked + "0\r\nX" },
+			ErrTrailerFields,
 		}, {
 			"TrailerFields", func(l *Limits, n int) { l.TrailerFields = n }, 2,
 			func(n int) string { return chunked + "0\r\n" + repeat("X:\r\n", n) + "\r\n" },

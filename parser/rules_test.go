@@ -303,6 +303,29 @@ func TestRefusalStays(t *testing.T) {
 	}
 }
 
+// What comes behind a refused request changes nothing: it is refused for the same
+// reason, and no request that follows is served. The bytes behind come at once, or
+// in a call of their own.
+func TestNothingFollowsRefusal(t *testing.T) {
+	const good = "GET /good" + rest
+	for _, tt := range ruleTests {
+		if tt.err == nil {
+			continue
+		}
+		alone := feedCut([]byte(tt.in), DefaultLimits())
+		for _, after := range []string{
+			good, " " + good, ":" + good, "\n" + good, "\r\n" + good, "\r\n\r\n" + good, " HTTP/1.1\r\n\r\n" + good,
+			"0\r\n\r\n" + good, "\r\n0\r\n\r\n" + good, "\"\r\n0\r\n\r\n" + good, ": y\r\n\r\n" + good,
+		} {
+			in := []byte(tt.in + after)
+			for _, cuts := range [][]int{nil, {len(tt.in) - 1}, {len(tt.in)}, {len(tt.in) + 1}} {
+				f := feedCut(in, DefaultLimits(), cuts...)
+				f.expect(t, alone, in, "rule %d, %s, followed by %q, cut at %v", tt.rule, tt.name, after, cuts)
+			}
+		}
+	}
+}
+
 // Every refusal there is: its rule is in the list, and a row shows it.
 func TestEveryRefusalHasARow(t *testing.T) {
 	source, err := os.ReadFile("errors.go")
