@@ -155,10 +155,13 @@ func TestLengthsInside(t *testing.T) {
 // request before it: all of a long pipeline would be read again for each of its
 // requests. Here the bytes behind are there, but nobody may read them.
 func TestLooksNoFurther(t *testing.T) {
-	const ahead = 64 // bytes that one step may reach over the end
 	g := newGuard(t)
-	// place returns b, ahead readable bytes and a page more.
+	// place returns b, so many readable bytes as may be marked in vain, and a page.
 	place := func(b []byte) []byte {
+		ahead := windowBytes
+		if len(b) <= firstWindowBytes {
+			ahead = firstWindowBytes
+		}
 		end := len(g.pages) - unix.Getpagesize()
 		placed := g.pages[end-ahead-len(b):]
 		copy(placed, b)
