@@ -137,10 +137,18 @@ func (f *feeder) String() string {
 	return s.String()
 }
 
-// feedCut feeds in, cut before each of the places given.
+// feedCut feeds in, cut before each of the places given, with marks and without:
+// that must be the same.
 func feedCut(in []byte, lim Limits, cuts ...int) *feeder {
-	f := &feeder{lim: lim}
-	f.feedCut(in, cuts...)
+	var f *feeder
+	eachWay(func() {
+		first := f
+		f = &feeder{lim: lim}
+		f.feedCut(in, cuts...)
+		if first != nil && (f.String() != first.String() || f.refusal != first.refusal) {
+			panic(fmt.Sprintf("%.1000q cut at %v, without marks:\n%s\nwith marks:\n%s", in, cuts, f, first))
+		}
+	})
 	return f
 }
 

@@ -212,6 +212,7 @@ func FuzzParseReference(f *testing.F) {
 
 func compareWithReference(t *testing.T, in []byte) {
 	for _, lim := range []Limits{DefaultLimits(), fuzzLimits()} {
+		feedCut(in, lim) // with marks and without
 		want, status := reference(in, lim)
 		var r Request
 		n, err := r.Parse(in, &lim)

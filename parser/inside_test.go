@@ -75,9 +75,11 @@ func (g *guard) feed(t *testing.T, in []byte, want *feeder, cuts ...int) {
 	t.Helper()
 	for _, place := range []func([]byte) []byte{g.atEnd, g.atStart} {
 		g.inside(t, in, func() {
-			f := feeder{lim: want.lim, place: place}
-			f.feedCut(in, cuts...)
-			f.expect(t, want, in, "between pages, cut at %v", cuts)
+			eachWay(func() {
+				f := feeder{lim: want.lim, place: place}
+				f.feedCut(in, cuts...)
+				f.expect(t, want, in, "between pages, cut at %v", cuts)
+			})
 		})
 	}
 }

@@ -98,7 +98,7 @@ func (r *Request) wholeLines(b []byte, line int, lim *Limits) int {
 		f.Value = Span{uint16(first), uint16(last - first)}
 		count++
 		if mayBeKnown(b[line], colon-line) && r.note(b, f, uint8(count)) == Host && first >= base {
-			r.hostPlain = uint16(min(base+m.plain.next(first-base), last) - first)
+			r.hostPlain = uint16(base + m.plain.next(first-base) - first)
 		}
 		line = end + len("\r\n")
 	}
