@@ -336,6 +336,7 @@ func TestIPv6(t *testing.T) {
 		"", ":", ":::", "1", "1:", ":1", "1:2", "1::2::3", "1:2:3:4:5:6:7:8:9", "1:2:3:4:5:6:7:8::",
 		"::1:2:3:4:5:6:7:8", "12345::", "1:::2", "g::", "1.2.3.4", "::1.2.3", "::1.2.3.4.5", "::1.2.3.256",
 		"::01.2.3.4", "1:2:3:4:5:6:7:1.2.3.4", "1:2:3:4:5:6::1.2.3.4", "::1.2.3.4:5", "::1%eth0", "fe80::1%", "::0001.2.3.4",
+		"::0.10.200.255", "::255.255.255.255", "::ffff:192.0.2.1", "::1.2.3.:", "::1.2.3.4:", "::/.2.3.4",
 		"::1.2.3.4a", "::a.2.3.4", "0::0:0:0:0:0:0:0", "::.", "::1.", "::1..2.3",
 	} {
 		address, err := netip.ParseAddr(in)
@@ -344,6 +345,28 @@ func TestIPv6(t *testing.T) {
 			t.Errorf("isIPv6(%q) = %v, net/netip says %v", in, got, want)
 		}
 	}
+}
+
+// Every row of a few parts against the reference, in brackets too.
+func TestHosts(t *testing.T) {
+	parts := []string{
+		"[", "]", ":", "::", ".", "%", "a", "g", "v1", "0", "809", "65535", "65536", "1.2.3.4", "@", ",", "/",
+	}
+	const most = 4
+	var check func(s string, n int)
+	check = func(s string, n int) {
+		for _, in := range []string{s, "[" + s + "]", "[" + s + "]:80"} {
+			if _, ok := hostPort([]byte(in), 0); ok != referenceHost(in) {
+				t.Errorf("hostPort(%q) = %v, the reference says %v", in, ok, !ok)
+			}
+		}
+		if n < most {
+			for _, part := range parts {
+				check(s+part, n+1)
+			}
+		}
+	}
+	check("", 0)
 }
 
 // The marks against the table, for every byte at every place in a word, with
