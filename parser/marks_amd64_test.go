@@ -38,6 +38,9 @@ func TestMarkBytes(t *testing.T) {
 		if isPlain && !(is(byte(c), tokenByte) && is(byte(c), hostByte) && isValue) {
 			t.Fatalf("byte %#02x is plain, but not in all of token, host and value", c)
 		}
+		if groups := markTables.high[c>>4] & markTables.low[c&15]; (groups == 0) != isPlain || groups < 1<<5 != isValue {
+			t.Fatalf("byte %#02x is in the groups %08b", c, groups)
+		}
 		b := bytes.Repeat([]byte{byte(c)}, windowBytes+vectorBytes)
 		for _, size := range []int{1, 31, 32, 33, 63, 64, 65, 95, 96, 97, 127, 128, 300, windowBytes - 1, windowBytes} {
 			markBytes(&m, &b[vectorBytes], size)
