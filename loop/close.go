@@ -26,6 +26,11 @@ func (c *Conn) Close() {
 // rather than an end: what it has is not whole.
 func (c *Conn) Abort() { c.kill(ErrAborted) }
 
+// Drop ends the connection now, without waiting for anything. Unsent output is
+// lost; where there is none and all input was read, the peer sees an end in order.
+// For connections that are idle, and where even waiting would cost too much.
+func (c *Conn) Drop() { c.kill(nil) }
+
 // windUp is progress for a closing connection: FIN when all is sent, then the
 // drain. While output is left input is thrown away too, or a peer that sends
 // before it reads would wait for us as we for it.

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // reusePortSpreads: Linux spreads connections over the listeners of a port;
@@ -235,3 +237,15 @@ func (r *Reactor) Wait() error {
 	}
 	return errors.Join(errs...)
 }
+
+// Descriptors is how many files and sockets this process may have open.
+func Descriptors() int {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return descriptorsLeast
+	}
+	return int(min(uint64(limit.Cur), tablePages*tablePageConns))
+}
+
+// descriptorsLeast is what POSIX promises (_POSIX_OPEN_MAX).
+const descriptorsLeast = 20

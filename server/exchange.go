@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"github.com/valyala/bytebufferpool"
 
@@ -28,6 +29,8 @@ type exchange struct {
 	env     gateway.Environ
 	head    *bytebufferpool.ByteBuffer // copy of the head while the content comes
 	data    *bytebufferpool.ByteBuffer // the content that has come
+	since   int64                      // handler.now when the head was complete and the content was not
+	came    int64                      // bytes of content since then, framing included
 
 	resp     response
 	body     gateway.Body
@@ -79,6 +82,7 @@ func (x *exchange) begin(head, b []byte, used *int) error {
 	}
 	x.head = takeBuffer(head)
 	x.data = takeBuffer(nil)
+	x.since, x.came = x.h.now, 0
 	x.h.move(x.c, x.conn, headComplete)
 	if x.req.Expectation() == parser.ExpectContinue && len(rest) == 0 {
 		x.h.out = append(x.h.out, "HTTP/1.1 100 Continue\r\n\r\n"...)
@@ -113,9 +117,21 @@ func (x *exchange) collect(b []byte, used *int) error {
 		}
 		x.data.B = append(x.data.B, data...)
 		*used += n
+		x.came += int64(n)
 	}
 	x.serve(x.head.B, x.data.B, *used < len(b))
 	return nil
+}
+
+// contentTime is how much longer the content may take, however steadily it comes:
+// BodyTimeout, and for all that has come the time that BodyRate gives it.
+func (x *exchange) contentTime() time.Duration {
+	c := x.h.c
+	if c.bodyRate < 0 {
+		return c.bodyTime
+	}
+	paid := time.Duration(float64(x.came) / float64(c.bodyRate) * float64(time.Second))
+	return c.bodyTime + paid - time.Duration(x.h.now-x.since)
 }
 
 // serve runs the application and sends what it answers. more says that bytes of

@@ -25,6 +25,9 @@ type handler struct {
 	second int64       // of stamp
 	now    int64       // ns since 1970, of the last Tick
 
+	crowd crowd
+	plain complaint // about TLS where there is none
+
 	stopping bool // Shutdown was called
 }
 
@@ -45,6 +48,7 @@ const (
 	idleTimer       // between two requests; stays while requests come and go
 	headTimer       // from the first byte of a head, absolute
 	bodyTimer       // since the last progress of the content
+	rateTimer       // since the head, for content that comes too slowly
 )
 
 const (
@@ -67,8 +71,12 @@ func newHandler(s *Server, l *loop.Loop) *handler {
 
 // Opened begins a connection.
 func (h *handler) Opened(c *loop.Conn) {
-	c.Context = &conn{phase: readingHead, timer: idleTimer, active: h.now}
+	cn := &conn{phase: readingHead, timer: idleTimer, active: h.now}
+	c.Context = cn
 	c.SetTimeout(h.idleTime())
+	if h.s.reactor.Len() > h.c.maxConns {
+		h.crowded(c, cn)
+	}
 }
 
 // idleTime is how long a connection may be idle, from now on.
@@ -141,10 +149,18 @@ func (h *handler) step(c *loop.Conn, cn *conn, b []byte, used *int) {
 		err = cn.x.collect(b, used)
 	}
 	if err != nil {
+		if cn.phase == readingHead && !cn.served && isTLS(b) {
+			h.plain.warn(h, "a client speaks TLS to a port that does not; put a server that ends TLS before it",
+				slog.Any("remote", c.RemoteAddr()))
+		}
 		h.refuse(c, cn, err.(*parser.Error))
 		*used = len(b)
 	}
 }
+
+// isTLS reports whether b begins as a client of TLS does: with a handshake record
+// of version 3. RFC 8446 section 5.1.
+func isTLS(b []byte) bool { return len(b) >= 2 && b[0] == 22 && b[1] == 3 }
 
 // move changes the phase of a connection. What the table does not know ends it.
 func (h *handler) move(c *loop.Conn, cn *conn, e event) {
@@ -202,6 +218,8 @@ func (h *handler) Timeout(c *loop.Conn) {
 		h.refuse(c, cn, errHeadTime)
 	case bodyTimer:
 		h.refuse(c, cn, errBodyTime)
+	case rateTimer:
+		h.refuse(c, cn, errBodyRate)
 	case idleTimer:
 		if left := h.idleTime() - time.Duration(h.now-cn.active); left > 0 {
 			c.SetTimeout(left)
@@ -222,7 +240,12 @@ func (h *handler) arm(c *loop.Conn, cn *conn) {
 		c.SetTimeout(0)
 	case cn.phase == readingBody:
 		cn.timer = bodyTimer
-		c.SetTimeout(h.c.bodyTime)
+		left := h.c.bodyTime
+		if total := cn.x.contentTime(); total < left {
+			cn.timer = rateTimer
+			left = max(total, 1) // 0 would be for ever
+		}
+		c.SetTimeout(left)
 	case cn.phase == readingHead:
 		if cn.x != nil && cn.x.req.Started() {
 			if cn.timer != headTimer { // however the head drips
@@ -236,6 +259,7 @@ func (h *handler) arm(c *loop.Conn, cn *conn) {
 			return
 		}
 		cn.active = h.now
+		h.crowd.none = false
 		if cn.timer != idleTimer {
 			cn.timer = idleTimer
 			c.SetTimeout(h.idleTime())
@@ -280,6 +304,7 @@ func (h *handler) stop() {
 // Tick renews what depends on the time of day.
 func (h *handler) Tick(now time.Time) {
 	h.now = now.UnixNano()
+	h.crowd.tick()
 	if h.stopping {
 		h.s.checkEmpty()
 	}

@@ -21,7 +21,9 @@ type config struct {
 	loop     loop.Options
 	headTime time.Duration
 	bodyTime time.Duration
+	bodyRate int // bytes a second; negative for none
 	idleTime time.Duration
+	maxConns int
 	name     string
 	log      *slog.Logger
 }
@@ -32,7 +34,9 @@ func newConfig(options []Option) (*config, error) {
 		loop:     loop.Options{Loops: runtime.GOMAXPROCS(0)},
 		headTime: 10 * time.Second,
 		bodyTime: 30 * time.Second,
+		bodyRate: 500,
 		idleTime: 75 * time.Second,
+		maxConns: maxConnsDefault(loop.Descriptors()),
 		name:     "isbjorn",
 		log:      slog.Default(),
 	}
@@ -46,6 +50,12 @@ func newConfig(options []Option) (*config, error) {
 		if t.d <= 0 {
 			return nil, fmt.Errorf("server: option %s is %v; use a positive duration", t.option, t.d)
 		}
+	}
+	if c.bodyRate == 0 || c.bodyRate < -1 {
+		return nil, fmt.Errorf("server: option BodyRate is %d; use a positive number of bytes a second, or -1 for none", c.bodyRate)
+	}
+	if c.maxConns < 1 {
+		return nil, fmt.Errorf("server: option MaxConnections is %d; use a positive number, or leave it out for as many as there are descriptors", c.maxConns)
 	}
 	if _, err := gateway.CheckHeader(&gateway.Header{Name: "Server", Value: c.name}); err != nil {
 		return nil, fmt.Errorf("server: option Name is %q; use a text without control characters, or none", c.name)
@@ -96,6 +106,22 @@ func HeadTimeout(d time.Duration) Option { return func(c *config) { c.headTime =
 // BodyTimeout is how long the content of a request may make no progress.
 // Default 30 s. A slow one is answered by 408.
 func BodyTimeout(d time.Duration) Option { return func(c *config) { c.bodyTime = d } }
+
+// BodyRate is how many bytes a second of content must come on average, once
+// BodyTimeout has passed since the head: a client that sends a byte from time to
+// time makes progress, but keeps a connection and memory busy. Default 500, as in
+// Apache httpd; -1 sets none. What is slower is answered by 408.
+func BodyRate(bytesPerSecond int) Option { return func(c *config) { c.bodyRate = bytesPerSecond } }
+
+// MaxConnections is how many connections there may be. For one more, the one of
+// the same loop goes that has been idle longest; if all are at work the new one is
+// answered by 503. Default: what the limit of open files (RLIMIT_NOFILE) allows,
+// less an eighth and 32 for what else has a descriptor.
+func MaxConnections(n int) Option { return func(c *config) { c.maxConns = n } }
+
+// maxConnsDefault leaves some of so many descriptors to listeners, pollers, and
+// files of the application.
+func maxConnsDefault(descriptors int) int { return max(descriptors-descriptors/8-32, descriptors/2, 1) }
 
 // IdleTimeout is how long a connection is kept between two requests. Default
 // 75 s, longer than the usual 60 s of a load balancer in front: who waits longer

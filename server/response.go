@@ -332,6 +332,7 @@ func (h *handler) appendRefusal(dst []byte, status int, why string, headOnly boo
 var (
 	errHeadTime     = &parser.Error{Status: 408, Rule: 61, Why: "the request head took longer than the option HeadTimeout"}
 	errBodyTime     = &parser.Error{Status: 408, Rule: 61, Why: "no content came for as long as the option BodyTimeout"}
+	errBodyRate     = &parser.Error{Status: 408, Rule: 61, Why: "the content came slower than the option BodyRate"}
 	errIncomplete   = &parser.Error{Status: 400, Rule: 44, Why: "the connection ended inside a request"}
 	errExpectation  = &parser.Error{Status: 417, Rule: 55, Why: "only the expectation 100-continue can be met"}
 	errTypeTwice    = &parser.Error{Status: 400, Rule: 28, Why: "more than one Content-Type"}

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -757,6 +758,33 @@ func TestTimeouts(t *testing.T) {
 			t.Errorf("answered %d %q, want 408 that names BodyTimeout", resp.StatusCode, text)
 		}
 	})
+	t.Run("rate", func(t *testing.T) {
+		s := start(t, appFunc(echo), BodyTimeout(500*time.Millisecond), BodyRate(1000))
+		const n = 5000
+		upload := func(pieces, pause int) (*http.Response, string) {
+			c := s.dial()
+			c.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: " + strconv.Itoa(n) + "\r\n\r\n")
+			stop := make(chan struct{})
+			defer close(stop)
+			go func() { // steady progress, well within BodyTimeout
+				for _, piece := range slices.Collect(slices.Chunk([]byte(pattern(n)), n/pieces)) {
+					_, _ = c.Write(piece)
+					select {
+					case <-stop:
+						return
+					case <-time.After(time.Duration(pause) * time.Millisecond):
+					}
+				}
+			}()
+			return c.read("POST")
+		}
+		if resp, text := upload(n, 5); resp.StatusCode != 408 || !strings.Contains(text, "BodyRate") {
+			t.Errorf("200 bytes a second answered %d %.80q, want 408 that names BodyRate", resp.StatusCode, text)
+		}
+		if resp, text := upload(25, 30); resp.StatusCode != 200 || text != pattern(n) {
+			t.Errorf("6000 bytes a second, for longer than BodyTimeout, answered %d %.80q", resp.StatusCode, text)
+		}
+	})
 	t.Run("idle", func(t *testing.T) {
 		s := start(t, appFunc(hello), IdleTimeout(short))
 		fresh := s.dial()
@@ -1048,7 +1076,7 @@ func TestOptionsRefused(t *testing.T) {
 	for name, o := range map[string]Option{
 		"Loops": Loops(0), "HeadBytes": HeadBytes(0), "TargetBytes": TargetBytes(-1), "Fields": Fields(101), "HeadTimeout": HeadTimeout(0),
 		"BodyTimeout": BodyTimeout(-1), "IdleTimeout": IdleTimeout(0), "WriteStall": WriteTimeout(0), "SocketMode": SocketMode(os.ModeDir),
-		"Name": Name("a\nb"), "Logger": Logger(nil),
+		"Name": Name("a\nb"), "Logger": Logger(nil), "BodyRate": BodyRate(0), "MaxConnections": MaxConnections(0),
 	} {
 		if _, err := New(appFunc(hello), o); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v; want an error that names the option", name, err)

@@ -1,0 +1,110 @@
+package server
+
+import (
+	"cmp"
+	"log/slog"
+	"net/http"
+	"slices"
+
+	"github.com/isbjorn/isbjorn/loop"
+)
+
+// crowd keeps the connections within MaxConnections: for one that is too many the
+// one goes that has been idle longest, or else the new one is refused.
+//
+// Nothing is kept for this while there is room. The search for idle connections
+// looks at all of a loop, so it remembers more than it needs at once.
+type crowd struct {
+	idle     []idler // the longest idle last
+	none     bool    // a search has found nothing, and since then nothing has become idle
+	complain complaint
+}
+
+// idler is a connection that was idle when the search came by.
+type idler struct {
+	c      *loop.Conn
+	active int64 // conn.active at that time: another value says that it was busy since
+}
+
+const (
+	// idlersMax is how many idle connections one search remembers.
+	idlersMax = 256
+
+	// refusedMax is how many refused connections may still be taking leave, beyond
+	// MaxConnections. Those after them are closed without an answer.
+	refusedMax = 64
+)
+
+// tick forgets what the last search has found.
+func (w *crowd) tick() {
+	clear(w.idle)
+	w.idle = w.idle[:0]
+}
+
+// crowded makes room for c, which is one too many, or refuses it.
+func (h *handler) crowded(c *loop.Conn, cn *conn) {
+	if h.closeIdler(c) {
+		return
+	}
+	over := h.s.reactor.Len() - h.c.maxConns
+	h.crowd.complain.warn(h, "no idle connection to close for a new one, which is refused: raise the option MaxConnections, or lower IdleTimeout and HeadTimeout",
+		slog.Int("MaxConnections", h.c.maxConns))
+	h.move(c, cn, lastDone)
+	if over > refusedMax {
+		c.Drop()
+		return
+	}
+	h.out = h.appendRefusal(h.out, http.StatusServiceUnavailable, "too many connections", false)
+	h.flush(c)
+	c.Close()
+}
+
+// closeIdler closes the connection of this loop that has been idle longest, but
+// not c. It reports false if there is none.
+func (h *handler) closeIdler(c *loop.Conn) bool {
+	w := &h.crowd
+	for !w.none {
+		for last := len(w.idle) - 1; last >= 0; last-- {
+			i := w.idle[last]
+			w.idle[last] = idler{}
+			w.idle = w.idle[:last]
+			if cn, ok := i.c.Context.(*conn); ok && i.c != c && cn.active == i.active && idle(i.c, cn) {
+				i.c.Drop()
+				return true
+			}
+		}
+		h.loop.Conns(func(other *loop.Conn) {
+			if cn := other.Context.(*conn); other != c && idle(other, cn) {
+				w.idle = append(w.idle, idler{other, cn.active})
+			}
+		})
+		slices.SortFunc(w.idle, func(a, b idler) int { return cmp.Compare(b.active, a.active) })
+		if more := len(w.idle) - idlersMax; more > 0 {
+			w.idle = slices.Delete(w.idle, 0, more)
+		}
+		w.none = len(w.idle) == 0
+	}
+	return false
+}
+
+// idle reports whether nothing is going on: no request has begun, and no answer is
+// on its way.
+func idle(c *loop.Conn, cn *conn) bool {
+	return c.Alive() && cn.phase == readingHead && !(cn.x != nil && cn.x.req.Started()) && c.Unused() == 0 && c.Unsent() == 0
+}
+
+// complaint keeps a warning that could come with every connection down to one line
+// a second.
+type complaint struct {
+	second int64 // handler.second of the last line
+	times  int   // since then
+}
+
+func (w *complaint) warn(h *handler, msg string, attrs ...any) {
+	w.times++
+	if w.second == h.second {
+		return
+	}
+	h.c.log.Warn(msg, append(attrs, slog.Int("times", w.times))...)
+	w.second, w.times = h.second, 0
+}

@@ -1,0 +1,173 @@
+package server
+
+import (
+	"crypto/tls"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/isbjorn/isbjorn/loop"
+)
+
+// nextTick returns when the clock of the server's loops has moved: what came before
+// is older than what comes.
+func (s *testServer) nextTick() {
+	s.t.Helper()
+	for _, l := range s.reactor.Loops() {
+		now := func() int64 {
+			is := make(chan int64)
+			l.Do(func() { is <- l.Handler().(*handler).now })
+			return <-is
+		}
+		before := now()
+		eventually(s.t, "a tick", func() bool { return now() > before })
+	}
+}
+
+// waitPhases returns when n connections are in the phase.
+func (s *testServer) waitPhases(p phase, n int) {
+	s.t.Helper()
+	eventually(s.t, p.String(), func() bool {
+		have := 0
+		for _, l := range s.reactor.Loops() {
+			done := make(chan struct{})
+			l.Do(func() {
+				for _, c := range connsOf(l) {
+					if c.Context.(*conn).phase == p {
+						have++
+					}
+				}
+				close(done)
+			})
+			<-done
+		}
+		return have == n
+	})
+}
+
+// One connection more than MaxConnections: the longest idle one goes, and none that
+// is at work.
+func TestMaxConnections(t *testing.T) {
+	const halfUpload = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhe"
+	s := start(t, appFunc(echo), Loops(1), MaxConnections(3))
+	dial := func() *client {
+		c := s.dial()
+		c.send(get)
+		c.want("GET", 200, "")
+		s.nextTick()
+		return c
+	}
+	a, b, c := dial(), dial(), dial()
+	a.send(get) // a is the oldest, but b has been idle for longer
+	a.want("GET", 200, "")
+	s.nextTick()
+	d := dial()
+	b.wantEnd()
+	for _, c := range []*client{a, c, d} {
+		c.send(halfUpload)
+	}
+	s.waitPhases(readingBody, 3)
+
+	// All are at work: the new one is refused, and they go on.
+	refused := s.dial()
+	resp, text := refused.read("GET")
+	if resp.StatusCode != 503 || !resp.Close || !strings.Contains(text, "too many connections") {
+		t.Errorf("answered %d %q, want 503 and the end", resp.StatusCode, text)
+	}
+	refused.wantEnd()
+	_ = refused.Close()
+	eventually(t, "the refused one is gone", func() bool { return s.reactor.Len() == 3 })
+	if log := s.log.String(); strings.Count(log, "MaxConnections") < 1 {
+		t.Errorf("no line of the log names the option: %s", log)
+	}
+	for _, c := range []*client{a, c, d} {
+		c.send("llo")
+		c.want("POST", 200, "hello")
+	}
+
+	// Connections that say nothing are idle too: they do not keep others out.
+	for range 20 {
+		dial()
+	}
+	if n := s.reactor.Len(); n > 3 {
+		t.Errorf("%d connections, want 3 at most", n)
+	}
+}
+
+// A flood of connections that must be refused cannot pile up: those that wait for
+// the client to take leave are bounded too.
+func TestMaxConnectionsFlood(t *testing.T) {
+	s := start(t, appFunc(echo), Loops(1), MaxConnections(1))
+	busy := s.dial()
+	busy.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhe")
+	s.waitPhases(readingBody, 1)
+	const flood = 3 * refusedMax
+	l := s.reactor.Loops()[0]
+	for range flood {
+		c, err := net.Dial("tcp", s.addr.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		have := make(chan int)
+		l.Do(func() { have <- l.Len() })
+		if n := <-have; n > 1+refusedMax+1 {
+			t.Fatalf("%d connections", n)
+		}
+	}
+	busy.send("llo")
+	busy.want("POST", 200, "hello")
+}
+
+// A search that finds more than it keeps takes the oldest.
+func TestIdlest(t *testing.T) {
+	const conns = idlersMax + 20
+	s := start(t, appFunc(hello), Loops(1), MaxConnections(conns))
+	first := s.dial()
+	first.send(get)
+	first.want("GET", 200, "Hello, World!")
+	s.nextTick()
+	for range conns - 1 {
+		s.dial()
+	}
+	eventually(t, "all are here", func() bool { return s.reactor.Len() == conns })
+	s.nextTick()
+	s.dial()
+	first.wantEnd()
+	eventually(t, "one has gone", func() bool { return s.reactor.Len() == conns })
+}
+
+// Who speaks TLS to a plain port finds out, and so does the operator.
+func TestTLS(t *testing.T) {
+	s := start(t, appFunc(hello))
+	c, err := net.Dial("tcp", s.addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	if err := tls.Client(c, &tls.Config{InsecureSkipVerify: true}).Handshake(); err == nil {
+		t.Error("a handshake succeeded")
+	}
+	eventually(t, "a line of the log", func() bool { return strings.Contains(s.log.String(), "speaks TLS") })
+	fine := s.dial()
+	fine.send("GET /x HTTP/1.1\r\nHost: h\r\nX: \x16\x03\r\n\r\n") // no TLS, though refused
+	if resp, _ := fine.read("GET"); resp.StatusCode != 400 {
+		t.Errorf("answered %d, want 400", resp.StatusCode)
+	}
+	if log := s.log.String(); strings.Count(log, "speaks TLS") != 1 {
+		t.Errorf("log: %s", log)
+	}
+}
+
+func TestMaxConnsDefault(t *testing.T) {
+	for descriptors, want := range map[int]int{1: 1, 20: 10, 64: 32, 256: 192, 1024: 864, 1 << 20: 917472} {
+		if got := maxConnsDefault(descriptors); got != want {
+			t.Errorf("for %d descriptors: %d, want %d", descriptors, got, want)
+		}
+	}
+	if n := loop.Descriptors(); n < 20 {
+		t.Errorf("%d descriptors", n)
+	}
+}
