@@ -68,7 +68,7 @@ func (h *handler) closeIdler(c *loop.Conn) bool {
 			i := w.idle[last]
 			w.idle[last] = idler{}
 			w.idle = w.idle[:last]
-			if cn, ok := i.c.Context.(*conn); ok && i.c != c && cn.active == i.active && idle(i.c, cn) {
+			if cn, ok := i.c.Context.(*conn); ok && cn.active == i.active && idle(i.c, cn) {
 				i.c.Drop()
 				return true
 			}
@@ -90,7 +90,7 @@ func (h *handler) closeIdler(c *loop.Conn) bool {
 // idle reports whether nothing is going on: no request has begun, and no answer is
 // on its way.
 func idle(c *loop.Conn, cn *conn) bool {
-	return c.Alive() && cn.phase == readingHead && !(cn.x != nil && cn.x.req.Started()) && c.Unused() == 0 && c.Unsent() == 0
+	return c.Alive() && cn.phase == readingHead && !(cn.x != nil && cn.x.req.Started()) && c.Unsent() == 0
 }
 
 // complaint keeps a warning that could come with every connection down to one line

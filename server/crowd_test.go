@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/loop"
 )
 
@@ -44,6 +45,24 @@ func (s *testServer) waitPhases(p phase, n int) {
 		}
 		return have == n
 	})
+}
+
+// started is the number of connections in the middle of a head.
+func (s *testServer) started() (n int) {
+	s.t.Helper()
+	for _, l := range s.reactor.Loops() {
+		done := make(chan struct{})
+		l.Do(func() {
+			for _, c := range connsOf(l) {
+				if x := c.Context.(*conn).x; x != nil && x.req.Started() {
+					n++
+				}
+			}
+			close(done)
+		})
+		<-done
+	}
+	return n
 }
 
 // One connection more than MaxConnections: the longest idle one goes, and none that
@@ -85,6 +104,19 @@ func TestMaxConnections(t *testing.T) {
 		c.send("llo")
 		c.want("POST", 200, "hello")
 	}
+
+	s.nextTick()
+	d.send(get)
+	d.want("GET", 200, "")
+
+	// Half a head is a request, and so is an answer that is still on its way.
+	a.send("GET / HTTP/1.1\r\nHo")
+	eventually(t, "half a head is here", func() bool { return s.started() == 1 })
+	s.nextTick()
+	dial()
+	c.wantEnd() // the oldest but for a
+	a.send("st: h\r\n\r\n")
+	a.want("GET", 200, "")
 
 	// Connections that say nothing are idle too: they do not keep others out.
 	for range 20 {
@@ -136,6 +168,45 @@ func TestIdlest(t *testing.T) {
 	s.dial()
 	first.wantEnd()
 	eventually(t, "one has gone", func() bool { return s.reactor.Len() == conns })
+	eventually(t, "what the search found is forgotten", func() bool {
+		left := make(chan int)
+		l := s.reactor.Loops()[0]
+		l.Do(func() { left <- len(l.Handler().(*handler).crowd.idle) })
+		return <-left == 0
+	})
+}
+
+// An answer that its client has not yet read keeps the connection from being idle.
+func TestUnsentIsNotIdle(t *testing.T) {
+	const requests = 2000
+	content := pattern(10 << 10)
+	app := appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		_, err := start("200 OK", nil, nil)
+		return env.Text(content), err
+	})
+	s := start(t, app, Loops(1), MaxConnections(1))
+	slow := s.dial()
+	slow.send(strings.Repeat(get, requests))
+	l := s.reactor.Loops()[0]
+	eventually(t, "the answer is on its way", func() bool {
+		unsent := make(chan int)
+		l.Do(func() {
+			n := 0
+			for _, c := range connsOf(l) {
+				if c.Context.(*conn).phase == readingHead {
+					n += int(c.Unsent())
+				}
+			}
+			unsent <- n
+		})
+		return <-unsent > 0
+	})
+	if resp, _ := s.dial().read("GET"); resp.StatusCode != 503 {
+		t.Errorf("answered %d, want 503", resp.StatusCode)
+	}
+	for range requests {
+		slow.want("GET", 200, content)
+	}
 }
 
 // Who speaks TLS to a plain port finds out, and so does the operator.

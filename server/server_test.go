@@ -763,6 +763,9 @@ func TestTimeouts(t *testing.T) {
 		const n = 5000
 		upload := func(pieces, pause int) (*http.Response, string) {
 			c := s.dial()
+			c.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 500000\r\n\r\n")
+			c.send(pattern(500000)) // this buys no time for the next
+			c.want("POST", 200, pattern(500000))
 			c.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: " + strconv.Itoa(n) + "\r\n\r\n")
 			stop := make(chan struct{})
 			defer close(stop)
