@@ -9,16 +9,18 @@ HEAD      ?= hello
 DEPTH     ?= 1
 ROUNDS    ?= 3
 SECONDS   ?= 3
+DURATION  ?= 2m
+SEED      ?= 0
 PORT      ?= 29070
 
 BIN         := $(CURDIR)/bin
 STATICCHECK := $(BIN)/staticcheck
 PLATFORMS   := darwin/arm64 freebsd/amd64 linux/arm64
 
-.PHONY: help build test race fuzz bench measure lint cross ci clean
+.PHONY: help build test race fuzz chaos chaos-lossy bench measure lint cross ci clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build the examples and the net/http twin into ./bin
 	@mkdir -p $(BIN)
@@ -37,6 +39,12 @@ fuzz: ## run every fuzz target for FUZZTIME (10s)
 		echo "== $$target"; \
 		go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package" </dev/null || exit 1; \
 	done
+
+chaos: ## random clients against every example for DURATION (2m); SEED=N repeats a run
+	go test -race -count=1 -timeout 0 -v ./chaos -duration $(DURATION) -seed $(SEED)
+
+chaos-lossy: ## the same over a link that loses and delays, where the machine allows it
+	chaos/lossy.sh -duration $(DURATION) -seed $(SEED)
 
 bench: ## run the benchmarks (BENCH=., BENCHTIME=1s, COUNT=1)
 	go test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -count $(COUNT) ./...

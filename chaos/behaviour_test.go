@@ -129,7 +129,7 @@ func drip(j *job) error {
 		return err
 	}
 	requests, raw := c.several(1+j.rng.IntN(3), small, false)
-	c.sending(slices.Collect(slices.Chunk(raw, 1)), 200*time.Microsecond, nil)
+	c.sending(slices.Collect(slices.Chunk(raw, 1)), 100*time.Microsecond, nil)
 	return c.answers(requests)
 }
 
