@@ -3,6 +3,7 @@ package chaos
 import (
 	"bufio"
 	"errors"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -41,7 +42,7 @@ const shownBytes = 1000
 
 // patience is how long a client waits for anything. It is long since machines
 // are slow: nobody waits that long for a server that works.
-const patience = 90 * time.Second
+var patience = flag.Duration("patience", 90*time.Second, "how long a client waits for anything")
 
 // errSlow says that the server has ended a request for being slow, and that it
 // was: the machine, or the link, has held it up.
@@ -52,7 +53,7 @@ const slowTime = 9 * time.Second
 
 // dial opens a connection of job j.
 func (j *job) dial() (*client, error) {
-	conn, err := net.DialTimeout("tcp", j.addr, patience)
+	conn, err := net.DialTimeout("tcp", j.addr, *patience)
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +62,7 @@ func (j *job) dial() (*client, error) {
 	if *lossy { // the link swaps the addresses, not the ports
 		c.local = netip.AddrPortFrom(netip.MustParseAddr(linkFar), c.local.Port())
 	}
-	_ = c.SetDeadline(time.Now().Add(patience))
+	_ = c.SetDeadline(time.Now().Add(*patience))
 	c.r = bufio.NewReaderSize(source{c}, 4096)
 	j.clients = append(j.clients, c)
 	return c, nil

@@ -188,8 +188,8 @@ func (p *program) stop() {
 	}
 	select {
 	case <-p.exited:
-	case <-time.After(patience):
-		p.t.Fatalf("still running %v after SIGTERM", patience)
+	case <-time.After(*patience):
+		p.t.Fatalf("still running %v after SIGTERM", *patience)
 	}
 	if p.err != nil { // nil is exit status 0
 		p.t.Errorf("after SIGTERM: %v, want exit status 0", p.err)
