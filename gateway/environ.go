@@ -61,6 +61,12 @@ func (e *Environ) Begin(req *parser.Request, head, content []byte, host *Host, c
 	e.input.b = content
 }
 
+// ContentFrom makes size bytes of file the content, in place of what Begin was
+// given. For servers; file must be readable until End.
+func (e *Environ) ContentFrom(file io.ReaderAt, size int64) {
+	e.input = Input{file: file, end: size}
+}
+
 // End takes everything back and cancels Context. For servers.
 func (e *Environ) End() {
 	if e.cancel != nil {
@@ -68,7 +74,7 @@ func (e *Environ) End() {
 		e.ctx, e.cancel = nil, nil
 	}
 	e.req, e.head, e.conn = nil, nil, nil
-	e.input.b = nil
+	e.input.finish()
 	e.chunk, e.lent = chunk{}, false
 	e.path, e.decoded = "", false
 	e.overlay = nil
@@ -324,14 +330,14 @@ func (errorLog) String() string { return "the server's log" }
 // Flush does nothing: every Write is a line of the log.
 func (errorLog) Flush() error { return nil }
 
-// Clone returns a copy that lives as long as anybody holds it. Its Context goes
-// on when the request has ended.
+// Clone returns a copy that lives as long as anybody holds it, with all of the
+// content that is left in memory. Its Context goes on when the request has ended.
 func (e *Environ) Clone() *Environ {
 	req := *e.req
 	c := &Environ{
 		req: &req, head: bytes.Clone(e.head), host: e.host,
 		conn:  addresses{e.conn.RemoteAddr(), e.conn.LocalAddr()},
-		input: Input{b: bytes.Clone(e.input.b)},
+		input: e.input.clone(),
 	}
 	for k, v := range e.overlay {
 		switch text := v.(type) { // either may be a view

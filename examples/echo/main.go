@@ -14,12 +14,8 @@ func main() { server.Main(gateway.AppFunc(echo)) }
 var headers = []gateway.Header{{Name: "Content-Type", Value: "application/octet-stream"}}
 
 func echo(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
-	content, err := env.Input().ReadAll()
-	if err != nil {
-		return nil, err
-	}
 	if _, err := start("200 OK", headers, nil); err != nil {
 		return nil, err
 	}
-	return env.Bytes(content), nil // a view of the request: nothing is copied
+	return env.Input().Body(), nil // a view of the request, or chunks of a large one: never all of it in memory
 }
