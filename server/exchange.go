@@ -28,9 +28,9 @@ type exchange struct {
 	content parser.Body // decoder of the content
 	env     gateway.Environ
 	head    *bytebufferpool.ByteBuffer // copy of the head while the content comes
-	data    *bytebufferpool.ByteBuffer // the content that has come
 	since   int64                      // handler.now when the head was complete and the content was not
 	came    int64                      // bytes of content since then, framing included
+	data    content                    // the content that has come
 
 	resp     response
 	body     gateway.Body
@@ -81,7 +81,6 @@ func (x *exchange) begin(head, b []byte, used *int) error {
 		return nil
 	}
 	x.head = takeBuffer(head)
-	x.data = takeBuffer(nil)
 	x.since, x.came = x.h.now, 0
 	x.h.move(x.c, x.conn, headComplete)
 	if x.req.Expectation() == parser.ExpectContinue && len(rest) == 0 {
@@ -113,13 +112,20 @@ func (x *exchange) collect(b []byte, used *int) error {
 			return err
 		}
 		if n == 0 {
-			return nil
+			break
 		}
-		x.data.B = append(x.data.B, data...)
+		if err := x.data.add(data, x.h.c); err != nil {
+			return x.notKept(err)
+		}
 		*used += n
 		x.came += int64(n)
 	}
-	x.serve(x.head.B, x.data.B, *used < len(b))
+	if err := x.data.settle(); err != nil {
+		return x.notKept(err)
+	}
+	if x.content.Done() {
+		x.serve(x.head.B, x.data.bytes(), *used < len(b))
+	}
 	return nil
 }
 
@@ -141,6 +147,9 @@ func (x *exchange) serve(head, content []byte, more bool) {
 	x.h.move(x.c, x.conn, requestComplete)
 	x.conn.served = true
 	x.env.Begin(&x.req, head, content, &x.h.host, x.c)
+	if x.data.file != nil {
+		x.env.ContentFrom(x.data.file, x.data.size)
+	}
 	var err error
 	x.body, err = x.h.s.app.Serve(&x.env, x.start)
 	switch {

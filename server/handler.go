@@ -359,8 +359,8 @@ func (h *handler) give(x *exchange) {
 	x.conn.x = nil
 	x.env.End()
 	giveBuffer(x.head)
-	giveBuffer(x.data)
-	x.c, x.conn, x.head, x.data, x.body = nil, nil, nil, nil, nil
+	x.data.close()
+	x.c, x.conn, x.head, x.body = nil, nil, nil, nil
 	x.headOnly, x.lent, x.ended = false, false, false
 	x.req.Reset()
 	x.resp.account = account{}

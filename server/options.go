@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"os"
 	"runtime"
 	"time"
 
@@ -24,6 +25,7 @@ type config struct {
 	bodyRate int // bytes a second; negative for none
 	idleTime time.Duration
 	maxConns int
+	content  contentOptions
 	name     string
 	log      *slog.Logger
 }
@@ -37,6 +39,7 @@ func newConfig(options []Option) (*config, error) {
 		bodyRate: 500,
 		idleTime: 75 * time.Second,
 		maxConns: maxConnsDefault(loop.Descriptors()),
+		content:  contentOptions{memoryBytes: 64 << 10, open: openTemp},
 		name:     "isbjorn",
 		log:      slog.Default(),
 	}
@@ -65,6 +68,12 @@ func newConfig(options []Option) (*config, error) {
 	}
 	if err := c.limits.Check(); err != nil {
 		return nil, fmt.Errorf("server: option of the request limits: %w", err)
+	}
+	if c.content.dir == "" {
+		c.content.dir = os.TempDir()
+	}
+	if err := c.content.check(c.limits.BodyBytes); err != nil {
+		return nil, err
 	}
 	c.loop.Log = c.log
 	if err := c.loop.Check(); err != nil {
@@ -98,6 +107,17 @@ func Fields(n int) Option { return func(c *config) { c.limits.Fields = n } }
 // BodyBytes limits the content of a request, in bytes. Default 1 MiB; -1 lifts
 // the limit. More is answered by 413, before it is read where it is announced.
 func BodyBytes(n int64) Option { return func(c *config) { c.limits.BodyBytes = n } }
+
+// BodyMemory is how much content of a request is kept in memory, in bytes; more
+// goes to a temporary file. Default 64 KiB: most forms and calls of an API fit,
+// and a thousand slow uploads take 64 MiB at worst. 0 keeps none; what came whole
+// with its head is served from the read buffer all the same.
+func BodyMemory(n int) Option { return func(c *config) { c.content.memoryBytes = n } }
+
+// TempDir is the directory of the temporary files. They have no name in it, or
+// lose it at once, so that none is left behind. Default, also for "", os.TempDir().
+// In a tmpfs they are memory after all: choose a disk.
+func TempDir(path string) Option { return func(c *config) { c.content.dir = path } }
 
 // HeadTimeout is how long a head may take, from its first byte to its last.
 // Default 10 s. A slow one is answered by 408.

@@ -1,0 +1,205 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"syscall"
+
+	"github.com/valyala/bytebufferpool"
+
+	"github.com/isbjorn/isbjorn/parser"
+)
+
+// content is what has come of a request's content: in memory up to the option
+// BodyMemory, then all of it in a temporary file.
+//
+//	add ... add  settle    the runs of one read
+//	add ... add  settle    of the next
+//	bytes, or file         when it is complete
+//	close                  when the response is finished, or there will be none
+//
+// Memory grows with the bytes that have come, whatever length was announced. The
+// file is written on the loop: that fills the kernel's page cache, and blocks
+// only when the kernel makes writers wait for a disk.
+type content struct {
+	memory *bytebufferpool.ByteBuffer // not in the file yet; nil if nothing is
+	file   tempFile                   // nil while all fits in memory
+	size   int64                      // of all that has come
+	stored int64                      // of it in the file
+}
+
+// contentOptions is the part of config that content needs.
+type contentOptions struct {
+	memoryBytes int
+	dir         string
+	open        func(dir string) (tempFile, error) // openTemp, but in tests
+}
+
+// tempFile is an *os.File without a name.
+type tempFile interface {
+	io.ReaderAt
+	io.WriterAt
+	io.Closer
+}
+
+const (
+	// gatherBytesMax is how much of one read is gathered for one write to the
+	// file, and gatherRunBytesMax the longest run that is copied for it: the runs
+	// of small chunks would be a call each.
+	gatherBytesMax    = 64 << 10
+	gatherRunBytesMax = 8 << 10
+
+	// closeBytesMax is the largest file that is closed on the loop. The kernel
+	// frees the pages of an unlinked file then: 16 MiB take it a millisecond or
+	// two, 1 GiB would hold the other connections for a tenth of a second.
+	closeBytesMax = 16 << 20
+)
+
+// check refuses what cannot work. A server that will never need a temporary file
+// needs no directory for it.
+func (o *contentOptions) check(bodyBytes int64) error {
+	if o.memoryBytes < 0 {
+		return fmt.Errorf("server: option BodyMemory is %d; use a number of bytes, or 0 to keep content in files only", o.memoryBytes)
+	}
+	if bodyBytes >= 0 && bodyBytes <= int64(o.memoryBytes) {
+		return nil
+	}
+	file, err := o.open(o.dir)
+	if err != nil {
+		return fmt.Errorf("server: option TempDir is %q, where no temporary file can be made: %w; "+
+			"use a directory that the server may write to, or BodyMemory of at least BodyBytes (%d) to keep all content in memory", o.dir, err, bodyBytes)
+	}
+	_ = file.Close()
+	return nil
+}
+
+// add takes the next run. b is the caller's again when add returns. An error is
+// that of the file.
+func (c *content) add(b []byte, cfg *config) error {
+	c.size += int64(len(b))
+	if c.file == nil {
+		if c.size <= int64(cfg.content.memoryBytes) {
+			c.keep(b, cfg.content.memoryBytes)
+			return nil
+		}
+		file, err := cfg.content.open(cfg.content.dir)
+		if err != nil {
+			return err
+		}
+		c.file = file
+	}
+	if len(b) <= gatherRunBytesMax {
+		if c.memory != nil && len(c.memory.B)+len(b) > gatherBytesMax {
+			if err := c.settle(); err != nil {
+				return err
+			}
+		}
+		c.keep(b, gatherBytesMax)
+		return nil
+	}
+	if err := c.settle(); err != nil {
+		return err
+	}
+	return c.write(b)
+}
+
+// keep appends b to what is in memory, which will not grow beyond most. The
+// buffer doubles, as append does, but not beyond what the pool takes back.
+func (c *content) keep(b []byte, most int) {
+	if len(b) == 0 {
+		return
+	}
+	if c.memory == nil {
+		c.memory = takeBuffer(nil)
+	}
+	old := c.memory.B
+	if need := len(old) + len(b); need > cap(old) {
+		c.memory.B = append(make([]byte, 0, max(need, min(2*cap(old), most))), old...)
+	}
+	c.memory.B = append(c.memory.B, b...)
+}
+
+// settle ends the runs of one read: content that has a file is in it now, and
+// holds no memory until more comes.
+func (c *content) settle() error {
+	if c.file == nil || c.memory == nil {
+		return nil
+	}
+	if err := c.write(c.memory.B); err != nil {
+		return err
+	}
+	giveBuffer(c.memory)
+	c.memory = nil
+	return nil
+}
+
+func (c *content) write(b []byte) error {
+	_, err := c.file.WriteAt(b, c.stored)
+	c.stored += int64(len(b))
+	return err
+}
+
+// bytes is the content where it is in memory.
+func (c *content) bytes() []byte {
+	if c.memory == nil {
+		return nil
+	}
+	return c.memory.B
+}
+
+// close takes the content back. Nobody may hold a view of it any more.
+func (c *content) close() {
+	if c.memory != nil {
+		giveBuffer(c.memory)
+		c.memory = nil
+	}
+	if file := c.file; file != nil {
+		c.file = nil
+		if c.stored > closeBytesMax {
+			go file.Close()
+		} else {
+			_ = file.Close()
+		}
+	}
+	c.size, c.stored = 0, 0
+}
+
+// createTemp makes a temporary file as every system can: it has a name for a
+// moment.
+func createTemp(dir string) (tempFile, error) {
+	file, err := os.CreateTemp(dir, "isbjorn-")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(file.Name()); err != nil {
+		_ = file.Close()
+		return nil, err
+	}
+	return file, nil
+}
+
+// notKept logs why content could not be kept and returns the refusal. The cause
+// is the operator's business; the client is told no more than that it was not
+// its fault.
+func (x *exchange) notKept(err error) error {
+	x.h.c.log.LogAttrs(context.Background(), slog.LevelError, "the content of a request cannot be kept in the directory of the option TempDir",
+		slog.String("TempDir", x.h.c.content.dir), slog.Any("error", err), slog.Int64("bytes", x.data.size), slog.Any("remote", x.c.RemoteAddr()))
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return errNoSpace
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		return errNoFile
+	}
+	return errNotKept
+}
+
+// Content that cannot be kept. 507 is RFC 4918 section 11.5.
+var (
+	errNoSpace = &parser.Error{Status: 507, Why: "there is no room for the content"}
+	errNoFile  = &parser.Error{Status: 503, Why: "the server is out of descriptors"}
+	errNotKept = &parser.Error{Status: 500, Why: "the content could not be kept"}
+)

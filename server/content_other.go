@@ -1,0 +1,5 @@
+//go:build !linux
+
+package server
+
+func openTemp(dir string) (tempFile, error) { return createTemp(dir) }
