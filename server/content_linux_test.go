@@ -155,7 +155,7 @@ func TestStalledUploads(t *testing.T) {
 	const size, growthMax = 1 << 20, 60 << 20
 	const slowest = 50 * time.Millisecond // median of the others
 
-	s := start(t, appFunc(echoBody), WriteTimeout(time.Minute))
+	s := startSmall(t, appFunc(echoBody), WriteTimeout(2*time.Minute)) // so that they stall at once
 	random := []byte(pattern(2 * size)) // what client i sends as its k-th begins somewhere in it
 	for i := range random {
 		random[i] ^= byte(i >> 8)
@@ -168,8 +168,8 @@ func TestStalledUploads(t *testing.T) {
 	all := make([]*client, clients)
 	for i := range all {
 		c := s.dial()
-		_ = c.SetDeadline(time.Now().Add(time.Minute))
-		_ = c.SetReadBuffer(64 << 10) // so that it stalls at once
+		_ = c.SetDeadline(time.Now().Add(2 * time.Minute))
+		_ = c.SetReadBuffer(64 << 10)
 		all[i] = c
 		go func() {
 			for k := range uploads {
