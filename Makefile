@@ -37,7 +37,7 @@ fuzz: ## run every fuzz target for FUZZTIME (10s)
 	| awk '/^Fuzz/ {name[n++] = $$1} /^ok/ {for (i = 0; i < n; i++) print $$2, name[i]; n = 0}' \
 	| while read -r package target; do \
 		echo "== $$target"; \
-		go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package" </dev/null || exit 1; \
+		go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x "$$package" </dev/null || exit 1; \
 	done
 
 chaos: ## random clients against every example for DURATION (2m); SEED=N repeats a run

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"math"
 	"sync"
 )
 
@@ -47,7 +48,7 @@ func (in *Input) giveBlock() {
 }
 
 // Len is the number of bytes left to read.
-func (in *Input) Len() int { return int(in.left()) }
+func (in *Input) Len() int { return int(min(in.left(), math.MaxInt)) }
 
 func (in *Input) left() int64 { return int64(len(in.b)) + in.end - in.off }
 

@@ -156,7 +156,7 @@ func TestStalledUploads(t *testing.T) {
 	const slowest = 50 * time.Millisecond // median of the others
 
 	s := startSmall(t, appFunc(echoBody), WriteTimeout(2*time.Minute)) // so that they stall at once
-	random := []byte(pattern(2 * size)) // what client i sends as its k-th begins somewhere in it
+	random := []byte(pattern(2 * size))                                // what client i sends as its k-th begins somewhere in it
 	for i := range random {
 		random[i] ^= byte(i >> 8)
 	}
