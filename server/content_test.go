@@ -50,9 +50,6 @@ func (f *files) open(dir string) (tempFile, error) {
 	if f.openErr != nil {
 		return nil, f.openErr
 	}
-	if f.make == nil {
-		f.make = openTemp
-	}
 	file, err := f.make(dir)
 	f.opened.Add(1)
 	return &countedFile{tempFile: file, files: f}, err
@@ -95,6 +92,9 @@ func startFiles(t *testing.T, f *files, app gateway.App, options ...Option) *tes
 	t.Helper()
 	dir := t.TempDir()
 	f.t = t
+	if f.make == nil {
+		f.make = openTemp
+	}
 	s := start(t, app, append([]Option{f.option, TempDir(dir)}, options...)...)
 	t.Cleanup(func() {
 		s.Close()
