@@ -41,7 +41,7 @@ fuzz: ## run every fuzz target for FUZZTIME (10s)
 	done
 
 chaos: ## random clients against every example for DURATION (2m); SEED=N repeats a run
-	go test -race -count=1 -timeout 0 -v ./chaos -duration $(DURATION) -seed $(SEED)
+	go test -count=1 -timeout 0 -v ./chaos -need-race -duration $(DURATION) -seed $(SEED)
 
 chaos-lossy: ## the same over a link that loses and delays, where the machine allows it
 	chaos/lossy.sh -duration $(DURATION) -seed $(SEED)

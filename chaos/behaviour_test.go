@@ -37,14 +37,17 @@ var behaviours = []struct {
 
 // whole sends one request after the other, each when the last was answered.
 func whole(j *job) error {
-	c, err := j.dial()
-	if err != nil {
+	c := j.client()
+	var requests []*request
+	for range 1 + j.rng.IntN(8) {
+		requests = append(requests, c.newRequest(pick(j.rng, small, medium, large), false))
+	}
+	if err := c.connect(); err != nil {
 		return err
 	}
-	for range 1 + j.rng.IntN(8) {
-		requests, raw := c.several(1, pick(j.rng, small, medium, large), false)
-		c.sending([][]byte{raw}, 0, nil)
-		if err := c.answers(requests); err != nil {
+	for _, r := range requests {
+		c.sending([][]byte{r.raw}, 0, nil)
+		if err := c.answers([]*request{r}); err != nil {
 			return err
 		}
 		if j.rng.IntN(3) == 0 {
@@ -56,23 +59,23 @@ func whole(j *job) error {
 
 // pipelined sends many at once.
 func pipelined(j *job) error {
-	c, err := j.dial()
-	if err != nil {
+	c := j.client()
+	requests, raw := c.several(2+j.rng.IntN(60), pick(j.rng, small, small, medium), false)
+	if err := c.connect(); err != nil {
 		return err
 	}
-	requests, raw := c.several(2+j.rng.IntN(60), pick(j.rng, small, small, medium), false)
 	c.sending([][]byte{raw}, 0, nil)
 	return c.answers(requests)
 }
 
 // last sends more behind a request that ends the connection: those have no answer.
 func last(j *job) error {
-	c, err := j.dial()
-	if err != nil {
-		return err
-	}
+	c := j.client()
 	requests, raw := c.several(1+j.rng.IntN(5), pick(j.rng, small, medium), true)
 	_, more := c.several(j.rng.IntN(5), small, false)
+	if err := c.connect(); err != nil {
+		return err
+	}
 	c.sending(c.pieces(append(raw, more...), j.rng.IntN(4), nil), 5*time.Millisecond, nil)
 	if err := c.answers(requests); err != nil {
 		return err
@@ -82,13 +85,16 @@ func last(j *job) error {
 
 // expect waits for 100 (Continue) before it sends the content.
 func expect(j *job) error {
-	c, err := j.dial()
-	if err != nil {
+	c := j.client()
+	c.expect, c.content = true, true
+	var requests []*request
+	for range 1 + j.rng.IntN(3) {
+		requests = append(requests, c.newRequest(medium, false))
+	}
+	if err := c.connect(); err != nil {
 		return err
 	}
-	c.expect, c.content = true, true
-	for range 1 + j.rng.IntN(3) {
-		r := c.newRequest(medium, false)
+	for _, r := range requests {
 		if err := c.send(r.raw[:r.head]); err != nil {
 			return err
 		}
@@ -113,22 +119,22 @@ func expect(j *job) error {
 
 // cut sends good requests in pieces with pauses between them.
 func cut(j *job) error {
-	c, err := j.dial()
-	if err != nil {
+	c := j.client()
+	requests, raw := c.several(1+j.rng.IntN(6), pick(j.rng, small, medium, large), false)
+	if err := c.connect(); err != nil {
 		return err
 	}
-	requests, raw := c.several(1+j.rng.IntN(6), pick(j.rng, small, medium, large), false)
 	c.sending(c.pieces(raw, 1+j.rng.IntN(20), requests[0].ends), 20*time.Millisecond, nil)
 	return c.answers(requests)
 }
 
 // drip sends byte by byte.
 func drip(j *job) error {
-	c, err := j.dial()
-	if err != nil {
+	c := j.client()
+	requests, raw := c.several(1+j.rng.IntN(3), small, false)
+	if err := c.connect(); err != nil {
 		return err
 	}
-	requests, raw := c.several(1+j.rng.IntN(3), small, false)
 	c.sending(slices.Collect(slices.Chunk(raw, 1)), 100*time.Microsecond, nil)
 	return c.answers(requests)
 }
@@ -136,8 +142,8 @@ func drip(j *job) error {
 // flood sends very many without reading, until nothing goes any more. Then it
 // reads all.
 func flood(j *job) error {
-	c, err := j.dial()
-	if err != nil {
+	c := j.client()
+	if err := c.connect(); err != nil {
 		return err
 	}
 	c.narrow()
@@ -193,29 +199,29 @@ func goesAway(j *job) error {
 
 // manyBytes asks for answers that fill a socket.
 func (j *job) manyBytes() (*client, []*request, error) {
-	c, err := j.dial()
-	if err != nil {
-		return nil, nil, err
-	}
-	c.narrow()
+	c := j.client()
 	n, s := 1+j.rng.IntN(6), large
 	if j.rng.IntN(3) == 0 || j.example.name == "hello" {
 		n, s = 100+j.rng.IntN(1000), small
 	}
 	c.content = true
 	requests, raw := c.several(n, s, false)
+	if err := c.connect(); err != nil {
+		return nil, nil, err
+	}
+	c.narrow()
 	c.sending([][]byte{raw}, 0, nil)
 	return c, requests, nil
 }
 
 // resetInRequest sends a part and resets.
 func resetInRequest(j *job) error {
-	c, err := j.dial()
-	if err != nil {
-		return err
-	}
+	c := j.client()
 	requests, raw := c.several(1+j.rng.IntN(4), pick(j.rng, small, medium, large), false)
 	at := j.rng.IntN(len(raw))
+	if err := c.connect(); err != nil {
+		return err
+	}
 	c.sending(c.pieces(raw[:at], j.rng.IntN(3), requests[0].ends), 5*time.Millisecond, nil)
 	c.writer.Wait() // the server reads: nothing fills a socket here
 	c.reset()
@@ -224,14 +230,14 @@ func resetInRequest(j *job) error {
 
 // resetInAnswer reads a part of the answers and resets.
 func resetInAnswer(j *job) error {
-	c, err := j.dial()
-	if err != nil {
-		return err
-	}
+	c := j.client()
 	requests, raw := c.several(1+j.rng.IntN(30), pick(j.rng, small, medium), false)
 	c.limit = j.rng.IntN(len(requests) * 200)
+	if err := c.connect(); err != nil {
+		return err
+	}
 	c.sending([][]byte{raw}, 0, nil)
-	err = c.answers(requests)
+	err := c.answers(requests)
 	c.reset()
 	if errors.Is(err, errLimit) {
 		return nil
@@ -242,11 +248,11 @@ func resetInAnswer(j *job) error {
 // halfCloseAfter says that it will send no more: the answers still come whole,
 // and then the end.
 func halfCloseAfter(j *job) error {
-	c, err := j.dial()
-	if err != nil {
+	c := j.client()
+	requests, raw := c.several(1+j.rng.IntN(20), pick(j.rng, small, medium, large), j.rng.IntN(4) == 0)
+	if err := c.connect(); err != nil {
 		return err
 	}
-	requests, raw := c.several(1+j.rng.IntN(20), pick(j.rng, small, medium, large), j.rng.IntN(4) == 0)
 	if j.rng.IntN(3) == 0 {
 		c.slow = 50
 		c.narrow()
@@ -260,10 +266,7 @@ func halfCloseAfter(j *job) error {
 
 // halfCloseInside does so inside of a request, which then is never served.
 func halfCloseInside(j *job) error {
-	c, err := j.dial()
-	if err != nil {
-		return err
-	}
+	c := j.client()
 	requests, raw := c.several(j.rng.IntN(4), small, false)
 	c.never = http.MethodHead // whether its refusal has content depends on where it was cut
 	r := c.newRequest(pick(j.rng, small, medium), false)
@@ -272,6 +275,9 @@ func halfCloseInside(j *job) error {
 		at = len(r.raw) - 1
 	}
 	raw = append(raw, r.raw[:at]...)
+	if err := c.connect(); err != nil {
+		return err
+	}
 	c.sending(c.pieces(raw, j.rng.IntN(3), nil), 5*time.Millisecond, func() { _ = c.CloseWrite() })
 	if err := c.answers(requests); err != nil {
 		return err
@@ -282,15 +288,15 @@ func halfCloseInside(j *job) error {
 // malformed sends a request that must be refused among good ones: those before
 // it are answered, those behind it never.
 func malformed(j *job) error {
-	c, err := j.dial()
-	if err != nil {
-		return err
-	}
+	c := j.client()
 	bad := malformedRequests[j.rng.IntN(len(malformedRequests))]
 	requests, raw := c.several(j.rng.IntN(5), small, false)
 	raw = append(raw, bad.raw()...)
 	_, more := c.several(j.rng.IntN(5), small, false)
 	raw = append(raw, more...)
+	if err := c.connect(); err != nil {
+		return err
+	}
 	c.sending(c.pieces(raw, j.rng.IntN(4), nil), 5*time.Millisecond, nil)
 	if err := c.answers(requests); err != nil {
 		return err
@@ -304,15 +310,15 @@ func malformed(j *job) error {
 // mutated sends a good request with some bytes changed, among good ones. What the
 // server makes of it nobody here knows; see judge.
 func mutated(j *job) error {
-	c, err := j.dial()
-	if err != nil {
-		return err
-	}
+	c := j.client()
 	c.never = http.MethodHead // or the content of answers would be a guess
 	requests, raw := c.several(j.rng.IntN(5), small, false)
 	bad := mutate(j.rng, c.newRequest(pick(j.rng, small, medium), false).raw)
 	_, more := c.several(j.rng.IntN(5), small, false)
 	all := slices.Concat(raw, bad, more)
+	if err := c.connect(); err != nil {
+		return err
+	}
 	c.sending(c.pieces(all, j.rng.IntN(4), nil), 5*time.Millisecond, func() { _ = c.CloseWrite() })
 	if err := c.answers(requests); err != nil {
 		return err
@@ -353,25 +359,25 @@ func (c *client) judge() error {
 
 // garbage is no HTTP at all.
 func garbage(j *job) error {
-	c, err := j.dial()
-	if err != nil {
+	c := j.client()
+	b := pick(j.rng, tlsHello, http2Preface, sshBanner, randomGarbage)(j.rng)
+	if err := c.connect(); err != nil {
 		return err
 	}
-	b := pick(j.rng, tlsHello, http2Preface, sshBanner, randomGarbage)(j.rng)
 	c.sending(c.pieces(b, j.rng.IntN(3), nil), 5*time.Millisecond, nil)
 	return c.refusal(400, 505)
 }
 
 // silent says nothing for a while.
 func silent(j *job) error {
-	c, err := j.dial()
-	if err != nil {
+	c := j.client()
+	requests, raw := c.several(1, small, false)
+	if err := c.connect(); err != nil {
 		return err
 	}
 	time.Sleep(time.Duration(j.rng.IntN(300)) * time.Millisecond)
 	switch j.rng.IntN(4) {
 	case 0:
-		requests, raw := c.several(1, small, false)
 		c.sending([][]byte{raw}, 0, nil)
 		return c.answers(requests)
 	case 1:
@@ -385,8 +391,8 @@ func silent(j *job) error {
 // vanish opens connections and is gone.
 func vanish(j *job) error {
 	for range 1 + j.rng.IntN(10) {
-		c, err := j.dial()
-		if err != nil {
+		c := j.client()
+		if err := c.connect(); err != nil {
 			return err
 		}
 		if j.rng.IntN(4) == 0 {

@@ -25,6 +25,7 @@ type client struct {
 	slow    int          // reads that come after a pause
 	limit   int          // bytes that are read before it goes away; -1 is all
 	written atomic.Int64 // bytes given to the socket
+	wrote   atomic.Int64 // when the last of them were: ns after opened
 	writer  sync.WaitGroup
 
 	// The requests it makes.
@@ -45,27 +46,36 @@ const shownBytes = 1000
 var patience = flag.Duration("patience", 90*time.Second, "how long a client waits for anything")
 
 // errSlow says that the server has ended a request for being slow, and that it
-// was: the machine, or the link, has held it up.
+// was: the machine, or the link, has held the client up.
 var errSlow = errors.New("slower than the server's timeouts")
 
-// slowTime is somewhat less than the shortest of those.
-const slowTime = 9 * time.Second
+// wasSlow says whether a 408 can be the client's own fault: it sent for about as
+// long as the shortest of those, 10 s for a head. What the link holds up nobody
+// knows.
+func (c *client) wasSlow() bool {
+	return time.Since(c.opened) > 9*time.Second && (*lossy || c.wrote.Load() > int64(5*time.Second))
+}
 
-// dial opens a connection of job j.
-func (j *job) dial() (*client, error) {
-	conn, err := net.DialTimeout("tcp", j.addr, *patience)
+// client makes a client of job j. It makes its requests before it connects: that
+// takes time on a slow machine, and the server does not wait for ever.
+func (j *job) client() *client {
+	c := &client{job: j, limit: -1}
+	j.clients = append(j.clients, c)
+	return c
+}
+
+func (c *client) connect() error {
+	conn, err := net.DialTimeout("tcp", c.addr, *patience)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	c := &client{TCPConn: conn.(*net.TCPConn), job: j, opened: time.Now(), limit: -1}
+	c.TCPConn, c.opened = conn.(*net.TCPConn), time.Now()
 	c.local = conn.LocalAddr().(*net.TCPAddr).AddrPort()
 	if *lossy { // the link swaps the addresses, not the ports
 		c.local = netip.AddrPortFrom(netip.MustParseAddr(linkFar), c.local.Port())
 	}
-	_ = c.SetDeadline(time.Now().Add(*patience))
 	c.r = bufio.NewReaderSize(source{c}, 4096)
-	j.clients = append(j.clients, c)
-	return c, nil
+	return nil
 }
 
 // source is what a client reads from: the socket, with its pauses and its end.
@@ -86,6 +96,7 @@ func (s source) Read(b []byte) (int, error) {
 			return 0, errLimit
 		}
 	}
+	_ = c.SetReadDeadline(time.Now().Add(*patience))
 	n, err := c.TCPConn.Read(b)
 	if c.limit >= 0 {
 		c.limit -= n
@@ -113,8 +124,10 @@ func (c *client) send(b []byte) error {
 	c.sent = append(c.sent, b[:min(len(b), shownBytes-len(c.sent))]...)
 	c.mu.Unlock()
 	for len(b) > 0 { // in parts, so that others see how far it is
+		_ = c.SetWriteDeadline(time.Now().Add(2 * *patience)) // the reader's comes first
 		n, err := c.Write(b[:min(len(b), 16<<10)])
 		c.written.Add(int64(n))
+		c.wrote.Store(int64(time.Since(c.opened)))
 		if err != nil {
 			return err
 		}
@@ -162,10 +175,10 @@ func (c *client) answerTo(r *request) error {
 	if err != nil {
 		return err
 	}
-	if a.status == http.StatusRequestTimeout && time.Since(c.opened) > slowTime {
+	if a.status == http.StatusRequestTimeout && c.wasSlow() {
 		return errSlow
 	}
-	if err := r.check(a, c.example); err != nil {
+	if err := r.check(a, c); err != nil {
 		return err
 	}
 	c.tally.answers.Add(1)
@@ -194,7 +207,7 @@ func (c *client) refused(a *answer, statuses ...int) error {
 		known = known || a.status == status
 	}
 	switch {
-	case a.status == http.StatusRequestTimeout && !known && time.Since(c.opened) > slowTime:
+	case a.status == http.StatusRequestTimeout && !known && c.wasSlow():
 		return errSlow
 	case !known:
 		return fmt.Errorf("answered %d: %.300q; want one of %v", a.status, a.content, statuses)

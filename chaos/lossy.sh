@@ -29,7 +29,7 @@ race=()
 if [ "$(go env CGO_ENABLED)" = 1 ] && command -v "$(go env CC)" >/dev/null; then
 	race=(-race)
 fi
-go test "${race[@]}" -c -o "$tmp/chaos.test" ./chaos
+go test -c -o "$tmp/chaos.test" ./chaos
 go build "${race[@]}" -o "$tmp/" ./examples/... # what must be downloaded is, while there is a network
 
 # A lost reset is not sent again: the server sees that its client has gone when

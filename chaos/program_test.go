@@ -147,8 +147,8 @@ func (p *program) collect(newJob func(int64) *job) {
 	}
 	j := newJob(-2)
 	defer j.close()
-	c, err := j.dial()
-	if err != nil {
+	c := j.client()
+	if err := c.connect(); err != nil {
 		p.t.Fatal(err)
 	}
 	head := "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 300000\r\n\r\n"
