@@ -143,11 +143,11 @@ func drip(j *job) error {
 // reads all.
 func flood(j *job) error {
 	c := j.client()
+	c.narrow = true
+	requests, raw := c.several(200+j.rng.IntN(3000), small, false)
 	if err := c.connect(); err != nil {
 		return err
 	}
-	c.narrow()
-	requests, raw := c.several(200+j.rng.IntN(3000), small, false)
 	c.sending([][]byte{raw}, 0, nil)
 	c.untilStuck(int64(len(raw)))
 	if j.rng.IntN(8) == 0 { // or it does not read at all
@@ -200,6 +200,7 @@ func goesAway(j *job) error {
 // manyBytes asks for answers that fill a socket.
 func (j *job) manyBytes() (*client, []*request, error) {
 	c := j.client()
+	c.narrow = true
 	n, s := 1+j.rng.IntN(6), large
 	if j.rng.IntN(3) == 0 || j.example.name == "hello" {
 		n, s = 100+j.rng.IntN(1000), small
@@ -209,7 +210,6 @@ func (j *job) manyBytes() (*client, []*request, error) {
 	if err := c.connect(); err != nil {
 		return nil, nil, err
 	}
-	c.narrow()
 	c.sending([][]byte{raw}, 0, nil)
 	return c, requests, nil
 }
@@ -250,12 +250,11 @@ func resetInAnswer(j *job) error {
 func halfCloseAfter(j *job) error {
 	c := j.client()
 	requests, raw := c.several(1+j.rng.IntN(20), pick(j.rng, small, medium, large), j.rng.IntN(4) == 0)
+	if j.rng.IntN(2) == 0 {
+		c.narrow, c.slow = true, 50
+	}
 	if err := c.connect(); err != nil {
 		return err
-	}
-	if j.rng.IntN(3) == 0 {
-		c.slow = 50
-		c.narrow()
 	}
 	c.sending(c.pieces(raw, j.rng.IntN(3), nil), 5*time.Millisecond, func() { _ = c.CloseWrite() })
 	if err := c.answers(requests); err != nil {
@@ -289,7 +288,10 @@ func halfCloseInside(j *job) error {
 // it are answered, those behind it never.
 func malformed(j *job) error {
 	c := j.client()
-	bad := malformedRequests[j.rng.IntN(len(malformedRequests))]
+	bad := pick(j.rng, malformedRequests...)
+	for j.rng.IntN(3) == 0 && bad.long == nil { // more of those that come in many reads
+		bad = pick(j.rng, malformedRequests...)
+	}
 	requests, raw := c.several(j.rng.IntN(5), small, false)
 	raw = append(raw, bad.raw()...)
 	_, more := c.several(j.rng.IntN(5), small, false)

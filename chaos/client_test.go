@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -22,6 +23,7 @@ type client struct {
 	r      *bufio.Reader
 	opened time.Time
 
+	narrow  bool         // the server's socket is soon full
 	slow    int          // reads that come after a pause
 	limit   int          // bytes that are read before it goes away; -1 is all
 	written atomic.Int64 // bytes given to the socket
@@ -65,7 +67,11 @@ func (j *job) client() *client {
 }
 
 func (c *client) connect() error {
-	conn, err := net.DialTimeout("tcp", c.addr, *patience)
+	dialer := net.Dialer{Timeout: *patience}
+	if c.narrow {
+		dialer.Control = narrow
+	}
+	conn, err := dialer.Dial("tcp", c.addr)
 	if err != nil {
 		return err
 	}
@@ -109,9 +115,14 @@ func (s source) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// narrow makes the window small, so that few bytes fill the server's socket.
-// Below the 64 KiB of a segment on loopback every byte would wait for a timer.
-func (c *client) narrow() { _ = c.SetReadBuffer(64 << 10) }
+// narrow makes a socket whose peer is soon full: with the large segments of
+// loopback the kernel would take megabytes.
+func narrow(_, _ string, raw syscall.RawConn) error {
+	return raw.Control(func(fd uintptr) {
+		_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_MAXSEG, 1400)
+		_ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 16<<10)
+	})
+}
 
 func (c *client) widen() { _ = c.SetReadBuffer(1 << 20) }
 
