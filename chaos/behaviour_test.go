@@ -71,7 +71,7 @@ func pipelined(j *job) error {
 // last sends more behind a request that ends the connection: those have no answer.
 func last(j *job) error {
 	c := j.client()
-	requests, raw := c.several(1+j.rng.IntN(5), pick(j.rng, small, medium), true)
+	requests, raw := c.several(j.fewOrFlood(c), pick(j.rng, small, small, medium), true)
 	_, more := c.several(j.rng.IntN(5), small, false)
 	if err := c.connect(); err != nil {
 		return err
@@ -81,6 +81,16 @@ func last(j *job) error {
 		return err
 	}
 	return c.end()
+}
+
+// fewOrFlood is a number of requests: few, or as many as fill the socket, so that
+// the connection ends while answers still wait in the server.
+func (j *job) fewOrFlood(c *client) int {
+	if j.rng.IntN(3) > 0 {
+		return 1 + j.rng.IntN(5)
+	}
+	c.narrow, c.slow = true, 30
+	return 500 + j.rng.IntN(2000)
 }
 
 // expect waits for 100 (Continue) before it sends the content.
@@ -202,8 +212,11 @@ func (j *job) manyBytes() (*client, []*request, error) {
 	c := j.client()
 	c.narrow = true
 	n, s := 1+j.rng.IntN(6), large
-	if j.rng.IntN(3) == 0 || j.example.name == "hello" {
+	switch kind := j.rng.IntN(3); {
+	case kind == 0 || j.example.name == "hello":
 		n, s = 100+j.rng.IntN(1000), small
+	case kind == 1:
+		n, s = 20+j.rng.IntN(40), held
 	}
 	c.content = true
 	requests, raw := c.several(n, s, false)
@@ -292,7 +305,7 @@ func malformed(j *job) error {
 	for j.rng.IntN(3) == 0 && bad.long == nil { // more of those that come in many reads
 		bad = pick(j.rng, malformedRequests...)
 	}
-	requests, raw := c.several(j.rng.IntN(5), small, false)
+	requests, raw := c.several(j.fewOrFlood(c)-1, small, false)
 	raw = append(raw, bad.raw()...)
 	_, more := c.several(j.rng.IntN(5), small, false)
 	raw = append(raw, more...)

@@ -67,6 +67,7 @@ type size int
 const (
 	small  size = iota // about 100 bytes
 	medium             // a few KiB
+	held               // some 16 KiB: one read brings it whole, and its answer waits for the socket without a copy
 	large              // up to 1 MiB
 )
 
@@ -101,6 +102,8 @@ func (c *client) newRequest(s size, last bool) *request {
 	switch s {
 	case medium:
 		most, fieldBytes = 6000, 300
+	case held:
+		most = 16<<10 + rng.IntN(24<<10)
 	case large:
 		most, fieldBytes = bodyBytesMax, 3000
 		if n := rng.IntN(4000); n > 0 {
@@ -115,7 +118,7 @@ func (c *client) newRequest(s size, last bool) *request {
 		r.field("X-Twice", randomValue(rng, 8))
 	}
 	kind := rng.IntN(3)
-	if c.content {
+	if c.content || s == held {
 		kind = 1 + rng.IntN(2)
 	}
 	switch {
