@@ -55,7 +55,7 @@ var errPanic = errors.New("server: the application panicked")
 
 // begin goes on from a complete head, with the content that may be behind it.
 func (x *exchange) begin(head, b []byte, used *int) error {
-	x.headOnly = string(x.req.Method.Of(head)) == http.MethodHead
+	x.headOnly = isHead(&x.req, head)
 	if x.req.Expectation() == parser.ExpectUnknown {
 		return errExpectation
 	}

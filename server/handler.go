@@ -144,6 +144,8 @@ func (h *handler) step(c *loop.Conn, cn *conn, b []byte, used *int) {
 			head := b[*used:][:n:n]
 			*used += n
 			err = cn.x.begin(head, b, used)
+		} else { // a refusal of HEAD has no content either, whatever is wrong with the rest
+			cn.x.headOnly = isHead(&cn.x.req, b[*used:])
 		}
 	case readingBody:
 		err = cn.x.collect(b, used)
@@ -157,6 +159,10 @@ func (h *handler) step(c *loop.Conn, cn *conn, b []byte, used *int) {
 		*used = len(b)
 	}
 }
+
+// isHead reports whether the method is HEAD, as far as it is known. RFC 9110
+// section 9.3.2.
+func isHead(req *parser.Request, b []byte) bool { return string(req.Method.Of(b)) == http.MethodHead }
 
 // isTLS reports whether b begins as a client of TLS does: with a handshake record
 // of version 3. RFC 8446 section 5.1.

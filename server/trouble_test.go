@@ -241,12 +241,19 @@ func TestHugeTimeouts(t *testing.T) {
 	c.want("GET", 200, "Hello, World!")
 }
 
-// A refused HEAD has no content either.
+// A refused HEAD has no content either, wherever it is refused or cut.
 func TestRefusedHEAD(t *testing.T) {
 	s := start(t, appFunc(hello))
-	got := s.exchange("HEAD / HTTP/1.1\r\nHost: h\r\nExpect: more\r\n\r\n")
-	if !strings.HasPrefix(got, "HTTP/1.1 417 ") || !strings.HasSuffix(got, "\r\n\r\n") {
-		t.Errorf("answered %q, want a head alone", got)
+	for in, status := range map[string]string{
+		"HEAD / HTTP/1.1\r\nHost: h\r\nExpect: more\r\n\r\n": "417",
+		"HEAD / HTTP/1.1\r\nHost: h\r\nBad : x\r\n\r\n":      "400",
+		"\r\nHEAD /# HTTP/1.1\r\n":                           "400",
+		"HEAD / HTTP/1.1\r\nHos":                             "400", // and the end
+	} {
+		got := s.exchange(in)
+		if !strings.HasPrefix(got, "HTTP/1.1 "+status+" ") || !strings.HasSuffix(got, "\r\n\r\n") {
+			t.Errorf("%q: answered %q, want %s, a head alone", in, got, status)
+		}
 	}
 }
 
