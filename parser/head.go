@@ -41,6 +41,11 @@ func (r *Request) wait(p phase, mark, scan int) {
 //
 // RFC 9112 sections 2.2, 3, 5 and 6.
 func (r *Request) Parse(b []byte, lim *Limits) (n int, err error) {
+	if marking && r.phase == phaseStart {
+		if n := r.whole(b, lim); n > 0 {
+			return n, nil
+		}
+	}
 	mark, scan := int(r.mark), int(r.scan)
 	switch r.phase {
 	case phaseRefused:
@@ -124,30 +129,29 @@ func (r *Request) head(b []byte, mark, i int, lim *Limits) (n int, refusal *Erro
 		mark = i
 		r.phase = phaseName
 	}
-	if marking && r.phase == phaseName && i == mark {
-		i = r.wholeLines(b, mark, lim)
-		mark = i
-	}
-	if r.phase == phaseName && i == mark && isCRLF(b[i:]) {
-		i += len("\r\n")
-	} else if i, refusal = r.fieldLines(b, mark, i, lim); i == 0 {
+	if i, refusal = r.fieldLines(b, mark, i, lim); i == 0 {
 		return 0, refusal
 	}
-	// What only the whole head can tell. Most requests have a plain Host and no
-	// content: RFC 9112 section 6.3, step 7.
-	if host, ok := r.Known(Host); ok && r.hostPlain == host.Len && r.repeated == 0 && r.Form == OriginForm {
-		r.Authority = host
-	} else if refusal = r.host(b); refusal != nil {
+	if refusal = r.settle(b, 0, lim); refusal != nil {
 		return 0, refusal
 	}
-	if r.known[TransferEncoding]|r.known[ContentLength] != 0 {
-		if refusal = r.frame(b, lim); refusal != nil {
-			return 0, refusal
+	return i, nil
+}
+
+// settle decides what only the whole head can tell. Host is known to be plain up to
+// hostEnd, if that is within it.
+func (r *Request) settle(b []byte, hostEnd int, lim *Limits) *Error {
+	if refusal := r.host(b, hostEnd); refusal != nil {
+		return refusal
+	}
+	if r.known[TransferEncoding]|r.known[ContentLength] != 0 { // most requests have neither
+		if refusal := r.frame(b, lim); refusal != nil {
+			return refusal
 		}
 	}
 	if r.Form == AuthorityForm {
-		return 0, ErrConnect
+		return ErrConnect
 	}
 	r.phase = phaseDone
-	return i, nil
+	return nil
 }

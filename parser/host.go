@@ -1,8 +1,9 @@
 package parser
 
-// host checks the Host field and settles who is asked. RFC 9112 section 3.2,
-// RFC 9110 section 7.2.
-func (r *Request) host(b []byte) *Error {
+// host checks the Host field and settles who is asked. The bytes of its value before
+// plainEnd need no look, if that is in the value. RFC 9112 section 3.2, RFC 9110
+// section 7.2.
+func (r *Request) host(b []byte, plainEnd int) *Error {
 	at := r.known[Host]
 	if at == 0 {
 		if r.Minor > 0 {
@@ -15,8 +16,11 @@ func (r *Request) host(b []byte) *Error {
 	}
 	// An empty value is legal: the target has no authority.
 	value := r.fields[at-1].Value
-	if r.hostPlain != value.Len {
-		if _, ok := hostPort(value.Of(b), int(r.hostPlain)); !ok {
+	if plain := plainEnd - int(value.Off); plain != int(value.Len) {
+		if plain < 0 || plain > int(value.Len) {
+			plain = 0
+		}
+		if _, ok := hostPort(value.Of(b), plain); !ok {
 			return ErrHost
 		}
 	}

@@ -160,10 +160,7 @@ func TestLooksNoFurther(t *testing.T) {
 	g := newGuard(t)
 	// place returns b, so many readable bytes as may be marked in vain, and a page.
 	place := func(b []byte) []byte {
-		ahead := windowBytes
-		if len(b) <= firstWindowBytes {
-			ahead = firstWindowBytes
-		}
+		const ahead = 63
 		end := len(g.pages) - unix.Getpagesize()
 		placed := g.pages[end-ahead-len(b):]
 		copy(placed, b)

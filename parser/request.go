@@ -62,21 +62,18 @@ type Request struct {
 	Form      Form
 	Minor     uint8 // of HTTP/1.Minor, as sent
 
-	phase     phase
-	count     uint8             // fields[:count] are complete
-	known     [knownCount]uint8 // 1 + index in fields of the first of that name; 0 for none
-	repeated  uint8             // bit k set: Known(k) came more than once
-	options   option            // what Connection and Expect said
-	framing   framing           // how long the content is
-	start     uint16            // where the request line begins: 0, or 2 after a leading CRLF
-	mark      uint16            // where the element under way begins
-	scan      uint16            // bytes before this one have been looked at
-	hostPlain uint16            // bytes of Host that need no further look; the value has more, or not
-	length    int64             // Content-Length, if framing is byLength
+	phase    phase
+	count    uint8             // fields[:count] are complete
+	known    [knownCount]uint8 // 1 + index in fields of the first of that name; 0 for none
+	repeated uint8             // bit k set: Known(k) came more than once
+	options  option            // what Connection and Expect said
+	framing  framing           // how long the content is
+	start    uint16            // where the request line begins: 0, or 2 after a leading CRLF
+	mark     uint16            // where the element under way begins
+	scan     uint16            // bytes before this one have been looked at
+	length   int64             // Content-Length, if framing is byLength
 
 	fields [FieldsMax]Field
-
-	marks marks // of the call under way
 }
 
 // Reset forgets the request, so that nothing of it shows in the next one.
@@ -98,7 +95,6 @@ func (r *Request) Reset() {
 	r.mark = 0
 	r.scan = 0
 	r.length = 0
-	r.hostPlain = 0
 }
 
 // Fields returns the field lines in the order they came, repeated ones too. The

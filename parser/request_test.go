@@ -158,8 +158,7 @@ func TestParseResets(t *testing.T) {
 	}
 }
 
-// Reset leaves a Request as new, but for fields nobody can reach and marks that
-// Parse makes anew.
+// Reset leaves a Request as new, but for fields nobody can reach.
 func TestReset(t *testing.T) {
 	lim := DefaultLimits()
 	var r Request
@@ -169,7 +168,6 @@ func TestReset(t *testing.T) {
 		r.length = 9
 		r.Reset()
 		r.fields = [FieldsMax]Field{}
-		r.marks = marks{}
 		if r != (Request{}) {
 			t.Errorf("after %d bytes Reset leaves %+v", cut, r)
 		}

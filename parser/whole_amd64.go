@@ -4,14 +4,11 @@ package parser
 
 import "golang.org/x/sys/cpu"
 
-// marking tells whether markBytes may be called.
-var marking = cpu.X86.HasAVX2
+// marking tells whether takeLines may be called.
+var marking = cpu.X86.HasAVX2 && cpu.X86.HasBMI1 && cpu.X86.HasBMI2
 
-// markBytes marks n bytes from p on, windowBytes at most and not 0. At least
-// vectorBytes of the same array end where these end: it reads no others.
-//
 //go:noescape
-func markBytes(m *marks, p *byte, n int)
+func takeLines(b *byte, n, from int, fields *Field, room int) (next, left, hostEnd int)
 
 // markGroup is a set of bytes: all that have their high half in one set of 16 and
 // their low half in another. Bit h of high, bit l of low is for the byte 16*h+l.
