@@ -199,11 +199,13 @@ func (x *exchange) pull() {
 		if r.err != nil {
 			err = r.err
 		}
-		if err != nil && err != io.EOF {
-			x.fail(err)
-			return
+		if err != nil {
+			if err != io.EOF {
+				x.fail(err)
+				return
+			}
+			x.ended = true
 		}
-		x.ended = err == io.EOF
 		if len(b) == 0 {
 			continue
 		}

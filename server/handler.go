@@ -23,6 +23,8 @@ type handler struct {
 	stamp  []byte      // "Server: ...\r\nDate: ...\r\n", renewed every second
 	dateAt int         // where Date begins in stamp
 	second int64       // of stamp
+	tail   tail        // of the last response head
+	tailed []byte      // the same, rendered
 	now    int64       // ns since 1970, of the last Tick
 
 	crowd crowd

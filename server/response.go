@@ -180,28 +180,17 @@ func (x *exchange) commit(known int64) {
 	if r.hasLen {
 		known = r.declared
 	}
-	b := append(x.h.out, r.bytes...)
-	switch stamp, date := x.h.stamp, x.h.dateAt; {
-	case !r.date && !r.name:
-		b = append(b, stamp...)
-	case !r.date:
-		b = append(b, stamp[date:]...)
-	case !r.name:
-		b = append(b, stamp[:date]...)
-	}
-	r.sent = true
+	t := tail{second: x.h.second, date: r.date, name: r.name, length: -1}
 	bare := bodiless(r.code)
 	switch {
 	case r.code == http.StatusNoContent: // RFC 9110 section 8.6: no length either
 	case known >= 0 && (r.code != http.StatusNotModified || r.hasLen):
 		r.framing, r.left = byLength, known
-		b = append(b, "Content-Length: "...)
-		b = strconv.AppendInt(b, known, 10)
-		b = append(b, "\r\n"...)
+		t.length = known
 	case bare: // 304: only the length that GET would have, and nobody said it
 	case x.req.Minor > 0:
 		r.framing = chunked
-		b = append(b, "Transfer-Encoding: chunked\r\n"...)
+		t.chunked = true
 	default:
 		r.framing = byClose
 		x.keep = false
@@ -212,13 +201,51 @@ func (x *exchange) commit(known int64) {
 	if r.closes || x.h.stopping && !x.more {
 		x.keep = false
 	}
-	switch {
-	case !x.keep:
+	t.close, t.keepAlive = !x.keep, x.keep && x.req.Minor == 0
+	if t != x.h.tail {
+		x.h.renderTail(t)
+	}
+	r.sent = true
+	b := append(x.h.out, r.bytes...)
+	x.h.out = append(b, x.h.tailed...)
+}
+
+// tail is all that the end of a head depends on, the part that the server writes.
+// Most responses have that of the one before.
+type tail struct {
+	second     int64 // handler.second
+	length     int64 // Content-Length; -1 for none
+	chunked    bool
+	date, name bool // the application sent its own Date, its own Server
+	close      bool
+	keepAlive  bool // said, as HTTP/1.0 needs it
+}
+
+// renderTail renders t, in place of the last one.
+func (h *handler) renderTail(t tail) {
+	stamp := h.stamp
+	if t.date {
+		stamp = stamp[:h.dateAt]
+	}
+	if t.name {
+		stamp = stamp[min(h.dateAt, len(stamp)):]
+	}
+	b := append(h.tailed[:0], stamp...)
+	if t.length >= 0 {
+		b = append(b, "Content-Length: "...)
+		b = strconv.AppendInt(b, t.length, 10)
+		b = append(b, "\r\n"...)
+	}
+	if t.chunked {
+		b = append(b, "Transfer-Encoding: chunked\r\n"...)
+	}
+	if t.close {
 		b = append(b, "Connection: close\r\n"...)
-	case x.req.Minor == 0:
+	}
+	if t.keepAlive {
 		b = append(b, "Connection: keep-alive\r\n"...)
 	}
-	x.h.out = append(b, "\r\n"...)
+	h.tail, h.tailed = t, append(b, "\r\n"...)
 }
 
 // bodiless says that a response with this code never has content.
