@@ -5,7 +5,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"runtime"
 	"time"
 
 	"github.com/isbjorn/isbjorn/gateway"
@@ -13,7 +12,11 @@ import (
 	"github.com/isbjorn/isbjorn/parser"
 )
 
-// Option changes a number or a behaviour of a Server.
+// Option changes a number or a behaviour of a Server. Every limit of package
+// parser is one, by the name of its field. Of package loop these are not: ReadBytes
+// and AcceptBatch only share out the time of a loop, Tick is the grain of all
+// timeouts, and LowWaterBytes follows HighWaterBytes. There is no reason to turn
+// them that a server could know of.
 type Option func(*config)
 
 // config is all that can be configured, with the defaults of newConfig.
@@ -33,7 +36,7 @@ type config struct {
 func newConfig(options []Option) (*config, error) {
 	c := &config{
 		limits:   parser.DefaultLimits(),
-		loop:     loop.Options{Loops: runtime.GOMAXPROCS(0)},
+		loop:     loop.DefaultOptions(),
 		headTime: 10 * time.Second,
 		bodyTime: 30 * time.Second,
 		bodyRate: 500,
@@ -49,9 +52,22 @@ func newConfig(options []Option) (*config, error) {
 	for _, t := range []struct {
 		option string
 		d      time.Duration
-	}{{"HeadTimeout", c.headTime}, {"BodyTimeout", c.bodyTime}, {"IdleTimeout", c.idleTime}} {
+	}{
+		{"HeadTimeout", c.headTime}, {"BodyTimeout", c.bodyTime}, {"IdleTimeout", c.idleTime},
+		{"WriteTimeout", c.loop.WriteStall}, {"DrainTime", c.loop.DrainTime},
+	} {
 		if t.d <= 0 {
 			return nil, fmt.Errorf("server: option %s is %v; use a positive duration", t.option, t.d)
+		}
+	}
+	for _, t := range []struct {
+		option string
+		n      int64
+	}{ // 0 asks package loop for its default; here it is a mistake
+		{"Loops", int64(c.loop.Loops)}, {"HighWaterBytes", int64(c.loop.HighWaterBytes)}, {"DrainBytes", c.loop.DrainBytes},
+	} {
+		if t.n <= 0 {
+			return nil, fmt.Errorf("server: option %s is %d; use a positive number", t.option, t.n)
 		}
 	}
 	if c.bodyRate == 0 || c.bodyRate < -1 {
@@ -83,14 +99,11 @@ func newConfig(options []Option) (*config, error) {
 }
 
 // Loops sets the number of event loops. Default: one for each core (GOMAXPROCS).
-func Loops(n int) Option {
-	return func(c *config) {
-		if n == 0 {
-			n = -1 // 0 asks package loop for its default; here it is a mistake
-		}
-		c.loop.Loops = n
-	}
-}
+func Loops(n int) Option { return func(c *config) { c.loop.Loops = n } }
+
+// MethodBytes limits the method, in bytes. Default 32: the longest registered one
+// has 17. Longer ones are answered by 501.
+func MethodBytes(n int) Option { return func(c *config) { c.limits.MethodBytes = n } }
 
 // HeadBytes limits the request line and the fields, in bytes. Default 32 KiB.
 // Larger heads are answered by 431.
@@ -107,6 +120,18 @@ func Fields(n int) Option { return func(c *config) { c.limits.Fields = n } }
 // BodyBytes limits the content of a request, in bytes. Default 1 MiB; -1 lifts
 // the limit. More is answered by 413, before it is read where it is announced.
 func BodyBytes(n int64) Option { return func(c *config) { c.limits.BodyBytes = n } }
+
+// ChunkLineBytes limits a chunk-size with its extensions, in bytes. Default 1024.
+// Longer ones are answered by 400.
+func ChunkLineBytes(n int) Option { return func(c *config) { c.limits.ChunkLineBytes = n } }
+
+// TrailerBytes limits the trailer field lines of chunked content, in bytes.
+// Default 8 KiB; 0 refuses trailers. More is answered by 431.
+func TrailerBytes(n int) Option { return func(c *config) { c.limits.TrailerBytes = n } }
+
+// TrailerFields limits the number of trailer fields. Default 32; 0 refuses
+// trailers. More are answered by 431.
+func TrailerFields(n int) Option { return func(c *config) { c.limits.TrailerFields = n } }
 
 // BodyMemory is how much content of a request is kept in memory, in bytes; more
 // goes to a temporary file. Default 64 KiB: most forms and calls of an API fit,
@@ -150,14 +175,24 @@ func IdleTimeout(d time.Duration) Option { return func(c *config) { c.idleTime =
 
 // WriteTimeout is how long a client may take nothing of its answer. Default 30 s.
 // Then the connection is cut.
-func WriteTimeout(d time.Duration) Option {
-	return func(c *config) {
-		if d == 0 {
-			d = -1
-		}
-		c.loop.WriteStall = d
-	}
+func WriteTimeout(d time.Duration) Option { return func(c *config) { c.loop.WriteStall = d } }
+
+// HighWaterBytes is how much unsent output a connection may hold, in bytes. Above it
+// no body is pulled and no input read, until 64 KiB are left, or as much as this if
+// it is less. Default 256 KiB: that, times the clients that do not read, is memory.
+func HighWaterBytes(n int) Option {
+	return func(c *config) { c.loop.HighWaterBytes, c.loop.LowWaterBytes = n, 0 }
 }
+
+// DrainBytes is how much input of a client is read and thrown away after its last
+// answer, in bytes, so that no reset destroys that answer (RFC 9112 section 9.6).
+// Default 16 MiB. A server whose clients send larger uploads, and should be able to
+// read why they were refused, needs more. Who sends more is cut.
+func DrainBytes(n int64) Option { return func(c *config) { c.loop.DrainBytes = n } }
+
+// DrainTime bounds the same in time. Default 5 s; slow clients with large uploads
+// need more.
+func DrainTime(d time.Duration) Option { return func(c *config) { c.loop.DrainTime = d } }
 
 // SocketMode is the file mode of a Unix socket that the server makes.
 // Default 0666.

@@ -1,0 +1,94 @@
+package server
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"time"
+)
+
+// line is a field line of n bytes with its CRLF.
+func line(n int) string { return "X: " + pattern(n-len("X: \r\n")) + "\r\n" }
+
+// Every limit of a request takes what meets it and refuses one more, by default and
+// as its option says, and the answer names the option.
+func TestLimits(t *testing.T) {
+	const head = "GET / HTTP/1.1\r\nHost: h\r\n"
+	const inChunks = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+	for _, tt := range []struct {
+		option  string
+		normal  int // by default
+		other   int
+		set     func(n int) Option
+		request func(n int) string
+		status  int
+	}{
+		{"MethodBytes", 32, 7, MethodBytes, func(n int) string { return strings.Repeat("M", n) + " / HTTP/1.1\r\nHost: h\r\n\r\n" }, 501},
+		{"TargetBytes", 8 << 10, 100, TargetBytes, func(n int) string { return "GET /" + pattern(n-1) + " HTTP/1.1\r\nHost: h\r\n\r\n" }, 414},
+		{"HeadBytes", 32 << 10, 9000, HeadBytes, func(n int) string { return head + line(n-len(head)-len("\r\n")) + "\r\n" }, 431},
+		{"Fields", 100, 3, Fields, func(n int) string { return head + strings.Repeat("a: b\r\n", n-1) + "\r\n" }, 431},
+		{"BodyBytes", 1 << 20, 1000, func(n int) Option { return BodyBytes(int64(n)) }, func(n int) string { return upload(pattern(n), 0) }, 413},
+		{"BodyBytes", 1 << 20, 1000, func(n int) Option { return BodyBytes(int64(n)) }, func(n int) string { return upload(pattern(n), 10_000) }, 413},
+		{"ChunkLineBytes", 1024, 16, ChunkLineBytes, func(n int) string { return inChunks + "1;" + strings.Repeat("e", n-2) + "\r\nx\r\n0\r\n\r\n" }, 400},
+		{"TrailerBytes", 8 << 10, 50, TrailerBytes, func(n int) string { return inChunks + "0\r\n" + line(n) + "\r\n" }, 431},
+		{"TrailerFields", 32, 1, TrailerFields, func(n int) string { return inChunks + "0\r\n" + strings.Repeat("a: b\r\n", n) + "\r\n" }, 431},
+	} {
+		for _, n := range []int{tt.normal, tt.other} {
+			t.Run(fmt.Sprint(tt.option, n), func(t *testing.T) {
+				var options []Option
+				if n != tt.normal {
+					options = []Option{tt.set(n)}
+				}
+				s := start(t, appFunc(hello), options...)
+				c := s.dial()
+				for range 2 {
+					c.send(tt.request(n))
+					c.want("GET", 200, "Hello, World!")
+				}
+				go func() { _, _ = io.WriteString(c, tt.request(n+1)) }()
+				resp, text := c.read("GET")
+				if resp.StatusCode != tt.status || !resp.Close || !strings.Contains(text, tt.option) {
+					t.Errorf("one more: answered %d %q, want %d, the name of the option, and the end", resp.StatusCode, text, tt.status)
+				}
+				c.wantEnd()
+			})
+		}
+	}
+}
+
+// An early refusal can be read by a client that goes on sending, also if it sends
+// all before it reads. What it sends is bounded in bytes and in time.
+func TestRefusalWhileTheClientSends(t *testing.T) {
+	big := upload(pattern(6<<20), 0)
+	t.Run("all is sent", func(t *testing.T) {
+		s := start(t, appFunc(echo))
+		for _, chunk := range []int{0, 50_000} {
+			c := s.dial()
+			c.send(upload(pattern(6<<20), chunk)) // fails if the connection is reset
+			if resp, _ := c.read("POST"); resp.StatusCode != 413 || !resp.Close {
+				t.Errorf("answered %d, want 413 and the end", resp.StatusCode)
+			}
+			c.wantEnd()
+		}
+	})
+	t.Run("DrainBytes", func(t *testing.T) {
+		s := start(t, appFunc(echo), DrainBytes(100_000), DrainTime(time.Hour))
+		c := s.dial()
+		for { // until it is cut
+			if _, err := io.WriteString(c, big); err != nil {
+				break
+			}
+		}
+		eventually(t, "no connection is left", func() bool { return s.reactor.Len() == 0 })
+	})
+	t.Run("DrainTime", func(t *testing.T) {
+		s := start(t, appFunc(echo), DrainTime(20*time.Millisecond))
+		c := s.dial()
+		c.send(big[:100])
+		if resp, _ := c.read("POST"); resp.StatusCode != 413 {
+			t.Errorf("answered %d, want 413", resp.StatusCode)
+		}
+		eventually(t, "no connection is left", func() bool { return s.reactor.Len() == 0 })
+	})
+}
