@@ -40,33 +40,49 @@ func TestHighWaterBytes(t *testing.T) {
 }
 
 // A large last answer reaches a slow reader whole, and then the end, also one that
-// has half-closed or sends on.
+// has half-closed or sends on: one that the socket keeps waiting, and one that is in
+// the queue when the connection begins to close.
 func TestLastAnswerToASlowReader(t *testing.T) {
-	content := pattern(4 << 20)
+	const chunk = 10_000
+	large, queued := pattern(4<<20), pattern(25*chunk) // queued is less than HighWaterBytes
 	app := appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		_, err := start("200 OK", nil, nil)
-		return env.Text(content), err
+		if env.Path() == "/large" {
+			return env.Text(large), err
+		}
+		rest := []byte(queued)
+		return next(func() ([]byte, error) {
+			if len(rest) == 0 {
+				return nil, io.EOF
+			}
+			b := rest[:chunk]
+			rest = rest[chunk:]
+			return b, nil
+		}), err
 	})
 	s := startSmall(t, app)
-	for _, request := range []string{
-		"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
-		"GET / HTTP/1.0\r\n\r\n",
-	} {
+	for _, version := range []string{"1.1\r\nHost: h\r\nConnection: close", "1.0"} {
 		for how, after := range map[string]func(*client){
 			"reads":       func(*client) {},
 			"half-closes": func(c *client) { _ = c.CloseWrite() },
 			"sends on":    func(c *client) { c.send(strings.Repeat(get, 50_000)) },
 		} {
-			c := s.dial()
-			_ = c.SetReadBuffer(64 << 10)
-			c.send(request)
-			s.waitUnsent()
-			after(c)
-			if resp, got := c.read("GET"); got != content || !resp.Close {
-				t.Errorf("%.20q, %s: %d bytes, want %d and close", request, how, len(got), len(content))
+			for path, content := range map[string]string{"/large": large, "/queued": queued} {
+				c := s.dial()
+				_ = c.SetReadBuffer(64 << 10)
+				c.send("GET " + path + " HTTP/" + version + "\r\n\r\n")
+				if path == "/queued" {
+					s.waitPhases(draining, 1)
+				}
+				s.waitUnsent()
+				after(c)
+				if resp, got := c.read("GET"); got != content || !resp.Close {
+					t.Errorf("%s %.3s, %s: %d bytes, want %d and close", path, version, how, len(got), len(content))
+				}
+				c.wantEnd()
+				_ = c.Close()
+				eventually(t, "no connection is left", func() bool { return s.reactor.Len() == 0 })
 			}
-			c.wantEnd()
-			eventually(t, "no connection is left", func() bool { _ = c.Close(); return s.reactor.Len() == 0 })
 		}
 	}
 }
