@@ -1,12 +1,12 @@
 package server
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/valyala/bytebufferpool"
@@ -30,14 +30,33 @@ type content struct {
 	file   tempFile                   // nil while all fits in memory
 	size   int64                      // of all that has come
 	stored int64                      // of it in the file
+	space  *tempSpace                 // that the file takes it from
 }
 
 // contentOptions is the part of config that content needs.
 type contentOptions struct {
 	memoryBytes int
 	dir         string
+	space       *tempSpace
 	open        func(dir string) (tempFile, error) // openTemp, but in tests
 }
+
+// tempSpace is the room that the temporary files of a server may take together.
+type tempSpace struct {
+	most int64        // bytes; -1 for no bound
+	used atomic.Int64 // bytes, taken before they are written
+}
+
+// take reports whether there is room for n bytes more, which are taken then.
+func (t *tempSpace) take(n int) bool {
+	if used := t.used.Add(int64(n)); t.most >= 0 && used > t.most {
+		t.give(int64(n))
+		return false
+	}
+	return true
+}
+
+func (t *tempSpace) give(n int64) { t.used.Add(-n) }
 
 // tempFile is an *os.File without a name.
 type tempFile interface {
@@ -74,6 +93,9 @@ func (o *contentOptions) check(bodyBytes int64) error {
 			"use a directory that the server may write to, or BodyMemory of at least BodyBytes (%d) to keep all content in memory", o.dir, err, bodyBytes)
 	}
 	_ = file.Close()
+	if most := o.space.most; most != -1 && (most < 1 || most < bodyBytes) {
+		return fmt.Errorf("server: option TempBytes is %d; use at least BodyBytes (%d), so that every content that is taken fits, or -1 for no bound", most, bodyBytes)
+	}
 	return nil
 }
 
@@ -90,7 +112,7 @@ func (c *content) add(b []byte, cfg *config) error {
 		if err != nil {
 			return err
 		}
-		c.file = file
+		c.file, c.space = file, cfg.content.space
 	}
 	if len(b) <= gatherRunBytesMax {
 		if c.memory != nil && len(c.memory.B)+len(b) > gatherBytesMax {
@@ -138,6 +160,9 @@ func (c *content) settle() error {
 }
 
 func (c *content) write(b []byte) error {
+	if !c.space.take(len(b)) {
+		return errTempBytes
+	}
 	_, err := c.file.WriteAt(b, c.stored)
 	c.stored += int64(len(b))
 	return err
@@ -157,15 +182,21 @@ func (c *content) close() {
 		giveBuffer(c.memory)
 		c.memory = nil
 	}
-	if file := c.file; file != nil {
-		c.file = nil
+	if c.file != nil {
 		if c.stored > closeBytesMax {
-			go file.Close()
+			go release(c.file, c.space, c.stored)
 		} else {
-			_ = file.Close()
+			release(c.file, c.space, c.stored)
 		}
+		c.file = nil
 	}
 	c.size, c.stored = 0, 0
+}
+
+// release closes a file with n bytes, and gives them back when they are free.
+func release(file tempFile, space *tempSpace, n int64) {
+	_ = file.Close()
+	space.give(n)
 }
 
 // createTemp makes a temporary file as every system can: it has a name for a
@@ -186,8 +217,15 @@ func createTemp(dir string) (tempFile, error) {
 // is the operator's business; the client is told no more than that it was not
 // its fault.
 func (x *exchange) notKept(err error) error {
-	x.h.c.log.LogAttrs(context.Background(), slog.LevelError, "the content of a request cannot be kept in the directory of the option TempDir",
-		slog.String("TempDir", x.h.c.content.dir), slog.Any("error", err), slog.Int64("bytes", x.data.size), slog.Any("remote", x.c.RemoteAddr()))
+	h := x.h
+	bytes, remote := slog.Int64("bytes", x.data.size), slog.Any("remote", x.c.RemoteAddr())
+	if err == errTempBytes {
+		h.space.warn(h, "the temporary files are full, and an upload is refused: raise the option TempBytes, or lower BodyBytes or BodyTimeout",
+			slog.Int64("TempBytes", h.c.content.space.most), bytes, remote)
+		return err
+	}
+	h.disk.say(h, slog.LevelError, "the content of a request cannot be kept in the directory of the option TempDir",
+		slog.String("TempDir", h.c.content.dir), slog.Any("error", err), bytes, remote)
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return errNoSpace
@@ -199,6 +237,8 @@ func (x *exchange) notKept(err error) error {
 
 // Content that cannot be kept. 507 is RFC 4918 section 11.5.
 var (
+	errTempBytes = &parser.Error{Status: 503, Why: "uploads have filled the option TempBytes"}
+
 	errNoSpace = &parser.Error{Status: 507, Why: "there is no room for the content"}
 	errNoFile  = &parser.Error{Status: 503, Why: "the server is out of descriptors"}
 	errNotKept = &parser.Error{Status: 500, Why: "the content could not be kept"}

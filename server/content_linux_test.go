@@ -45,7 +45,7 @@ func TestDiskFull(t *testing.T) {
 			}
 			full.wantEnd()
 		}
-		if log := s.log.String(); strings.Count(log, "level=ERROR") != 3 || !strings.Contains(log, syscall.ENOSPC.Error()) {
+		if log := s.log.String(); !strings.Contains(log, "level=ERROR") || !strings.Contains(log, syscall.ENOSPC.Error()) {
 			t.Errorf("the log is %s", log)
 		}
 		s.Close()

@@ -432,6 +432,74 @@ func TestContentCannotBeKept(t *testing.T) {
 	}
 }
 
+// While the disk is full, the log gets a line a second and not one for each upload.
+func TestDiskFullIsLoggedOnceASecond(t *testing.T) {
+	const uploads = 50
+	f := &files{writeErr: syscall.ENOSPC}
+	s := startFiles(t, f, appFunc(hello), Loops(1))
+	began := time.Now()
+	for range uploads {
+		c := s.dial()
+		c.send(upload(pattern(100_000), 0))
+		if resp, _ := c.read("POST"); resp.StatusCode != 507 {
+			t.Fatalf("answered %d, want 507", resp.StatusCode)
+		}
+	}
+	seconds := int(time.Since(began)/time.Second) + 2 // that it has seen the beginning of
+	if n := strings.Count(s.log.String(), "level=ERROR"); n < 1 || n > seconds {
+		t.Errorf("%d lines for %d uploads within %d seconds", n, uploads, seconds)
+	}
+}
+
+// All temporary files together take TempBytes and not a byte more, whatever the
+// connections, and all of it comes back, however the requests end.
+func TestTempBytes(t *testing.T) {
+	const room, each, most = 300_000, 100_000, 3
+	content := pattern(each)
+	f := &files{}
+	s := startFiles(t, f, appFunc(echoBody), BodyMemory(0), BodyBytes(room), TempBytes(room))
+	used := s.config.content.space.used.Load
+	for _, size := range []int{0, 7, 20_000} {
+		request := upload(content, size)
+		end := len(request) - 1 // of what leaves the upload incomplete
+		var open []*client
+		for range most {
+			c := s.dial()
+			c.send(request[:end])
+			open = append(open, c)
+		}
+		missing := int64(0) // the last byte of the content
+		if size == 0 {
+			missing = most
+		}
+		eventually(t, "all that was sent is in files", func() bool { return used() == room-missing })
+		over := s.dial()
+		over.send(upload(pattern(int(missing)+1), 7))
+		resp, text := over.read("POST")
+		if resp.StatusCode != 503 || !resp.Close || !strings.Contains(text, "TempBytes") {
+			t.Errorf("one more byte: answered %d %q, want 503 that names TempBytes, and the end", resp.StatusCode, text)
+		}
+		over.wantEnd()
+		if !strings.Contains(s.log.String(), "raise the option TempBytes") {
+			t.Error("no line of the log says how to mend it")
+		}
+
+		for _, c := range open { // there was room for these
+			c.send(request[end:])
+			c.want("POST", 200, content)
+		}
+		cut := s.dial()
+		cut.send(request[:end])
+		eventually(t, "a part is in a file", func() bool { return used() > 0 })
+		_ = cut.Close()
+		eventually(t, "all has come back", func() bool { return used() == 0 })
+	}
+	big := s.dial()
+	big.send(upload(pattern(room), 0))
+	big.want("POST", 200, pattern(room))
+	eventually(t, "all has come back", func() bool { return used() == 0 })
+}
+
 // A file that cannot be read back: the client sees that the answer is not whole.
 func TestContentCannotBeRead(t *testing.T) {
 	for _, n := range []int64{0, 200_000} {
@@ -466,6 +534,10 @@ func TestContentOptionsRefused(t *testing.T) {
 		{"needed by one byte", []Option{TempDir(none), BodyMemory(9999), BodyBytes(10_000)}, []string{"TempDir"}},
 		{"not needed", []Option{TempDir(none), BodyMemory(10_000), BodyBytes(10_000)}, nil},
 		{"no limit", []Option{TempDir(none), BodyMemory(1 << 30), BodyBytes(-1)}, []string{"TempDir"}},
+		{"room for less than one", []Option{TempBytes(9999), BodyBytes(10_000), BodyMemory(0)}, []string{"TempBytes", "9999", "10000"}},
+		{"room for one", []Option{TempBytes(10_000), BodyBytes(10_000), BodyMemory(0)}, nil},
+		{"no bound of the room", []Option{TempBytes(-1), BodyBytes(1 << 40)}, nil},
+		{"room for no limit", []Option{BodyBytes(-1)}, nil},
 		{"negative", []Option{BodyMemory(-1)}, []string{"BodyMemory", "-1"}},
 		{"none in memory", []Option{BodyMemory(0)}, nil},
 		{"the default by its name", []Option{TempDir("")}, nil},

@@ -2,6 +2,7 @@ package server
 
 import (
 	"cmp"
+	"context"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -101,10 +102,14 @@ type complaint struct {
 }
 
 func (w *complaint) warn(h *handler, msg string, attrs ...any) {
+	w.say(h, slog.LevelWarn, msg, attrs...)
+}
+
+func (w *complaint) say(h *handler, level slog.Level, msg string, attrs ...any) {
 	w.times++
 	if w.second == h.second {
 		return
 	}
-	h.c.log.Warn(msg, append(attrs, slog.Int("times", w.times))...)
+	h.c.log.Log(context.Background(), level, msg, append(attrs, slog.Int("times", w.times))...)
 	w.second, w.times = h.second, 0
 }

@@ -29,6 +29,8 @@ type handler struct {
 
 	crowd crowd
 	plain complaint // about TLS where there is none
+	disk  complaint // about content that cannot be kept
+	space complaint // about the same for want of TempBytes
 
 	stopping bool // Shutdown was called
 }

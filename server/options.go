@@ -42,7 +42,7 @@ func newConfig(options []Option) (*config, error) {
 		bodyRate: 500,
 		idleTime: 75 * time.Second,
 		maxConns: maxConnsDefault(loop.Descriptors()),
-		content:  contentOptions{memoryBytes: 64 << 10, open: openTemp},
+		content:  contentOptions{memoryBytes: 64 << 10, space: &tempSpace{most: 1 << 30}, open: openTemp},
 		name:     "isbjorn",
 		log:      slog.Default(),
 	}
@@ -143,6 +143,12 @@ func BodyMemory(n int) Option { return func(c *config) { c.content.memoryBytes =
 // lose it at once, so that none is left behind. Default, also for "", os.TempDir().
 // In a tmpfs they are memory after all: choose a disk.
 func TempDir(path string) Option { return func(c *config) { c.content.dir = path } }
+
+// TempBytes is how much the temporary files of all connections may take together,
+// in bytes. Default 1 GiB: a thousand uploads of the default BodyBytes at once, and
+// less than a small disk has; -1 sets no bound. An upload that does not fit is
+// answered by 503.
+func TempBytes(n int64) Option { return func(c *config) { c.content.space.most = n } }
 
 // HeadTimeout is how long a head may take, from its first byte to its last.
 // Default 10 s. A slow one is answered by 408.
