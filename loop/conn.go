@@ -328,6 +328,17 @@ func (c *Conn) Unused() int {
 	return len(c.stash.B)
 }
 
+// Unread reports whether bytes have come that were not read yet. It asks the kernel,
+// without taking them.
+func (c *Conn) Unread() bool {
+	if c.state >= dead || c.mem != nil {
+		return false
+	}
+	var b [1]byte
+	n, _, err := unix.Recvfrom(int(c.fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+	return err == nil && n > 0
+}
+
 // SetTimeout makes Timeout come after d, or never for 0. A later call replaces
 // an earlier one. It costs a store as long as deadlines only move away.
 func (c *Conn) SetTimeout(d time.Duration) {

@@ -64,15 +64,18 @@ func (h *handler) crowded(c *loop.Conn, cn *conn) {
 // not c. It reports false if there is none.
 func (h *handler) closeIdler(c *loop.Conn) bool {
 	w := &h.crowd
-	for !w.none {
+	for searched := false; !w.none; searched = true {
 		for last := len(w.idle) - 1; last >= 0; last-- {
 			i := w.idle[last]
 			w.idle[last] = idler{}
 			w.idle = w.idle[:last]
-			if cn, ok := i.c.Context.(*conn); ok && cn.active == i.active && idle(i.c, cn) {
+			if cn, ok := i.c.Context.(*conn); ok && cn.active == i.active && idle(i.c, cn) && !i.c.Unread() {
 				i.c.Drop()
 				return true
 			}
+		}
+		if searched {
+			return false // what is idle has a request waiting in its socket
 		}
 		h.loop.Conns(func(other *loop.Conn) {
 			if cn := other.Context.(*conn); other != c && idle(other, cn) {

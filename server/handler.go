@@ -86,7 +86,7 @@ func (h *handler) Opened(c *loop.Conn) {
 // idleTime is how long a connection may be idle, from now on.
 func (h *handler) idleTime() time.Duration {
 	if h.stopping {
-		return freshGrace
+		return stopIdleTime
 	}
 	return h.c.idleTime
 }
@@ -231,11 +231,15 @@ func (h *handler) Timeout(c *loop.Conn) {
 	case rateTimer:
 		h.refuse(c, cn, errBodyRate)
 	case idleTimer:
-		if left := h.idleTime() - time.Duration(h.now-cn.active); left > 0 {
-			c.SetTimeout(left)
-		} else {
-			c.Close()
+		left := h.idleTime() - time.Duration(h.now-cn.active)
+		if left <= 0 {
+			if !c.Unread() {
+				c.Close()
+				return
+			}
+			left = h.idleTime() // the event is on its way
 		}
+		c.SetTimeout(left)
 	}
 }
 
@@ -262,10 +266,6 @@ func (h *handler) arm(c *loop.Conn, cn *conn) {
 				cn.timer = headTimer
 				c.SetTimeout(h.c.headTime)
 			}
-			return
-		}
-		if h.stopping && cn.served && c.Unused() == 0 {
-			c.Close()
 			return
 		}
 		cn.active = h.now
@@ -298,15 +298,9 @@ func (h *handler) stop() {
 	h.stopping = true
 	h.loop.Conns(func(c *loop.Conn) {
 		cn := c.Context.(*conn)
-		switch {
-		case cn.phase != readingHead || c.Full() || c.Unused() > 0 || cn.x != nil && cn.x.req.Started():
-			// at work: its last answer says close
-		case cn.served:
-			c.Close()
-		default:
-			cn.active = h.now
-			c.SetTimeout(freshGrace)
-		}
+		if cn.phase == readingHead && cn.timer == idleTimer {
+			h.Timeout(c) // there is less idle time now
+		} // else at work: its last answer says close
 	})
 	h.s.checkEmpty()
 }

@@ -122,14 +122,14 @@ func splitAddress(addr string) (network, address string, err error) {
 // that has not begun to listen has not stopped.
 func (s *Server) Wait() error { return s.reactor.Wait() }
 
-// freshGrace is what a connection that has sent nothing yet gets at Shutdown:
-// its first request may be on the way.
-const freshGrace = time.Second
+// stopIdleTime is the idle time from Shutdown on. Within it a next request may be on
+// the way, of a client that is busy or has just connected: it does not know yet.
+const stopIdleTime = time.Second
 
 // Shutdown stops the server in order: it accepts no more connections, answers
 // the requests that have come or are coming, with "Connection: close" on the
-// last answer of each connection, closes idle ones, and returns nil when none
-// is left. When ctx ends before that, the rest is cut and ctx's error returned,
+// last answer of each connection, closes those that have been idle for a second,
+// and returns nil when none is left. When ctx ends before that, the rest is cut and ctx's error returned,
 // also if an application holds its loop and will not let go.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.shutdown.Do(func() {

@@ -1,0 +1,188 @@
+package server
+
+import (
+	"io"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/loop"
+)
+
+// onLoops calls f for every connection, on its loop.
+func (s *testServer) onLoops(f func(h *handler, c *loop.Conn)) {
+	s.t.Helper()
+	for _, l := range s.reactor.Loops() {
+		done := make(chan struct{})
+		l.Do(func() {
+			defer close(done)
+			for _, c := range connsOf(l) {
+				f(l.Handler().(*handler), c)
+			}
+		})
+		<-done
+	}
+}
+
+// A request that waits in its socket, unread, is no reason to take its connection
+// for idle: when the server stops, and when there are too many connections.
+func TestUnreadRequestIsNotIdle(t *testing.T) {
+	unread := func(c *client, on *loop.Conn) {
+		c.send(get)
+		eventually(t, "the request waits", on.Unread)
+	}
+	t.Run("stop", func(t *testing.T) {
+		s := start(t, appFunc(hello))
+		c := s.dial()
+		c.send(get)
+		c.want("GET", 200, "Hello, World!")
+		s.onLoops(func(h *handler, on *loop.Conn) {
+			on.Context.(*conn).active -= int64(stopIdleTime)
+			unread(c, on)
+			h.stop()
+		})
+		if resp := c.want("GET", 200, "Hello, World!"); !resp.Close {
+			t.Error("the last answer does not say close")
+		}
+		c.wantEnd()
+	})
+	t.Run("too many connections", func(t *testing.T) {
+		s := start(t, appFunc(hello), Loops(1))
+		c := s.dial()
+		c.send(get)
+		c.want("GET", 200, "Hello, World!")
+		s.onLoops(func(h *handler, on *loop.Conn) {
+			unread(c, on)
+			if h.closeIdler(nil) {
+				t.Error("it was closed")
+			}
+		})
+		c.want("GET", 200, "Hello, World!")
+	})
+}
+
+// A connection that has been idle for stopIdleTime is closed at once, one that has
+// just been at work has the rest of it.
+func TestShutdownClosesIdle(t *testing.T) {
+	s := start(t, appFunc(hello), Loops(1))
+	idle, busy := s.dial(), s.dial()
+	idle.send(get)
+	idle.want("GET", 200, "Hello, World!")
+	s.onLoops(func(_ *handler, c *loop.Conn) { c.Context.(*conn).active -= int64(stopIdleTime) })
+	busy.send(get)
+	busy.want("GET", 200, "Hello, World!")
+	began := time.Now()
+	go func() {
+		ctx, cancel := shortly()
+		defer cancel()
+		_ = s.Shutdown(ctx)
+	}()
+	idle.wantEnd()
+	if took := time.Since(began); took >= stopIdleTime {
+		t.Errorf("closed after %v", took)
+	}
+	busy.send(get)
+	if resp := busy.want("GET", 200, "Hello, World!"); !resp.Close {
+		t.Error("the last answer does not say close")
+	}
+	busy.wantEnd()
+}
+
+// The head of a response has promised that the connection goes on, and then the
+// server stops: the next request is answered, and that answer says close.
+func TestShutdownKeepsAPromise(t *testing.T) {
+	content := pattern(8 << 20) // more than the sockets hold
+	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		_, err := start("200 OK", nil, nil)
+		return env.Text(content), err
+	}))
+	c := s.dial()
+	c.send(get)
+	s.waitPhases(writing, 1)
+	stopped := make(chan error)
+	go func() {
+		ctx, cancel := shortly()
+		defer cancel()
+		stopped <- s.Shutdown(ctx)
+	}()
+	s.waitStopping()
+	if resp := c.want("GET", 200, content); resp.Close {
+		t.Fatal("the head says close")
+	}
+	c.send(get)
+	if resp := c.want("GET", 200, content); !resp.Close {
+		t.Error("the last answer does not say close")
+	}
+	c.wantEnd()
+	_ = c.Close()
+	if err := <-stopped; err != nil {
+		t.Errorf("Shutdown: %v", err)
+	}
+}
+
+// Under load Shutdown loses no request: clients that go on are answered whole, each
+// until it is told that the connection closes.
+func TestShutdownUnderLoad(t *testing.T) {
+	const clients = 32
+	content := pattern(50_000)
+	for range 5 {
+		var served, answered atomic.Int64
+		s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			served.Add(1)
+			_, err := start("200 OK", nil, nil)
+			if env.Path() == "/small" {
+				return env.Text("small"), err
+			}
+			return env.Text(content), err
+		}))
+		var load sync.WaitGroup
+		for i := range clients {
+			c := s.dial()
+			request, want := "GET /small HTTP/1.1\r\nHost: h\r\n\r\n", "small"
+			switch i % 3 {
+			case 1:
+				request, want = get, content
+			case 2: // is often half sent
+				request, want = upload(content, 0), content
+			}
+			load.Go(func() {
+				defer c.Close()
+				for last := time.Now(); ; {
+					began := time.Now()
+					_, _ = io.WriteString(c, request)
+					paused := time.Since(last) // at most: the server has seen the last one later
+					last = began
+					resp, err := http.ReadResponse(c.r, nil)
+					if err != nil {
+						if paused < stopIdleTime {
+							t.Errorf("no answer, %v after the last request: %v", paused, err)
+						}
+						return
+					}
+					got, err := io.ReadAll(resp.Body)
+					if err != nil || string(got) != want {
+						t.Errorf("%d bytes of %d, %v", len(got), len(want), err)
+						return
+					}
+					answered.Add(1)
+					if resp.Close {
+						return
+					}
+				}
+			})
+		}
+		eventually(t, "load", func() bool { return answered.Load() > 20*clients })
+		ctx, cancel := shortly()
+		if err := s.Shutdown(ctx); err != nil {
+			t.Errorf("Shutdown: %v", err)
+		}
+		cancel()
+		load.Wait()
+		if served.Load() != answered.Load() {
+			t.Errorf("%d requests were served, %d answered", served.Load(), answered.Load())
+		}
+	}
+}
