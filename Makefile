@@ -10,6 +10,7 @@ DEPTH     ?= 1
 ROUNDS    ?= 3
 SECONDS   ?= 3
 DURATION  ?= 2m
+SLOW      ?= 20s
 SEED      ?= 0
 PORT      ?= 29070
 
@@ -17,10 +18,10 @@ BIN         := $(CURDIR)/bin
 STATICCHECK := $(BIN)/staticcheck
 PLATFORMS   := darwin/arm64 freebsd/amd64 linux/arm64
 
-.PHONY: help build test race fuzz chaos chaos-lossy bench measure lint cross ci clean
+.PHONY: help build test race fuzz chaos chaos-lossy slowhttptest bench measure lint cross ci clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build the examples and the net/http twin into ./bin
 	@mkdir -p $(BIN)
@@ -45,6 +46,9 @@ chaos: ## random clients against every example for DURATION (2m); SEED=N repeats
 
 chaos-lossy: ## the same over a link that loses and delays, where the machine allows it
 	chaos/lossy.sh -duration $(DURATION) -seed $(SEED)
+
+slowhttptest: ## 1,000 slow clients of each kind for SLOW (20s), while others are served
+	go test -count=1 -v ./chaos -run '^TestSlowClients$$' -slow $(SLOW)
 
 bench: ## run the benchmarks (BENCH=., BENCHTIME=1s, COUNT=1)
 	go test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -count $(COUNT) ./...

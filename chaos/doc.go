@@ -1,4 +1,4 @@
-// Package chaos holds one test: random clients that cut, reset, drip, flood, go
+// Package chaos holds random clients that cut, reset, drip, flood, go
 // away and lie, against every example, built with the race detector. Between
 // them are good requests whose answers are checked byte by byte.
 //
@@ -11,6 +11,11 @@
 // What must hold, for each example: no wrong answer, no death, no data race,
 // nothing in its log, descriptors and memory back to the start when all clients
 // have left, and an orderly end.
+//
+// TestSlowClients is the same with a thousand slow clients of slowhttptest, and looks
+// at how long the others wait:
+//
+//	make slowhttptest
 //
 // A client knows HTTP from the RFCs alone; nothing of the server is imported.
 package chaos
