@@ -42,22 +42,63 @@ func (w *crowd) tick() {
 	w.idle = w.idle[:0]
 }
 
-// crowded makes room for c, which is one too many, or refuses it.
+// crowded makes room for c, which is one too many, or refuses it. Where this loop
+// has no idle connection the others are asked, and c waits for what they say.
 func (h *handler) crowded(c *loop.Conn, cn *conn) {
-	if h.closeIdler(c) {
-		return
-	}
-	over := h.s.reactor.Len() - h.c.maxConns
-	h.crowd.complain.warn(h, "no idle connection to close for a new one, which is refused: raise the option MaxConnections, or lower IdleTimeout and HeadTimeout",
-		slog.Int("MaxConnections", h.c.maxConns))
-	h.move(c, cn, lastDone)
-	if over > refusedMax {
+	switch {
+	case h.closeIdler(c):
+	case h.s.reactor.Len()-h.c.maxConns > refusedMax:
+		h.complainCrowded()
+		h.move(c, cn, lastDone)
 		c.Drop()
+	case h.c.loop.Loops == 1:
+		h.refuseCrowded(c, cn)
+	default:
+		cn.waits = true
+		c.Pause()
+		h.s.closeIdlerOf(h.s.reactor.Loops(), func(found bool) {
+			h.loop.Do(func() {
+				if cn.waits = false; !c.Alive() || cn.phase != readingHead {
+					return
+				}
+				if found {
+					c.Resume()
+				} else {
+					h.refuseCrowded(c, cn)
+				}
+			})
+		})
+	}
+}
+
+// closeIdlerOf is closeIdler on one loop after the other, each on its own goroutine.
+// It tells then what came of it.
+func (s *Server) closeIdlerOf(loops []*loop.Loop, then func(found bool)) {
+	if len(loops) == 0 {
+		then(false)
 		return
 	}
+	loops[0].Do(func() { // a loop that has stopped needs no answer: the others stop too
+		if loops[0].Handler().(*handler).closeIdler(nil) {
+			then(true)
+		} else {
+			s.closeIdlerOf(loops[1:], then)
+		}
+	})
+}
+
+// refuseCrowded answers c that there is no room for it.
+func (h *handler) refuseCrowded(c *loop.Conn, cn *conn) {
+	h.complainCrowded()
+	h.move(c, cn, lastDone)
 	h.out = h.appendRefusal(h.out, http.StatusServiceUnavailable, "too many connections", false)
 	h.flush(c)
 	c.Close()
+}
+
+func (h *handler) complainCrowded() {
+	h.crowd.complain.warn(h, "no idle connection to close for a new one, which is refused: raise the option MaxConnections, or lower IdleTimeout and HeadTimeout",
+		slog.Int("MaxConnections", h.c.maxConns))
 }
 
 // closeIdler closes the connection of this loop that has been idle longest, but
@@ -91,10 +132,10 @@ func (h *handler) closeIdler(c *loop.Conn) bool {
 	return false
 }
 
-// idle reports whether nothing is going on: no request has begun, and no answer is
-// on its way.
+// idle reports whether nothing is going on: no request has begun, no answer is on
+// its way, and it does not wait to be let in.
 func idle(c *loop.Conn, cn *conn) bool {
-	return c.Alive() && cn.phase == readingHead && !(cn.x != nil && cn.x.req.Started()) && c.Unsent() == 0
+	return c.Alive() && cn.phase == readingHead && !cn.waits && !(cn.x != nil && cn.x.req.Started()) && c.Unsent() == 0
 }
 
 // complaint keeps a warning that could come with every connection down to one line

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -125,6 +126,97 @@ func TestMaxConnections(t *testing.T) {
 	if n := s.reactor.Len(); n > 3 {
 		t.Errorf("%d connections, want 3 at most", n)
 	}
+}
+
+// Who is idle on another loop makes room too.
+func TestMaxConnectionsOfAllLoops(t *testing.T) {
+	const conns = 20
+	s := start(t, appFunc(echo), Loops(2), MaxConnections(conns))
+	all := map[string]*client{}
+	for range conns {
+		c := s.dial()
+		c.send(get)
+		c.want("GET", 200, "")
+		all[c.LocalAddr().String()] = c
+	}
+	const halfUpload = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhe"
+	var busy []*client
+	s.onLoops(func(_ *handler, c *loop.Conn) {
+		if c.Loop() == s.reactor.Loops()[0] {
+			busy = append(busy, all[c.RemoteAddr().String()])
+		}
+	})
+	for _, c := range busy {
+		c.send(halfUpload)
+	}
+	s.waitPhases(readingBody, len(busy))
+	for n := len(busy); n < conns; n++ { // one after the other, the idle ones go
+		c := s.dial()
+		c.send(halfUpload)
+		busy = append(busy, c)
+		s.waitPhases(readingBody, len(busy))
+	}
+	refused := s.dial()
+	if resp, _ := refused.read("GET"); resp.StatusCode != 503 || !resp.Close {
+		t.Errorf("answered %d, want 503 and the end", resp.StatusCode)
+	}
+	refused.wantEnd()
+	for _, c := range busy {
+		c.send("llo")
+		c.want("POST", 200, "hello")
+	}
+}
+
+// While the other loops are asked, a connection that is one too many is neither served
+// nor taken for idle: in the end each is refused by an answer.
+func TestMaxConnectionsWaitsForOtherLoops(t *testing.T) {
+	atWork, release := make(chan bool), make(chan bool)
+	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		if env.Path() == "/hold" {
+			atWork <- true
+			<-release
+		}
+		return hello(env, start)
+	}), Loops(2), MaxConnections(1))
+	letGo := sync.OnceFunc(func() { close(release) })
+	t.Cleanup(letGo) // before the server's end, which waits for it
+	busy := s.dial()
+	busy.send("GET /hold HTTP/1.1\r\nHost: h\r\n\r\nPOST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhe")
+	<-atWork // one loop cannot answer the other now
+	var late []*client
+	for i := range 20 { // so many that some come to the other loop
+		c := s.dial()
+		if i%2 == 0 { // the others have sent nothing
+			c.send(get)
+		}
+		late = append(late, c)
+	}
+	eventually(t, "some wait on the other loop", func() bool { return s.reactor.Len() >= 3 })
+	letGo()
+	for _, c := range late {
+		if resp, _, err := c.tryRead("GET"); err != nil || resp.StatusCode != 503 || !resp.Close {
+			t.Errorf("answered %v, %v; want 503 and the end", resp, err)
+		}
+	}
+	busy.want("GET", 200, "Hello, World!")
+	busy.send("llo")
+	busy.want("POST", 200, "Hello, World!")
+}
+
+// Who waits to be let in is not put out for the next.
+func TestWaitingIsNotIdle(t *testing.T) {
+	s := start(t, appFunc(hello), Loops(1))
+	c := s.dial()
+	s.waitPhases(readingHead, 1)
+	for _, waits := range []bool{true, false} {
+		s.onLoops(func(h *handler, on *loop.Conn) {
+			on.Context.(*conn).waits = waits
+			if h.crowd.none = false; h.closeIdler(nil) == waits {
+				t.Errorf("it waits: %v, and was closed: %v", waits, waits)
+			}
+		})
+	}
+	c.wantEnd()
 }
 
 // A flood of connections that must be refused cannot pile up: those that wait for

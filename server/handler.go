@@ -40,6 +40,7 @@ type conn struct {
 	phase  phase
 	timer  timer     // what the timeout that runs is for
 	served bool      // at least one request
+	waits  bool      // for the other loops to make room for it
 	active int64     // handler.now at the last sign of life
 	x      *exchange // the request at work; nil while there is none
 }

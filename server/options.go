@@ -164,9 +164,9 @@ func BodyTimeout(d time.Duration) Option { return func(c *config) { c.bodyTime =
 // Apache httpd; -1 sets none. What is slower is answered by 408.
 func BodyRate(bytesPerSecond int) Option { return func(c *config) { c.bodyRate = bytesPerSecond } }
 
-// MaxConnections is how many connections there may be. For one more, the one of
-// the same loop goes that has been idle longest; if all are at work the new one is
-// answered by 503. Default: what the limit of open files (RLIMIT_NOFILE) allows,
+// MaxConnections is how many connections there may be. For one more, the one goes
+// that has been idle longest, of the same loop or else of another; if all are at
+// work the new one is answered by 503. Default: what the limit of open files (RLIMIT_NOFILE) allows,
 // less an eighth and 32 for what else has a descriptor.
 func MaxConnections(n int) Option { return func(c *config) { c.maxConns = n } }
 
