@@ -583,6 +583,72 @@ func TestDescriptorsExhausted(t *testing.T) {
 	c.want("c\n")
 }
 
+// When not even the descriptor in reserve is left, the loop tries again tick by tick
+// and does not spin; who waited is served when there are descriptors again.
+func TestNoReserve(t *testing.T) {
+	s := startLines(t, Options{Loops: 1}, "")
+	old := s.dial()
+	old.send("echo a\n")
+	old.want("a\n")
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 20}); err != nil {
+		t.Fatal(err)
+	}
+	l, gone := s.r.loops[0], make(chan bool)
+	l.Do(func() { closeReserve(l.reserve); l.reserve = -1; close(gone) })
+	<-gone
+
+	var before unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
+		t.Fatal(err)
+	}
+	restore := func() { _ = unix.Setrlimit(unix.RLIMIT_NOFILE, &before) }
+	defer restore()
+	tight := before
+	for tight.Cur = 3; ; tight.Cur++ { // the lowest free descriptor is the limit
+		if _, err := unix.FcntlInt(uintptr(tight.Cur), unix.F_GETFD, 0); err == unix.EBADF {
+			break
+		}
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &tight); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Connect(fd, &unix.SockaddrInet4{Port: s.addr.(*net.TCPAddr).Port, Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	began, used := time.Now(), cpuTime(t)
+	for ticks := s.ticks.Load(); s.ticks.Load() < ticks+50 && time.Since(began) < 10*time.Second; {
+		old.send("echo b\n")
+		old.want("b\n")
+		time.Sleep(time.Millisecond) // or the test itself would spin
+	}
+	if used, took := cpuTime(t)-used, time.Since(began); used > took/2 {
+		t.Errorf("%v of CPU time in %v", used, took)
+	}
+	restore()
+	if _, err := unix.Write(fd, []byte("echo c\n")); err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 10)
+	if n, err := unix.Read(fd, b); string(b[:max(n, 0)]) != "c\n" {
+		t.Errorf("read %q, %v", b[:max(n, 0)], err)
+	}
+}
+
+// cpuTime is what this process has used.
+func cpuTime(t *testing.T) time.Duration {
+	t.Helper()
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
 // Bytes given to Input stay as they were after Retain, whatever comes later.
 func TestRetain(t *testing.T) {
 	s := startLines(t, Options{Loops: 1, ReadBytes: readBytesMin}, "")
