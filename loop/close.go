@@ -106,12 +106,11 @@ func (c *Conn) end() {
 	c.forget()
 	if c.out != nil {
 		c.out.discard()
-		c.out = nil
 	}
 	giveBuffer(c.stash)
 	c.stash = nil
 	c.loop.handler.Closed(c, c.err)
-	c.Context = nil
+	c.out, c.Context = nil, nil
 }
 
 // cut says that the peer must not take what it got for all there is.

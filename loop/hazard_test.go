@@ -113,6 +113,29 @@ func TestResetWithOutputPending(t *testing.T) {
 	}
 }
 
+// What could not be sent any more is known when the connection is closed.
+func TestUnsentOfALostConnection(t *testing.T) {
+	for name, send := range map[string]func(*Conn, []byte){
+		"Send":         (*Conn).Send,
+		"SendBorrowed": func(c *Conn, b []byte) { c.SendBorrowed(b[:10], b) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := startLines(t, Options{Loops: 1}, "")
+			c := s.dial()
+			c.send("echo x\n")
+			c.want("x\n")
+			l := s.r.loops[0]
+			l.Do(func() { // the loop cannot see the reset before it sends
+				c.reset()
+				send(l.conns[0], pattern(1000))
+			})
+			if err := s.waitClosed(1)[0]; err == nil || s.unsent.Load() < 1000 {
+				t.Errorf("Closed(%v) with %d bytes unsent, want a reset and 1000", err, s.unsent.Load())
+			}
+		})
+	}
+}
+
 // The file of a connection that is lost is released all the same.
 func TestResetWithFilePending(t *testing.T) {
 	s := startLines(t, Options{HighWaterBytes: 16 << 20}, "")

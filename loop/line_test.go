@@ -42,6 +42,7 @@ type lineServer struct {
 	release atomic.Int64
 	ticks   atomic.Int64
 	maxOut  atomic.Int64 // largest Unsent seen
+	unsent  atomic.Int64 // Unsent when a connection was closed, of all together
 	stopped sync.Map     // *Conn that got "stop", to be woken by tests
 
 	mu     sync.Mutex
@@ -179,6 +180,7 @@ func (h *lineHandler) EOF(c *Conn) {
 
 func (h *lineHandler) Closed(c *Conn, err error) {
 	s := h.s
+	s.unsent.Add(int64(c.Unsent()))
 	s.mu.Lock()
 	s.errs = append(s.errs, err)
 	close(s.wake)

@@ -164,12 +164,11 @@ func (q *outQueue) drop() {
 	}
 }
 
-// discard releases everything unsent.
+// discard releases everything unsent. bytes still says how much it was.
 func (q *outQueue) discard() {
 	for !q.empty() {
 		q.drop()
 	}
-	q.bytes, q.files = 0, 0
 }
 
 // takeBuffer returns an empty buffer from the pool.

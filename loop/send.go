@@ -21,6 +21,7 @@ func (c *Conn) SendBorrowed(head, b []byte) {
 		n, err := c.loop.vec.write(int(c.fd), head, b)
 		if err != nil && err != errAgain {
 			c.kill(err)
+			c.queue().borrow(b) // counts as Unsent
 			return
 		}
 		head, b = head[min(n, len(head)):], b[max(0, n-len(head)):]
@@ -72,8 +73,7 @@ func (c *Conn) sendNow(b []byte) (rest []byte) {
 	}
 	n, err := write(int(c.fd), b)
 	if err != nil && err != errAgain {
-		c.kill(err)
-		return nil
+		c.kill(err) // b counts as Unsent
 	}
 	return b[n:]
 }
@@ -127,7 +127,8 @@ func (c *Conn) flush() {
 // more until Drained. No input is offered meanwhile.
 func (c *Conn) Full() bool { return c.full }
 
-// Unsent is the number of bytes that wait for the socket, without file ranges.
+// Unsent is the number of bytes that wait for the socket, without file ranges. In
+// Handler.Closed it is what the peer was not sent any more.
 func (c *Conn) Unsent() int {
 	if c.out == nil {
 		return 0

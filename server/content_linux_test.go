@@ -293,22 +293,3 @@ func startSmall(t *testing.T, app gateway.App, options ...Option) *testServer {
 	s.addr = l.Addr()
 	return s
 }
-
-// waitFull returns when a connection's output is full.
-func (s *testServer) waitFull() {
-	s.t.Helper()
-	eventually(s.t, "the output is full", func() bool {
-		is, full := make(chan bool), false
-		for _, l := range s.reactor.Loops() {
-			l.Do(func() {
-				full := false
-				for _, c := range connsOf(l) {
-					full = full || c.Full()
-				}
-				is <- full
-			})
-			full = <-is || full
-		}
-		return full
-	})
-}

@@ -97,6 +97,7 @@ func (h *handler) refuseCrowded(c *loop.Conn, cn *conn) {
 }
 
 func (h *handler) complainCrowded() {
+	h.count(crowded)
 	h.crowd.complain.warn(h, "no idle connection to close for a new one, which is refused: raise the option MaxConnections, or lower IdleTimeout and HeadTimeout",
 		slog.Int("MaxConnections", h.c.maxConns))
 }
@@ -111,6 +112,7 @@ func (h *handler) closeIdler(c *loop.Conn) bool {
 			w.idle[last] = idler{}
 			w.idle = w.idle[:last]
 			if cn, ok := i.c.Context.(*conn); ok && cn.active == i.active && idle(i.c, cn) && !i.c.Unread() {
+				h.count(displaced)
 				i.c.Drop()
 				return true
 			}
@@ -132,10 +134,10 @@ func (h *handler) closeIdler(c *loop.Conn) bool {
 	return false
 }
 
-// idle reports whether nothing is going on: no request has begun, no answer is on
-// its way, and it does not wait to be let in.
+// idle reports whether c is open, nothing is going on, and it does not wait to be
+// let in.
 func idle(c *loop.Conn, cn *conn) bool {
-	return c.Alive() && cn.phase == readingHead && !cn.waits && !(cn.x != nil && cn.x.req.Started()) && c.Unsent() == 0
+	return c.Alive() && cn.phase == readingHead && !cn.waits && !cn.atWork(c)
 }
 
 // complaint keeps a warning that could come with every connection down to one line

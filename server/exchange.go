@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"time"
 
@@ -306,10 +307,17 @@ func (x *exchange) dropBody() {
 }
 
 // fail answers 500, or cuts the connection if a part of the response is sent, so
-// that the client does not take it as whole.
+// that the client does not take it as whole. An application that was told by the
+// writer that its client is gone, and passes this on, has not failed.
 func (x *exchange) fail(err error) {
-	if err != errPanic { // which has its line already
-		x.log(slog.LevelError, "the application failed", slog.Any("error", err))
+	if x.c.Alive() || !errors.Is(err, net.ErrClosed) {
+		x.h.count(failed)
+		if x.resp.sent && !x.resp.whole {
+			x.h.count(aborted)
+		}
+		if err != errPanic { // which has its line already
+			x.log(slog.LevelError, "the application failed", slog.Any("error", err))
+		}
 	}
 	x.dropBody()
 	switch {

@@ -33,6 +33,8 @@ type handler struct {
 	space complaint // about the same for want of TempBytes
 
 	stopping bool // Shutdown was called
+
+	counts counts
 }
 
 // conn is what the server knows of a connection between two events.
@@ -76,6 +78,7 @@ func newHandler(s *Server, l *loop.Loop) *handler {
 
 // Opened begins a connection.
 func (h *handler) Opened(c *loop.Conn) {
+	h.count(accepted)
 	cn := &conn{phase: readingHead, timer: idleTimer, active: h.now}
 	c.Context = cn
 	c.SetTimeout(h.idleTime())
@@ -200,6 +203,7 @@ func (h *handler) Drained(c *loop.Conn) {
 func (h *handler) refuse(c *loop.Conn, cn *conn, why *parser.Error) {
 	h.c.log.Debug("request refused", slog.Any("remote", c.RemoteAddr()),
 		slog.Int("status", why.Status), slog.Int("rule", why.Rule), slog.String("why", why.Why))
+	h.count(refused)
 	h.out = h.appendRefusal(h.out, why.Status, why.Why, cn.x != nil && cn.x.headOnly)
 	h.flush(c)
 	if cn.x != nil {
@@ -226,15 +230,21 @@ func (h *handler) Timeout(c *loop.Conn) {
 	cn := c.Context.(*conn)
 	switch cn.timer {
 	case headTimer:
+		h.count(headTimeouts)
 		h.refuse(c, cn, errHeadTime)
 	case bodyTimer:
+		h.count(bodyTimeouts)
 		h.refuse(c, cn, errBodyTime)
 	case rateTimer:
+		h.count(rateTimeouts)
 		h.refuse(c, cn, errBodyRate)
 	case idleTimer:
 		left := h.idleTime() - time.Duration(h.now-cn.active)
 		if left <= 0 {
 			if !c.Unread() {
+				if !h.stopping {
+					h.count(idleTimeouts)
+				}
 				c.Close()
 				return
 			}
@@ -281,17 +291,39 @@ func (h *handler) arm(c *loop.Conn, cn *conn) {
 // Closed takes back what a connection has left.
 func (h *handler) Closed(c *loop.Conn, err error) {
 	cn := c.Context.(*conn)
+	if err != nil {
+		h.lost(c, cn, err)
+	}
 	if cn.x != nil {
 		cn.x.dropBody()
 		h.give(cn.x)
 	}
 	h.move(c, cn, gone)
-	if err != nil {
-		h.c.log.Debug("connection lost", slog.Any("remote", c.RemoteAddr()), slog.Any("error", err))
-	}
 	if h.stopping {
 		h.s.checkEmpty()
 	}
+}
+
+// lost counts a connection that has not ended in order.
+func (h *handler) lost(c *loop.Conn, cn *conn, err error) {
+	switch {
+	case err == loop.ErrAborted: // fail has counted it
+	case err == loop.ErrStopped:
+		h.count(stopped)
+	case err == loop.ErrWriteStall:
+		h.count(stalled)
+	case cn.atWork(c):
+		h.count(lost)
+	default:
+		h.count(lostIdle)
+	}
+	h.c.log.Debug("connection lost", slog.Any("remote", c.RemoteAddr()), slog.Any("error", err))
+}
+
+// atWork reports whether something is going on: a request has begun, or a part of
+// an answer waits for the socket.
+func (cn *conn) atWork(c *loop.Conn) bool {
+	return cn.x != nil && (cn.phase != readingHead || cn.x.req.Started()) || c.Unsent() > 0
 }
 
 // stop is Shutdown's part on this loop.
@@ -331,6 +363,7 @@ func (h *handler) Tick(now time.Time) {
 
 // Refusal is for a client that no descriptor is left for.
 func (h *handler) Refusal() []byte {
+	h.count(noDescriptor)
 	return h.appendRefusal(nil, http.StatusServiceUnavailable, "too many connections", false)
 }
 

@@ -33,21 +33,27 @@ func (s *testServer) full(n int) *client {
 	s.t.Helper()
 	c := s.dial()
 	go func() { _, _ = io.WriteString(c, strings.Repeat(get, n)) }()
-	eventually(s.t, "the output is full", func() bool {
-		is := false
-		for _, l := range s.reactor.Loops() {
-			done := make(chan bool)
-			l.Do(func() {
-				for _, c := range connsOf(l) {
-					is = is || c.Full()
-				}
-				close(done)
-			})
-			<-done
-		}
-		return is
-	})
+	s.waitFull()
 	return c
+}
+
+// waitFull returns when a connection's output is full.
+func (s *testServer) waitFull() {
+	s.t.Helper()
+	eventually(s.t, "the output is full", func() bool {
+		is, full := make(chan bool), false
+		for _, l := range s.reactor.Loops() {
+			l.Do(func() {
+				full := false
+				for _, c := range connsOf(l) {
+					full = full || c.Full()
+				}
+				is <- full
+			})
+			full = <-is || full
+		}
+		return full
+	})
 }
 
 // Time that the client takes to read is not its idle time: pipelined requests

@@ -1,0 +1,89 @@
+package server
+
+import "sync/atomic"
+
+// Stats is what an operator graphs: how many connections there are, and what has
+// happened to them since the server was made. All but Connections only grow. One
+// event can count in several fields: a head that takes too long is in HeadTimeouts
+// and in Refused.
+type Stats struct {
+	Connections int    // there are now, those that are taking leave included
+	Accepted    uint64 // connections, without those in NoDescriptor
+
+	// Connections that the peer or the network ended by an error, mostly a reset.
+	Lost     uint64 // inside a request, or before the socket had taken all of an answer
+	LostIdle uint64 // with nothing under way: some load balancers look so whether a server lives
+
+	// Connections that the server ended and whose peer may miss something.
+	Stalled uint64 // cut: the client took nothing for WriteTimeout
+	Stopped uint64 // cut: they were there when Close was called, or Shutdown's time was over
+
+	// Requests that the application failed, each with a line in the log.
+	Failed  uint64 // by an error, a panic, or a response that cannot be
+	Aborted uint64 // those of them whose answer had begun: the rest got a 500
+
+	// Requests that the server itself answered by 4xx or 5xx, in place of the
+	// application; also those that the client ended in the middle, but in order.
+	Refused uint64
+
+	// Time was up.
+	HeadTimeouts uint64 // HeadTimeout
+	BodyTimeouts uint64 // BodyTimeout
+	RateTimeouts uint64 // BodyRate
+	IdleTimeouts uint64 // IdleTimeout; closed in order
+
+	// There was no room.
+	Displaced    uint64 // idle connections closed for a new one: MaxConnections is reached
+	Crowded      uint64 // connections refused, since none was idle: MaxConnections
+	NoDescriptor uint64 // connections refused: the limit of open files
+}
+
+// counter is a field of Stats. Each loop counts for itself, at events of a
+// connection or of a refusal: a request that is served counts nothing.
+type counter uint8
+
+const (
+	accepted counter = iota
+	lost
+	lostIdle
+	stalled
+	stopped
+	failed
+	aborted
+	refused
+	headTimeouts
+	bodyTimeouts
+	rateTimeouts
+	idleTimeouts
+	displaced
+	crowded
+	noDescriptor
+	counters
+)
+
+type counts [counters]atomic.Uint64
+
+func (h *handler) count(c counter) { h.counts[c].Add(1) }
+
+// Stats adds up what the loops have counted. From any goroutine, also after the
+// server has stopped. The numbers are read one after the other, while the loops
+// go on.
+func (s *Server) Stats() Stats {
+	var n [counters]uint64
+	for _, l := range s.reactor.Loops() {
+		h := l.Handler().(*handler)
+		for c := range n {
+			n[c] += h.counts[c].Load()
+		}
+	}
+	return Stats{
+		Connections: s.reactor.Len(),
+		Accepted:    n[accepted],
+		Lost:        n[lost], LostIdle: n[lostIdle],
+		Stalled: n[stalled], Stopped: n[stopped],
+		Failed: n[failed], Aborted: n[aborted],
+		Refused:      n[refused],
+		HeadTimeouts: n[headTimeouts], BodyTimeouts: n[bodyTimeouts], RateTimeouts: n[rateTimeouts], IdleTimeouts: n[idleTimeouts],
+		Displaced: n[displaced], Crowded: n[crowded], NoDescriptor: n[noDescriptor],
+	}
+}
