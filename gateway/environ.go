@@ -105,6 +105,12 @@ func (e *Environ) Target() string {
 	return e.text(e.req.Target)
 }
 
+// RequestLine is the method and the target as the client sent them, whatever was
+// Set since. For servers; between Begin and End also from other goroutines.
+func (e *Environ) RequestLine() (method, target string) {
+	return e.text(e.req.Method), e.text(e.req.Target)
+}
+
 // Path is the path of the target, percent-decoded (PATH_INFO). A "%" that does
 // not begin a valid triplet stays as it is. "/" for an absolute-form without a
 // path and for "OPTIONS *".

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/valyala/bytebufferpool"
@@ -29,7 +30,7 @@ type exchange struct {
 	content parser.Body // decoder of the content
 	env     gateway.Environ
 	head    *bytebufferpool.ByteBuffer // copy of the head while the content comes
-	since   int64                      // handler.now when the head was complete and the content was not
+	since   int64                      // handler.now when the request began to wait: for its content, or else for its client to read
 	came    int64                      // bytes of content since then, framing included
 	data    content                    // the content that has come
 
@@ -251,6 +252,7 @@ func (x *exchange) hold() {
 		x.c.Pause()
 		if x.head == nil { // else it has its own copies
 			x.c.Retain()
+			x.since = x.h.now
 		}
 	}
 	x.h.move(x.c, x.conn, responseHeld)
@@ -365,6 +367,16 @@ func giveBuffer(b *bytebufferpool.ByteBuffer) {
 	if b != nil && cap(b.B) <= keepBytesMax {
 		bytebufferpool.Put(b)
 	}
+}
+
+// requestLine returns copies of the method and the target, once the head is
+// complete.
+func (x *exchange) requestLine() (method, target string) {
+	if x.head != nil { // the application may not be at work yet
+		return string(x.req.Method.Of(x.head.B)), string(x.req.Target.Of(x.head.B))
+	}
+	method, target = x.env.RequestLine()
+	return strings.Clone(method), strings.Clone(target)
 }
 
 // log says something about this request.

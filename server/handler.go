@@ -43,7 +43,7 @@ type conn struct {
 	timer  timer     // what the timeout that runs is for
 	served bool      // at least one request
 	waits  bool      // for the other loops to make room for it
-	active int64     // handler.now at the last sign of life
+	active int64     // handler.now at the last sign of life, or when a head began
 	x      *exchange // the request at work; nil while there is none
 }
 
@@ -275,6 +275,7 @@ func (h *handler) arm(c *loop.Conn, cn *conn) {
 		if cn.x != nil && cn.x.req.Started() {
 			if cn.timer != headTimer { // however the head drips
 				cn.timer = headTimer
+				cn.active = h.now
 				c.SetTimeout(h.c.headTime)
 			}
 			return
@@ -310,6 +311,10 @@ func (h *handler) lost(c *loop.Conn, cn *conn, err error) {
 	case err == loop.ErrAborted: // fail has counted it
 	case err == loop.ErrStopped:
 		h.count(stopped)
+		if h.s.outOfTime.Load() {
+			h.sayCut(c, cn)
+			return
+		}
 	case err == loop.ErrWriteStall:
 		h.count(stalled)
 	case cn.atWork(c):
@@ -318,6 +323,21 @@ func (h *handler) lost(c *loop.Conn, cn *conn, err error) {
 		h.count(lostIdle)
 	}
 	h.c.log.Debug("connection lost", slog.Any("remote", c.RemoteAddr()), slog.Any("error", err))
+}
+
+// sayCut says what a connection was doing when Shutdown was out of time.
+func (h *handler) sayCut(c *loop.Conn, cn *conn) {
+	attrs := []any{slog.Any("remote", c.RemoteAddr()), slog.String("phase", cn.phase.String()), slog.Int("unsent", c.Unsent())}
+	if x := cn.x; x != nil && (cn.phase != readingHead || x.req.Started()) {
+		since := cn.active
+		if cn.phase != readingHead {
+			since = x.since
+			method, target := x.requestLine()
+			attrs = append(attrs, slog.String("method", method), slog.String("target", target))
+		}
+		attrs = append(attrs, slog.Duration("running", time.Since(time.Unix(0, since)))) // h.now may be old: an application may have held the loop
+	}
+	h.c.log.Warn("shutdown: out of time, a connection is cut", attrs...)
 }
 
 // atWork reports whether something is going on: a request has begun, or a part of

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"strings"
 	"sync"
@@ -20,10 +21,11 @@ type Server struct {
 	config  *config
 	reactor *loop.Reactor
 
-	stopping atomic.Bool
-	shutdown sync.Once
-	last     sync.Once
-	empty    chan struct{} // closed when the last connection went after Shutdown
+	stopping  atomic.Bool
+	outOfTime atomic.Bool // Shutdown cuts what is left
+	shutdown  sync.Once
+	last      sync.Once
+	empty     chan struct{} // closed when the last connection went after Shutdown
 
 	mu    sync.Mutex
 	given []net.Listener // to Serve
@@ -129,8 +131,9 @@ const stopIdleTime = time.Second
 // Shutdown stops the server in order: it accepts no more connections, answers
 // the requests that have come or are coming, with "Connection: close" on the
 // last answer of each connection, closes those that have been idle for a second,
-// and returns nil when none is left. When ctx ends before that, the rest is cut and ctx's error returned,
-// also if an application holds its loop and will not let go.
+// and returns nil when none is left. When ctx ends before that, the rest is cut,
+// each connection with a line in the log, and ctx's error returned. An application
+// that holds its loop and will not let go is reported, by the log and the error.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.shutdown.Do(func() {
 		s.stopping.Store(true)
@@ -142,15 +145,24 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	case <-s.empty:
 	case <-s.reactor.Done():
 	case <-ctx.Done():
-		if n := s.reactor.Len(); n > 0 {
-			s.config.log.Warn("shutdown: out of time", "connections cut", n)
+		if s.reactor.Len() > 0 {
+			s.outOfTime.Store(true)
 			err = ctx.Err()
 		}
 	}
 	s.reactor.Halt()
+	held := false
 	select {
 	case <-s.reactor.Done():
 	case <-time.After(haltGrace):
+		held = true
+	}
+	if err != nil {
+		s.config.log.Warn("shutdown: out of time; the context says how long it may take", slog.Uint64("connections cut", s.Stats().Stopped))
+	}
+	if held {
+		s.config.log.Warn("shutdown: an application holds its loop and does not return; the connections of that loop cannot be reached",
+			slog.Int("connections", s.reactor.Len()))
 		err = errHeld
 	}
 	return err

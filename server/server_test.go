@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -1004,14 +1006,102 @@ func TestShutdown(t *testing.T) {
 		}
 	})
 	t.Run("out of time", func(t *testing.T) {
-		s := start(t, appFunc(echo))
-		c := s.dial()
-		c.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 6\r\n\r\nabc")
-		eventually(t, "the connection is there", func() bool { return s.reactor.Len() == 1 })
+		s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			env.Set("REQUEST_URI", "/rewritten")
+			if env.Path() != "/zeros" {
+				return echoBody(env, start)
+			}
+			_, err := start("200 OK", nil, nil)
+			return gateway.Reader(io.LimitReader(zeros{}, 1<<40)), err
+		}), BodyBytes(-1))
+		requests := []struct{ send, doing string }{
+			{"", `phase="reading head" unsent=0`},
+			{"GET / HTTP/1.1\r\nHo", `phase="reading head" unsent=0 running=(.*)`},
+			{"POST /up?a=1 HTTP/1.1\r\nHost: h\r\nContent-Length: 6\r\n\r\nabc", `phase="reading body" unsent=0 method=POST target="/up\?a=1" running=(.*)`},
+			{strings.Replace(upload(pattern(8<<20), 0), " / ", " /waits ", 1), `phase=writing unsent=[1-9]\d* method=POST target=/waits running=(.*)`},
+			{"GET /zeros HTTP/1.1\r\nHost: h\r\n\r\n", `phase=writing unsent=[1-9]\d* method=GET target=/zeros running=(.*)`},
+		}
+		var clients []*client
+		for range requests {
+			clients = append(clients, s.dial())
+		}
+		clients[1].send(get) // long before the head that is cut
+		clients[1].want("GET", 200, "")
+		for range 5 {
+			s.nextTick()
+		}
+		dated := time.Now()
+		s.nextTick()
+		for i, r := range requests {
+			c := clients[i]
+			go func() { _, _ = io.WriteString(c, r.send) }()
+		}
+		eventually(t, "half a head is here", func() bool { return s.started() == 1 })
+		s.waitPhases(readingBody, 1)
+		s.waitPhases(writing, 2)
+		seen := time.Now()
+		s.nextTick()
+		s.nextTick()
+		least := time.Since(seen)
 		ctx, cancel := shortly()
 		cancel()
-		if err := s.Shutdown(ctx); err == nil {
-			t.Error("Shutdown reports no error although it cut a connection")
+		if err := s.Shutdown(ctx); err != context.Canceled {
+			t.Errorf("Shutdown: %v, want %v", err, context.Canceled)
+		}
+		most := time.Since(dated)
+		log := s.log.String()
+		for i, r := range requests {
+			line := regexp.MustCompile(`level=WARN msg="shutdown: out of time, a connection is cut" remote=` + clients[i].LocalAddr().String() + " " + r.doing + "\n").FindStringSubmatch(log)
+			if line == nil {
+				t.Errorf("no line for %q", r.doing)
+			} else if len(line) == 2 {
+				if d, err := time.ParseDuration(line[1]); err != nil || d < least || d > most {
+					t.Errorf("%s: it ran for %v to %v", line[0], least, most)
+				}
+			}
+		}
+		lines := strings.SplitAfter(log, "\n")
+		if sum := lines[len(lines)-2]; !strings.Contains(sum, "level=WARN") || !strings.Contains(sum, `"connections cut"=5`) {
+			t.Errorf("the last line is %s", sum)
+		}
+		if strings.Count(log, "level=WARN") != len(requests)+1 {
+			t.Errorf("log: %s", log)
+		}
+	})
+	t.Run("out of time with a held loop", func(t *testing.T) {
+		held, release := make(chan bool), make(chan bool)
+		s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			held <- true
+			<-release
+			return hello(env, start)
+		}))
+		defer close(release)
+		const all = 10
+		for range all - 1 {
+			s.dial().send("GET / HT")
+		}
+		eventually(t, "half a head each", func() bool { return s.started() == all-1 })
+		s.dial().send(get)
+		<-held
+		ctx, cancel := shortly()
+		cancel()
+		if err := s.Shutdown(ctx); err != errHeld {
+			t.Errorf("Shutdown: %v, want %v", err, errHeld)
+		}
+		log := s.log.String()
+		cut := strings.Count(log, "a connection is cut")
+		if left := all - cut; cut == 0 || left == 0 || !strings.Contains(log, fmt.Sprintf(`"connections cut"=%d`, cut)) ||
+			strings.Count(log, fmt.Sprintf("an application holds its loop and does not return; the connections of that loop cannot be reached\" connections=%d\n", left)) != 1 {
+			t.Errorf("log: %s", log)
+		}
+	})
+	t.Run("cut by Close", func(t *testing.T) {
+		s := start(t, appFunc(hello))
+		s.dial().send("GET / HT")
+		eventually(t, "half a head is here", func() bool { return s.started() == 1 })
+		s.Close()
+		if log := s.log.String(); strings.Contains(log, "WARN") {
+			t.Errorf("log: %s", log) // it was asked for
 		}
 	})
 	t.Run("never started", func(t *testing.T) {
