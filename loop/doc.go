@@ -13,6 +13,7 @@
 //	out.go      or waits: bytes and file ranges
 //	close.go    flush, FIN, drain, and the sudden ends
 //	timer.go    the coarse timer wheel
+//	hold.go     notices a loop that does not come round
 //	memory.go   a connection without a socket, for tests of handlers
 //	poller.go   the seam to the poller; poller_*.go are its variants
 //
@@ -36,6 +37,6 @@
 // # Goroutines
 //
 // Everything of a Loop and its Conns belongs to the loop's goroutine: the
-// handler's callbacks run there. From elsewhere only [Loop.Do] and the methods
-// of Reactor may be called.
+// handler's callbacks run there, all but Late and Held. From elsewhere only
+// [Loop.Do] and the methods of Reactor may be called.
 package loop

@@ -813,6 +813,9 @@ func (h *fixedHandler) Closed(*Conn, error) {}
 func (h *fixedHandler) Tick(time.Time)      {}
 func (h *fixedHandler) Refusal() []byte     { return nil }
 
+func (h *fixedHandler) Late()                                  {}
+func (h *fixedHandler) Held(time.Duration, func() []byte) bool { return true }
+
 // Connections on their way from one loop to another when the reactor stops are
 // closed, not forgotten.
 func TestStopWhileHandingOver(t *testing.T) {

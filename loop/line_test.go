@@ -41,6 +41,7 @@ type lineServer struct {
 	files   atomic.Int64 // file ranges sent or queued
 	release atomic.Int64
 	ticks   atomic.Int64
+	late    atomic.Int64 // calls of Late
 	maxOut  atomic.Int64 // largest Unsent seen
 	unsent  atomic.Int64 // Unsent when a connection was closed, of all together
 	stopped sync.Map     // *Conn that got "stop", to be woken by tests
@@ -49,6 +50,7 @@ type lineServer struct {
 	errs   []error       // given to Closed
 	wake   chan struct{} // closed and replaced at every Closed
 	refuse string
+	held   func(d time.Duration, stack []byte) bool
 }
 
 type lineHandler struct {
@@ -168,10 +170,12 @@ func (h *lineHandler) Drained(c *Conn) {
 	}
 }
 
-func (h *lineHandler) Release()        { h.s.release.Add(1) }
-func (h *lineHandler) Timeout(c *Conn) { c.Send([]byte("timeout\n")) }
-func (h *lineHandler) Tick(time.Time)  { h.s.ticks.Add(1) }
-func (h *lineHandler) Refusal() []byte { return []byte(h.s.refuse) }
+func (h *lineHandler) Release()                                       { h.s.release.Add(1) }
+func (h *lineHandler) Timeout(c *Conn)                                { c.Send([]byte("timeout\n")) }
+func (h *lineHandler) Tick(time.Time)                                 { h.s.ticks.Add(1) }
+func (h *lineHandler) Late()                                          { h.s.late.Add(1) }
+func (h *lineHandler) Held(d time.Duration, stack func() []byte) bool { return h.s.held(d, stack()) }
+func (h *lineHandler) Refusal() []byte                                { return []byte(h.s.refuse) }
 func (h *lineHandler) EOF(c *Conn) {
 	if c.Context.(*lineConn).stream == 0 {
 		c.Close()
@@ -207,7 +211,7 @@ func startLines(t testing.TB, opt Options, address string) *lineServer {
 
 func newLines(t testing.TB, opt Options) *lineServer {
 	t.Helper()
-	s := &lineServer{t: t, wake: make(chan struct{})}
+	s := &lineServer{t: t, wake: make(chan struct{}), held: func(time.Duration, []byte) bool { return true }}
 	if opt.Tick == 0 {
 		opt.Tick = 5 * time.Millisecond
 	}

@@ -169,6 +169,7 @@ func TestOptionsCheck(t *testing.T) {
 		{"DrainTime", Options{DrainTime: -1}},
 		{"WriteStall", Options{WriteStall: -1}},
 		{"Tick", Options{Tick: time.Hour}},
+		{"HoldLimit", Options{HoldLimit: -2}},
 		{"SocketMode", Options{SocketMode: fs.ModeDir}},
 	} {
 		if err := tt.opt.Check(); err == nil || !strings.Contains(err.Error(), tt.field) {

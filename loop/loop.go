@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Handler gets what happens on the connections of one loop. Every method runs
-// on the loop's goroutine and must not block. A method must not keep b.
+// Handler gets what happens on the connections of one loop. Every method but Late
+// and Held runs on the loop's goroutine and must not block. A method must not keep b.
 type Handler interface {
 	// Opened: c was accepted. The first callback of a connection.
 	Opened(c *Conn)
@@ -37,6 +37,20 @@ type Handler interface {
 
 	// Tick comes once every Options.Tick.
 	Tick(now time.Time)
+
+	// Late: callbacks or tasks have kept the loop from its tick for
+	// Options.HoldLimit. If they still do when another tick has passed, Held
+	// comes. Both run on a goroutine of their own, while that of the loop is at
+	// work.
+	Late()
+
+	// Held: one callback or task has held the loop for d, unless the handler knows
+	// that the loop has got on since Late: then it returns false, and the loop has
+	// another HoldLimit. After true no more is said of this hold; Tick is what
+	// comes first when the loop goes on. stack returns what the loop's goroutine
+	// is doing, as in the trace of a panic; nil if it cannot be found. All
+	// goroutines stand still meanwhile.
+	Held(d time.Duration, stack func() []byte) (reported bool)
 
 	// Refusal is sent to a peer that is turned away because no descriptor is
 	// left for it. May be empty.
@@ -66,6 +80,9 @@ type Loop struct {
 	ticking atomic.Bool // a tick is on its way
 	ticker  task        // tick, bound once
 	began   time.Time
+
+	heading atomic.Pointer[[]byte] // of the goroutine's stack
+	watch   watch                  // the ticker's
 
 	stopped sync.RWMutex // held for reading while waking the poller
 	closed  bool         // the poller is closed; guarded by stopped
@@ -122,6 +139,7 @@ func (l *Loop) Len() int { return int(l.load.Load()) }
 
 // run is the life of the loop's goroutine.
 func (l *Loop) run() {
+	l.heading.Store(ownHeading())
 	l.failure = l.poller.run()
 	l.cleanUp()
 	if l.failure != nil {

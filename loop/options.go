@@ -53,6 +53,13 @@ type Options struct {
 	// Default 100 ms: a loop without traffic wakes 10 times a second.
 	Tick time.Duration
 
+	// HoldLimit is how long a callback or a task may hold its loop before
+	// Handler.Held tells: up to three ticks late, never early, and later where the
+	// loop was busy before. -1 for no limit.
+	// Default 1 s: the loop's other connections have noticed by then, and no
+	// machine that is merely busy keeps a goroutine from running for so long.
+	HoldLimit time.Duration
+
 	// SocketMode is the file mode of a Unix socket made by Listen.
 	// Default 0o666, what connect(2) needs for other users: the directory is
 	// the place to restrict access; narrow it here where that is not enough.
@@ -85,6 +92,7 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.DrainTime, 5*time.Second)
 	setDefault(&o.WriteStall, 30*time.Second)
 	setDefault(&o.Tick, 100*time.Millisecond)
+	setDefault(&o.HoldLimit, time.Second)
 	setDefault(&o.SocketMode, 0o666)
 	if o.Log == nil {
 		o.Log = slog.Default()
@@ -122,6 +130,8 @@ func (o Options) Check() error {
 		return fmt.Errorf("loop: WriteStall is %v; use a positive duration", o.WriteStall)
 	case o.Tick < tickMin || o.Tick > tickMax:
 		return fmt.Errorf("loop: Tick is %v; use %v to %v", o.Tick, tickMin, tickMax)
+	case o.HoldLimit < -1:
+		return fmt.Errorf("loop: HoldLimit is %v; use a positive duration, or -1 for none", o.HoldLimit)
 	case o.SocketMode&^fs.ModePerm != 0:
 		return fmt.Errorf("loop: SocketMode is %#o; use permission bits only, such as 0660", uint32(o.SocketMode))
 	}

@@ -79,8 +79,8 @@ func (r *Reactor) end() {
 	close(r.done)
 }
 
-// tick wakes every loop once a tick, for its timers and clocks. A loop that is
-// busy with the last tick is left out.
+// tick wakes every loop once a tick, for its timers and clocks. A loop that has
+// not taken the last tick is left out, and may be held.
 func (r *Reactor) tick() {
 	t := time.NewTicker(r.opt.Tick)
 	defer t.Stop()
@@ -92,7 +92,10 @@ func (r *Reactor) tick() {
 		}
 		for _, l := range r.loops {
 			if l.ticking.CompareAndSwap(false, true) {
+				l.watch = watch{since: time.Now()}
 				l.do(l.ticker)
+			} else {
+				l.checkHold()
 			}
 		}
 	}

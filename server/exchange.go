@@ -152,6 +152,7 @@ func (x *exchange) serve(head, content []byte, more bool) {
 	if x.data.file != nil {
 		x.env.ContentFrom(x.data.file, x.data.size)
 	}
+	x.h.publish(x)
 	var err error
 	x.body, err = x.h.s.app.Serve(&x.env, x.start)
 	switch {
@@ -248,6 +249,7 @@ func (x *exchange) known(n int64) int64 {
 
 // hold suspends the response. Views of the request stay good until it goes on.
 func (x *exchange) hold() {
+	x.h.takeBack()
 	if x.conn.phase == handling {
 		x.c.Pause()
 		if x.head == nil { // else it has its own copies
@@ -262,6 +264,7 @@ func (x *exchange) hold() {
 // resume is pull for a response that was held.
 func (cn *conn) resume() {
 	defer cn.guard()
+	cn.x.h.publish(cn.x)
 	cn.x.pull()
 }
 

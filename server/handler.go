@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/isbjorn/isbjorn/gateway"
@@ -33,6 +34,9 @@ type handler struct {
 	space complaint // about the same for want of TempBytes
 
 	stopping bool // Shutdown was called
+
+	serving atomic.Pointer[exchange] // whose application is at work; nil if none is, or Held has taken it
+	hold    hold
 
 	counts counts
 }
@@ -295,9 +299,12 @@ func (h *handler) Closed(c *loop.Conn, err error) {
 	if err != nil {
 		h.lost(c, cn, err)
 	}
-	if cn.x != nil {
-		cn.x.dropBody()
-		h.give(cn.x)
+	if x := cn.x; x != nil {
+		if x.body != nil {
+			h.publish(x)
+			x.dropBody()
+		}
+		h.give(x)
 	}
 	h.move(c, cn, gone)
 	if h.stopping {
@@ -360,6 +367,7 @@ func (h *handler) stop() {
 
 // Tick renews what depends on the time of day.
 func (h *handler) Tick(now time.Time) {
+	h.letGo()
 	h.now = now.UnixNano()
 	h.crowd.tick()
 	if h.stopping {
@@ -414,6 +422,7 @@ func (h *handler) take(c *loop.Conn, cn *conn) {
 
 // give ends it. Nobody may hold a view of it any more.
 func (h *handler) give(x *exchange) {
+	h.takeBack()
 	x.conn.x = nil
 	x.env.End()
 	giveBuffer(x.head)

@@ -70,6 +70,9 @@ func newConfig(options []Option) (*config, error) {
 			return nil, fmt.Errorf("server: option %s is %d; use a positive number", t.option, t.n)
 		}
 	}
+	if c.loop.HoldLimit == 0 || c.loop.HoldLimit < -1 {
+		return nil, fmt.Errorf("server: option HoldLimit is %v; use a positive duration, or -1 for none", c.loop.HoldLimit)
+	}
 	if c.bodyRate == 0 || c.bodyRate < -1 {
 		return nil, fmt.Errorf("server: option BodyRate is %d; use a positive number of bytes a second, or -1 for none", c.bodyRate)
 	}
@@ -199,6 +202,12 @@ func DrainBytes(n int64) Option { return func(c *config) { c.loop.DrainBytes = n
 // DrainTime bounds the same in time. Default 5 s; slow clients with large uploads
 // need more.
 func DrainTime(d time.Duration) Option { return func(c *config) { c.loop.DrainTime = d } }
+
+// HoldLimit is how long an application may hold its loop, whose other connections
+// wait meanwhile, before the log says so, with the request and the stack; and says
+// so again when the loop goes on. Default 1 s; -1 sets none. It does not stop the
+// application.
+func HoldLimit(d time.Duration) Option { return func(c *config) { c.loop.HoldLimit = d } }
 
 // SocketMode is the file mode of a Unix socket that the server makes.
 // Default 0666.

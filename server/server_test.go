@@ -1172,6 +1172,7 @@ func TestOptionsRefused(t *testing.T) {
 		"Name": Name("a\nb"), "Logger": Logger(nil), "BodyRate": BodyRate(0), "MaxConnections": MaxConnections(0),
 		"MethodBytes": MethodBytes(6), "ChunkLineBytes": ChunkLineBytes(15), "TempBytes": TempBytes(0), "TrailerBytes": TrailerBytes(-1), "TrailerFields": TrailerFields(-1),
 		"HighWaterBytes": HighWaterBytes(0), "DrainBytes": DrainBytes(0), "DrainTime": DrainTime(0),
+		"HoldLimit": HoldLimit(0),
 	} {
 		if _, err := New(appFunc(hello), o); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v; want an error that names the option", name, err)

@@ -32,6 +32,8 @@ type Stats struct {
 	RateTimeouts uint64 // BodyRate
 	IdleTimeouts uint64 // IdleTimeout; closed in order
 
+	Holds uint64 // times that a loop was held for HoldLimit
+
 	// There was no room.
 	Displaced    uint64 // idle connections closed for a new one: MaxConnections is reached
 	Crowded      uint64 // connections refused, since none was idle: MaxConnections
@@ -55,6 +57,7 @@ const (
 	bodyTimeouts
 	rateTimeouts
 	idleTimeouts
+	holds
 	displaced
 	crowded
 	noDescriptor
@@ -84,6 +87,7 @@ func (s *Server) Stats() Stats {
 		Failed: n[failed], Aborted: n[aborted],
 		Refused:      n[refused],
 		HeadTimeouts: n[headTimeouts], BodyTimeouts: n[bodyTimeouts], RateTimeouts: n[rateTimeouts], IdleTimeouts: n[idleTimeouts],
+		Holds:     n[holds],
 		Displaced: n[displaced], Crowded: n[crowded], NoDescriptor: n[noDescriptor],
 	}
 }

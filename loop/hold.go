@@ -1,0 +1,76 @@
+package loop
+
+import (
+	"bytes"
+	"runtime"
+	"time"
+)
+
+// watch is what the reactor's ticker knows of a loop.
+type watch struct {
+	since time.Time // when the tick was sent, or when the loop was seen to get on
+	late  bool      // Late was called
+	told  bool      // Held was called, and has reported
+}
+
+// checkHold tells the handler of a loop that has not taken its tick for HoldLimit,
+// on the ticker's goroutine. It looks twice, a tick apart. A process that stood
+// still as a whole takes its ticks by then, and a loop that is merely busy gets on,
+// which its handler knows: it has another HoldLimit.
+func (l *Loop) checkHold() {
+	w := &l.watch
+	held := time.Since(w.since)
+	switch {
+	case w.told || l.opt.HoldLimit < 0 || held < l.opt.HoldLimit:
+	case !w.late:
+		w.late = true
+		l.handler.Late()
+	case !l.ticking.Load(): // it has let go just now
+	case l.handler.Held(held, l.stack):
+		w.told = true
+	default:
+		*w = watch{since: time.Now()}
+	}
+}
+
+const (
+	stackBytesMin = 64 << 10
+
+	// stackBytesMax is how much text is searched for a loop's stack: that of some
+	// thousand goroutines. All of them stand still while it is written.
+	stackBytesMax = 4 << 20
+)
+
+// stack is what the loop's goroutine is doing, as in the trace of a panic; nil if
+// it cannot be found among too many others.
+func (l *Loop) stack() []byte {
+	heading := l.heading.Load()
+	if heading == nil {
+		return nil // not yet running
+	}
+	between := []byte("\n\n")
+	for size := stackBytesMin; size <= stackBytesMax; size *= 4 {
+		b := make([]byte, size)
+		n := runtime.Stack(b, true)
+		if b = b[:n]; n == size { // the last one may be cut
+			b = b[:max(bytes.LastIndex(b, between), 0)]
+		}
+		for stack := range bytes.SplitSeq(b, between) {
+			if bytes.HasPrefix(stack, *heading) {
+				return bytes.Clone(stack)
+			}
+		}
+		if n < size {
+			break
+		}
+	}
+	return nil
+}
+
+// ownHeading is how the stack of the calling goroutine begins: "goroutine 7 [".
+func ownHeading() *[]byte {
+	b := make([]byte, 64)
+	b = b[:runtime.Stack(b, false)]
+	b = b[:bytes.IndexByte(b, '[')+1]
+	return &b
+}

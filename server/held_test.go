@@ -1,0 +1,358 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/isbjorn/isbjorn/gateway"
+)
+
+const holdLimit = 100 * time.Millisecond
+
+// Lines of the log.
+const (
+	heldLine   = "an application holds its loop, and the other connections"
+	heldByTask = "no application is at work"
+	goesOnLine = "a loop that was held goes on"
+	blockStack = "(*blocker).block("
+)
+
+// blocker is an application, and a body of it, that blocks at one of its calls.
+type blocker struct {
+	in            string // "Serve", "Next" or "Close"
+	held, release chan bool
+}
+
+func newBlocker(in string) *blocker { return &blocker{in, make(chan bool, 1), make(chan bool)} }
+
+//go:noinline
+func (b *blocker) block(in string) {
+	if in == b.in {
+		select {
+		case b.held <- true:
+		default: // nobody waits for it any more
+		}
+		<-b.release
+	}
+}
+
+func (b *blocker) Serve(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+	if env.Path() == "/hello" {
+		return hello(env, start)
+	}
+	env.Set("REQUEST_METHOD", "NONE") // the report is about what was sent
+	b.block("Serve")
+	_, err := start("200 OK", nil, nil)
+	return &blockerBody{b: b, long: env.Path() == "/long"}, err
+}
+
+type blockerBody struct {
+	b    *blocker
+	long bool
+}
+
+func (x *blockerBody) Next() ([]byte, error) {
+	x.b.block("Next")
+	if x.long {
+		return make([]byte, 1<<20), nil
+	}
+	return []byte("answer"), io.EOF
+}
+
+func (x *blockerBody) Close() error {
+	x.b.block("Close")
+	return nil
+}
+
+// lines are the lines of the log that have all of the texts in them. A machine that
+// is too busy to run a loop has lines of its own, without these.
+func (s *testServer) lines(texts ...string) (lines []string) {
+next:
+	for line := range strings.Lines(s.log.String()) {
+		for _, text := range texts {
+			if !strings.Contains(line, text) {
+				continue next
+			}
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+// wantLine waits for the n-th line of the log with these texts and returns it.
+func (s *testServer) wantLine(n int, texts ...string) string {
+	s.t.Helper()
+	eventually(s.t, texts[0], func() bool { return len(s.lines(texts...)) == n })
+	return s.lines(texts...)[n-1]
+}
+
+// held is the time that a line says.
+func held(t *testing.T, line string) time.Duration {
+	t.Helper()
+	_, text, _ := strings.Cut(line, "held=")
+	text, _, _ = strings.Cut(strings.TrimSpace(text), " ")
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		t.Errorf("%s: %v", line, err)
+	}
+	return d
+}
+
+// An application that blocks, in each of its calls, is reported once, while it
+// does, with its request and its stack, and once more when it lets go.
+func TestHeld(t *testing.T) {
+	for name, tt := range map[string]struct {
+		in, send string
+		client   func(c *client) // before the application blocks
+	}{
+		"Serve":           {"Serve", "GET /x?a=\\ HTTP/1.1\r\nHost: h\r\n\r\n", nil},
+		"Next":            {"Next", "GET /x?a=\\ HTTP/1.1\r\nHost: h\r\n\r\n", nil},
+		"Close":           {"Close", "GET /x?a=\\ HTTP/1.1\r\nHost: h\r\n\r\n", nil},
+		"behind others":   {"Serve", "GET /hello HTTP/1.1\r\nHost: h\r\n\r\nGET /x?a=\\ HTTP/1.1\r\nHost: h\r\n\r\n", nil},
+		"with content":    {"Serve", "GET /x?a=\\ HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc", nil},
+		"content behind":  {"Next", "GET /x?a=\\ HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", nil},
+		"the client left": {"Close", "GET /long HTTP/1.1\r\nHost: h\r\n\r\n", func(c *client) { _, _ = io.ReadFull(c.r, make([]byte, 1000)); c.reset() }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			began := time.Now()
+			b := newBlocker(tt.in)
+			s := start(t, b, HoldLimit(holdLimit))
+			defer close(b.release)
+			for n := 1; n <= 2; n++ {
+				c := s.dial()
+				c.send(tt.send)
+				target := `"/x?a=\\"` // as the log escapes it
+				if tt.client != nil {
+					tt.client(c)
+					target = "/long"
+				}
+				<-b.held
+				line := s.wantLine(n, heldLine, blockStack)
+				for _, want := range []string{"level=WARN", "HoldLimit", "method=GET target=" + target + " remote=" + c.LocalAddr().String()} {
+					if !strings.Contains(line, want) {
+						t.Errorf("no %s in %s", want, line)
+					}
+				}
+				reported := held(t, line)
+				if reported < holdLimit {
+					t.Errorf("reported after %v", reported)
+				}
+				time.Sleep(2 * holdLimit) // it could come again
+				b.release <- true
+				line = s.wantLine(n, goesOnLine, "target="+target)
+				if d := held(t, line); d < reported+2*holdLimit || d > time.Since(began) || !strings.Contains(line, "method=GET target="+target+" remote="+c.LocalAddr().String()) {
+					t.Errorf("held for %v to %v: %s", reported+2*holdLimit, time.Since(began), line)
+				}
+				if tt.client == nil {
+					if resp, _ := c.read("GET"); resp.StatusCode != 200 {
+						t.Errorf("answered %d", resp.StatusCode)
+					}
+					_ = c.Close()
+				}
+				if len(s.lines(heldLine, blockStack)) != n || len(s.lines(goesOnLine, "target="+target)) != n || s.Stats().Holds < uint64(n) {
+					t.Errorf("%d holds; log: %s", s.Stats().Holds, s.log)
+				}
+			}
+		})
+	}
+}
+
+// A call again of a response that waited is held for its own request, though
+// others have been served since.
+func TestHeldAgain(t *testing.T) {
+	b := newBlocker("none")
+	s := start(t, b, Loops(1), HoldLimit(holdLimit))
+	defer close(b.release)
+	slow := s.dial()
+	slow.send("GET /long HTTP/1.1\r\nHost: h\r\n\r\n")
+	s.waitPhases(writing, 1)
+	other := s.dial()
+	other.send("GET /hello HTTP/1.1\r\nHost: h\r\n\r\n")
+	other.want("GET", 200, "Hello, World!")
+	s.reactor.Loops()[0].Do(func() { b.in = "Next" })
+	go func() { _, _ = io.Copy(io.Discard, slow.r) }()
+	<-b.held
+	if line := s.wantLine(1, heldLine, blockStack); !strings.Contains(line, "target=/long remote="+slow.LocalAddr().String()) {
+		t.Errorf("reported %s", line)
+	}
+	_ = slow.Close()
+}
+
+// A task holds the loop: the stack is there, and no request, though one waits for
+// its client, and one is over.
+func TestHeldByATask(t *testing.T) {
+	s := start(t, appFunc(echoBody), Loops(1), HoldLimit(holdLimit), BodyBytes(-1))
+	waits := s.dial()
+	go func() { _, _ = io.WriteString(waits, upload(pattern(8<<20), 0)) }()
+	s.waitPhases(writing, 1)
+	for n := 1; n <= 2; n++ {
+		b := newBlocker("task")
+		release := sync.OnceFunc(func() { close(b.release) })
+		defer release()
+		s.reactor.Loops()[0].Do(func() { b.block("task") })
+		if line := s.wantLine(n, heldByTask, blockStack); strings.Contains(line, "target=") {
+			t.Errorf("reported %s", line)
+		}
+		release()
+		eventually(t, goesOnLine, func() bool { return len(s.lines(goesOnLine))-len(s.lines(goesOnLine, "target=")) >= n })
+		c := s.dial() // one that is over
+		c.send(get)
+		c.want("GET", 200, "")
+	}
+}
+
+// An application that never lets go is reported, also while the server stops.
+func TestHeldForEver(t *testing.T) {
+	b := newBlocker("Serve")
+	s := start(t, b, HoldLimit(holdLimit))
+	defer close(b.release)
+	s.dial().send(get)
+	<-b.held
+	s.wantLine(1, heldLine, blockStack)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := s.Shutdown(ctx); err != errHeld {
+		t.Errorf("Shutdown: %v, want %v", err, errHeld)
+	}
+	if len(s.lines(heldLine, blockStack)) != 1 || len(s.lines(goesOnLine, "target=")) != 0 {
+		t.Errorf("log: %s", s.log)
+	}
+}
+
+// Shorter than the limit, or without one: nothing to say.
+func TestNotHeld(t *testing.T) {
+	for name, o := range map[string]Option{"shorter": HoldLimit(time.Minute), "none": HoldLimit(-1)} {
+		t.Run(name, func(t *testing.T) {
+			b := newBlocker("Serve")
+			s := start(t, b, Loops(1), o)
+			defer close(b.release)
+			c := s.dial()
+			c.send(get)
+			<-b.held
+			time.Sleep(holdLimit)
+			b.release <- true
+			c.want("GET", 200, "answer")
+			s.nextTick()
+			if log := s.log.String(); strings.Contains(log, "held") || s.Stats().Holds > 0 {
+				t.Errorf("log: %s", log)
+			}
+		})
+	}
+}
+
+// A loop that has much to do is late too, but no request holds it.
+func TestBusyIsNotHeld(t *testing.T) {
+	const requests, each, limit = 150, 5 * time.Millisecond, 200 * time.Millisecond
+	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		time.Sleep(each)
+		return hello(env, start)
+	}), Loops(1), HoldLimit(limit), func(c *config) { c.loop.Tick = limit })
+	c := s.dial()
+	c.send(strings.Repeat(get, requests)) // one read
+	for range requests {
+		c.want("GET", 200, "Hello, World!")
+	}
+	s.nextTick()
+	if lines := s.lines("held"); len(lines) > 0 {
+		t.Errorf("log: %s", lines)
+	}
+}
+
+// What Late and Held make of a request, wherever they come: what they call is done
+// in the application ("in") or when the request is over ("after").
+func TestLateAndHeld(t *testing.T) {
+	for name, tt := range map[string]struct {
+		in, after string
+		reported  bool
+		named     bool
+	}{
+		"in one call":                {in: "LH", reported: true, named: true},
+		"over before Held":           {in: "L", after: "H"},
+		"begun since Late":           {in: "H"},
+		"over, and then a task":      {in: "L", after: "LH", reported: true},
+		"a task":                     {after: "LH", reported: true},
+		"reported, and then a task":  {in: "LHT", after: "LH", reported: true},
+		"reported, and over by Held": {in: "LHTL", after: "H"},
+	} {
+		log := &logBuffer{}
+		var act func(calls string)
+		s, err := New(appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			act(tt.in)
+			return hello(env, start)
+		}), Loops(1), Logger(slog.New(slog.NewTextHandler(log, nil))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := s.reactor.Loops()[0].Handler().(*handler)
+		var reported, named bool // by the last Held
+		act = func(calls string) {
+			for _, call := range calls {
+				switch call {
+				case 'L':
+					h.Late()
+				case 'H':
+					before := log.String()
+					reported = h.Held(time.Second, func() []byte { return nil })
+					named = strings.Contains(strings.TrimPrefix(log.String(), before), "target=/")
+				case 'T':
+					h.letGo()
+				}
+			}
+		}
+		s.OpenMemory().Feed([]byte(get))
+		act(tt.after)
+		if reported != tt.reported || named != tt.named {
+			t.Errorf("%s: reported %v, with a request %v; want %v, %v", name, reported, named, tt.reported, tt.named)
+		}
+		s.Close()
+	}
+}
+
+// Applications that let go at the very time of the report: what it reads of a
+// request stays as it is until it has read it, and is of that request.
+func TestHeldAndLetGo(t *testing.T) {
+	const requests, limit = 200, 4 * time.Millisecond
+	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		if i, _ := strconv.Atoi(env.Path()[1:]); i%4 == 0 {
+			time.Sleep(limit + time.Duration(i)*limit/requests)
+		}
+		_, err := start("200 OK", nil, nil)
+		return env.Text(env.Path()), err
+	}), HoldLimit(limit), func(c *config) { c.loop.Tick = time.Millisecond })
+	var all sync.WaitGroup
+	for range 4 {
+		c := s.dial()
+		all.Go(func() {
+			var in strings.Builder
+			for i := range requests {
+				fmt.Fprintf(&in, "GET /%d HTTP/1.1\r\nHost: h\r\n\r\n", i)
+			}
+			_, _ = io.WriteString(c, in.String())
+			for i := range requests {
+				if _, got, err := c.tryRead("GET"); err != nil || got != fmt.Sprintf("/%d", i) {
+					t.Errorf("request %d answered %q, %v", i, got, err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	named := s.lines(heldLine)
+	if len(named) == 0 {
+		t.Error("no report")
+	}
+	for _, line := range named {
+		i, err := strconv.Atoi(regexp.MustCompile(` target=/(\d+) `).FindStringSubmatch(line)[1])
+		if err != nil || i >= requests {
+			t.Errorf("reported %s", line)
+		}
+	}
+}
