@@ -19,12 +19,13 @@ import (
 
 // listener is a listening descriptor and the loop it belongs to.
 type listener struct {
+	loop    *Loop // nil until it has one
 	fd      int
 	tcp     bool
 	noDelay bool // has TCP_NODELAY, and so has what it accepts
 	shared  bool // others of its group listen on the same address (SO_REUSEPORT)
 	addr    net.Addr
-	path    *socketPath // of a Unix socket that we made; nil otherwise
+	path    *socketPath // of a Unix socket that is ours; nil otherwise
 	att     attachment
 
 	retry      bool // accept failed for want of something: try at the next tick
@@ -66,22 +67,98 @@ func (r *Reactor) Adopt(l net.Listener) error {
 	if !ok {
 		return fmt.Errorf("loop: adopt %T: no descriptor to be had from it; pass a *net.TCPListener or *net.UnixListener", l)
 	}
+	if _, err := r.adopt(sc); err != nil {
+		return fmt.Errorf("loop: adopt %v: %w", l.Addr(), err)
+	}
+	return nil
+}
+
+// AdoptFile is Adopt for a socket that came from another process, and returns
+// the address it listens on. f stays the caller's to close. own says that the
+// file of a Unix socket is the reactor's from now on, to be removed at the end, as
+// after Listen. What is not a TCP or Unix stream socket that listens is an error.
+func (r *Reactor) AdoptFile(f *os.File, own bool) (net.Addr, error) {
+	ln, err := r.adopt(f)
+	if err != nil {
+		return nil, fmt.Errorf("loop: adopt %s: %w", f.Name(), err)
+	}
+	if own && !ln.tcp && !isAbstract(ln.addr.String()) {
+		// Last: until here the file is that of the other process, also if we fail.
+		_ = r.onLoop(ln.loop, func(*Loop) error {
+			ln.path, _ = ownSocketPath(ln.addr.String()) // an error says that there is none
+			return nil
+		})
+	}
+	return ln.addr, nil
+}
+
+// adopt attaches a duplicate of the descriptor of sc.
+func (r *Reactor) adopt(sc syscall.Conn) (*listener, error) {
 	raw, err := sc.SyscallConn()
 	if err != nil {
-		return fmt.Errorf("loop: adopt %v: %w", l.Addr(), err)
+		return nil, err
 	}
-	var fd int
+	var ln *listener
 	var dupErr error
-	if err := raw.Control(func(p uintptr) { fd, dupErr = socket.Dup(int(p)) }); err != nil {
-		return fmt.Errorf("loop: adopt %v: %w", l.Addr(), err)
-	}
-	if dupErr == nil {
-		dupErr = unix.SetNonblock(fd, true)
+	if err := raw.Control(func(p uintptr) {
+		var fd int
+		if fd, dupErr = socket.Dup(int(p)); dupErr == nil {
+			ln, dupErr = listenerOn(fd)
+		}
+	}); err != nil {
+		return nil, err
 	}
 	if dupErr != nil {
-		return fmt.Errorf("loop: adopt %v: %w", l.Addr(), dupErr)
+		return nil, dupErr
 	}
-	return r.attach([]*listener{{fd: fd, addr: l.Addr(), tcp: l.Addr().Network() == "tcp"}})
+	return ln, r.attach([]*listener{ln})
+}
+
+// listenerOn is the listener of a socket that listens, as the kernel knows it.
+// It closes fd if it is none.
+func listenerOn(fd int) (ln *listener, err error) {
+	defer func() {
+		if err != nil {
+			_ = unix.Close(fd)
+		}
+	}()
+	kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+	if err != nil {
+		return nil, os.NewSyscallError("getsockopt", err) // ENOTSOCK
+	}
+	listens, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
+	if err != nil {
+		return nil, os.NewSyscallError("getsockopt", err)
+	}
+	if kind != unix.SOCK_STREAM || listens == 0 {
+		return nil, errNoListener
+	}
+	sa, err := unix.Getsockname(fd)
+	if err != nil {
+		return nil, os.NewSyscallError("getsockname", err)
+	}
+	ln = &listener{fd: fd}
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4, *unix.SockaddrInet6:
+		ln.tcp, ln.addr = true, tcpAddr(sa)
+		ln.noDelay = inheritsNoDelay && isOn(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY)
+		ln.shared = reusePortSpreads && isOn(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT)
+	case *unix.SockaddrUnix:
+		ln.addr = &net.UnixAddr{Name: sa.Name, Net: "unix"}
+	default:
+		return nil, errNoListener
+	}
+	return ln, os.NewSyscallError("fcntl", unix.SetNonblock(fd, true))
+}
+
+var errNoListener = errors.New("not a TCP or Unix stream socket that listens")
+
+// inheritsNoDelay: accepted sockets have the TCP_NODELAY of their listener.
+const inheritsNoDelay = runtime.GOOS == "linux"
+
+func isOn(fd, level, option int) bool {
+	on, err := unix.GetsockoptInt(fd, level, option)
+	return err == nil && on != 0
 }
 
 func (r *Reactor) open(network, address string) ([]*listener, error) {
@@ -185,12 +262,7 @@ func openTCP(network, address string, share, first bool) (*listener, error) {
 		_ = unix.Close(fd)
 		return nil, err
 	}
-	local, err := unix.Getsockname(fd)
-	if err != nil {
-		_ = unix.Close(fd)
-		return nil, os.NewSyscallError("getsockname", err)
-	}
-	return &listener{fd: fd, tcp: true, noDelay: runtime.GOOS == "linux", shared: share, addr: tcpAddr(local)}, nil
+	return listenerOn(fd)
 }
 
 // tcpAddr is a bound address. An IPv6 wildcard that takes IPv4 too stays "[::]".
@@ -226,8 +298,7 @@ func openUnix(path string, mode fs.FileMode) (*listener, error) {
 	if path == "" {
 		return nil, errors.New("the path is empty")
 	}
-	abstract := strings.HasPrefix(path, "@")
-	if !abstract {
+	if !isAbstract(path) {
 		if err := removeStale(path); err != nil {
 			return nil, err
 		}
@@ -238,7 +309,7 @@ func openUnix(path string, mode fs.FileMode) (*listener, error) {
 	}
 	ln := &listener{fd: fd, addr: &net.UnixAddr{Name: path, Net: "unix"}}
 	err = os.NewSyscallError("bind", unix.Bind(fd, &unix.SockaddrUnix{Name: path}))
-	if err == nil && !abstract {
+	if err == nil && !isAbstract(path) {
 		ln.path, err = ownSocketPath(path)
 		if err == nil {
 			err = os.Chmod(path, mode) // before listen: nobody can connect yet
@@ -253,6 +324,9 @@ func openUnix(path string, mode fs.FileMode) (*listener, error) {
 	}
 	return ln, nil
 }
+
+// isAbstract tells a name of Linux's abstract space from the path of a file.
+func isAbstract(path string) bool { return strings.HasPrefix(path, "@") }
 
 // removeStale removes a socket that no process listens on any more. Any other
 // file stays, and so does a socket that answers.
@@ -278,7 +352,7 @@ func removeStale(path string) error {
 	return os.Remove(path)
 }
 
-// socketPath is the file of a Unix socket that we made.
+// socketPath is the file of a Unix socket.
 type socketPath struct {
 	name string
 	made fs.FileInfo
@@ -292,7 +366,7 @@ func ownSocketPath(name string) (*socketPath, error) {
 	return &socketPath{name, st}, nil
 }
 
-// remove removes the file if it is still the one that was made: a successor may
+// remove removes the file if it is still the one that it was: another server may
 // have put its own in place.
 func (p *socketPath) remove() {
 	if st, err := os.Lstat(p.name); err == nil && os.SameFile(st, p.made) {

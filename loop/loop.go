@@ -149,10 +149,9 @@ func (l *Loop) run() {
 
 // cleanUp ends all that is left when the poller has returned.
 func (l *Loop) cleanUp() {
-	for _, ln := range l.listeners {
-		ln.close()
+	for len(l.listeners) > 0 {
+		l.closeListener(l.listeners[0])
 	}
-	l.listeners = nil
 	l.Conns(func(c *Conn) { c.kill(ErrStopped) })
 	closeReserve(l.reserve)
 	l.stopped.Lock()

@@ -75,9 +75,15 @@ func (p *poller) rearm(a *attachment) error { return p.np.ModReadWrite(&a.pa, tr
 // event of a may still be in the batch at hand.
 func (p *poller) remove(a *attachment) {
 	if removeBeforeClose {
-		_ = p.np.Delete(a.pa.FD)
-		p.graveyard = append(p.graveyard, a)
+		p.removeShared(a)
 	}
+}
+
+// removeShared is remove for a descriptor whose socket others may hold too: its
+// registration would outlive the close, and go on making events.
+func (p *poller) removeShared(a *attachment) {
+	_ = p.np.Delete(a.pa.FD)
+	p.graveyard = append(p.graveyard, a)
 }
 
 // bury forgets what was removed. To be called between two batches: from a task.

@@ -2,11 +2,15 @@ package loop
 
 import (
 	"errors"
+	"fmt"
+	"os"
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/panjf2000/gnet/v2/pkg/socket"
 	"golang.org/x/sys/unix"
 )
 
@@ -22,6 +26,10 @@ type Reactor struct {
 
 	mu      sync.Mutex
 	started bool // the loops have goroutines
+
+	listening sync.Mutex    // held to change Loop.listeners, or to read those of any loop
+	attached  atomic.Uint32 // listeners there have been
+	left      atomic.Bool   // Leave was called
 
 	start   sync.Once
 	stop    sync.Once
@@ -101,16 +109,17 @@ func (r *Reactor) tick() {
 	}
 }
 
-// attach gives listeners to the loops: one each, or the only one to the first.
+// attach gives listeners to the loops in turn. A loop may have several, or none:
+// then it gets its connections from the others (place).
 func (r *Reactor) attach(lns []*listener) error {
 	for i, ln := range lns {
-		if err := r.onLoop(r.loops[i], func(l *Loop) error { return l.addListener(ln) }); err != nil {
+		ln.loop = r.loops[int(r.attached.Add(1)-1)%len(r.loops)]
+		if err := r.onLoop(ln.loop, func(l *Loop) error { return l.addListener(ln) }); err != nil {
 			for _, ln := range lns[i:] {
 				ln.close()
 			}
-			for i, ln := range lns[:i] {
-				l := r.loops[i]
-				l.Do(func() { l.dropListener(ln) })
+			for _, ln := range lns[:i] {
+				ln.loop.Do(func() { ln.loop.dropListener(ln) })
 			}
 			return err
 		}
@@ -150,15 +159,30 @@ func (l *Loop) addListener(ln *listener) error {
 	if err := l.poller.addListener(&ln.att); err != nil {
 		return err
 	}
+	l.reactor.listening.Lock()
+	defer l.reactor.listening.Unlock()
 	l.listeners = append(l.listeners, ln)
 	return nil
 }
 
-// dropListener accepts what has connected until now and closes ln.
+// dropListener accepts what has connected until now, unless it is left to
+// another process, and closes ln.
 func (l *Loop) dropListener(ln *listener) {
+	if !l.reactor.left.Load() {
+		l.drainBacklog(ln)
+	}
+	l.poller.removeShared(&ln.att)
+	l.closeListener(ln)
+}
+
+// closeListener closes ln and forgets it.
+func (l *Loop) closeListener(ln *listener) {
+	l.reactor.listening.Lock()
+	defer l.reactor.listening.Unlock()
 	l.listeners = slices.DeleteFunc(l.listeners, func(x *listener) bool { return x == ln })
-	l.drainBacklog(ln)
-	l.poller.remove(&ln.att)
+	if l.reactor.left.Load() {
+		ln.path = nil // the other process's
+	}
 	ln.close()
 }
 
@@ -199,6 +223,34 @@ func (r *Reactor) StopAccepting() {
 		}
 	}
 }
+
+// Files are duplicates of the descriptors of all listeners, for another process
+// that is to go on with them (AdoptFile); the caller closes them. Each has a
+// queue of its own, so the other process must take every one: the kernel resets
+// what waits in a queue when its last holder has closed it. From any goroutine,
+// also while an application holds its loop.
+func (r *Reactor) Files() (files []*os.File, err error) {
+	r.listening.Lock()
+	defer r.listening.Unlock()
+	for _, l := range r.loops {
+		for _, ln := range l.listeners {
+			fd, err := socket.Dup(ln.fd)
+			if err != nil {
+				for _, f := range files {
+					_ = f.Close()
+				}
+				return nil, fmt.Errorf("loop: duplicate listener %v: %w", ln.addr, err)
+			}
+			files = append(files, os.NewFile(uintptr(fd), ln.addr.String()))
+		}
+	}
+	return files, nil
+}
+
+// Leave says that another process has the listeners now and goes on with them.
+// Whatever closes them here then leaves to it what waits to be accepted, and the
+// file of a Unix socket. From any goroutine.
+func (r *Reactor) Leave() { r.left.Store(true) }
 
 // Halt tells all loops to stop, and to close everything that is left, connections
 // with ErrStopped. It does not wait for them: Done is closed when they have. From
