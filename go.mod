@@ -3,6 +3,8 @@ module github.com/isbjorn/isbjorn
 go 1.26
 
 require (
+	github.com/cloudflare/tableflip v1.2.3
+	github.com/coreos/go-systemd/v22 v22.7.0
 	github.com/evanphx/wildcat v0.0.0-20141114174135-e7012f664567
 	github.com/panjf2000/gnet/v2 v2.10.0
 	github.com/valyala/bytebufferpool v1.0.0

@@ -72,6 +72,15 @@ func (s *Server) ListenAndServe(addr string) error {
 // Listen begins to serve on an address, as ListenAndServe does, and returns
 // the address bound: for port 0 the kernel chooses one.
 func (s *Server) Listen(addr string) (net.Addr, error) {
+	bound, err := s.open(addr)
+	if err == nil {
+		s.reactor.Start()
+	}
+	return bound, err
+}
+
+// open is Listen without Start: clients that come have to wait.
+func (s *Server) open(addr string) (net.Addr, error) {
 	network, address, err := splitAddress(addr)
 	if err != nil {
 		return nil, err
@@ -83,7 +92,6 @@ func (s *Server) Listen(addr string) (net.Addr, error) {
 	if err != nil {
 		return nil, fmt.Errorf("server: address %q: %w", addr, err)
 	}
-	s.reactor.Start()
 	return bound, nil
 }
 

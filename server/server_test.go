@@ -1190,7 +1190,7 @@ func TestRun(t *testing.T) {
 	signals := make(chan os.Signal, 2)
 	ended := make(chan error)
 	quiet := Logger(slog.New(slog.DiscardHandler))
-	go func() { ended <- run(appFunc(hello), "127.0.0.1:0", []Option{quiet}, signals, w) }()
+	go func() { ended <- new(succession).run(appFunc(hello), "127.0.0.1:0", []Option{quiet}, signals, w) }()
 	line := make([]byte, 100)
 	n, _ := r.Read(line)
 	url, ok := strings.CutPrefix(strings.TrimSpace(string(line[:n])), "listening on ")
@@ -1207,7 +1207,7 @@ func TestRun(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Errorf("run: %v, want nil after one signal", err)
 	}
-	if err := run(appFunc(hello), "nowhere", []Option{quiet}, signals, io.Discard); err == nil {
+	if err := new(succession).run(appFunc(hello), "nowhere", []Option{quiet}, signals, io.Discard); err == nil {
 		t.Error("run on a bad address: no error")
 	}
 }
@@ -1217,7 +1217,7 @@ func TestSecondSignalStopsAtOnce(t *testing.T) {
 	signals := make(chan os.Signal, 2)
 	ended := make(chan error)
 	go func() {
-		ended <- run(appFunc(echo), "127.0.0.1:0", []Option{Logger(slog.New(slog.DiscardHandler))}, signals, w)
+		ended <- new(succession).run(appFunc(echo), "127.0.0.1:0", []Option{Logger(slog.New(slog.DiscardHandler))}, signals, w)
 	}()
 	line := make([]byte, 100)
 	n, _ := r.Read(line)

@@ -1,0 +1,92 @@
+package server
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/isbjorn/isbjorn/gateway"
+)
+
+// programFile is the environment variable that makes this test binary a program
+// like the examples. It names a file that says how the next process is to be:
+// "LOOPS START-TIME CONDUCT".
+const programFile = "ISBJORN_TEST_PROGRAM"
+
+// What a program may do when it is started.
+const (
+	serves   = "serves"
+	crashes  = "crashes"
+	hangs    = "hangs"
+	orphaned = "orphaned" // it says "begun", and serves when its parent has died
+)
+
+func programMain() {
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		os.Exit(4) // the test is over
+	}()
+	b, err := os.ReadFile(os.Getenv(programFile))
+	if err != nil {
+		panic(err)
+	}
+	var loops int
+	var start, conduct string
+	if _, err := fmt.Sscan(string(b), &loops, &start, &conduct); err != nil {
+		panic(err)
+	}
+	if startTime, err = time.ParseDuration(start); err != nil {
+		panic(err)
+	}
+	switch conduct {
+	case crashes:
+		os.Exit(3)
+	case orphaned:
+		parent := os.Getppid()
+		if err := os.WriteFile(os.Getenv(programFile), []byte("begun"), 0o600); err != nil {
+			panic(err)
+		}
+		for os.Getppid() == parent {
+			time.Sleep(time.Millisecond)
+		}
+	case hangs:
+		time.Sleep(time.Hour) // until it is killed
+	}
+	Main(appFunc(program), Loops(loops), BodyBytes(64<<20))
+}
+
+// bigBytes is the size of /big: more than all buffers on the way can hold.
+const bigBytes = 8 << 20
+
+// program answers GET /pid, GET /environment, GET /big, and POST with its own
+// content. Every answer has the field Pid.
+func program(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+	pid := strconv.Itoa(os.Getpid())
+	if _, err := start("200 OK", []gateway.Header{{Name: "Pid", Value: pid}}, nil); err != nil {
+		return nil, err
+	}
+	switch env.Path() {
+	case "/pid":
+		return env.Text(pid), nil
+	case "/environment":
+		var names []string
+		for _, variable := range os.Environ() {
+			name, _, _ := strings.Cut(variable, "=")
+			if strings.HasPrefix(name, "LISTEN_") || strings.HasPrefix(name, "TABLEFLIP") {
+				names = append(names, name)
+			}
+		}
+		return env.Text(strings.Join(names, " ")), nil
+	case "/big":
+		const piece = 64 << 10
+		chunk := []byte(pattern(piece))
+		return gateway.Stream(func(yield func([]byte, error) bool) {
+			for n := 0; n < bigBytes && yield(chunk, nil); n += piece {
+			}
+		}), nil
+	}
+	return env.Input().Body(), nil
+}
