@@ -2,7 +2,8 @@
 //
 //	log.Fatal(server.ListenAndServe("127.0.0.1:8080", app))
 //
-// or, for a whole program with flags, signals and an orderly end, [Main].
+// or, for a whole program with flags, signals, an orderly end, and restarts that
+// refuse nobody, [Main]; [Run] is Main without flags.
 //
 // The way of a request, file by file:
 //
