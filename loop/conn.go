@@ -110,8 +110,11 @@ func (c *Conn) enter() {
 // event lets the connection try what r says it could.
 func (c *Conn) event(r readiness) {
 	c.loop.busy = true
-	if c.yielded {
+	if c.yielded && c.state == open {
 		c.yielded, c.drained = false, true
+		if c.out == nil {
+			c.stall = 0
+		}
 	}
 	if r&(readable|hangup) != 0 {
 		c.readable = true
@@ -304,9 +307,16 @@ func (c *Conn) Resume() {
 }
 
 // Yield asks for Drained in a later turn, when the other connections that are
-// ready have had theirs.
+// ready have had theirs and the socket has room. The peer has WriteStall to make
+// some, as for output that waits.
 func (c *Conn) Yield() {
+	if c.state != open {
+		return
+	}
 	c.yielded = true
+	if c.out == nil && c.mem == nil {
+		c.setStall(c.loop.opt.WriteStall)
+	}
 	c.rearm()
 }
 

@@ -377,6 +377,35 @@ func TestWriteStall(t *testing.T) {
 	}
 }
 
+// A peer that takes nothing stalls also where no output waits: the socket took all of
+// a turn's, but is not writable for the next.
+func TestYieldStalls(t *testing.T) {
+	s := startLines(t, Options{Loops: 1, WriteStall: 30 * time.Millisecond}, "")
+	c := s.dial()
+	_ = c.Conn.(*net.TCPConn).SetReadBuffer(64 << 10)
+	c.send("echo a\n")
+	c.want("a\n")
+	l, waits := s.r.loops[0], make(chan bool)
+	l.Do(func() {
+		conn := l.conns[0]
+		poll := []unix.PollFd{{Fd: conn.fd, Events: unix.POLLOUT}}
+		for conn.out == nil { // little at a time: it is full for poll before it is for write
+			if n, err := unix.Poll(poll, 200); n == 0 && err == nil {
+				break // and the peer's is full too
+			}
+			conn.Send(make([]byte, 512))
+		}
+		waits <- conn.out == nil
+		conn.Yield()
+	})
+	if !<-waits {
+		t.Fatal("output waits: the socket was writable to its end")
+	}
+	if err := s.waitClosed(1)[0]; err != ErrWriteStall {
+		t.Errorf("Closed(%v), want %v", err, ErrWriteStall)
+	}
+}
+
 func TestAbort(t *testing.T) {
 	s := startLines(t, Options{}, "")
 	c := s.dial()
