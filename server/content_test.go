@@ -310,7 +310,7 @@ func (c *client) exchangeHello() {
 // A file is open as long as the response needs it, and closed once, however the
 // request ends.
 func TestContentIsClosedOnce(t *testing.T) {
-	content := pattern(8 << 20) // more than the sockets of a connection hold
+	content := pattern(8 << 20) // more than the sockets of a connection hold, small as the client's is
 	panics := func() ([]byte, error) { panic("in Next") }
 	for name, tt := range map[string]struct {
 		app     gateway.App
@@ -338,6 +338,7 @@ func TestContentIsClosedOnce(t *testing.T) {
 			f := &files{}
 			s := startFiles(t, f, tt.app, append(tt.options, BodyBytes(-1))...)
 			c := s.dial()
+			_ = c.SetReadBuffer(64 << 10)
 			go func() { _, _ = io.WriteString(c, upload(content, 0)) }()
 			tt.client(t, s, c)
 			if f.opened.Load() != 1 {

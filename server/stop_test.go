@@ -94,12 +94,13 @@ func TestShutdownClosesIdle(t *testing.T) {
 // The head of a response has promised that the connection goes on, and then the
 // server stops: the next request is answered, and that answer says close.
 func TestShutdownKeepsAPromise(t *testing.T) {
-	content := pattern(8 << 20) // more than the sockets hold
+	content := pattern(8 << 20) // more than the sockets hold, small as they are
 	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		_, err := start("200 OK", nil, nil)
 		return env.Text(content), err
 	}))
 	c := s.dial()
+	_ = c.SetReadBuffer(64 << 10)
 	c.send(get)
 	s.waitPhases(writing, 1)
 	stopped := make(chan error)
@@ -109,10 +110,10 @@ func TestShutdownKeepsAPromise(t *testing.T) {
 		stopped <- s.Shutdown(ctx)
 	}()
 	s.waitStopping()
+	c.send(get) // waits in its socket
 	if resp := c.want("GET", 200, content); resp.Close {
 		t.Fatal("the head says close")
 	}
-	c.send(get)
 	if resp := c.want("GET", 200, content); !resp.Close {
 		t.Error("the last answer does not say close")
 	}
