@@ -9,7 +9,8 @@ import (
 )
 
 // Handler gets what happens on the connections of one loop. Every method but Late
-// and Held runs on the loop's goroutine and must not block. A method must not keep b.
+// and Held runs on the loop's goroutine and must not block. A method must not keep
+// b.
 type Handler interface {
 	// Opened: c was accepted. The first callback of a connection.
 	Opened(c *Conn)

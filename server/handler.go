@@ -35,7 +35,7 @@ type handler struct {
 
 	stopping bool // Shutdown was called
 
-	serving atomic.Pointer[exchange] // whose application is at work; nil if none is, or Held has taken it
+	serving atomic.Pointer[exchange] // whose application is at work; nil if none is, or Late has taken it
 	hold    hold
 
 	counts counts
