@@ -56,6 +56,9 @@ func Main(app gateway.App, options ...Option) {
 // the old one prints "stopping", answers what it has, within 30 s, and Run returns
 // nil. A new process that ends or takes more than 30 s changes nothing but the log.
 // There is no further restart before the old process is gone.
+//
+// The signals stay with Run when it has returned, so that a late one does not spoil
+// the exit status: main returns then.
 func Run(app gateway.App, addr string, options ...Option) error {
 	return run(app, addr, false, options)
 }
@@ -64,7 +67,6 @@ func Run(app gateway.App, addr string, options ...Option) error {
 func run(app gateway.App, addr string, given bool, options []Option) error {
 	signals := make(chan os.Signal, 4) // room for one of each kind, and a second
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGUSR2)
-	defer signal.Stop(signals)
 	return newSuccession(given).run(app, addr, options, signals, os.Stdout)
 }
 

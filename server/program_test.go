@@ -44,18 +44,21 @@ func programMain() {
 	switch conduct {
 	case crashes:
 		os.Exit(3)
-	case orphaned:
-		parent := os.Getppid()
+	case hangs:
+		time.Sleep(time.Hour) // until it is killed
+	}
+	Main(appFunc(program), Loops(loops), BodyBytes(64<<20), func(*config) {
+		if conduct != orphaned {
+			return
+		}
+		parent := os.Getppid() // it has told what it hands over
 		if err := os.WriteFile(os.Getenv(programFile), []byte("begun"), 0o600); err != nil {
 			panic(err)
 		}
 		for os.Getppid() == parent {
 			time.Sleep(time.Millisecond)
 		}
-	case hangs:
-		time.Sleep(time.Hour) // until it is killed
-	}
-	Main(appFunc(program), Loops(loops), BodyBytes(64<<20))
+	})
 }
 
 // bigBytes is the size of /big: more than all buffers on the way can hold.

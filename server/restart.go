@@ -33,20 +33,29 @@ const systemdSockets = "LISTEN_FDS"
 type succession struct {
 	upgrader *tableflip.Upgrader // nil: it cannot hand over, err says why
 	err      error
+	second   bool   // there is an old process
 	given    bool   // the operator has chosen the address
 	name     string // of the listeners among what is handed over: the address asked for, or systemdSockets
 }
 
+// oldProcess is the variable in the environment by which tableflip tells a new
+// process that there is an old one.
+const oldProcess = "TABLEFLIP_HAS_PARENT_7DIU3"
+
 // newSuccession takes what an old process or systemd have left. Once in a process.
 func newSuccession(given bool) *succession {
-	u, err := tableflip.New(tableflip.Options{UpgradeTimeout: startTime})
-	_ = os.Unsetenv("TABLEFLIP_HAS_PARENT_7DIU3") // it is for this process, not for programs that the application runs
-	return &succession{upgrader: u, err: err, given: given}
+	p := &succession{given: given, second: os.Getenv(oldProcess) != ""}
+	p.upgrader, p.err = tableflip.New(tableflip.Options{UpgradeTimeout: startTime})
+	_ = os.Unsetenv(oldProcess) // it is for this process, not for programs that the application runs
+	return p
 }
 
 // listen gives s its listeners: those of the old process, or of systemd, or new
 // ones on addr. It returns where they listen.
 func (p *succession) listen(s *Server, addr string) ([]string, error) {
+	if p.second && p.err != nil { // its address is not there to be opened a second time
+		return nil, fmt.Errorf("server: the old process has handed nothing over: %w", p.err)
+	}
 	p.name = systemdSockets
 	files, err := p.inherited()
 	if err == nil && len(files) == 0 {

@@ -633,6 +633,26 @@ func TestSuccessorOfADeadProcess(t *testing.T) {
 	f.stop()
 }
 
+// A new process that gets nothing from the old one opens nothing of its own.
+func TestSuccessorWithoutListeners(t *testing.T) {
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	f := launch(t, "2 30s serves", func(cmd *exec.Cmd) {
+		cmd.Env = append(cmd.Env, oldProcess+"=yes")
+		cmd.ExtraFiles = []*os.File{null, null} // where tableflip has its pipes
+	}, "-addr", "127.0.0.1:0")
+	if status := f.ended(f.pid); status != 1 {
+		t.Errorf("exit status %d, want 1", status)
+	}
+	if line, ok := <-f.lines; ok {
+		t.Errorf("it says %q", line)
+	}
+	f.says("the old process has handed nothing over")
+}
+
 // suspended reports whether all threads of a process stand still.
 func suspended(pid int) bool {
 	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
