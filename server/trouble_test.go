@@ -8,7 +8,6 @@ import (
 	"math"
 	"net"
 	"os"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -409,25 +408,4 @@ func TestShutdownAnswersWhatHasCome(t *testing.T) {
 	if err := <-stopped; err != nil {
 		t.Errorf("Shutdown: %v", err)
 	}
-}
-
-// Between two turns of a long response nothing is unsent, and yet the socket may have
-// no room for more: the client's time runs then too. Where that is depends on the
-// kernel's buffers, so a turn is tried in many sizes.
-func TestWriteTimeoutBetweenTurns(t *testing.T) {
-	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
-		size, err := strconv.Atoi(env.Query())
-		if err != nil {
-			return nil, err
-		}
-		_, err = start("200 OK", nil, nil)
-		chunk := make([]byte, size)
-		return next(func() ([]byte, error) { return chunk, nil }), err
-	}), WriteTimeout(100*time.Millisecond))
-	clients := 0
-	for size := 4 << 10; size < 512<<10; size += size / 6 {
-		s.dial().send("GET /?" + strconv.Itoa(size) + " HTTP/1.1\r\nHost: h\r\n\r\n") // and reads nothing
-		clients++
-	}
-	eventually(t, "all are cut", func() bool { return s.Stats().Stalled == uint64(clients) })
 }
