@@ -202,8 +202,7 @@ func TestCorpusInMemory(t *testing.T) {
 	}
 }
 
-// Every case over sockets: the hand-made ones whole, byte by byte and in two, the
-// sweeps whole.
+// Every case over sockets: whole, byte by byte and in two.
 func TestCorpusOverSockets(t *testing.T) {
 	servers := map[int64]*testServer{} // by their limit
 	byHand := corpus(t, "requests.jsonl")
@@ -214,16 +213,13 @@ func TestCorpusOverSockets(t *testing.T) {
 	}
 	var wg sync.WaitGroup
 	running := make(chan bool, 16) // at once
-	for i, c := range append(byHand, corpus(t, "sweeps.jsonl")...) {
+	for _, c := range append(byHand, corpus(t, "sweeps.jsonl")...) {
 		s := servers[c.bodyLimit()]
 		running <- true
 		wg.Go(func() {
 			defer func() { <-running }()
-			modes := map[string][]int{"whole": nil}
-			if i < len(byHand) {
-				modes["in two"] = []int{len(c.Input) / 2}
-			}
-			if i < len(byHand) && len(c.Input) < 2000 {
+			modes := map[string][]int{"whole": nil, "in two": {len(c.Input) / 2}}
+			if len(c.Input) < 2000 {
 				every := make([]int, 0, len(c.Input))
 				for i := 1; i < len(c.Input); i++ {
 					every = append(every, i)
