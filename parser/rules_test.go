@@ -57,6 +57,7 @@ var ruleTests = []struct {
 	{8, "host and port", "GET h:80" + rest, "", ErrTargetForm},
 	{9, "absolute", "GET http://a:80/x?y" + rest, `path="/x" query="y" authority="a:80" form=1`, nil},
 	{9, "case of scheme", "GET hTTpS://a" + rest, `path="" query="" authority="a" form=1`, nil},
+	{9, "percent in the host", "GET http://a%84:80/" + rest, `path="/" query="" authority="a%84:80" form=1`, nil},
 	{9, "query only", "GET http://a?y" + rest, `path="" query="y" authority="a" form=1`, nil},
 	{9, "no Host", "GET http://a/ HTTP/1.1\r\n\r\n", "", ErrHostMissing},
 	{10, "userinfo", "GET http://u@a/" + rest, "", ErrTargetAuthority},
