@@ -359,6 +359,9 @@ func (h *handler) stop() {
 	h.loop.Conns(func(c *loop.Conn) {
 		cn := c.Context.(*conn)
 		if cn.phase == readingHead && cn.timer == idleTimer {
+			if !cn.served {
+				cn.active = h.now // its first request may be on the way
+			}
 			h.Timeout(c) // there is less idle time now
 		} // else at work: its last answer says close
 	})

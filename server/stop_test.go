@@ -64,16 +64,15 @@ func TestUnreadRequestIsNotIdle(t *testing.T) {
 	})
 }
 
-// A connection that has been idle for stopIdleTime is closed at once, one that has
-// just been at work has the rest of it.
+// A connection that has been idle for stopIdleTime is closed at once, one that has not
+// sent anything yet has that time from now on.
 func TestShutdownClosesIdle(t *testing.T) {
 	s := start(t, appFunc(hello), Loops(1))
-	idle, busy := s.dial(), s.dial()
+	idle, fresh := s.dial(), s.dial()
 	idle.send(get)
 	idle.want("GET", 200, "Hello, World!")
+	s.waitPhases(readingHead, 2)
 	s.onLoops(func(_ *handler, c *loop.Conn) { c.Context.(*conn).active -= int64(stopIdleTime) })
-	busy.send(get)
-	busy.want("GET", 200, "Hello, World!")
 	began := time.Now()
 	go func() {
 		ctx, cancel := shortly()
@@ -84,11 +83,11 @@ func TestShutdownClosesIdle(t *testing.T) {
 	if took := time.Since(began); took >= stopIdleTime {
 		t.Errorf("closed after %v", took)
 	}
-	busy.send(get)
-	if resp := busy.want("GET", 200, "Hello, World!"); !resp.Close {
+	fresh.send(get)
+	if resp := fresh.want("GET", 200, "Hello, World!"); !resp.Close {
 		t.Error("the last answer does not say close")
 	}
-	busy.wantEnd()
+	fresh.wantEnd()
 }
 
 // The head of a response has promised that the connection goes on, and then the
