@@ -26,7 +26,8 @@ type client struct {
 	narrow  bool         // the server's socket is soon full
 	slow    int          // reads that come after a pause
 	limit   int          // bytes that are read before it goes away; -1 is all
-	written atomic.Int64 // bytes given to the socket
+	offered atomic.Int64 // bytes that send was to send, counted before
+	written atomic.Int64 // bytes given to the socket, counted after
 	wrote   atomic.Int64 // when the last of them were: ns after opened
 	writer  sync.WaitGroup
 
@@ -131,6 +132,7 @@ var errLimit = errors.New("read enough")
 
 // send sends b at once.
 func (c *client) send(b []byte) error {
+	c.offered.Add(int64(len(b)))
 	c.mu.Lock()
 	c.sent = append(c.sent, b[:min(len(b), shownBytes-len(c.sent))]...)
 	c.mu.Unlock()

@@ -35,7 +35,7 @@ var examples = []*example{
 	{
 		name: "echo", contentType: "application/octet-stream",
 		answer:    func(r *request, _ netip.AddrPort) []byte { return r.content },
-		plausible: func(a *answer, c *client) bool { return len(a.content) < int(c.written.Load()) },
+		plausible: func(a *answer, c *client) bool { return len(a.content) < int(c.offered.Load()) },
 	},
 	{
 		name: "environ", contentType: "text/plain; charset=utf-8",
