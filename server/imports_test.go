@@ -17,7 +17,10 @@ var importTable = map[string][]string{
 	"parser":  {},
 	"loop":    {},
 	"gateway": {"parser"},
-	"server":  {"loop", "parser", "gateway"},
+
+	"gateway/gatewaytest": {"gateway", "parser"},
+
+	"server": {"loop", "parser", "gateway"},
 }
 
 func TestImports(t *testing.T) {

@@ -1,0 +1,50 @@
+package gatewaytest_test
+
+import (
+	"errors"
+	"io"
+	"testing"
+
+	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/gateway/gatewaytest"
+)
+
+func TestCall(t *testing.T) {
+	app := gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		w, err := start("201 Created", []gateway.Header{{Name: "Location", Value: env.Path()}}, nil)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := io.WriteString(w, "written "); err != nil {
+			return nil, err
+		}
+		return gateway.Reader(env.Input()), nil
+	})
+	got := gatewaytest.Call(app, gatewaytest.Request{Method: "POST", Target: "/a%20b", Body: "content"})
+	if got.Err != nil || got.Code != 201 || got.Get("location") != "/a b" || got.Text() != "written content" || got.Closed != 1 {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestBreaches(t *testing.T) {
+	errApp := errors.New("the application's")
+	for name, app := range map[string]gateway.AppFunc{
+		"no start": func(env *gateway.Environ, _ gateway.StartResponse) (gateway.Body, error) {
+			return env.Text("x"), nil
+		},
+		"two starts": func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			_, _ = start("200 OK", nil, nil)
+			_, _ = start("200 OK", nil, nil)
+			return env.Text("x"), nil
+		},
+		"a line end": func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			_, _ = start("200 OK", []gateway.Header{{Name: "A", Value: "b\r\nC: d"}}, nil)
+			return env.Text("x"), nil
+		},
+		"an error": func(*gateway.Environ, gateway.StartResponse) (gateway.Body, error) { return nil, errApp },
+	} {
+		if got := gatewaytest.Get(app, "/"); got.Err == nil {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}
