@@ -222,13 +222,13 @@ func (r *Request) note(b []byte, f *Field, place uint8) Known {
 // a list of tokens; other options say nothing to us, and none of them changes
 // the framing.
 func (r *Request) connection(value []byte) {
+	if isKeepAlive(value) { // nearly always that is all there is
+		r.options |= connectionKeepAlive
+		return
+	}
 	for len(value) > 0 {
-		element := value
-		if isKeepAlive(value) { // nearly always that is all there is
-			value = nil
-		} else {
-			element, value = cutElement(value)
-		}
+		var element []byte
+		element, value = cutElement(value)
 		switch {
 		case isKeepAlive(element):
 			r.options |= connectionKeepAlive

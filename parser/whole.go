@@ -9,66 +9,45 @@ package parser
 // vectorBytes are looked at at once, by takeLines.
 const vectorBytes = 32
 
+// The beginning and the end of nearly every request line, the first byte lowest.
+const (
+	wordGet    = 0x20544547         // "GET "
+	wordHTTP11 = 0x312e312f50545448 // "HTTP/1.1"
+)
+
 // whole takes a head that is whole and plainly good, and returns its length.
 // Otherwise it returns 0, with r as Reset leaves it.
+//
+// It is one function because each call would cost a twentieth of a short head.
 func (r *Request) whole(b []byte, lim *Limits) int {
-	b = b[:max(min(len(b), lim.HeadBytes, headBytesMax), 0)]
-	line := r.plainLine(b, lim)
-	if line == 0 {
-		return 0
+	if len(b) > lim.HeadBytes {
+		b = b[:max(lim.HeadBytes, 0)]
+	}
+	if len(b) > headBytesMax {
+		b = b[:headBytesMax]
 	}
 	room := min(lim.Fields, FieldsMax)
-	end, left, hostEnd := takeLines(&b[0], len(b), line, &r.fields[0], room)
-	taken := r.fields[:room-left]
-	r.count = uint8(len(taken))
-	for i := range taken {
-		f := &taken[i]
-		if mayBeKnown(b[f.Name.Off], int(f.Name.Len)) {
-			r.note(b, f, uint8(i+1))
-		}
-	}
-	if !isCRLF(b[end:]) || r.settle(b, hostEnd, lim) != nil {
-		r.Reset()
+	if len(b) < vectorBytes || room < 1 {
 		return 0
 	}
-	return end + len("\r\n")
-}
 
-// plainLine takes a request line with a path, perhaps a query, and HTTP/1.1. It
-// returns the place after it, or 0 with nothing changed. RFC 9112 section 3.
-func (r *Request) plainLine(b []byte, lim *Limits) int {
-	if len(b) < vectorBytes {
-		return 0
-	}
+	// The request line: a path, perhaps a query, and HTTP/1.1. RFC 9112 section 3.
 	path := len("GET ")
-	if string(b[:path]) != "GET " {
-		path = 0
-		for path < vectorBytes-len(" /") && is(b[path], tokenByte) {
-			path++
-		}
-		if path == 0 || path == len("CONNECT") || b[path] != ' ' {
-			return 0
-		}
-		path++
+	if load32(b, 0) != wordGet {
+		path = afterMethod(b)
 	}
-	if b[path] != '/' {
+	if path == 0 || b[path] != '/' {
 		return 0
 	}
 	i := path + len("/")
-	for {
-		if len(b)-i < 8 {
-			return 0
-		}
-		marks := pathMarks(load64(b, i))
-		if marks == 0 {
-			i += 8
-			continue
-		}
-		i += lowest(marks)
-		if !is(b[i], pathByte) {
+	for i < len(b) && is(b[i], pathByte) {
+		if i++; i == wordsPay {
+			i = endOfPath(b, i)
 			break
 		}
-		i++
+	}
+	if i == len(b) {
+		return 0
 	}
 	var query Span
 	pathEnd := i
@@ -76,7 +55,7 @@ func (r *Request) plainLine(b []byte, lim *Limits) int {
 		i = endOfQuery(b, i+1)
 		query = Span{uint16(pathEnd + 1), uint16(i - pathEnd - 1)}
 	}
-	if len(b)-i < len(" "+version11) || b[i] != ' ' || !isHTTP11(b[i+1:]) ||
+	if len(b)-i < len(" "+version11) || b[i] != ' ' || load64(b, i+1) != wordHTTP11 || !isCRLF(b[i+len(" HTTP/1.1"):]) ||
 		path-1 > lim.MethodBytes || i-path > lim.TargetBytes {
 		return 0
 	}
@@ -85,5 +64,63 @@ func (r *Request) plainLine(b []byte, lim *Limits) int {
 	r.Path = Span{uint16(path), uint16(pathEnd - path)}
 	r.Query = query
 	r.Minor = 1
-	return i + len(" "+version11)
+
+	// The field lines, and among them those that we know. RFC 9112 section 5.
+	end, left, hostEnd := takeLines(&b[0], len(b), i+len(" "+version11), &r.fields[0], room)
+	taken := r.fields[:room-left]
+	r.count = uint8(len(taken))
+	asked := false // there is a Host, and it is plain
+	for i := range taken {
+		f := &taken[i]
+		name, n := int(f.Name.Off), int(f.Name.Len)
+		if n == len("Host") && load32(b, name)|fold32 == wordHost && r.known[Host] == 0 && plainHost(b, f.Value, hostEnd) {
+			r.known[Host] = uint8(i + 1)
+			r.Authority = Span{f.Value.Off, f.Value.Len}
+			asked = true
+		} else if mayBeKnown(b[name], n) {
+			r.note(b, f, uint8(i+1))
+		}
+	}
+	if !isCRLF(b[end:]) ||
+		(!asked || r.repeated != 0) && r.host(b, hostEnd) != nil ||
+		r.known[TransferEncoding]|r.known[ContentLength] != 0 && r.frame(b, lim) != nil {
+		r.Reset()
+		return 0
+	}
+	r.phase = phaseDone
+	return end + len("\r\n")
+}
+
+// wordsPay is how far into a head a path is read byte by byte. For a longer one
+// it is quicker to go on by words.
+const wordsPay = 24
+
+// afterMethod returns where the target begins, after a method that is not GET, or
+// 0 where a path cannot begin.
+func afterMethod(b []byte) int {
+	i := 0
+	for i < vectorBytes-len(" /") && is(b[i], tokenByte) {
+		i++
+	}
+	if i == 0 || i == len("CONNECT") || b[i] != ' ' {
+		return 0
+	}
+	return i + 1
+}
+
+// plainHost reports whether value is a host, perhaps with a port of up to four
+// digits, by what takeLines has found: that it is plain up to hostEnd. There may be
+// others that are right.
+func plainHost(b []byte, value Span, hostEnd int) bool {
+	end := int(value.Off) + int(value.Len)
+	if hostEnd <= int(value.Off) {
+		return false
+	}
+	if hostEnd < end && b[hostEnd] == ':' && end-hostEnd <= len(":9999") {
+		hostEnd++
+		for hostEnd < end && b[hostEnd]-'0' <= 9 {
+			hostEnd++
+		}
+	}
+	return hostEnd == end
 }

@@ -88,6 +88,8 @@ seekColon:
 	JEQ    next64
 	TZCNTQ plain, colon
 	ADDQ   block, colon
+	CMPQ   colon, line
+	JEQ    done // no name: the end of the head, or nothing that is plainly good
 	MOVL   $1, seek
 
 seekEnd:
@@ -103,7 +105,6 @@ seekEnd:
 	JNE    done
 	MOVQ   colon, CX
 	SUBQ   line, CX
-	JEQ    done
 	MOVW   line, (Field_Name+Span_Off)(field)
 	MOVW   CX, (Field_Name+Span_Len)(field)
 	LEAQ   -1(end), R14

@@ -4,6 +4,7 @@ package parser
 
 import (
 	"bytes"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -164,6 +165,14 @@ func TestNotWhole(t *testing.T) {
 		head + "Content-Length: x\r\n\r\n",
 		head + "Expect: x\r\nHost: h\r\n\r\n",
 		"CONNECT / HTTP/1.1\r\nHost: h.example\r\n\r\n",
+		"GET/ HTTP/1.1\r\nHost: a.long.host.example\r\n\r\n",
+		"POST/ HTTP/1.1\r\nHost: a.long.host.example\r\n\r\n",
+		" / HTTP/1.1\r\nHost: a.long.host.example\r\n\r\n",
+		"/ HTTP/1.1\r\nHost: a.long.host.example\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: a.long.host.example\r\nHost: a.long.host.example\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: :80\r\nAccept: anything\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: h:99999\r\nAccept: anything\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: h:9z\r\nAccept: anything\r\n\r\n",
 	} {
 		var r Request
 		if n := r.whole([]byte(in), &lim); n != 0 {
@@ -173,6 +182,24 @@ func TestNotWhole(t *testing.T) {
 		if r != (Request{}) {
 			t.Errorf("%q leaves %+v", in, r)
 		}
+	}
+}
+
+// Limits that make no sense are safe all the same.
+func TestNoRoom(t *testing.T) {
+	needMarks(t)
+	lim := DefaultLimits()
+	for _, lim.Fields = range []int{0, -1, math.MinInt} {
+		var r Request
+		if n, err := r.Parse([]byte(browserHead), &lim); n != 0 || err != ErrFields {
+			t.Errorf("Fields %d: Parse = %d, %v", lim.Fields, n, err)
+		}
+	}
+	lim = DefaultLimits()
+	lim.Fields = math.MaxInt
+	var r Request
+	if n, err := r.Parse([]byte(browserHead), &lim); n != len(browserHead) || err != nil {
+		t.Errorf("Fields %d: Parse = %d, %v", lim.Fields, n, err)
 	}
 }
 
