@@ -84,10 +84,10 @@ const readerChunkBytes = 32 << 10
 
 // Reader is a Body that is read from r. If r has a method Len() int (as
 // bytes.Reader, strings.Reader and bytes.Buffer have), the response has that
-// length. If r is an io.Closer, Close closes it.
+// length, unless it is negative. If r is an io.Closer, Close closes it.
 func Reader(r io.Reader) Body {
 	body := &reader{r: r, size: readerChunkBytes}
-	if l, ok := r.(interface{ Len() int }); ok {
+	if l, ok := r.(interface{ Len() int }); ok && l.Len() >= 0 {
 		body.size = max(1, min(body.size, l.Len()))
 		return &sizedReader{reader: body, n: int64(l.Len())}
 	}

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -64,7 +65,16 @@ func (e *Environ) Begin(req *parser.Request, head, content []byte, host *Host, c
 // ContentFrom makes size bytes of file the content, in place of what Begin was
 // given. For servers; file must be readable until End.
 func (e *Environ) ContentFrom(file io.ReaderAt, size int64) {
-	e.input = Input{file: file, end: size}
+	e.input = Input{file: file, rest: size}
+}
+
+// ContentStream makes what src gives the content, after what Begin was given: length
+// bytes, or all until io.EOF if length is -1. For servers. src.Read waits for at
+// least one byte, or returns an error. io.EOF before length bytes have come is none
+// but io.ErrUnexpectedEOF to the application. src is not read again after an error,
+// after length bytes, or after End.
+func (e *Environ) ContentStream(src io.Reader, length int64) {
+	e.input = Input{b: slices.Clip(e.input.b), src: src, rest: max(length, unknown)} // what is behind b is not ours to fill
 }
 
 // End takes everything back and cancels Context. For servers.
@@ -337,7 +347,7 @@ func (errorLog) String() string { return "the server's log" }
 func (errorLog) Flush() error { return nil }
 
 // Clone returns a copy that lives as long as anybody holds it, with all of the
-// content that is left in memory. Its Context goes on when the request has ended.
+// content that is left, in memory: it waits for content that has not come. Its Context goes on when the request has ended.
 func (e *Environ) Clone() *Environ {
 	req := *e.req
 	c := &Environ{

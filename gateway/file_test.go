@@ -66,7 +66,7 @@ func TestFileInputModel(t *testing.T) {
 				got = b.Bytes()
 			default:
 				want, wantErr = memory.ReadAll()
-				if n := file.Body().Len(); n != int64(len(want)) {
+				if n := file.Body().(gateway.Sized).Len(); n != int64(len(want)) {
 					t.Errorf("Body has Len %d, want %d", n, len(want))
 				}
 				got = []byte(content(t, file.Body()))

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"iter"
 	"math"
+	"slices"
 	"sync"
 )
 
@@ -12,18 +14,26 @@ import (
 // It ends with io.EOF after the content, and for ever after; bytes of the next
 // request are never in it.
 //
-// Content may be in memory or in a file of the server's. Every method reads
-// both. An error of the file is returned: content that cannot be read never looks
+// Content may be in memory, in a file of the server's, or come while the
+// application reads. Every method reads all three, and waits for what has not come.
+// An error of a file or of the client sticks: each call returns it from then on,
+// once what had come before it is read. Content that is not whole never looks
 // shorter than it is.
 type Input struct {
-	// What is left: b, and after it file[off:end].
-	b        []byte
-	file     io.ReaderAt // nil if all of it is in memory
-	off, end int64
+	// What is left: b, and after it what comes from file or else from src.
+	b    []byte
+	file io.ReaderAt
+	off  int64 // in file
+	src  io.Reader
+	rest int64 // what file or src still has; unknown for src of chunked content
+	err  error // of file or src
 
 	total int64      // Len of the Body
 	block *fileBlock // chunks of the Body; nil until they are read
 }
+
+// unknown is the length of content that says by its end how long it was.
+const unknown = -1
 
 // fileBlock is what is read from a file at once: large enough that the call is
 // cheap by comparison, and all the memory that a Body of a file takes.
@@ -31,10 +41,14 @@ type fileBlock [64 << 10]byte
 
 var fileBlocks = sync.Pool{New: func() any { return new(fileBlock) }}
 
+// fetchBytesMin is the room that has to be there for a read from a source: less is
+// not worth the call.
+const fetchBytesMin = 512
+
 // finish gives back what the content of one request had.
 func (in *Input) finish() {
 	in.b = nil
-	if in.file != nil {
+	if in.file != nil || in.src != nil || in.err != nil {
 		in.giveBlock()
 		*in = Input{}
 	}
@@ -47,82 +61,127 @@ func (in *Input) giveBlock() {
 	}
 }
 
-// Len is the number of bytes left to read.
+// Len is the number of bytes left to read; -1 while nobody knows, as the length of
+// chunked content that still comes.
 func (in *Input) Len() int { return int(min(in.left(), math.MaxInt)) }
 
-func (in *Input) left() int64 { return int64(len(in.b)) + in.end - in.off }
+func (in *Input) left() int64 {
+	if in.rest == unknown {
+		return unknown
+	}
+	return int64(len(in.b)) + in.rest
+}
 
-// Read reads up to len(p) bytes.
+// Read reads up to len(p) bytes. It waits for the first of them only.
 func (in *Input) Read(p []byte) (int, error) {
 	switch {
 	case len(in.b) > 0:
 		n := copy(p, in.b)
 		in.b = in.b[n:]
 		return n, nil
-	case in.off == in.end:
+	case in.rest == 0:
 		return 0, io.EOF
+	case len(p) == 0:
+		return 0, nil
 	}
-	return in.readFile(p)
+	n, err := in.more(p)
+	if n == 0 && err == nil {
+		err = io.EOF // which was not known before
+	}
+	return n, err
 }
 
-// readFile fills p from the file, as far as there is content.
-func (in *Input) readFile(p []byte) (int, error) {
-	p = p[:min(int64(len(p)), in.end-in.off)]
-	n, err := in.file.ReadAt(p, in.off)
-	in.off += int64(n)
-	switch {
-	case n == len(p):
-		err = nil
-	case err == io.EOF:
-		err = io.ErrUnexpectedEOF
+// more reads from the file or the source, at least one byte unless there is an
+// error or none is left. It keeps the error.
+func (in *Input) more(p []byte) (n int, err error) {
+	if in.err != nil || in.rest == 0 {
+		return 0, in.err
 	}
+	if in.rest > 0 {
+		p = p[:min(int64(len(p)), in.rest)]
+	}
+	if in.file != nil {
+		n, err = in.file.ReadAt(p, in.off)
+		in.off += int64(n)
+	} else {
+		n, err = in.src.Read(p)
+	}
+	switch {
+	case in.rest > 0:
+		if in.rest -= int64(n); in.rest == 0 {
+			err = nil // all of it is there
+		} else if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+	case err == io.EOF:
+		in.rest, err = 0, nil
+	}
+	if n == 0 && err == nil && in.rest != 0 {
+		err = io.ErrNoProgress
+	}
+	in.err = err
 	return n, err
 }
 
 // ReadAll returns all that is left in one piece, read-only: a view, valid until
 // the response is finished, of content in memory, and as much new memory of
-// content in a file. For content of any size there are Read, WriteTo and Body.
+// other content. For content of any size there are Read, WriteTo and Body.
 func (in *Input) ReadAll() ([]byte, error) {
-	if in.off < in.end {
-		if err := in.fetch(in.end - in.off); err != nil {
+	if in.file != nil && in.rest > 0 {
+		in.grow(int(in.rest)) // in one read
+	}
+	for in.rest != 0 {
+		if err := in.fetch(); err != nil {
 			return nil, err
 		}
 	}
 	return in.take(len(in.b)), nil
 }
 
-// fetch moves n more bytes of the file behind b, in new memory: who holds a view
-// of the old b keeps it.
-func (in *Input) fetch(n int64) error {
-	grown := make([]byte, int64(len(in.b))+n)
-	got, err := in.readFile(grown[copy(grown, in.b):])
-	in.b = grown[:len(in.b)+got]
+// fetch reads more behind b. Views of b stay as they are. The buffer doubles with
+// the bytes that come, whatever length was announced, so a long line is copied a
+// constant number of times.
+func (in *Input) fetch() error {
+	room := cap(in.b) - len(in.b)
+	if room < fetchBytesMin && (in.rest == unknown || int64(room) < in.rest) {
+		more := int64(max(len(fileBlock{}), len(in.b)))
+		if in.rest > 0 {
+			more = min(more, in.rest)
+		}
+		in.grow(int(more))
+	}
+	n, err := in.more(in.b[len(in.b):cap(in.b)])
+	in.b = in.b[:len(in.b)+n]
 	return err
+}
+
+// grow moves b to new memory with room for n bytes more.
+func (in *Input) grow(n int) {
+	in.b = append(make([]byte, 0, len(in.b)+n), in.b...)
 }
 
 // ReadLine returns the next line with its LF, read-only and valid until the
 // response is finished. A line longer than limit bytes comes in parts of that
 // size; 0 means no limit. The last line may lack the LF. After it comes io.EOF.
 func (in *Input) ReadLine(limit int) ([]byte, error) {
-	if in.left() == 0 {
-		return nil, io.EOF
-	}
 	for searched := 0; ; {
 		n := bytes.IndexByte(in.b[searched:], '\n') + 1
 		switch {
 		case n > 0:
 			n += searched
-		case in.off == in.end:
+		case in.rest == 0:
 			n = len(in.b)
 		case limit <= 0 || len(in.b) < limit:
 			searched = len(in.b)
-			more := max(len(fileBlock{}), len(in.b)) // doubles: a long line is copied a constant number of times
-			if err := in.fetch(min(int64(more), in.end-in.off)); err != nil {
+			if err := in.fetch(); err != nil {
 				return nil, err
 			}
 			continue
 		default:
 			n = limit
+		}
+		if n == 0 {
+			return nil, io.EOF
 		}
 		if limit > 0 {
 			n = min(n, limit)
@@ -131,52 +190,85 @@ func (in *Input) ReadLine(limit int) ([]byte, error) {
 	}
 }
 
-// WriteTo writes all that is left to w.
-func (in *Input) WriteTo(w io.Writer) (int64, error) {
-	n, err := w.Write(in.b)
-	if err == nil && n < len(in.b) {
-		err = io.ErrShortWrite
+// ReadLines returns the next lines as ReadLine does, until they have hint bytes
+// together; 0 means all that are left. At the end there are none, and no error.
+// With an error come the lines before it.
+func (in *Input) ReadLines(hint int) (lines [][]byte, err error) {
+	for n := 0; hint <= 0 || n < hint; {
+		line, err := in.ReadLine(0)
+		if err != nil {
+			if err == io.EOF {
+				err = nil
+			}
+			return lines, err
+		}
+		lines = append(lines, line)
+		n += len(line)
 	}
-	in.b = in.b[n:]
-	if err != nil || in.off == in.end {
-		return int64(n), err
-	}
-	block := fileBlocks.Get().(*fileBlock)
-	defer fileBlocks.Put(block)
-	written := int64(n)
-	for in.off < in.end {
-		got, err := in.readFile(block[:])
-		n, writeErr := w.Write(block[:got])
-		written += int64(n)
-		in.off -= int64(got - n)
-		switch {
-		case writeErr != nil:
-			return written, writeErr
-		case n < got:
-			return written, io.ErrShortWrite
-		case err != nil:
-			return written, err
+	return lines, nil
+}
+
+// Lines yields the lines that are left as ReadLine does. An error is the last that
+// it yields; the end of the content is none.
+func (in *Input) Lines() iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		for {
+			line, err := in.ReadLine(0)
+			if err == io.EOF || !yield(line, err) || err != nil {
+				return
+			}
 		}
 	}
-	return written, nil
+}
+
+// WriteTo writes all that is left to w, each piece when it has come.
+func (in *Input) WriteTo(w io.Writer) (written int64, err error) {
+	var block *fileBlock
+	for {
+		var n int
+		if len(in.b) > 0 {
+			n, err = w.Write(in.b)
+		}
+		if err == nil && n < len(in.b) {
+			err = io.ErrShortWrite
+		}
+		written += int64(n)
+		in.b = in.b[n:]
+		if err == nil {
+			err = in.err
+		}
+		if err != nil || in.rest == 0 {
+			if block != nil {
+				in.b = bytes.Clone(in.b) // what w did not take
+				fileBlocks.Put(block)
+			}
+			return written, err
+		}
+		if block == nil {
+			block = fileBlocks.Get().(*fileBlock)
+		}
+		n, _ = in.more(block[:])
+		in.b = block[:n:n]
+	}
 }
 
 // Body returns all that is left as the Body of a response: as one view of content
-// in memory, in chunks of at most 64 KiB of content in a file. It is a part of the
-// Input, which is not to be used otherwise any more.
-func (in *Input) Body() Sized {
-	in.total = in.left()
-	return (*inputBody)(in)
+// in memory, in chunks of at most 64 KiB of other content, each when it has come.
+// It is Sized if Len is known. It is a part of the Input, which is not to be used
+// otherwise any more.
+func (in *Input) Body() Body {
+	if in.total = in.left(); in.total == unknown {
+		return (*inputBody)(in)
+	}
+	return (*sizedInputBody)(in)
 }
 
 // inputBody is an Input as a Body.
 type inputBody Input
 
-func (b *inputBody) Len() int64 { return b.total }
-
 func (b *inputBody) Next() ([]byte, error) {
 	in := (*Input)(b)
-	if in.off == in.end {
+	if in.rest == 0 {
 		return in.take(len(in.b)), io.EOF
 	}
 	if len(in.b) > 0 {
@@ -185,8 +277,8 @@ func (b *inputBody) Next() ([]byte, error) {
 	if in.block == nil {
 		in.block = fileBlocks.Get().(*fileBlock)
 	}
-	n, err := in.readFile(in.block[:])
-	if err == nil && in.off == in.end {
+	n, err := in.more(in.block[:])
+	if err == nil && in.rest == 0 {
 		err = io.EOF
 	}
 	return in.block[:n], err
@@ -197,24 +289,32 @@ func (b *inputBody) Close() error {
 	return nil
 }
 
-// String is for those who print an environ: it shows no content.
-func (in *Input) String() string { return fmt.Sprintf("%d bytes of content", in.left()) }
+// sizedInputBody is an Input whose length is known.
+type sizedInputBody Input
 
-// clone is a copy of what is left, in memory.
-func (in *Input) clone() Input {
-	b := make([]byte, in.left())
-	if rest := b[copy(b, in.b):]; len(rest) > 0 {
-		if n, err := in.file.ReadAt(rest, in.off); n < len(rest) {
-			return Input{file: unreadable{err}, end: int64(len(b))}
-		}
+func (b *sizedInputBody) Next() ([]byte, error) { return (*inputBody)(b).Next() }
+func (b *sizedInputBody) Close() error          { return (*inputBody)(b).Close() }
+func (b *sizedInputBody) Len() int64            { return b.total }
+
+// String is for those who print an environ: it shows no content.
+func (in *Input) String() string {
+	if in.rest == unknown {
+		return "content of unknown length"
 	}
-	return Input{b: b}
+	return fmt.Sprintf("%d bytes of content", in.left())
 }
 
-// unreadable is a file that could not be read.
-type unreadable struct{ err error }
-
-func (u unreadable) ReadAt([]byte, int64) (int, error) { return 0, u.err }
+// clone is a copy of what is left, in memory. What in had to fetch for it is new
+// memory, which both have then: neither writes to it.
+func (in *Input) clone() Input {
+	if in.rest == 0 {
+		return Input{b: bytes.Clone(in.b)}
+	}
+	if b, err := in.ReadAll(); err == nil {
+		in.b = b
+	}
+	return Input{b: slices.Clip(in.b), rest: in.rest, err: in.err}
+}
 
 func (in *Input) take(n int) []byte {
 	b := in.b[:n:n]
