@@ -1,7 +1,9 @@
 package gateway
 
 import (
+	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -33,12 +35,24 @@ var (
 	}
 	wsgiKeys = []string{
 		"wsgi.version", "wsgi.url_scheme", "wsgi.input", "wsgi.errors", "wsgi.multithread",
-		"wsgi.multiprocess", "wsgi.run_once", "wsgi.input_terminated",
+		"wsgi.multiprocess", "wsgi.run_once", "wsgi.input_terminated", "wsgi.file_wrapper", "isbjorn.context",
 	}
 )
 
-// Get returns the value of a CGI or WSGI key, or of one that was Set; nil if
-// there is none. CGI values are strings.
+// Get returns the value of a CGI or WSGI key, of one that the deployer added
+// (Host.Extra), or of one that was Set; nil if there is none. CGI values are
+// strings. The others are
+//
+//	wsgi.version           [2]int{1, 0}
+//	wsgi.url_scheme        string, Scheme
+//	wsgi.input             *Input
+//	wsgi.errors            ErrorStream, Errors
+//	wsgi.multithread       bool
+//	wsgi.multiprocess      bool, false: one process serves
+//	wsgi.run_once          bool, false
+//	wsgi.input_terminated  bool, true: the input ends with the content
+//	wsgi.file_wrapper      func(*os.File) Body, File
+//	isbjorn.context        context.Context, Context
 func (e *Environ) Get(key string) any {
 	if v, ok := e.set(key); ok {
 		if v == (deleted{}) {
@@ -96,9 +110,36 @@ func (e *Environ) own(key string) any {
 		return false
 	case "wsgi.input_terminated":
 		return true
+	case "wsgi.file_wrapper":
+		return File
+	case "isbjorn.context":
+		return e.Context()
+	case "HTTP_HOST":
+		return present(e.authority())
 	}
 	if name, ok := strings.CutPrefix(key, "HTTP_"); ok && name != "CONTENT_TYPE" && name != "CONTENT_LENGTH" {
 		return present(e.join(func(field []byte) bool { return sameCGIName(field, name) }, name == "COOKIE"))
+	}
+	return e.host.Extra[key]
+}
+
+// CheckExtra checks the pairs that a deployer adds to every Environ. Keys of the
+// CGI and WSGI view and of isbjorn's own are refused: they are the request's.
+func CheckExtra(extra map[string]any) error {
+	for key, value := range extra {
+		switch {
+		case key == "":
+			return fmt.Errorf("gateway: a key of the environ is empty, with the value %v; give it a name", value)
+		case value == nil:
+			return fmt.Errorf("gateway: the environ's %s is nil, which reads as a key that is not there; leave it out", key)
+		case slices.Contains(cgiKeys, key):
+			return fmt.Errorf("gateway: the environ's %s comes from the request; a middleware may Set it", key)
+		}
+		for _, prefix := range []string{"HTTP_", "wsgi.", "isbjorn."} {
+			if strings.HasPrefix(key, prefix) {
+				return fmt.Errorf("gateway: the environ's %s: names that begin with %s are the server's; use a prefix of your own, such as \"myapp.\"", key, prefix)
+			}
+		}
 	}
 	return nil
 }
@@ -154,8 +195,9 @@ func (e *Environ) Set(key string, value any) {
 // Delete removes a key.
 func (e *Environ) Delete(key string) { e.Set(key, deleted{}) }
 
-// All yields every key with its value: CGI keys, the request's fields as HTTP_*,
-// WSGI keys, then what was Set besides, sorted.
+// All yields every key with its value: CGI keys, the request's fields as HTTP_* in
+// the order they came, WSGI keys, the deployer's, then what was Set besides; these
+// two sorted.
 func (e *Environ) All() iter.Seq2[string, any] {
 	return func(yield func(string, any) bool) {
 		seen := make(map[string]bool)
@@ -177,17 +219,10 @@ func (e *Environ) All() iter.Seq2[string, any] {
 				return
 			}
 		}
-		for _, key := range wsgiKeys {
-			if !emit(key) {
-				return
-			}
-		}
-		var rest []string
-		for key := range e.overlay {
-			rest = append(rest, key)
-		}
-		slices.Sort(rest)
-		for _, key := range rest {
+		keys := append([]string{"HTTP_HOST"}, wsgiKeys...) // the target may have it without a field
+		keys = append(keys, slices.Sorted(maps.Keys(e.host.Extra))...)
+		keys = append(keys, slices.Sorted(maps.Keys(e.overlay))...)
+		for _, key := range keys {
 			if !emit(key) {
 				return
 			}

@@ -3,6 +3,7 @@ package gateway
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"iter"
 	"log/slog"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/isbjorn/isbjorn/parser"
 )
@@ -18,9 +20,9 @@ import (
 // CGI and WSGI keys by Get, Set, Delete and All. See the package comment for how
 // long its values live.
 //
-// Two kinds of fields never show, in any view: those with "_" in their name,
-// which CGI names cannot tell from "-", and Proxy, which CGI programs would take
-// for the variable HTTP_PROXY.
+// Two kinds of fields do not show, in any view: those with "_" in their name,
+// which CGI names cannot tell from "-", unless the server keeps them; and Proxy,
+// which CGI programs would take for the variable HTTP_PROXY.
 type Environ struct {
 	req  *parser.Request
 	head []byte // what req's spans point into
@@ -36,16 +38,32 @@ type Environ struct {
 	path    string         // decoded PATH_INFO, once it was asked for
 	decoded bool
 
-	ctx    context.Context
-	cancel context.CancelFunc
+	ending ending
 }
 
-// Host is what a server says of itself, the same for every request.
+// ending is the Context of a request. The application asks for it while the server
+// may cancel it from elsewhere.
+type ending struct {
+	mu     sync.Mutex
+	ctx    context.Context // nil until it was asked for
+	cancel context.CancelCauseFunc
+	cause  error // of the first Cancel
+}
+
+// Host is what a server says of itself, the same for every request. It does not
+// change while there are requests.
 type Host struct {
-	Scheme      string       // wsgi.url_scheme
-	Software    string       // SERVER_SOFTWARE; "" hides it
-	Multithread bool         // Serve may run on several goroutines at once
-	Log         *slog.Logger // takes what is written to Errors
+	Scheme      string         // wsgi.url_scheme
+	Software    string         // SERVER_SOFTWARE; "" hides it
+	Multithread bool           // Serve may run on several goroutines at once
+	Log         *slog.Logger   // takes what is written to Errors
+	Extra       map[string]any // the deployer's pairs, see CheckExtra
+
+	// Underscores shows fields with "_" in their names. Otherwise Hidden, if it is
+	// not nil, is told of each such field that is met in a look-up or a listing, for
+	// the server's log. name is a view; it may be called from several goroutines.
+	Underscores bool
+	Hidden      func(name string)
 }
 
 // Conn is what the Environ asks of the connection that a request came on. The
@@ -77,12 +95,10 @@ func (e *Environ) ContentStream(src io.Reader, length int64) {
 	e.input = Input{b: slices.Clip(e.input.b), src: src, rest: max(length, unknown)} // what is behind b is not ours to fill
 }
 
-// End takes everything back and cancels Context. For servers.
+// End takes everything back and cancels Context. For servers, when nobody else is
+// in a call of e.
 func (e *Environ) End() {
-	if e.cancel != nil {
-		e.cancel()
-		e.ctx, e.cancel = nil, nil
-	}
+	e.ending.end()
 	e.req, e.head, e.conn = nil, nil, nil
 	e.input.finish()
 	e.chunk, e.lent = chunk{}, false
@@ -219,8 +235,19 @@ func (e *Environ) Host() string {
 	return e.text(e.req.Authority)
 }
 
+// authority is Host of the request; ok is false if the request does not say it.
+func (e *Environ) authority() (host string, ok bool) {
+	if e.req.Authority.Len == 0 {
+		_, ok = e.req.Known(parser.Host)
+		return "", ok
+	}
+	return e.text(e.req.Authority), true
+}
+
 // Header is the value of the field called name, in any case; empty if there is
-// none. Repeated fields are joined by ", ", Cookie by "; ".
+// none. Repeated fields are joined by ", ", Cookie by "; ". The one of Host is
+// [Environ.Host]: the authority of a target replaces the field (RFC 9112 section
+// 3.2.2).
 func (e *Environ) Header(name string) string {
 	v, _ := e.header(name)
 	return v
@@ -232,6 +259,9 @@ func (e *Environ) header(name string) (value string, ok bool) {
 			return v, true
 		}
 	}
+	if fold(name, "host") {
+		return e.authority()
+	}
 	return e.join(func(field []byte) bool { return sameName(field, name) }, fold(name, "cookie"))
 }
 
@@ -240,7 +270,7 @@ func (e *Environ) join(match func(name []byte) bool, cookie bool) (value string,
 	fields := e.req.Fields()
 	first, n := 0, 0
 	for i := range fields {
-		if name := fields[i].Name.Of(e.head); match(name) && !hidden(name) {
+		if name := fields[i].Name.Of(e.head); match(name) && !e.hidden(name) {
 			if n++; n == 1 {
 				first = i
 			}
@@ -259,7 +289,7 @@ func (e *Environ) join(match func(name []byte) bool, cookie bool) (value string,
 	return e.keep(func(dst []byte) []byte {
 		dst = append(dst, fields[first].Value.Of(e.head)...)
 		for _, f := range fields[first+1:] {
-			if name := f.Name.Of(e.head); match(name) && !hidden(name) {
+			if name := f.Name.Of(e.head); match(name) && !e.hidden(name) {
 				dst = append(dst, separator...)
 				dst = append(dst, f.Value.Of(e.head)...)
 			}
@@ -283,8 +313,14 @@ func sameName(field []byte, name string) bool {
 }
 
 // hidden says whether a field is kept from the application, see Environ.
-func hidden(name []byte) bool {
-	return bytes.IndexByte(name, '_') >= 0 || sameName(name, "proxy")
+func (e *Environ) hidden(name []byte) bool {
+	if bytes.IndexByte(name, '_') < 0 || e.host.Underscores {
+		return sameName(name, "proxy")
+	}
+	if e.host.Hidden != nil {
+		e.host.Hidden(textOf(name))
+	}
+	return true
 }
 
 // Headers yields the fields of the request as they came, repeated ones too.
@@ -292,7 +328,7 @@ func (e *Environ) Headers() iter.Seq2[string, string] {
 	return func(yield func(string, string) bool) {
 		for _, f := range e.req.Fields() {
 			name := f.Name.Of(e.head)
-			if !hidden(name) && !yield(textOf(name), e.text(f.Value)) {
+			if !e.hidden(name) && !yield(textOf(name), e.text(f.Value)) {
 				return
 			}
 		}
@@ -320,18 +356,66 @@ func (e *Environ) RemoteAddr() netip.AddrPort {
 // Input is the request's content (wsgi.input).
 func (e *Environ) Input() *Input { return &e.input }
 
-// Context is cancelled when the response is finished, or when the client is gone
-// before that.
+// Context is cancelled when the response is finished, after Close of its Body. A
+// server that learns earlier that nobody waits for the response, or that it takes
+// too long, cancels it then, and context.Cause says why: ErrClientGone, ErrStopped
+// or ErrTimeout; context.Canceled for a response that is finished. It may go to
+// other goroutines. Its cancellation stops nothing by itself.
 func (e *Environ) Context() context.Context {
-	if e.ctx == nil {
-		e.ctx, e.cancel = context.WithCancel(context.Background())
+	n := &e.ending
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.ctx == nil {
+		n.ctx, n.cancel = context.WithCancelCause(context.Background())
+		if n.cause != nil {
+			n.cancel(n.cause)
+		}
 	}
-	return e.ctx
+	return n.ctx
 }
+
+// Cancel cancels Context for a reason, the first of which counts. For servers, from
+// any goroutine, between Begin and End. It makes no context that nobody asked for.
+func (e *Environ) Cancel(cause error) {
+	n := &e.ending
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.cause == nil {
+		n.cause = cause
+	}
+	if n.ctx != nil {
+		n.cancel(cause)
+	}
+}
+
+// end makes it ready for the next request.
+func (n *ending) end() {
+	if n.cancel != nil {
+		n.cancel(nil)
+		n.ctx, n.cancel = nil, nil
+	}
+	if n.cause != nil {
+		n.cause = nil
+	}
+}
+
+// Why a server cancels a request's Context before its response is finished.
+var (
+	ErrClientGone = errors.New("gateway: the client is gone")
+	ErrStopped    = errors.New("gateway: the server stops")
+	ErrTimeout    = errors.New("gateway: the request took too long")
+)
 
 // Errors takes text for the server's log (wsgi.errors). It is logged with the
 // request's method and target.
-func (e *Environ) Errors() io.Writer { return errorLog{e} }
+func (e *Environ) Errors() ErrorStream { return errorLog{e} }
+
+// ErrorStream is where an application reports errors. Flush returns when all that
+// was written is where the server keeps it.
+type ErrorStream interface {
+	io.Writer
+	Flush() error
+}
 
 type errorLog struct{ e *Environ }
 

@@ -96,6 +96,7 @@ var getKeys = []string{
 	"REMOTE_ADDR", "REMOTE_PORT", "HTTP_HOST", "HTTP_X_ONE", "HTTP_PROXY", "HTTP_COOKIE", "HTTP_ACCEPT", "HTTP_X_EMPTY",
 	"HTTP_CONTENT_TYPE", "HTTP_CONTENT_LENGTH", "HTTP_ABSENT", "wsgi.version", "wsgi.url_scheme", "wsgi.input",
 	"wsgi.errors", "wsgi.multithread", "wsgi.multiprocess", "wsgi.run_once", "wsgi.input_terminated", "own.key",
+	"isbjorn.context", "deployer.key",
 }
 
 // view is all that an Environ shows, as text that holds nothing of it.

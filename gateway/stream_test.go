@@ -68,8 +68,8 @@ func ways(t testing.TB, random *rand.Rand, text string) map[string]func() *gatew
 // whatever order, and every view stays as it was.
 func TestStreamModel(t *testing.T) {
 	random := rand.New(rand.NewPCG(7, 8))
-	for round := range 20 {
-		text := lines(random.IntN(300_000))
+	for round := range 10 {
+		text := lines(random.IntN(200_000))
 		for name, stream := range ways(t, random, text) {
 			left, in := text, stream()
 			var views, copies [][]byte
@@ -222,7 +222,7 @@ func TestStreamFails(t *testing.T) {
 		for _, came := range []int{0, 1, 70_000} {
 			for first, read := range reads {
 				for then, again := range reads {
-					if again == nil {
+					if again == nil || came > 1 && then != "Read" {
 						continue
 					}
 					text := lines(came)

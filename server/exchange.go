@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -64,6 +65,9 @@ func (x *exchange) begin(head, b []byte, used *int) error {
 	if x.typeTwice(head) {
 		return errTypeTwice
 	}
+	if x.h.c.unders == RefuseUnderscores && x.underscored(head) {
+		return errUnderscore
+	}
 	if x.conn.timer != idleTimer {
 		x.conn.timer = noTimer // the next head and content have their own time
 	}
@@ -104,6 +108,13 @@ func (x *exchange) typeTwice(head []byte) bool {
 		}
 	}
 	return false
+}
+
+// underscored looks for a field with "_" in its name.
+func (x *exchange) underscored(head []byte) bool {
+	return slices.ContainsFunc(x.req.Fields(), func(f parser.Field) bool {
+		return bytes.IndexByte(f.Name.Of(head), '_') >= 0
+	})
 }
 
 // collect takes content from b and serves the request when it is complete.

@@ -75,6 +75,7 @@ func newHandler(s *Server, l *loop.Loop) *handler {
 	c := s.config
 	h := &handler{s: s, c: c, loop: l, host: gateway.Host{
 		Scheme: "http", Software: c.name, Multithread: c.loop.Loops > 1, Log: c.log,
+		Extra: c.environ, Underscores: c.unders == KeepUnderscores, Hidden: s.hidden,
 	}}
 	h.Tick(time.Now())
 	return h

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"time"
 
@@ -30,6 +31,8 @@ type config struct {
 	maxConns int
 	content  contentOptions
 	name     string
+	environ  map[string]any
+	unders   Underscores
 	log      *slog.Logger
 }
 
@@ -81,6 +84,12 @@ func newConfig(options []Option) (*config, error) {
 	}
 	if _, err := gateway.CheckHeader(&gateway.Header{Name: "Server", Value: c.name}); err != nil {
 		return nil, fmt.Errorf("server: option Name is %q; use a text without control characters, or none", c.name)
+	}
+	if err := gateway.CheckExtra(c.environ); err != nil {
+		return nil, fmt.Errorf("server: option Environ: %w", err)
+	}
+	if c.unders > KeepUnderscores {
+		return nil, fmt.Errorf("server: option UnderscoreFields is %d; use DropUnderscores, RefuseUnderscores or KeepUnderscores", c.unders)
 	}
 	if c.log == nil {
 		return nil, fmt.Errorf("server: option Logger is nil; use slog.New(slog.DiscardHandler) for silence")
@@ -216,6 +225,28 @@ func SocketMode(m fs.FileMode) Option { return func(c *config) { c.loop.SocketMo
 // Name is the value of the field Server, and SERVER_SOFTWARE. Default
 // "isbjorn"; "" sends none.
 func Name(s string) Option { return func(c *config) { c.name = s } }
+
+// Environ adds pairs to the environ of every request, for Get and All. Keys of CGI,
+// HTTP_ and wsgi. are the request's and refused. Default none. The map is copied;
+// its values are used by many requests at once.
+func Environ(pairs map[string]any) Option {
+	return func(c *config) { c.environ = maps.Clone(pairs) }
+}
+
+// Underscores is what becomes of request fields with "_" in their names. CGI names
+// cannot tell X_User from X-User, so a client could send one where a proxy before the
+// server only looks after the other.
+type Underscores uint8
+
+const (
+	DropUnderscores   Underscores = iota // the application does not see them; the first is logged
+	RefuseUnderscores                    // 400
+	KeepUnderscores                      // as other fields
+)
+
+// UnderscoreFields says what becomes of request fields with "_" in their names.
+// Default DropUnderscores.
+func UnderscoreFields(u Underscores) Option { return func(c *config) { c.unders = u } }
 
 // Logger takes the server's log lines. Default slog.Default().
 func Logger(l *slog.Logger) Option { return func(c *config) { c.log = l } }

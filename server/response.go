@@ -363,5 +363,6 @@ var (
 	errIncomplete   = &parser.Error{Status: 400, Rule: 44, Why: "the connection ended inside a request"}
 	errExpectation  = &parser.Error{Status: 417, Rule: 55, Why: "only the expectation 100-continue can be met"}
 	errTypeTwice    = &parser.Error{Status: 400, Rule: 28, Why: "more than one Content-Type"}
+	errUnderscore   = &parser.Error{Status: 400, Why: "a field with \"_\" in its name, which the option UnderscoreFields refuses"}
 	errTraceContent = &parser.Error{Status: 400, Why: "TRACE with content"} // RFC 9110 section 9.3.8
 )

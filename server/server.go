@@ -25,11 +25,24 @@ type Server struct {
 	outOfTime atomic.Bool // Shutdown cuts what is left
 	shutdown  sync.Once
 	last      sync.Once
+	dropped   sync.Once     // a field with "_" in its name was logged
 	empty     chan struct{} // closed when the last connection went after Shutdown
 
 	mu    sync.Mutex
 	given []net.Listener // to Serve
 }
+
+// hidden logs the first field that is kept from the application for its name.
+func (s *Server) hidden(name string) {
+	s.dropped.Do(func() {
+		s.config.log.Warn("a request field with \"_\" in its name is not shown to the application, which could not tell it from one with \"-\"; "+
+			"this is said once; the option UnderscoreFields refuses such requests, or keeps the fields",
+			slog.String("field", strings.Clone(name[:min(len(name), loggedNameBytes)])))
+	})
+}
+
+// loggedNameBytes is how much of a field's name is logged: the client chose it.
+const loggedNameBytes = 100
 
 // New makes a server for app. It refuses options that cannot work, naming them.
 func New(app gateway.App, options ...Option) (*Server, error) {

@@ -7,6 +7,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
@@ -24,6 +25,9 @@ var oneLine = strings.NewReplacer("\r", "\\r", "\n", "\\n")
 func environ(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 	var lines []string
 	for key, value := range env.All() {
+		if _, ok := value.(func(*os.File) gateway.Body); ok {
+			value = "gateway.File" // and not its address
+		}
 		lines = append(lines, fmt.Sprintf("%s = %s\n", key, oneLine.Replace(fmt.Sprint(value))))
 	}
 	slices.Sort(lines)

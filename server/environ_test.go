@@ -1,0 +1,66 @@
+package server
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/isbjorn/isbjorn/gateway"
+)
+
+// The deployer's pairs are in the environ of every request; the server has its own
+// copy of the map.
+func TestEnvironOption(t *testing.T) {
+	pairs := map[string]any{"myapp.key": "value"}
+	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		_, err := start("200 OK", nil, nil)
+		return gateway.Text(fmt.Sprint(env.Get("myapp.key"))), err
+	}), Environ(pairs))
+	pairs["myapp.key"] = "changed"
+	c := s.dial()
+	for range 2 {
+		c.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+		c.want("GET", 200, "value")
+	}
+}
+
+func TestUnderscoreFields(t *testing.T) {
+	const with, without = "GET / HTTP/1.1\r\nHost: h\r\nX_User: evil\r\n\r\n", "GET / HTTP/1.1\r\nHost: h\r\nX-User: good\r\n\r\n"
+	app := appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		_, err := start("200 OK", nil, nil)
+		return gateway.Text(fmt.Sprint(env.Get("HTTP_X_USER"))), err
+	})
+	for _, tt := range []struct {
+		name    string
+		options []Option
+		seen    string // "" if refused
+		lines   int    // of the log
+	}{
+		{"by default", nil, "<nil>", 1},
+		{"drop", []Option{UnderscoreFields(DropUnderscores)}, "<nil>", 1},
+		{"keep", []Option{UnderscoreFields(KeepUnderscores)}, "evil", 0},
+		{"refuse", []Option{UnderscoreFields(RefuseUnderscores)}, "", 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var log logBuffer
+			s := start(t, app, append(tt.options, Logger(slog.New(slog.NewTextHandler(&log, nil))), Loops(2))...)
+			for range 4 { // on all loops
+				c := s.dial()
+				c.send(without)
+				c.want("GET", 200, "good")
+				c.send(with)
+				if tt.seen != "" {
+					c.want("GET", 200, tt.seen)
+					continue
+				}
+				if resp, text := c.read("GET"); resp.StatusCode != 400 || !strings.Contains(text, "UnderscoreFields") {
+					t.Errorf("answered %d %q; want 400 that names the option", resp.StatusCode, text)
+				}
+			}
+			if n := strings.Count(log.String(), "UnderscoreFields"); n != tt.lines || n > 0 && !strings.Contains(log.String(), "field=X_User") {
+				t.Errorf("%d lines of the log, want %d:\n%s", n, tt.lines, log.String())
+			}
+		})
+	}
+}
