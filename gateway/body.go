@@ -33,6 +33,7 @@ func Text(s string) Sized { return Bytes(bytesOf(s)) }
 // Environ, and the first one asked for. b must not change until it is closed.
 func (e *Environ) Bytes(b []byte) Sized {
 	if e.lent { // the application has both: the pooled one can be only one of them
+		e.check()
 		return Bytes(b)
 	}
 	e.lent = true

@@ -14,6 +14,7 @@ func (e *Environ) set(key string) (v any, ok bool) {
 	if e.overlay == nil {
 		return nil, false
 	}
+	e.check()
 	v, ok = e.overlay[key]
 	return v, ok
 }
@@ -186,6 +187,7 @@ type deleted struct{}
 // Set sets a key, for the application and what it wraps. Typed accessors see it;
 // Headers alone yields what the client sent.
 func (e *Environ) Set(key string, value any) {
+	e.check()
 	if e.overlay == nil {
 		e.overlay = make(map[string]any)
 	}

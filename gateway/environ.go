@@ -39,6 +39,7 @@ type Environ struct {
 	decoded bool
 
 	ending ending
+	lease  *lease // of Debug and Validate; nil for the server's own
 }
 
 // ending is the Context of a request. The application asks for it while the server
@@ -47,7 +48,8 @@ type ending struct {
 	mu     sync.Mutex
 	ctx    context.Context // nil until it was asked for
 	cancel context.CancelCauseFunc
-	cause  error // of the first Cancel
+	cause  error    // of the first Cancel
+	after  []func() // called at the end, if there is a context
 }
 
 // Host is what a server says of itself, the same for every request. It does not
@@ -163,6 +165,9 @@ func (e *Environ) Path() string {
 func (e *Environ) keep(f func(dst []byte) []byte) string {
 	n := len(e.scratch)
 	e.scratch = f(e.scratch) // older strings keep the old array if it moves
+	if e.lease != nil {
+		e.lease.own(e.scratch[:cap(e.scratch)])
+	}
 	return textOf(e.scratch[n:])
 }
 
@@ -326,6 +331,7 @@ func (e *Environ) hidden(name []byte) bool {
 // Headers yields the fields of the request as they came, repeated ones too.
 func (e *Environ) Headers() iter.Seq2[string, string] {
 	return func(yield func(string, string) bool) {
+		e.check()
 		for _, f := range e.req.Fields() {
 			name := f.Name.Of(e.head)
 			if !e.hidden(name) && !yield(textOf(name), e.text(f.Value)) {
@@ -362,11 +368,16 @@ func (e *Environ) Input() *Input { return &e.input }
 // or ErrTimeout; context.Canceled for a response that is finished. It may go to
 // other goroutines. Its cancellation stops nothing by itself.
 func (e *Environ) Context() context.Context {
+	e.check()
 	n := &e.ending
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.ctx == nil {
-		n.ctx, n.cancel = context.WithCancelCause(context.Background())
+		parent := context.Background()
+		if e.lease != nil {
+			parent = e.lease.of.Context()
+		}
+		n.ctx, n.cancel = context.WithCancelCause(parent)
 		if n.cause != nil {
 			n.cancel(n.cause)
 		}
@@ -392,7 +403,10 @@ func (e *Environ) Cancel(cause error) {
 func (n *ending) end() {
 	if n.cancel != nil {
 		n.cancel(nil)
-		n.ctx, n.cancel = nil, nil
+		for _, f := range n.after {
+			f()
+		}
+		n.ctx, n.cancel, n.after = nil, nil, nil
 	}
 	if n.cause != nil {
 		n.cause = nil
@@ -433,6 +447,7 @@ func (errorLog) Flush() error { return nil }
 // Clone returns a copy that lives as long as anybody holds it, with all of the
 // content that is left, in memory: it waits for content that has not come. Its Context goes on when the request has ended.
 func (e *Environ) Clone() *Environ {
+	e.check()
 	req := *e.req
 	c := &Environ{
 		req: &req, head: bytes.Clone(e.head), host: e.host,

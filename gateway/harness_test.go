@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/parser"
@@ -194,4 +195,18 @@ func logTo(b *bytes.Buffer) *gateway.Host {
 		return a
 	}
 	return &gateway.Host{Scheme: "http", Log: slog.New(slog.NewTextHandler(b, &slog.HandlerOptions{ReplaceAttr: noTime}))}
+}
+
+// unsafeText is a view of b, as applications make them.
+func unsafeText(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+// chunksOf is a Body of these chunks, without a length.
+func chunksOf(chunks ...string) gateway.Body {
+	return gateway.Stream(func(yield func([]byte, error) bool) {
+		for _, c := range chunks {
+			if !yield([]byte(c), nil) {
+				return
+			}
+		}
+	})
 }

@@ -6,7 +6,6 @@ import (
 	"io"
 	"iter"
 	"math"
-	"slices"
 	"sync"
 )
 
@@ -28,6 +27,7 @@ type Input struct {
 	rest int64 // what file or src still has; unknown for src of chunked content
 	err  error // of file or src
 
+	lease *lease     // of the Environ
 	total int64      // Len of the Body
 	block *fileBlock // chunks of the Body; nil until they are read
 }
@@ -67,6 +67,9 @@ func (in *Input) Len() int { return int(min(in.left(), math.MaxInt)) }
 
 func (in *Input) left() int64 {
 	if in.rest == unknown {
+		if l, ok := in.src.(*lease); ok {
+			l.used()
+		}
 		return unknown
 	}
 	return int64(len(in.b)) + in.rest
@@ -158,6 +161,9 @@ func (in *Input) fetch() error {
 // grow moves b to new memory with room for n bytes more.
 func (in *Input) grow(n int) {
 	in.b = append(make([]byte, 0, len(in.b)+n), in.b...)
+	if in.lease != nil {
+		in.lease.own(in.b[:cap(in.b)])
+	}
 }
 
 // ReadLine returns the next line with its LF, read-only and valid until the
@@ -304,16 +310,12 @@ func (in *Input) String() string {
 	return fmt.Sprintf("%d bytes of content", in.left())
 }
 
-// clone is a copy of what is left, in memory. What in had to fetch for it is new
-// memory, which both have then: neither writes to it.
+// clone is a copy of what is left, in memory. What it had to fetch in has, too.
 func (in *Input) clone() Input {
-	if in.rest == 0 {
-		return Input{b: bytes.Clone(in.b)}
-	}
 	if b, err := in.ReadAll(); err == nil {
 		in.b = b
 	}
-	return Input{b: slices.Clip(in.b), rest: in.rest, err: in.err}
+	return Input{b: bytes.Clone(in.b), rest: in.rest, err: in.err}
 }
 
 func (in *Input) take(n int) []byte {

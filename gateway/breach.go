@@ -1,0 +1,83 @@
+package gateway
+
+import "fmt"
+
+// Culprit is a side of the interface.
+type Culprit string
+
+const (
+	Application Culprit = "application" // or a middleware, as what it wraps sees it
+	Server      Culprit = "server"      // or a middleware, as what is in it sees it
+	Between     Culprit = "middleware"  // one that did Set a key of the environ, or is in ValidateMiddleware
+)
+
+// Breach is the error of a rule that was broken. It holds no view of the request.
+type Breach struct {
+	Rule    string  // what must be
+	Culprit Culprit // who broke it
+	Found   string  // what was there
+	Mend    string  // what the culprit is to do
+	Request string  // method and target
+}
+
+func (b *Breach) Error() string {
+	return fmt.Sprintf("gateway: the %s broke a rule: %s; but %s; %s (%s)", b.Culprit, b.Rule, b.Found, b.Mend, b.Request)
+}
+
+// rule is the part of a Breach that is always the same.
+type rule struct {
+	culprit    Culprit
+	text, mend string
+}
+
+func (r *rule) broken(request, found string) *Breach {
+	return &Breach{Rule: r.text, Culprit: r.culprit, Found: found, Mend: r.mend, Request: request}
+}
+
+// The rules: those of the server, and those of the application.
+var (
+	ruleEnviron = rule{Server, "every key of the environ has a valid value (RFC 3875 section 4.1, PEP 3333 \"environ Variables\")",
+		"set it right, or leave it out if it may be absent"}
+	ruleCall = rule{Server, "Serve gets an Environ and a start",
+		"pass both"}
+	ruleSource = rule{Server, "content comes as from an io.Reader: at least one byte and no more than asked for, or an error",
+		"let the source wait until there is a byte"}
+	ruleContent = rule{Server, "the input ends with the content (PEP 3333 \"Input and Error Streams\")",
+		"give Begin or ContentStream the bytes of this request only"}
+	ruleWriter = rule{Server, "start returns a writer or an error, and exc once something was sent (PEP 3333 \"The start_response() Callable\")",
+		"return it, and let it stick"}
+	ruleNext = rule{Server, "Next is called until it returns an error, and not after Serve has failed, nor after Close",
+		"stop, and close the Body"}
+	ruleClose = rule{Server, "a Body is closed exactly once, whatever happened",
+		"call Close where every way out of a response passes"}
+	ruleLent = rule{Server, "a chunk is read-only",
+		"copy what is to be changed"}
+
+	ruleStatus = rule{Application, "status is a final one: three digits from 200, one space and a reason (RFC 9112 section 4)",
+		"pass such as \"200 OK\" to start"}
+	ruleHeader = rule{Application, "headers are tokens with values that have no control characters, and not those of the connection (RFC 9110 sections 5.1, 5.5, 7.6.1)",
+		"leave it out, or encode it"}
+	ruleLength = rule{Application, "Content-Length is one decimal number, and none with 204 (RFC 9110 section 8.6)",
+		"leave it out, or declare the number of bytes of the Body"}
+	ruleAgrees = rule{Application, "the content has as many bytes as Content-Length and Len of the Body say (RFC 9112 section 6.3)",
+		"count them again, or leave the length out"}
+	ruleTwice = rule{Application, "start is called once; again only with exc, to replace a response",
+		"pass the error that is the reason as exc"}
+	ruleStart = rule{Application, "start is called before there is content, and before the response ends",
+		"call it before Serve returns, or in the first Next"}
+	ruleEmpty = rule{Application, "a response with 204 or 304 has no content (RFC 9110 sections 15.3.5, 15.4.5)",
+		"return no Body, or another status"}
+	ruleChunk = rule{Application, "a chunk stays as it is until the next call of Next or Close",
+		"give each chunk memory of its own, or write to it in Next only"}
+	ruleKept = rule{Application, "an Environ and its Input end with the response",
+		"keep copies: Environ.Clone, strings.Clone, bytes.Clone"}
+	ruleKeptStart = rule{Application, "start and its writer end with the response",
+		"write before Close, or return a Body that waits in Next"}
+
+	ruleYield = rule{Between, "a middleware yields a chunk, which may be empty, for each one it takes (PEP 3333 \"Middleware Handling of Block Boundaries\")",
+		"return an empty chunk from Next when there is nothing to pass on yet"}
+	ruleWrites = rule{Between, "a middleware does not turn chunks into write() (PEP 3333 \"The write() Callable\")",
+		"return a Body"}
+	rulePass = rule{Between, "a middleware passes Close on to the Body that it took (PEP 3333 \"Specification Details\")",
+		"call Close of that Body in Close of its own"}
+)
