@@ -1,7 +1,7 @@
 package loop
 
 import (
-	"io"
+	"errors"
 	"syscall"
 
 	"github.com/panjf2000/gnet/v2/pkg/socket"
@@ -116,12 +116,12 @@ func (c *Conn) end() {
 // cut says that the peer must not take what it got for all there is.
 func (c *Conn) cut() bool {
 	switch c.err {
-	case ErrAborted, ErrWriteStall, io.ErrUnexpectedEOF:
+	case ErrAborted, ErrWriteStall:
 		return true
 	case ErrStopped:
 		return c.out != nil
 	}
-	return false
+	return errors.Is(c.err, ErrFile)
 }
 
 // forget removes c from the loop and closes its descriptor.

@@ -11,6 +11,7 @@ var (
 	ErrAborted    = errors.New("loop: aborted by the handler")
 	ErrWriteStall = errors.New("loop: the peer took no output for too long")
 	ErrStopped    = errors.New("loop: stopped with the connection open")
+	ErrFile       = errors.New("loop: the range of a file could not be sent whole") // wrapped, with the cause
 )
 
 // ErrClosed says that the reactor was stopped before the call.

@@ -23,6 +23,7 @@ import (
 //	big N         answers N bytes of pattern, copied by Send
 //	borrow N      the same, borrowed
 //	file OFF N    a range of the test's file
+//	head OFF N    the same behind 9 bytes
 //	stream N      N bytes in pieces, never beyond the high mark
 //	later TEXT    answers TEXT from another goroutine
 //	retain TEXT   keeps the line and answers it on "recall"
@@ -39,7 +40,6 @@ type lineServer struct {
 	opened  atomic.Int64
 	closed  atomic.Int64
 	files   atomic.Int64 // file ranges sent or queued
-	release atomic.Int64
 	ticks   atomic.Int64
 	late    atomic.Int64 // calls of Late
 	maxOut  atomic.Int64 // largest Unsent seen
@@ -109,7 +109,11 @@ func (h *lineHandler) line(c *Conn, lc *lineConn, line []byte) bool {
 		var off, n int64
 		_, _ = fmt.Sscan(rest, &off, &n)
 		h.s.files.Add(1)
-		c.SendFile(h.s.file, off, n, h)
+		c.SendFile(nil, h.s.file, off, n)
+	case "head":
+		var off, n int64
+		_, _ = fmt.Sscan(rest, &off, &n)
+		c.SendFile([]byte("the head:"), h.s.file, off, n)
 	case "stream":
 		lc.stream = n
 		h.Drained(c)
@@ -146,7 +150,7 @@ func (h *lineHandler) line(c *Conn, lc *lineConn, line []byte) bool {
 }
 
 func (s *lineServer) sawOut(c *Conn) {
-	for n := int64(c.Unsent()); ; {
+	for n := c.Unsent(); ; {
 		old := s.maxOut.Load()
 		if n <= old || s.maxOut.CompareAndSwap(old, n) {
 			return
@@ -170,7 +174,6 @@ func (h *lineHandler) Drained(c *Conn) {
 	}
 }
 
-func (h *lineHandler) Release()                                       { h.s.release.Add(1) }
 func (h *lineHandler) Timeout(c *Conn)                                { c.Send([]byte("timeout\n")) }
 func (h *lineHandler) Tick(time.Time)                                 { h.s.ticks.Add(1) }
 func (h *lineHandler) Late()                                          { h.s.late.Add(1) }
@@ -184,7 +187,7 @@ func (h *lineHandler) EOF(c *Conn) {
 
 func (h *lineHandler) Closed(c *Conn, err error) {
 	s := h.s
-	s.unsent.Add(int64(c.Unsent()))
+	s.unsent.Add(c.Unsent())
 	s.mu.Lock()
 	s.errs = append(s.errs, err)
 	close(s.wake)

@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"fmt"
 	"io"
 	"os"
 )
@@ -69,6 +70,6 @@ func (m *Memory) sendFile(f *os.File, off, n int64) {
 		err = io.ErrUnexpectedEOF
 	}
 	if err != nil {
-		m.Conn.kill(err)
+		m.Conn.kill(fmt.Errorf("%w: %w", ErrFile, err))
 	}
 }

@@ -1,8 +1,10 @@
 package loop
 
 import (
+	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/valyala/bytebufferpool"
 	"golang.org/x/sys/unix"
@@ -25,10 +27,6 @@ const (
 	vectorsMax = 16
 )
 
-// Releaser is told when a file is no longer needed: its range was sent, or the
-// connection is gone. Called once, on the loop's goroutine.
-type Releaser interface{ Release() }
-
 // piece is a part of the output: bytes, or a range of a file.
 type piece struct {
 	b    []byte                     // what is left to send
@@ -36,7 +34,6 @@ type piece struct {
 	file *os.File                   // else the range [off, off+n) of this
 	off  int64
 	n    int64
-	done Releaser // of a file; may be nil
 }
 
 // outQueue is the output that a socket did not take at once, in order. A
@@ -44,8 +41,8 @@ type piece struct {
 type outQueue struct {
 	pieces []piece // pieces[first:] are left
 	first  int
-	bytes  int // in memory, that is without file ranges
-	files  int // file ranges left
+	bytes  int   // in memory
+	files  int64 // bytes of file ranges
 }
 
 func (q *outQueue) empty() bool { return q == nil || q.first == len(q.pieces) }
@@ -76,9 +73,9 @@ func (q *outQueue) borrow(b []byte) {
 	q.pieces = append(q.pieces, piece{b: b})
 }
 
-func (q *outQueue) fileRange(f *os.File, off, n int64, done Releaser) {
-	q.files++
-	q.pieces = append(q.pieces, piece{file: f, off: off, n: n, done: done})
+func (q *outQueue) fileRange(f *os.File, off, n int64) {
+	q.files += n
+	q.pieces = append(q.pieces, piece{file: f, off: off, n: n})
 }
 
 // flush sends what the socket takes, within a turn's share. It returns the
@@ -102,22 +99,37 @@ func (q *outQueue) flush(fd int, vec *vector) (sent int64, err error) {
 	return sent, nil
 }
 
-// sendFile sends from the range of p. A file that ends before its range is an
-// error: the peer was promised more.
+// sendFile sends up to most bytes of the range of p.
 func sendFile(fd int, p *piece, most int) (int, error) {
 	for {
 		off := p.off
 		n, err := unix.Sendfile(fd, int(p.file.Fd()), &off, int(min(p.n, int64(most))))
 		switch {
-		case n > 0:
+		case n > 0 && (err == nil || err == errAgain || err == unix.EINTR): // BSD says that it was a part, and how much
 			return n, nil
-		case err == unix.EINTR:
-		case err == nil:
-			return 0, io.ErrUnexpectedEOF
-		default:
+		case err == errAgain:
 			return 0, err
+		case err != unix.EINTR:
+			return copyFile(fd, p, most)
 		}
 	}
+}
+
+// copyFile does by read and write what sendfile(2) could not: it cannot send every
+// file, and does not say whether the file or the socket has failed. A file that
+// ends before its range is an error: the peer was promised more.
+func copyFile(fd int, p *piece, most int) (int, error) {
+	buf := takeBuffer()
+	defer giveBuffer(buf)
+	buf.B = slices.Grow(buf.B[:0], pieceBytesMax)[:min(p.n, int64(most), pieceBytesMax)]
+	n, err := p.file.ReadAt(buf.B, p.off)
+	if n > 0 {
+		return write(fd, buf.B[:n])
+	}
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return 0, fmt.Errorf("%w: %w", ErrFile, err)
 }
 
 // advance drops n sent bytes from the front.
@@ -127,10 +139,10 @@ func (q *outQueue) advance(n int) {
 		if p.file != nil {
 			p.off += int64(n)
 			p.n -= int64(n)
+			q.files -= int64(n)
 			if p.n > 0 {
 				return
 			}
-			q.files--
 			n = 0
 		} else {
 			k := min(n, len(p.b))
@@ -148,7 +160,7 @@ func (q *outQueue) advance(n int) {
 // drop releases the first piece.
 func (q *outQueue) drop() {
 	p := &q.pieces[q.first]
-	own, done := p.own, p.done
+	own := p.own
 	*p = piece{}
 	q.first++
 	if q.empty() {
@@ -159,12 +171,9 @@ func (q *outQueue) drop() {
 		q.pieces, q.first = q.pieces[:n], 0
 	}
 	giveBuffer(own)
-	if done != nil {
-		done.Release()
-	}
 }
 
-// discard releases everything unsent. bytes still says how much it was.
+// discard releases everything unsent. bytes and files still say how much it was.
 func (q *outQueue) discard() {
 	for !q.empty() {
 		q.drop()

@@ -1,8 +1,6 @@
 package loop
 
-import (
-	"os"
-)
+import "os"
 
 // Send sends b: at once what the socket takes, the rest later, from a copy. b is
 // the caller's again when Send returns. Errors end the connection.
@@ -40,20 +38,36 @@ func (c *Conn) SendBorrowed(head, b []byte) {
 // To be called only while Unsent is not 0.
 func (c *Conn) AwaitSent() { c.await, c.full = true, true }
 
-// SendFile sends n bytes of f from offset off, by sendfile(2). f stays open and
-// its owner's until done.Release is called. A file that is shorter ends the
-// connection with io.ErrUnexpectedEOF.
-func (c *Conn) SendFile(f *os.File, off, n int64, done Releaser) {
-	if n > 0 && c.mem != nil {
-		c.mem.sendFile(f, off, n)
+// SendFile sends head as Send does and n bytes of f from offset off behind it, by
+// sendfile(2) where the system can, in one packet if they fit and the kernel offers
+// it. f must stay open until all is sent, which [Conn.Unsent] tells now and
+// [Conn.AwaitSent] later, or c is closed. A file that is shorter, or cannot be read,
+// ends the connection with an error that is [ErrFile].
+func (c *Conn) SendFile(head []byte, f *os.File, off, n int64) {
+	if n <= 0 || c.mem != nil {
+		c.Send(head)
+		if n > 0 && c.sending() {
+			c.mem.sendFile(f, off, n)
+		}
+		return
 	}
-	if n > 0 && c.mem == nil && c.sending() {
-		c.queue().fileRange(f, off, n, done)
+	if !c.sending() {
+		return
+	}
+	if len(head) > 0 && c.out == nil {
+		k, err := writeMore(int(c.fd), head)
+		if err != nil && err != errAgain {
+			c.kill(err) // the rest counts as Unsent
+		}
+		head = head[k:]
+	}
+	q := c.queue()
+	q.copyBytes(head)
+	q.fileRange(f, off, n)
+	if c.sending() {
 		c.flush()
-		c.queued()
-	} else if done != nil {
-		done.Release()
 	}
+	c.queued()
 }
 
 // sending says whether output can still be taken.
@@ -127,13 +141,13 @@ func (c *Conn) flush() {
 // more until Drained. No input is offered meanwhile.
 func (c *Conn) Full() bool { return c.full }
 
-// Unsent is the number of bytes that wait for the socket, without file ranges. In
+// Unsent is the number of bytes that wait for the socket, those of files too. In
 // Handler.Closed it is what the peer was not sent any more.
-func (c *Conn) Unsent() int {
+func (c *Conn) Unsent() int64 {
 	if c.out == nil {
 		return 0
 	}
-	return c.out.bytes
+	return int64(c.out.bytes) + c.out.files
 }
 
 // Alive says that the connection has not been ended by Abort or an error.

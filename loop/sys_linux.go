@@ -53,6 +53,21 @@ func write(fd int, b []byte) (int, error) {
 	}
 }
 
+// writeMore is write for what has more behind it at once: the kernel keeps what does
+// not fill a packet, for the next call to fill. b is not empty.
+func writeMore(fd int, b []byte) (int, error) {
+	for {
+		n, _, e := syscall.Syscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), unix.MSG_MORE|unix.MSG_NOSIGNAL, 0, 0)
+		switch e {
+		case 0:
+			return int(n), nil
+		case syscall.EINTR:
+		default:
+			return 0, e
+		}
+	}
+}
+
 // vector is the scratch memory of a gathering write, one for each loop.
 type vector [vectorsMax]unix.Iovec
 

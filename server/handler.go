@@ -335,7 +335,7 @@ func (h *handler) lost(c *loop.Conn, cn *conn, err error) {
 
 // sayCut says what a connection was doing when Shutdown was out of time.
 func (h *handler) sayCut(c *loop.Conn, cn *conn) {
-	attrs := []any{slog.Any("remote", c.RemoteAddr()), slog.String("phase", cn.phase.String()), slog.Int("unsent", c.Unsent())}
+	attrs := []any{slog.Any("remote", c.RemoteAddr()), slog.String("phase", cn.phase.String()), slog.Int64("unsent", c.Unsent())}
 	if x := cn.x; x != nil && (cn.phase != readingHead || x.req.Started()) {
 		since := cn.active
 		if cn.phase != readingHead {

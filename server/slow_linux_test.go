@@ -24,14 +24,14 @@ func TestHighWaterBytes(t *testing.T) {
 	_ = c.SetReadBuffer(64 << 10)
 	c.send(get)
 	s.waitFull()
-	unsent := make(chan int)
+	unsent := make(chan int64)
 	s.reactor.Loops()[0].Do(func() {
-		n := 0
+		n := int64(0)
 		s.reactor.Loops()[0].Conns(func(c *loop.Conn) { n += c.Unsent() })
 		unsent <- n
 	})
 	const framing = len("3e8\r\n\r\n")
-	if n := <-unsent; n > high+2*(chunk+framing) {
+	if n := <-unsent; n > int64(high+2*(chunk+framing)) {
 		t.Errorf("%d bytes are unsent, want %d and a chunk at most", n, high)
 	}
 	if _, got := c.read("GET"); len(got) != total/chunk*chunk {
