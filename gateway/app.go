@@ -52,8 +52,8 @@ type StartResponse func(status string, headers []Header, exc error) (io.Writer, 
 type Body interface {
 	// Next returns the next chunk, valid until the next call of Next or Close.
 	// Empty chunks are skipped. io.EOF, with or without a last chunk, ends the
-	// content; another error aborts the response so that the client sees that
-	// it is not whole.
+	// content; [ErrWait] says that there is nothing yet; another error aborts
+	// the response so that the client sees that it is not whole.
 	Next() ([]byte, error)
 
 	// Close is called exactly once, whatever happened.

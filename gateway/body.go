@@ -1,8 +1,10 @@
 package gateway
 
 import (
+	"encoding/json"
 	"io"
 	"iter"
+	"slices"
 	"unsafe"
 )
 
@@ -44,8 +46,82 @@ func (e *Environ) Bytes(b []byte) Sized {
 // Text is Bytes for a string.
 func (e *Environ) Text(s string) Sized { return e.Bytes(bytesOf(s)) }
 
-// Stream is a Body of the chunks that seq yields. An error ends it: the response
-// is aborted. If the Body is closed before its end (the client left) yield
+// JSON is a Body of v as encoding/json renders it. It is made before start is called,
+// so that an error can still choose the status; the application declares the
+// Content-Type:
+//
+//	body, err := gateway.JSON(v)
+//	if err != nil {
+//		return nil, err
+//	}
+//	_, err = start("200 OK", []gateway.Header{{Name: "Content-Type", Value: "application/json"}}, nil)
+//	return body, err
+func JSON(v any) (Body, error) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	return Bytes(b), nil
+}
+
+// chunkList is a Body of several chunks.
+type chunkList struct {
+	list [][]byte
+	next int
+	n    int64
+}
+
+// set begins a Body of list.
+func (c *chunkList) set(list [][]byte) {
+	*c = chunkList{list: list}
+	for _, b := range list {
+		c.n += int64(len(b))
+	}
+}
+
+func (c *chunkList) Next() ([]byte, error) {
+	if c.next == len(c.list) {
+		return nil, io.EOF
+	}
+	c.next++
+	if c.next == len(c.list) {
+		return c.list[c.next-1], io.EOF
+	}
+	return c.list[c.next-1], nil
+}
+
+func (c *chunkList) Len() int64   { return c.n }
+func (c *chunkList) Close() error { return nil }
+
+// Chunks is a Body of several chunks, sent one by one. Neither list nor what it holds
+// must change until the Body is closed.
+func Chunks(list ...[]byte) Sized {
+	c := new(chunkList)
+	c.set(list)
+	return c
+}
+
+// Chunks is gateway.Chunks without allocating, as Bytes is. list is the caller's again
+// at once, what it holds when the Body is closed.
+func (e *Environ) Chunks(list ...[]byte) Sized {
+	if e.lent {
+		return Chunks(slices.Clone(list)...)
+	}
+	e.lent = true
+	e.chunks.set(append(e.chunks.list[:0], list...))
+	return &e.chunks
+}
+
+// finish forgets the chunks of one request, and keeps the list for the next.
+func (c *chunkList) finish() {
+	if len(c.list) > 0 {
+		clear(c.list)
+		c.list = c.list[:0]
+	}
+}
+
+// Stream is a Body of the chunks that seq yields. An error but [ErrWait] ends it: the
+// response is aborted. If the Body is closed before its end (the client left) yield
 // returns false, so that seq can clean up.
 func Stream(seq iter.Seq2[[]byte, error]) Body { return &stream{seq: seq} }
 
@@ -67,7 +143,7 @@ func (s *stream) Next() ([]byte, error) {
 	if !ok {
 		err = io.EOF
 	}
-	s.done = err != nil
+	s.done = err != nil && err != ErrWait
 	return b, err
 }
 

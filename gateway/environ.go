@@ -33,6 +33,8 @@ type Environ struct {
 	chunk chunk // the pooled Body of Bytes and Text
 	lent  bool  // chunk was handed out
 
+	chunks chunkList // in its place, that of Chunks
+
 	overlay map[string]any // what Set and Delete did; nil if nothing
 	scratch []byte         // decoded paths and joined values
 	path    string         // decoded PATH_INFO, once it was asked for
@@ -104,6 +106,7 @@ func (e *Environ) End() {
 	e.req, e.head, e.conn = nil, nil, nil
 	e.input.finish()
 	e.chunk, e.lent = chunk{}, false
+	e.chunks.finish()
 	e.path, e.decoded = "", false
 	e.overlay = nil
 	if e.scratch = e.scratch[:0]; cap(e.scratch) > scratchBytesMax {

@@ -6,26 +6,35 @@ import (
 )
 
 // File is the rest of f, from its current offset on, as a Body (wsgi.file_wrapper).
-// Close closes f. A regular file is a [FileBody], whose length is known and which a
-// server may send without reading it; what has no size, such as a pipe, is read as
-// [Reader] does.
+// Close closes f. A regular file is a [FileBody], of the length that it has now; what
+// has no size, such as a pipe, is read as [Reader] does.
 func File(f *os.File) Body {
-	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() && info.Size() > 0 { // 0 also means that nobody knows, as under /proc
-		if off, err := f.Seek(0, io.SeekCurrent); err == nil {
-			return FileRange(f, off, max(0, info.Size()-off))
+	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
+		off, err := f.Seek(0, io.SeekCurrent)
+		if n := info.Size() - off; err == nil && (n > 0 || ends(f, off)) {
+			return FileRange(f, off, max(0, n))
 		}
 	}
 	return Reader(f)
 }
 
-// FileRange is n bytes of f from off as a Body. Close closes f. A file that turns
-// out to be shorter is an error, io.ErrUnexpectedEOF.
+// ends reports whether there is nothing in f at off: the files of /proc say that their
+// size is 0, and are not empty.
+func ends(f *os.File, off int64) bool {
+	_, err := f.ReadAt(make([]byte, 1), off)
+	return err == io.EOF
+}
+
+// FileRange is n bytes of f from off as a Body, neither negative. Close closes f. A
+// file that turns out to be shorter is an error, io.ErrUnexpectedEOF.
 func FileRange(f *os.File, off, n int64) *FileBody {
 	return &FileBody{file: f, off: off, left: n, total: n}
 }
 
 // FileBody is a range of a file as a Body. A server that gets this very object back
 // may send the range by sendfile(2); wrapped into another Body it is read in chunks.
+// Either way the disk is waited for where the kernel has not cached the file, on the
+// goroutine that pulls the Body.
 type FileBody struct {
 	file      *os.File
 	off, left int64

@@ -60,17 +60,19 @@ func (r *Response) Get(name string) string {
 // Get calls app with a GET of target.
 func Get(app gateway.App, target string) *Response { return Call(app, Request{Target: target}) }
 
-// Call calls app with req, pulls the body to its end and closes it. A panic of the
-// application comes through, after its body was closed.
+// Call calls app with req, pulls the body to its end and closes it. Where the body says
+// [gateway.ErrWait] it waits for the call that wakes it. A panic of the application
+// comes through, after its body was closed.
 func Call(app gateway.App, req Request) *Response {
 	r := new(Response)
-	env, err := environ(req)
+	woken := make(chan struct{}, 1)
+	env, err := environ(req, woken)
 	if err != nil {
 		r.Err = err
 		return r
 	}
 	defer env.End()
-	r.Err = r.call(app, env)
+	r.Err = r.call(app, env, woken)
 	return r
 }
 
@@ -79,7 +81,7 @@ var (
 	errNotStarted = errors.New("gatewaytest: content, or the end of it, without a call of start")
 )
 
-func (r *Response) call(app gateway.App, env *gateway.Environ) (err error) {
+func (r *Response) call(app gateway.App, env *gateway.Environ, woken <-chan struct{}) (err error) {
 	started, sent := false, false
 	var sticks error
 	start := func(status string, headers []gateway.Header, exc error) (io.Writer, error) {
@@ -126,6 +128,10 @@ func (r *Response) call(app gateway.App, env *gateway.Environ) (err error) {
 			sent = true
 			r.Chunks = append(r.Chunks, string(b))
 		}
+		if err == gateway.ErrWait {
+			<-woken
+			err = nil
+		}
 	}
 	switch {
 	case sticks != nil:
@@ -153,7 +159,7 @@ func (w writer) Write(p []byte) (int, error) {
 }
 
 // environ is an Environ for req, read by the parser as a server would.
-func environ(req Request) (*gateway.Environ, error) {
+func environ(req Request, woken chan<- struct{}) (*gateway.Environ, error) {
 	var b strings.Builder
 	method, target, version := req.Method, req.Target, "HTTP/1.1"
 	if method == "" {
@@ -193,7 +199,7 @@ func environ(req Request) (*gateway.Environ, error) {
 	if n != len(head) {
 		return nil, fmt.Errorf("gatewaytest: the request is not right: %q", head)
 	}
-	conn := addresses{req.Remote, netip.MustParseAddrPort("192.0.2.80:8080")}
+	conn := conn{req.Remote, netip.MustParseAddrPort("192.0.2.80:8080"), woken}
 	if !conn.remote.IsValid() {
 		conn.remote = netip.MustParseAddrPort("192.0.2.1:1234")
 	}
@@ -206,8 +212,20 @@ func environ(req Request) (*gateway.Environ, error) {
 	return env, nil
 }
 
-// addresses is a connection that is nothing but its addresses.
-type addresses struct{ remote, local netip.AddrPort }
+// conn is a connection that is nothing but its addresses, and what wakes a response.
+type conn struct {
+	remote, local netip.AddrPort
+	woken         chan<- struct{}
+}
 
-func (a addresses) RemoteAddr() netip.AddrPort { return a.remote }
-func (a addresses) LocalAddr() netip.AddrPort  { return a.local }
+func (c conn) RemoteAddr() netip.AddrPort { return c.remote }
+func (c conn) LocalAddr() netip.AddrPort  { return c.local }
+
+func (c conn) Waker() (wake func()) {
+	return func() {
+		select {
+		case c.woken <- struct{}{}:
+		default: // it is awake already
+		}
+	}
+}

@@ -48,3 +48,36 @@ func TestBreaches(t *testing.T) {
 		}
 	}
 }
+
+// A body that waits is asked again when it is woken.
+func TestWait(t *testing.T) {
+	got := gatewaytest.Get(gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		_, err := start("200 OK", nil, nil)
+		wake, events := env.Waker(), make(chan string, 2)
+		go func() {
+			for _, event := range []string{"one ", "two"} {
+				events <- event
+				wake()
+			}
+			close(events)
+			wake()
+		}()
+		return gateway.Stream(func(yield func([]byte, error) bool) {
+			for {
+				select {
+				case event, ok := <-events:
+					if !ok || !yield([]byte(event), nil) {
+						return
+					}
+				default:
+					if !yield(nil, gateway.ErrWait) {
+						return
+					}
+				}
+			}
+		}), err
+	}), "/")
+	if got.Err != nil || got.Text() != "one two" || got.Closed != 1 {
+		t.Errorf("%q, closed %d times, %v", got.Text(), got.Closed, got.Err)
+	}
+}
