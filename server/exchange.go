@@ -40,8 +40,10 @@ type exchange struct {
 	keep     bool // the connection goes on after this response
 	more     bool // bytes of a next request have come already
 	headOnly bool // HEAD
-	lent     bool // the last chunk is in the socket's queue, not copied
+	lent     bool // the last chunk is in the socket's queue, not copied, or the file
 	ended    bool // the body has no more, or no more is wanted
+	waits    bool // the body has said ErrWait, and was not woken since
+	waker    *waker
 }
 
 const (
@@ -159,7 +161,7 @@ func (x *exchange) serve(head, content []byte, more bool) {
 	x.more = more
 	x.h.move(x.c, x.conn, requestComplete)
 	x.conn.served = true
-	x.env.Begin(&x.req, head, content, &x.h.host, x.c)
+	x.env.Begin(&x.req, head, content, &x.h.host, x)
 	if x.data.file != nil {
 		x.env.ContentFrom(x.data.file, x.data.size)
 	}
@@ -201,7 +203,7 @@ func (x *exchange) pull() {
 		case x.ended:
 			x.done()
 			return
-		case x.c.Full():
+		case x.waits || x.c.Full():
 			x.hold()
 			return
 		case turn == turnChunks:
@@ -209,16 +211,26 @@ func (x *exchange) pull() {
 			x.c.Yield()
 			return
 		}
+		if file, ok := x.body.(*gateway.FileBody); ok && x.pullFile(file) {
+			continue
+		}
 		b, err := x.body.Next()
 		if r.err != nil {
 			err = r.err
 		}
-		if err != nil {
-			if err != io.EOF {
-				x.fail(err)
+		switch err {
+		case nil:
+		case io.EOF:
+			x.ended = true
+		case gateway.ErrWait:
+			if x.waker == nil {
+				x.fail(errNoWaker)
 				return
 			}
-			x.ended = true
+			x.waits = true
+		default:
+			x.fail(err)
+			return
 		}
 		if len(b) == 0 {
 			continue
@@ -245,6 +257,22 @@ func (x *exchange) pull() {
 			x.h.flush(x.c) // on its way before the next is asked for
 		}
 	}
+}
+
+// pullFile sends the rest of a file at once. It reports false for one that Next
+// should read.
+func (x *exchange) pullFile(body *gateway.FileBody) bool {
+	if _, _, n := body.Range(); n <= copyBytesMax || !x.resp.started {
+		return false
+	}
+	if !x.resp.sent {
+		x.commit(body.Len())
+	}
+	if err := x.sendFile(body); err != nil {
+		x.log(slog.LevelError, err.Error())
+	}
+	x.ended = true
+	return true
 }
 
 // known is the length of the content: what the body says, else n.

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
@@ -316,6 +317,11 @@ func (h *handler) Closed(c *loop.Conn, err error) {
 // lost counts a connection that has not ended in order.
 func (h *handler) lost(c *loop.Conn, cn *conn, err error) {
 	switch {
+	case errors.Is(err, loop.ErrFile):
+		h.count(failed)
+		h.count(aborted)
+		cn.x.log(slog.LevelError, "the file of a response cannot be sent whole: to change a file that is served, write a new one and rename it", slog.Any("error", err))
+		return
 	case err == loop.ErrAborted: // fail has counted it
 	case err == loop.ErrStopped:
 		h.count(stopped)
@@ -432,7 +438,10 @@ func (h *handler) give(x *exchange) {
 	giveBuffer(x.head)
 	x.data.close()
 	x.c, x.conn, x.head, x.body = nil, nil, nil, nil
-	x.headOnly, x.lent, x.ended = false, false, false
+	x.headOnly, x.lent, x.ended, x.waits = false, false, false, false
+	if x.waker != nil {
+		x.waker.x, x.waker = nil, nil
+	}
 	x.req.Reset()
 	x.resp.account = account{}
 	if len(h.free) < freeMax {

@@ -262,31 +262,54 @@ var errTooLong = errors.New("server: the response is longer than its Content-Len
 
 // send puts a chunk of content on its way. It reports an error when the content
 // was longer than promised; what fits is sent.
-func (x *exchange) send(b []byte) (err error) {
-	r := &x.resp
-	switch r.framing {
-	case noContent:
-		return nil
-	case byLength:
-		if int64(len(b)) > r.left {
-			b, err = b[:r.left], errTooLong
-		}
-		r.left -= int64(len(b))
-	case chunked:
-		x.h.out = strconv.AppendInt(x.h.out, int64(len(b)), 16)
-		x.h.out = append(x.h.out, "\r\n"...)
-	}
-	if len(b) <= copyBytesMax {
+func (x *exchange) send(b []byte) error {
+	n, err := x.frame(int64(len(b)))
+	if b = b[:n]; len(b) <= copyBytesMax {
 		x.h.out = append(x.h.out, b...)
 	} else {
 		x.c.SendBorrowed(x.h.out, b)
 		x.h.out = x.h.out[:0]
 		x.lent = x.c.Unsent() > 0
 	}
-	if r.framing == chunked {
+	x.endFrame(n)
+	return err
+}
+
+// sendFile is send for all that is left of a file, which the kernel sends.
+func (x *exchange) sendFile(body *gateway.FileBody) error {
+	f, off, n := body.Range()
+	n, err := x.frame(n)
+	x.c.SendFile(x.h.out, f, off, n)
+	x.h.out = x.h.out[:0]
+	x.lent = x.c.Unsent() > 0
+	x.endFrame(n)
+	return err
+}
+
+// frame begins n bytes of content, and says how many of them may be sent.
+func (x *exchange) frame(n int64) (int64, error) {
+	r := &x.resp
+	switch r.framing {
+	case noContent:
+		return 0, nil
+	case byLength:
+		if n > r.left {
+			n, r.left = r.left, 0
+			return n, errTooLong
+		}
+		r.left -= n
+	case chunked:
+		x.h.out = strconv.AppendInt(x.h.out, n, 16)
 		x.h.out = append(x.h.out, "\r\n"...)
 	}
-	return err
+	return n, nil
+}
+
+// endFrame ends the n bytes that frame has begun.
+func (x *exchange) endFrame(n int64) {
+	if x.resp.framing == chunked && n > 0 {
+		x.h.out = append(x.h.out, "\r\n"...)
+	}
 }
 
 // finish ends the content. It reports whether the client can see that it is

@@ -1,0 +1,52 @@
+package server
+
+import (
+	"errors"
+	"net/netip"
+	"sync/atomic"
+
+	"github.com/isbjorn/isbjorn/loop"
+)
+
+// waker goes on with a response that waits for an event (gateway.ErrWait). It may be
+// kept for longer than the response, and so is not a part of the pooled exchange.
+type waker struct {
+	loop *loop.Loop
+	x    *exchange   // of loop alone; nil when the response is over
+	due  atomic.Bool // run is on its way: a burst of events is one task
+}
+
+// wake is what the application calls. Nothing is lost to one that comes before the
+// response waits: run is a task, and comes after whatever the loop does now, and a
+// response that does not wait then asks its body anyway.
+func (w *waker) wake() {
+	if !w.due.Swap(true) {
+		w.loop.Do(w.run) // a loop that has stopped has no responses
+	}
+}
+
+func (w *waker) run() {
+	w.due.Swap(false) // before Next looks: what happens from now on is another task
+	if x := w.x; x != nil && x.waits {
+		x.waits = false
+		x.h.Drained(x.c)
+	}
+}
+
+var errNoWaker = errors.New("server: Next returned gateway.ErrWait, and nobody could wake it: call Environ.Waker first")
+
+// The exchange is the Environ's gateway.Conn.
+
+// RemoteAddr is the peer's address.
+func (x *exchange) RemoteAddr() netip.AddrPort { return x.c.RemoteAddr() }
+
+// LocalAddr is the address that the peer connected to.
+func (x *exchange) LocalAddr() netip.AddrPort { return x.c.LocalAddr() }
+
+// Waker is gateway.Waker.
+func (x *exchange) Waker() (wake func()) {
+	if x.waker == nil {
+		x.waker = &waker{loop: x.h.loop, x: x}
+	}
+	return x.waker.wake
+}
