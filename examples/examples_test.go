@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"math/rand/v2"
@@ -28,6 +29,7 @@ var checks = map[string]func(t *testing.T, p *program){
 	"hello":   checkHello,
 	"echo":    checkEcho,
 	"environ": checkEnviron,
+	"stream":  checkStream,
 }
 
 // patience is how long anything may take that takes no time.
@@ -346,6 +348,38 @@ func checkEnviron(t *testing.T, p *program) {
 		if _, ok := got[key]; !ok {
 			t.Errorf("%s is not there", key)
 		}
+	}
+}
+
+// Events come one by one, to two clients at once, and a client that leaves is seen.
+func checkStream(t *testing.T, p *program) {
+	for i := range 2 {
+		resp, err := p.client.Do(p.request("GET", "/", nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		if line, want := p.line(), fmt.Sprintf("client %d has come", i+1); line != want {
+			t.Errorf("it says %q, want %q", line, want)
+		}
+		if resp.StatusCode != 200 || resp.Header.Get("Content-Type") != "text/event-stream" {
+			t.Errorf("%s, %v", resp.Status, resp.Header)
+		}
+		lines := bufio.NewReader(resp.Body)
+		for _, want := range []string{": the time", "", "event: time", "data: 2", "", "event: time", "data: 2", ""} {
+			if line, err := lines.ReadString('\n'); !strings.HasPrefix(line, want) || want == "" && line != "\n" {
+				t.Errorf("client %d read %q, %v; want %q", i+1, line, err, want)
+			}
+		}
+		defer func() {
+			_ = resp.Body.Close()
+			if line, want := p.line(), fmt.Sprintf("client %d has left after ", i+1); !strings.HasPrefix(line, want) || !strings.HasSuffix(line, " events, and missed 0") {
+				t.Errorf("it says %q, want %q", line, want)
+			}
+		}()
+	}
+	if resp, _ := p.do(p.request("HEAD", "/", nil)); resp.StatusCode != 200 {
+		t.Errorf("HEAD: %s", resp.Status)
 	}
 }
 

@@ -318,7 +318,7 @@ func TestGigabyteToASlowReader(t *testing.T) {
 			}))
 			c := s.dial()
 			_ = c.SetDeadline(time.Now().Add(3 * time.Minute)) // 2 s of work, on a machine that may have other
-			c.send("GET /hello HTTP/1.1\r\nHost: h\r\n\r\n") // what is made once is made
+			c.send("GET /hello HTTP/1.1\r\nHost: h\r\n\r\n")   // what is made once is made
 			c.want("GET", 200, "Hello, World!")
 			b := bytes.Repeat([]byte{1}, 1<<20)
 			g := measureGrowth(t)
