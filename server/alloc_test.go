@@ -23,6 +23,19 @@ func TestNoAllocations(t *testing.T) {
 		}
 		return hello(env, start)
 	})
+	three := appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		if env.Header("User-Agent") == "" || env.Header("accept") == "" || env.Header("Cookie") == "" || env.Query() == "" {
+			return nil, nil
+		}
+		return hello(env, start)
+	})
+	one, two := []byte("one "), []byte("two")
+	twoChunks := appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		if _, err := start("200 OK", textHeaders, nil); err != nil {
+			return nil, err
+		}
+		return env.Chunks(one, two), nil
+	})
 	for _, tt := range []struct {
 		name, in string
 		app      gateway.App
@@ -31,6 +44,8 @@ func TestNoAllocations(t *testing.T) {
 		{"hello", get, appFunc(hello), false},
 		{"hello 16 deep", strings.Repeat(get, 16), appFunc(hello), false},
 		{"browser, read by the application", browserHead, reads, false},
+		{"three fields and the query", browserHead, three, false},
+		{"two chunks", get, twoChunks, false},
 		{"content", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nabcde", appFunc(echo), false},
 		{"chunked content", "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n0\r\n\r\n", appFunc(echo), true},
 		{"HEAD", "HEAD / HTTP/1.1\r\nHost: h\r\n\r\n", appFunc(hello), false},

@@ -58,6 +58,8 @@ var (
 	errNotStarted  = errors.New("server: the application returned without calling start")
 	errInterim     = errors.New("server: a 1xx status is not a final response")
 	errLengthTwice = errors.New("server: more than one Content-Length in the response")
+	errDateTwice   = errors.New("server: more than one Date in the response")
+	errNameTwice   = errors.New("server: more than one Server in the response")
 )
 
 // startResponse is gateway.StartResponse. It renders the head at once, so that
@@ -160,8 +162,14 @@ func (r *response) render(status string, headers []gateway.Header) error {
 			r.closes = true
 			continue
 		case gateway.Date:
+			if r.date {
+				return errDateTwice
+			}
 			r.date = true
 		case gateway.ServerName:
+			if r.name {
+				return errNameTwice
+			}
 			r.name = true
 		}
 		b = append(b, h.Name...)
