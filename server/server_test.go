@@ -316,35 +316,50 @@ func TestFraming(t *testing.T) {
 	}
 }
 
-// Each chunk is on its way before the next is asked for.
+// Each chunk is on its way before the next is asked for, of a generator too.
 func TestChunksAreNotWithheld(t *testing.T) {
 	read := make(chan bool)
-	n := 0
-	s := start(t, ok(next(func() ([]byte, error) {
-		if n++; n > 1 {
+	one := func(n int) ([]byte, error) {
+		if n > 1 {
 			<-read // the client has the one before
 		}
 		if n > 3 {
 			return nil, io.EOF
 		}
 		return fmt.Appendf(nil, "chunk %d", n), nil
-	})))
-	c := s.dial()
-	c.send(get)
-	resp, err := http.ReadResponse(c.r, nil)
-	if err != nil {
-		t.Fatal(err)
 	}
-	for i := 1; i <= 3; i++ {
-		b := make([]byte, 100)
-		k, err := resp.Body.Read(b)
-		if want := fmt.Sprintf("chunk %d", i); string(b[:k]) != want {
-			t.Errorf("read %q, %v; want %q", b[:k], err, want)
+	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		_, err := start("200 OK", nil, nil)
+		n := 0
+		if env.Query() == "" {
+			return next(func() ([]byte, error) { n++; return one(n) }), err
 		}
-		read <- true
-	}
-	if b, err := io.ReadAll(resp.Body); len(b) > 0 || err != nil {
-		t.Errorf("then %q, %v", b, err)
+		return gateway.Stream(func(yield func([]byte, error) bool) {
+			for n++; ; n++ {
+				if b, err := one(n); err != nil || !yield(b, nil) {
+					return
+				}
+			}
+		}), err
+	}), HoldLimit(-1))
+	c := s.dial()
+	for _, target := range []string{"/", "/?generator"} {
+		c.send("GET " + target + " HTTP/1.1\r\nHost: h\r\n\r\n")
+		resp, err := http.ReadResponse(c.r, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := 1; i <= 3; i++ {
+			b := make([]byte, 100)
+			k, err := resp.Body.Read(b)
+			if want := fmt.Sprintf("chunk %d", i); string(b[:k]) != want {
+				t.Errorf("%s: read %q, %v; want %q", target, b[:k], err, want)
+			}
+			read <- true
+		}
+		if b, err := io.ReadAll(resp.Body); len(b) > 0 || err != nil {
+			t.Errorf("%s: then %q, %v", target, b, err)
+		}
 	}
 }
 

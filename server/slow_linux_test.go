@@ -3,6 +3,7 @@ package server
 import (
 	"io"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/isbjorn/isbjorn/gateway"
@@ -36,6 +37,34 @@ func TestHighWaterBytes(t *testing.T) {
 	}
 	if _, got := c.read("GET"); len(got) != total/chunk*chunk {
 		t.Errorf("%d bytes came, want %d", len(got), total/chunk*chunk)
+	}
+}
+
+// Backpressure reaches a generator: it stands still while the client does not read, at
+// the high-water mark and what the sockets hold.
+func TestGeneratorStandsStill(t *testing.T) {
+	const high, chunk, total = 100_000, 10_000, 16 << 20
+	var made atomic.Int64
+	s := startSmall(t, ok(gateway.Stream(func(yield func([]byte, error) bool) {
+		b := []byte(pattern(chunk))
+		for made.Load() < total && yield(b, nil) {
+			made.Add(chunk)
+		}
+	})), Loops(1), HighWaterBytes(high))
+	c := s.dial()
+	_ = c.SetReadBuffer(64 << 10)
+	c.send(get)
+	s.waitFull()
+	const sockets = 1 << 20 // both sides, generously
+	before := made.Load()
+	for range 3 {
+		s.nextTick()
+	}
+	if n := made.Load(); n > high+sockets || n > before+sockets {
+		t.Errorf("%d bytes were made for a client that does not read", n)
+	}
+	if _, got := c.read("GET"); len(got) != int(made.Load()) || len(got) < total {
+		t.Errorf("%d bytes came, %d were made", len(got), made.Load())
 	}
 }
 

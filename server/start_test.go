@@ -60,7 +60,7 @@ func TestStartRefuses(t *testing.T) {
 			}
 			w, err := start("200 evil", nil, nil) // goes on as if nothing had been
 			if w != nil || err != first {
-				t.Errorf("%q: then start gives %v, %v; want the same error", name, w, err)
+				t.Errorf("%q: then start gives a writer: %v, %v; want the same error", name, w != nil, err)
 			}
 			if _, err := start("200 evil", nil, errExc); err != first {
 				t.Errorf("%q: then start with exc gives %v; want the same error", name, err)
