@@ -19,6 +19,7 @@ var importTable = map[string][]string{
 	"gateway": {"parser"},
 
 	"gateway/gatewaytest": {"gateway", "parser"},
+	"gateway/web":         {"gateway"},
 
 	"server": {"loop", "parser", "gateway"},
 }

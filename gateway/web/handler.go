@@ -1,0 +1,80 @@
+package web
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/isbjorn/isbjorn/gateway"
+)
+
+// HandlerFunc is a function that is a gateway.App, with the DefaultOptions; NewApp
+// takes others.
+//
+// An error that is or wraps a *StatusError is answered with its status. Any other is
+// the server's to answer, by 500, and to log. The Body of a Response returned
+// together with an error is closed.
+type HandlerFunc func(*Request) (*Response, error)
+
+// Serve calls f.
+func (f HandlerFunc) Serve(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+	return f.serve(&defaults, env, start)
+}
+
+// NewApp returns f as an App whose requests have the options o. It refuses options
+// that cannot work, see Check.
+func NewApp(f HandlerFunc, o Options) (gateway.App, error) {
+	if err := o.Check(); err != nil {
+		return nil, err
+	}
+	return gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		return f.serve(&o, env, start)
+	}), nil
+}
+
+var errNoResponse = errors.New("web: the handler returned neither a Response nor an error")
+
+func (f HandlerFunc) serve(o *Options, env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+	response, err := f(NewRequest(env, o))
+	if err != nil {
+		if response != nil {
+			response.close()
+		}
+		var known *StatusError
+		if !errors.As(err, &known) || !known.answers() {
+			return nil, err
+		}
+		if known.Status >= 500 {
+			fmt.Fprintln(env.Errors(), err)
+		}
+		response = Error(known.Status, known.Text)
+	}
+	if response == nil {
+		return nil, errNoResponse
+	}
+	return response.Serve(env, start)
+}
+
+// StatusError is an error that a client is told of.
+type StatusError struct {
+	Status int    // 400 to 599; others are the server's to answer, by 500
+	Text   string // for the client, as text/plain; "" is the text of the status
+	Err    error  // the cause, for the log, or nil; never shown to the client
+}
+
+func (e *StatusError) answers() bool { return 400 <= e.Status && e.Status <= 599 }
+
+// Error is for logs: the status, the text and the cause.
+func (e *StatusError) Error() string {
+	s := fmt.Sprintf("%d %s", e.Status, http.StatusText(e.Status))
+	if e.Text != "" {
+		s += ": " + e.Text
+	}
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	}
+	return s
+}
+
+// Unwrap returns the cause.
+func (e *StatusError) Unwrap() error { return e.Err }
