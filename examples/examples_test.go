@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"math/rand/v2"
+	"mime/multipart"
 	"net"
 	"net/http"
 	"os"
@@ -30,6 +31,8 @@ var checks = map[string]func(t *testing.T, p *program){
 	"echo":    checkEcho,
 	"environ": checkEnviron,
 	"stream":  checkStream,
+	"clock":   checkClock,
+	"upload":  checkUpload,
 }
 
 // patience is how long anything may take that takes no time.
@@ -118,10 +121,12 @@ type program struct {
 	client *http.Client
 }
 
-// run starts an example and waits until it listens. It ends with the test.
-func run(t *testing.T, path, addr string) *program {
+// run starts an example, in a directory of its own, and waits until it listens. It
+// ends with the test.
+func run(t *testing.T, path, addr string, args ...string) *program {
 	t.Helper()
-	p := &program{t: t, cmd: exec.Command(path, "-addr", addr), lines: make(chan string, 16), exited: make(chan struct{})}
+	p := &program{t: t, cmd: exec.Command(path, append(args, "-addr", addr)...), lines: make(chan string, 16), exited: make(chan struct{})}
+	p.cmd.Dir = t.TempDir()
 	p.cmd.Stderr = &p.stderr
 	stdout, err := p.cmd.StdoutPipe()
 	if err != nil {
@@ -381,6 +386,129 @@ func checkStream(t *testing.T, p *program) {
 	if resp, _ := p.do(p.request("HEAD", "/", nil)); resp.StatusCode != 200 {
 		t.Errorf("HEAD: %s", resp.Status)
 	}
+}
+
+func checkClock(t *testing.T, p *program) {
+	for _, method := range []string{"GET", "HEAD"} {
+		for _, target := range []string{"/app", "/web", "/other"} {
+			before := time.Now().Truncate(time.Second)
+			resp, b := p.do(p.request(method, target, nil))
+			code, cache := 200, "no-store"
+			if target == "/other" {
+				code, cache = 404, ""
+			}
+			if resp.StatusCode != code || resp.Header.Get("Content-Type") != "text/plain; charset=utf-8" || resp.Header.Get("Cache-Control") != cache {
+				t.Errorf("%s %s: %s, %v", method, target, resp.Status, resp.Header)
+			}
+			if method == "HEAD" {
+				if len(b) > 0 || resp.ContentLength <= 0 {
+					t.Errorf("HEAD %s: %d bytes, Content-Length %d", target, len(b), resp.ContentLength)
+				}
+				continue
+			}
+			if now, err := time.Parse(time.RFC3339+"\n", string(b)); code == 200 && (err != nil || now.Before(before) || now.After(time.Now())) {
+				t.Errorf("%s: %q, %v", target, b, err)
+			}
+		}
+	}
+}
+
+// file is one of a form.
+type file struct{ name, content string }
+
+// upload sends files, and asserts the status.
+func (p *program) upload(code int, files ...file) (answer string) {
+	p.t.Helper()
+	var content bytes.Buffer
+	w := multipart.NewWriter(&content)
+	_ = w.WriteField("title", "a value") // to memory
+	for _, f := range files {
+		part, _ := w.CreateFormFile("file", f.name)
+		_, _ = io.WriteString(part, f.content)
+	}
+	_ = w.Close()
+	r := p.request("POST", "/", &content)
+	r.Header.Set("Content-Type", w.FormDataContentType())
+	resp, b := p.do(r)
+	if resp.StatusCode != code {
+		p.t.Errorf("upload of %.100q: %s, %s; want %d", files, resp.Status, b, code)
+	}
+	return string(b)
+}
+
+func checkUpload(t *testing.T, p *program) {
+	p.upload(201, file{"small", "small"})
+	p.line()
+	if b, err := os.ReadFile(filepath.Join(p.cmd.Dir, "uploads", "small")); err != nil || string(b) != "small" {
+		t.Errorf("in the directory that is the default: %q, %v", b, err)
+	}
+	p = run(t, p.cmd.Path, "127.0.0.1:0", "-dir", "store", "-bytes", strconv.Itoa(4<<20), "-parts", "4")
+	large := strings.Repeat("0123456789abcde\n", 3<<16) // 3 MiB
+	answer := p.upload(201, file{"large.txt", large}, file{"../../etc/small", "small"})
+	if answer != `[{"name":"large.txt","bytes":3145728},{"name":"small","bytes":5}]` {
+		t.Errorf("%s", answer)
+	}
+	storing := 0
+	for _, last := range []string{"name=large.txt bytes=3145728", "name=small bytes=5"} {
+		line := p.line()
+		for ; strings.Contains(line, "msg=storing name=large.txt bytes="); line = p.line() {
+			storing++
+		}
+		if !strings.Contains(line, "msg=stored "+last) {
+			t.Errorf("the log says %q, want stored %s", line, last)
+		}
+	}
+	if storing != 3 {
+		t.Errorf("the log says %d times how far it has got, want 3", storing)
+	}
+	for name, want := range map[string]string{
+		"a b\tc":     "a_b_c",
+		".hidden":    "hidden",
+		"-rf":        "rf",
+		`C:\x\y.txt`: "C__x_y.txt",
+		"\u00e5":     "\u00e5",
+	} {
+		if answer := p.upload(201, file{name, ""}); answer != `[{"name":"`+want+`","bytes":0}]` {
+			t.Errorf("%q: %s", name, answer)
+		}
+		p.line()
+	}
+
+	p.upload(409, file{"large.txt", "other"})
+	p.upload(409, file{"new", "not kept"}, file{"small", "other"}) // and nothing of it
+	p.line()
+	p.upload(400)
+	p.upload(400, file{"..", "x"})
+	p.upload(400, file{"/", "x"})
+	p.upload(400, file{strings.Repeat("n", 201), "x"})
+	p.upload(413, file{"1", ""}, file{"2", ""}, file{"3", ""}, file{"4", ""})
+	for range 3 {
+		p.line() // 1, 2 and 3 were stored, and removed
+	}
+	p.upload(413, file{"huge", strings.Repeat("x", 4<<20)})
+	if resp, _ := p.do(p.request("PUT", "/", nil)); resp.StatusCode != 405 || resp.Header.Get("Allow") == "" {
+		t.Errorf("PUT: %s", resp.Status)
+	}
+	if resp, b := p.do(p.request("POST", "/", strings.NewReader("x"))); resp.StatusCode != 415 {
+		t.Errorf("no form: %s, %s", resp.Status, b)
+	}
+	if resp, b := p.do(p.request("GET", "/", nil)); resp.StatusCode != 200 || !strings.Contains(string(b), "multipart/form-data") {
+		t.Errorf("the page: %s, %s", resp.Status, b)
+	}
+
+	want := []string{"C__x_y.txt", "a_b_c", "hidden", "large.txt", "rf", "small", "\u00e5"}
+	var got []string
+	list, err := os.ReadDir(filepath.Join(p.cmd.Dir, "store"))
+	for _, f := range list {
+		got = append(got, f.Name())
+	}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("stored are %q, %v; want %q", got, err, want)
+	}
+	if b, err := os.ReadFile(filepath.Join(p.cmd.Dir, "store", "large.txt")); err != nil || string(b) != large {
+		t.Errorf("large.txt: %d bytes, %v", len(b), err)
+	}
+	p.stop(syscall.SIGTERM)
 }
 
 // refused runs an example that cannot run, and returns what it said.
