@@ -22,17 +22,23 @@ func (f HandlerFunc) Serve(env *gateway.Environ, start gateway.StartResponse) (g
 }
 
 // NewApp returns f as an App whose requests have the options o. It refuses options
-// that cannot work, see Check.
+// that cannot work, see Check, and a nil f.
 func NewApp(f HandlerFunc, o Options) (gateway.App, error) {
 	if err := o.Check(); err != nil {
 		return nil, err
+	}
+	if f == nil {
+		return nil, errNoHandler
 	}
 	return gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		return f.serve(&o, env, start)
 	}), nil
 }
 
-var errNoResponse = errors.New("web: the handler returned neither a Response nor an error")
+var (
+	errNoHandler  = errors.New("web: NewApp was given no handler; give it a function")
+	errNoResponse = errors.New("web: the handler returned neither a Response nor an error")
+)
 
 func (f HandlerFunc) serve(o *Options, env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 	response, err := f(NewRequest(env, o))

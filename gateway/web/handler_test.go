@@ -74,4 +74,7 @@ func TestOptionsCheck(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	if app, err := web.NewApp(nil, web.DefaultOptions()); err == nil || app != nil {
+		t.Error("a handler that is nil is taken")
+	}
 }

@@ -87,6 +87,7 @@ func TestBestLanguage(t *testing.T) {
 		{"zh-Hant-TW", []string{"zh-Hant", "zh"}, "zh-Hant"},
 		{"en-US, de;q=0.5", []string{"de", "en"}, "en"},
 		{"en-US, en;q=0.3, de;q=0.5", []string{"en", "de"}, "de"},
+		{"de-CH;q=0.2, de-AT, en;q=0.5", []string{"en", "de"}, "de"}, // the most of two
 		{"en-GB;q=0, *;q=0.1", []string{"en-GB", "en"}, "en"},
 		{"en-GB;q=0", []string{"en"}, ""},
 		{"*", []string{"sv", "en"}, "sv"},

@@ -67,18 +67,18 @@ var (
 // there nevertheless.
 func (r *Request) Query() (url.Values, error) {
 	if r.query == nil {
-		r.query, r.queryErr = parsePairs(r.Environ.Query(), r.options.Fields, errQueryFields, errQuery)
+		r.query, r.queryErr = parsePairs(strings.Clone(r.Environ.Query()), r.options.Fields, errQueryFields, errQuery)
 	}
 	return r.query, r.queryErr
 }
 
-// parsePairs parses a query or a form; the values are its own. The result is never
-// nil.
+// parsePairs parses a query or a form; the values are views of s. The result is
+// never nil.
 func parsePairs(s string, most int, errMost, errBad error) (url.Values, error) {
 	if strings.Count(s, "&") >= most {
 		return url.Values{}, errMost
 	}
-	values, err := url.ParseQuery(strings.Clone(s))
+	values, err := url.ParseQuery(s)
 	if err != nil {
 		err = &StatusError{Status: 400, Text: errBad.Error(), Err: err}
 	}
@@ -182,7 +182,8 @@ func (r *Request) JSON(v any) error {
 	return &StatusError{Status: 400, Text: jsonText(err), Err: err}
 }
 
-// jsonText says what is wrong with JSON, without the names of the program's types.
+// jsonText says what is wrong with JSON, without the names of the program's types,
+// and with no more than the beginning of what the client sent.
 func jsonText(err error) string {
 	var syntax *json.SyntaxError
 	var kind *json.UnmarshalTypeError
@@ -190,13 +191,13 @@ func jsonText(err error) string {
 	case errors.As(err, &syntax):
 		return fmt.Sprintf("malformed JSON at byte %d", syntax.Offset)
 	case errors.As(err, &kind) && kind.Field != "":
-		return fmt.Sprintf("JSON: a %s is not what the field %q takes", kind.Value, kind.Field)
+		return fmt.Sprintf("JSON: a %.100s is not what the field %.100q takes", kind.Value, kind.Field)
 	case errors.As(err, &kind):
-		return fmt.Sprintf("JSON: a %s is not what is expected", kind.Value)
+		return fmt.Sprintf("JSON: a %.100s is not what is expected", kind.Value)
 	case err == io.ErrUnexpectedEOF || err == io.EOF:
 		return "the JSON value is cut short"
 	case strings.HasPrefix(err.Error(), "json: unknown field "): // there is no type for it
-		return "JSON: " + strings.TrimPrefix(err.Error(), "json: ")
+		return fmt.Sprintf("JSON: %.100s", strings.TrimPrefix(err.Error(), "json: "))
 	}
 	return "JSON: a value is not accepted"
 }
