@@ -486,6 +486,11 @@ func checkUpload(t *testing.T, p *program) {
 		p.line() // 1, 2 and 3 were stored, and removed
 	}
 	p.upload(413, file{"huge", strings.Repeat("x", 4<<20)})
+	cut := p.request("POST", "/", strings.NewReader("--b\r\nContent-Disposition: form-data; name=f; filename=cut\r\n\r\nhalf"))
+	cut.Header.Set("Content-Type", "multipart/form-data; boundary=b")
+	if resp, b := p.do(cut); resp.StatusCode != 400 {
+		t.Errorf("a form without its end: %s, %s", resp.Status, b)
+	}
 	if resp, _ := p.do(p.request("PUT", "/", nil)); resp.StatusCode != 405 || resp.Header.Get("Allow") == "" {
 		t.Errorf("PUT: %s", resp.Status)
 	}
