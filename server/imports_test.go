@@ -18,6 +18,7 @@ var importTable = map[string][]string{
 	"loop":    {},
 	"gateway": {"parser"},
 
+	"gateway/forwarded":   {"gateway"},
 	"gateway/gatewaytest": {"gateway", "parser"},
 	"gateway/web":         {"gateway"},
 
