@@ -31,10 +31,33 @@ func FileRange(f *os.File, off, n int64) *FileBody {
 	return &FileBody{file: f, off: off, left: n, total: n}
 }
 
-// FileBody is a range of a file as a Body. A server that gets this very object back
-// may send the range by sendfile(2); wrapped into another Body it is read in chunks.
-// Either way the disk is waited for where the kernel has not cached the file, on the
-// goroutine that pulls the Body.
+// Wrapper is a Body that hands on the chunks of another one as they are, and does
+// something besides: it counts them, or learns of Close. Unwrap returns the other.
+type Wrapper interface {
+	Body
+	Unwrap() Body // nil if there is none
+}
+
+// FileOf returns the FileBody that body is, or hands on as it is (see Wrapper); nil
+// if there is none.
+func FileOf(body Body) *FileBody {
+	for {
+		switch b := body.(type) {
+		case *FileBody:
+			return b
+		case Wrapper:
+			body = b.Unwrap()
+		default:
+			return nil
+		}
+	}
+}
+
+// FileBody is a range of a file as a Body. A server that gets it back from an
+// application, by [FileOf], may send the Range by sendfile(2) in place of Next; it
+// tells Advance what it has sent, and closes the Body that it got. Wrapped into a Body
+// that is no Wrapper it is read in chunks. Either way the disk is
+// waited for where the kernel has not cached the file, on the goroutine that pulls it.
 type FileBody struct {
 	file      *os.File
 	off, left int64
@@ -45,6 +68,13 @@ type FileBody struct {
 // Range is what is left to send: n bytes of f from off. f is the Body's, and is
 // closed by its Close.
 func (b *FileBody) Range() (f *os.File, off, n int64) { return b.file, b.off, b.left }
+
+// Advance takes n bytes off the beginning of Range: they were sent without Next.
+// For servers.
+func (b *FileBody) Advance(n int64) {
+	b.off += n
+	b.left -= n
+}
 
 // Len is the length of the range, whatever has been read of it.
 func (b *FileBody) Len() int64 { return b.total }
@@ -58,8 +88,7 @@ func (b *FileBody) Next() ([]byte, error) {
 		b.block = fileBlocks.Get().(*fileBlock)
 	}
 	n, err := b.file.ReadAt(b.block[:min(int64(len(b.block)), b.left)], b.off)
-	b.off += int64(n)
-	b.left -= int64(n)
+	b.Advance(int64(n))
 	switch {
 	case b.left == 0:
 		err = io.EOF

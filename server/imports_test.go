@@ -21,6 +21,7 @@ var importTable = map[string][]string{
 	"gateway/forwarded":   {"gateway"},
 	"gateway/gatewaytest": {"gateway", "parser"},
 	"gateway/web":         {"gateway"},
+	"gateway/middleware":  {"gateway", "gateway/forwarded"},
 
 	"server": {"loop", "parser", "gateway"},
 }

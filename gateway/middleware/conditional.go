@@ -1,0 +1,244 @@
+package middleware
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/isbjorn/isbjorn/gateway"
+)
+
+// ConditionalOptions says which answers get an ETag when the application gives none.
+type ConditionalOptions struct {
+	// ETagBytes is the largest content that is hashed for an ETag: that of a Body
+	// of known length in one chunk. 0 makes none. At most 1 MiB, as it is hashed
+	// on the server's event loop.
+	ETagBytes int64
+
+	// Weak makes these ETags weak: for content that is not the same byte for byte
+	// each time, in the eyes of the application, though it hashes the same.
+	Weak bool
+}
+
+const etagBytesMax = 1 << 20
+
+// Conditional answers 304 or 412 in place of a 200 to GET or HEAD if the request's
+// preconditions say so, by the ETag and Last-Modified of the answer. RFC 9110
+// section 13. The application has done its work then; what is saved is the content.
+// Other methods pass: only the application can check before it changes something.
+func Conditional(o ConditionalOptions) (gateway.Middleware, error) {
+	if o.ETagBytes < 0 || o.ETagBytes > etagBytesMax {
+		return nil, fmt.Errorf("middleware: ConditionalOptions.ETagBytes is %d; use 0 to %d bytes", o.ETagBytes, etagBytesMax)
+	}
+	return func(app gateway.App) gateway.App {
+		return gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			if !reads(env) {
+				return app.Serve(env, start)
+			}
+			c := &conditional{options: o, env: env, start: start}
+			return c.serve(app)
+		})
+	}, nil
+}
+
+// errReplaced is the exc of a middleware that has changed its mind: nothing was sent.
+var errReplaced = errors.New("middleware: the response is replaced by an equivalent one")
+
+// conditional is one answer to a GET or HEAD, and its Body where that is needed.
+type conditional struct {
+	options ConditionalOptions
+	env     *gateway.Environ
+	start   gateway.StartResponse
+	inner   gateway.Body
+
+	started bool
+	headers []gateway.Header // of a 200 that may get an ETag, declared in Serve; nil otherwise
+	instead string           // the content of a 412
+	bare    bool             // 304 or 412: the content is not the application's
+
+	first    []byte // taken from inner, and not yet given
+	firstErr error  // that came with it
+	have     bool   // first and firstErr are there
+}
+
+func (c *conditional) serve(app gateway.App) (gateway.Body, error) {
+	body, err := app.Serve(c.env, c.declare)
+	if err != nil || body == nil || c.started && !c.bare && c.headers == nil {
+		return body, err // which is decided, and as it was
+	}
+	c.inner = body
+	s, ok := body.(gateway.Sized)
+	if ok && c.headers != nil && s.Len() <= c.options.ETagBytes && gateway.FileOf(body) == nil {
+		if err := c.hash(s.Len()); err != nil {
+			return c, err
+		}
+	}
+	if c.bare {
+		return c, nil
+	}
+	return keepLen(c, body), nil
+}
+
+func (c *conditional) declare(status string, headers []gateway.Header, exc error) (io.Writer, error) {
+	c.started, c.headers, c.bare, c.instead = true, nil, false, ""
+	if exc != nil || code(status) != http.StatusOK {
+		return c.start(status, headers, exc)
+	}
+	etag := get(headers, "ETag")
+	if status, headers, ok := c.check(etag, headers); ok {
+		if _, err := c.start(status, headers, nil); err != nil {
+			return nil, err
+		}
+		return io.Discard, nil
+	}
+	if etag == "" && c.options.ETagBytes > 0 && c.inner == nil {
+		c.headers = clone(headers)
+	}
+	w, err := c.start(status, headers, nil)
+	if err != nil || c.headers == nil {
+		return w, err
+	}
+	return noETag{w, c}, nil
+}
+
+// noETag is a writer after which it is too late for an ETag.
+type noETag struct {
+	w io.Writer
+	c *conditional
+}
+
+func (w noETag) Write(p []byte) (int, error) {
+	w.c.headers = nil
+	return w.w.Write(p)
+}
+
+// check returns what is to be declared in place of a 200, if a precondition fails.
+func (c *conditional) check(etag string, headers []gateway.Header) (string, []gateway.Header, bool) {
+	modified, _ := http.ParseTime(get(headers, "Last-Modified"))
+	switch precondition(c.env, etag, modified) {
+	case http.StatusNotModified:
+		c.bare = true
+		return "304 Not Modified", notModified(headers), true
+	case http.StatusPreconditionFailed:
+		c.bare, c.instead = true, "Precondition Failed\n"
+		return "412 Precondition Failed", []gateway.Header{plainText, {Name: "Content-Length", Value: fmt.Sprint(len(c.instead))}}, true
+	}
+	return "", nil, false
+}
+
+// hash takes the content of n bytes, if it is one chunk, and adds its ETag.
+func (c *conditional) hash(n int64) error {
+	returned := false
+	defer func() {
+		if !returned { // a panic: nobody else has the body
+			_ = c.inner.Close()
+		}
+	}()
+	c.first, c.firstErr = c.inner.Next()
+	c.have = true
+	var err error
+	if c.headers != nil && int64(len(c.first)) == n && (c.firstErr == nil || c.firstErr == io.EOF) {
+		sum := sha256.Sum256(c.first)
+		etag := `"` + base64.RawURLEncoding.EncodeToString(sum[:16]) + `"` // 128 bits: no two contents meet
+		if c.options.Weak {
+			etag = "W/" + etag
+		}
+		headers := append(c.headers, gateway.Header{Name: "ETag", Value: etag})
+		status, instead, failed := c.check(etag, headers)
+		if !failed {
+			status, instead = "200 OK", headers
+		}
+		_, err = c.start(status, instead, errReplaced)
+	}
+	returned = true
+	return err
+}
+
+func (c *conditional) Next() ([]byte, error) {
+	if c.have && !c.bare {
+		b, err := c.first, c.firstErr
+		c.first, c.have = nil, false
+		return b, err
+	}
+	if !c.bare {
+		b, err := c.inner.Next() // in which start may be called
+		if !c.bare {
+			return b, err
+		}
+	}
+	return []byte(c.instead), io.EOF
+}
+
+func (c *conditional) Close() error { return c.inner.Close() }
+
+// precondition evaluates the preconditions of a GET or HEAD for a representation:
+// 0 to go on, or the status to answer. etag may be empty and modified zero. In the
+// order of RFC 9110 section 13.2.2.
+func precondition(env *gateway.Environ, etag string, modified time.Time) int {
+	modified = modified.Truncate(time.Second) // as the client was told
+	if list := env.Header("If-Match"); list != "" {
+		if !listed(list, etag, true) {
+			return http.StatusPreconditionFailed
+		}
+	} else if since, ok := date(env, "If-Unmodified-Since"); ok && !modified.IsZero() && modified.After(since) {
+		return http.StatusPreconditionFailed
+	}
+	if list := env.Header("If-None-Match"); list != "" {
+		if listed(list, etag, false) {
+			return http.StatusNotModified
+		}
+	} else if since, ok := date(env, "If-Modified-Since"); ok && !modified.IsZero() && !modified.After(since) {
+		return http.StatusNotModified
+	}
+	return 0
+}
+
+// date reads a field that is one HTTP-date. One that is invalid counts for nothing.
+func date(env *gateway.Environ, name string) (time.Time, bool) {
+	t, err := http.ParseTime(env.Header(name))
+	return t, err == nil
+}
+
+// listed says whether etag is in a list of entity tags, or the list is "*". In the
+// strong comparison weak tags are like none, in the weak one like strong ones.
+// RFC 9110 section 8.8.3.2. A list that is malformed counts up to there.
+func listed(list, etag string, strong bool) bool {
+	opaque, weak := cutWeak(etag)
+	for {
+		list = strings.TrimLeft(list, " \t,")
+		if strings.HasPrefix(list, "*") {
+			return true
+		}
+		tag, w := cutWeak(list)
+		if !strings.HasPrefix(tag, `"`) {
+			return false
+		}
+		end := strings.IndexByte(tag[1:], '"')
+		if end < 0 {
+			return false
+		}
+		end += len(`""`)
+		if tag[:end] == opaque && !(strong && (w || weak)) {
+			return true
+		}
+		list = tag[end:]
+	}
+}
+
+func cutWeak(etag string) (opaque string, weak bool) { return strings.CutPrefix(etag, "W/") }
+
+// notModified is what of the fields of a 200 belongs in a 304: all but those that
+// describe the content. Last-Modified is for those who have no ETag. RFC 9110
+// section 15.4.5.
+func notModified(headers []gateway.Header) []gateway.Header {
+	drop := []string{"Content-Type", "Content-Length", "Content-Encoding", "Content-Language", "Content-Range", "Accept-Ranges"}
+	if get(headers, "ETag") != "" {
+		drop = append(drop, "Last-Modified")
+	}
+	return without(headers, drop...)
+}

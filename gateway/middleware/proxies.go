@@ -1,0 +1,26 @@
+package middleware
+
+import (
+	"slices"
+
+	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/gateway/forwarded"
+)
+
+// TrustedProxies lets the Environ tell who the client is, and how it asked, when
+// there are reverse proxies in front: it sets REMOTE_ADDR, REMOTE_PORT,
+// wsgi.url_scheme and HTTP_HOST from what the listed proxies say, and deletes such
+// fields of everybody else. See [forwarded.Proxies]. The error says what is wrong
+// with p.
+func TrustedProxies(p forwarded.Proxies) (gateway.Middleware, error) {
+	if err := p.Check(); err != nil {
+		return nil, err
+	}
+	p.Prefixes = slices.Clone(p.Prefixes)
+	return func(app gateway.App) gateway.App {
+		return gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			p.Apply(env)
+			return app.Serve(env, start)
+		})
+	}, nil
+}

@@ -1,0 +1,84 @@
+package middleware
+
+import (
+	"fmt"
+	"io"
+	"runtime/debug"
+	"strconv"
+
+	"github.com/isbjorn/isbjorn/gateway"
+)
+
+// Recover makes a panic of the application, in Serve or in Next or Close of its
+// Body, a message for the server's log (wsgi.errors) with the stack. The client gets
+// a 500 if nothing was sent, else an answer that is aborted, so that it does not look
+// whole. The server does as much by itself; here it is done inside of middlewares
+// that are to see the 500, such as AccessLog.
+func Recover(app gateway.App) gateway.App {
+	return gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (body gateway.Body, err error) {
+		g := &guard{reply: reply{end: func(*reply) {}}, env: env}
+		defer func() {
+			if err = g.recovered(recover(), err); err == nil && g.instead != "" {
+				body, err = gateway.Text(g.instead), nil
+			}
+		}()
+		if body, err = g.serve(app, env, start); body != nil {
+			body = keepLen(g, g.inner)
+		}
+		return body, err
+	})
+}
+
+// guard is a reply whose panics end here.
+type guard struct {
+	reply
+	env     *gateway.Environ
+	instead string // content in place of the application's
+}
+
+func (g *guard) Next() (b []byte, err error) {
+	if g.instead != "" {
+		return nil, io.EOF
+	}
+	defer func() {
+		if err = g.recovered(recover(), err); err == nil && g.instead != "" {
+			b, err = []byte(g.instead), io.EOF
+		}
+	}()
+	return g.reply.Next()
+}
+
+func (g *guard) Close() (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = g.log(p)
+		}
+	}()
+	return g.reply.Close()
+}
+
+// recovered is what is left of an error and a panic: nil if there was a panic and a
+// 500 could be started.
+func (g *guard) recovered(p any, err error) error {
+	if p == nil {
+		return err
+	}
+	exc := g.log(p)
+	if g.code == 0 {
+		exc = nil // this is the first call
+	}
+	const text = "Internal Server Error\n"
+	length := gateway.Header{Name: "Content-Length", Value: strconv.Itoa(len(text))} // counts for more than Len of the body
+	if _, err := g.declare("500 Internal Server Error", []gateway.Header{plainText, length}, exc); err != nil {
+		return err // which is exc if a part was sent
+	}
+	g.instead = text
+	return nil
+}
+
+// log logs a panic with its stack, and returns it as an error.
+func (g *guard) log(p any) error {
+	err := fmt.Errorf("%w: %v", errPanic, p)
+	_, _ = fmt.Fprintf(g.env.Errors(), "%v\n%s", err, debug.Stack())
+	return err
+}
