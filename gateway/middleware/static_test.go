@@ -1,0 +1,322 @@
+package middleware
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/gateway/gatewaytest"
+)
+
+// tree is a directory with files, links in and out of it, and a secret beside it.
+func tree(t testing.TB) string {
+	t.Helper()
+	top := t.TempDir()
+	dir := filepath.Join(top, "root")
+	for name, content := range map[string]string{
+		"secret.txt": "secret", "root/a.txt": "0123456789", "root/index.html": "<p>root", "root/sub/index.html": "<p>sub", "root/empty/keep": "",
+		"root/.hidden": "hidden", "root/.git/config": "hidden", "root/sub/.x": "hidden", "root/sub/b c\u00e5.json": "{}", "root/page": "<html>page",
+		"root/zero": "", "root/evil.com/x": "x", "root/a:b/x": "x", `root/back\slash`: "x",
+	} {
+		path := filepath.Join(top, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, to := range map[string]string{"in": "a.txt", "indir": "sub", "out": "../secret.txt", "outdir": "..", "abs": filepath.Join(top, "secret.txt"), "loop": "loop", "sub/up": "../a.txt"} {
+		if err := os.Symlink(to, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := syscall.Mkfifo(filepath.Join(dir, "fifo"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(filepath.Join(dir, "a.txt"), time.Time{}, changed); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+var changed = time.Date(2020, 1, 2, 0, 0, 0, 5000, time.UTC)
+
+func staticOf(t testing.TB, o StaticOptions) gateway.App {
+	t.Helper()
+	app, err := Static(tree(t), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = app.(*static).root.Close() })
+	return app
+}
+
+// Nobody gets out of the directory, nor at what is hidden, however it is written.
+func TestStaticPaths(t *testing.T) {
+	app := staticOf(t, StaticOptions{})
+	for target, want := range map[string]string{
+		"/a.txt": "200 0123456789", "/": "200 <p>root", "/index.html": "200 <p>root", "/sub/": "200 <p>sub", "/sub": "301 ./sub/", "/sub?q=1": "301 ./sub/?q=1",
+		"/sub/b%20c%C3%A5.json": "200 {}", "/%61.txt": "200 0123456789", "/in": "200 0123456789", "/indir/": "200 <p>sub", "/sub/up": "200 0123456789",
+		"/a.txt?x=../secret": "200 0123456789", "/zero": "200", "/evil.com": "301 ./evil.com/", "/a:b": "301 ./a:b/",
+		"/nothing": "404", "/a.txt/": "404", "/a.txt/x": "404", "/empty/": "404", "/empty": "301 ./empty/",
+		"/../secret.txt": "404", "/sub/../../secret.txt": "404", "/..%2fsecret.txt": "404", "/%2e%2e/secret.txt": "404", "/%2E%2E%2Fsecret.txt": "404",
+		"/sub/..%2f..%2fsecret.txt": "404", "/..%5csecret.txt": "404", "/sub%5cindex.html": "404", "/%252e%252e/secret.txt": "404",
+		"/./a.txt": "404", "/sub/./index.html": "404", "/..": "404", "/.": "404", "/sub/..": "404",
+		"//a.txt": "404", "//evil.com": "404", "/sub//index.html": "404", "//": "404", "/sub//": "404", "/%2Fa.txt": "404", "/%2F%2Fevil.com": "404",
+		"/a.txt%00": "404", "/a.txt%00.html": "404", "/%00": "404", "/%FF": "404",
+		"/.hidden": "404", "/%2Ehidden": "404", "/.git/config": "404", "/sub/.x": "404", "/.git": "404", "/.git/": "404",
+		"/out": "404", "/outdir/secret.txt": "404", "/outdir/": "404", "/abs": "404", "/loop": "404",
+		"/fifo": "404", "/CON": "404", "/aux.txt": "404", "/dev/null": "404", "/proc/self/environ": "404",
+		"/" + strings.Repeat("x", 300): "404", "/" + strings.Repeat("x/", 2000): "404", "/sub%2Findex.html": "200 <p>sub",
+		"/C:%5cwindows": "404", "/back%5cslash": "404", "/file:///etc/passwd": "404", "/~root": "404",
+	} {
+		got := gatewaytest.Get(app, target)
+		text := got.Status[:min(3, len(got.Status))]
+		switch got.Code {
+		case 200:
+			text = strings.TrimSpace(text + " " + got.Text())
+		case 301:
+			text += " " + got.Get("Location")
+		}
+		if text != want || got.Err != nil {
+			t.Errorf("%.60s: %q, %v; want %q", target, text, got.Err, want)
+		}
+	}
+}
+
+func TestStaticOptions(t *testing.T) {
+	for _, tt := range []struct {
+		o            StaticOptions
+		target, want string
+	}{
+		{StaticOptions{DotFiles: true}, "/.hidden", "hidden"},
+		{StaticOptions{DotFiles: true}, "/.git/config", "hidden"},
+		{StaticOptions{DotFiles: true}, "/../secret.txt", "404"},
+		{StaticOptions{NoSymlinks: true}, "/in", "404"},
+		{StaticOptions{NoSymlinks: true}, "/indir/index.html", "404"},
+		{StaticOptions{NoSymlinks: true}, "/indir", "404"},
+		{StaticOptions{NoSymlinks: true}, "/sub/up", "404"},
+		{StaticOptions{NoSymlinks: true}, "/sub/", "<p>sub"},
+		{StaticOptions{NoSymlinks: true}, "/", "<p>root"},
+		{StaticOptions{Index: "a.txt"}, "/", "0123456789"},
+		{StaticOptions{NotFound: named("fallback")}, "/x/y", "fallback |/x/y"},
+		{StaticOptions{NotFound: named("fallback")}, "/a.txt", "0123456789"},
+		{StaticOptions{NotFound: named("fallback")}, "/../x", "fallback |/../x"},
+	} {
+		got := gatewaytest.Get(staticOf(t, tt.o), tt.target)
+		if text := got.Text(); text != tt.want && !(tt.want == "404" && got.Code == 404) {
+			t.Errorf("%+v, %s: %s, want %s", tt.o, tt.target, show(got), tt.want)
+		}
+	}
+	if got := gatewaytest.Get(staticOf(t, StaticOptions{CacheControl: "max-age=9"}), "/a.txt"); got.Get("Cache-Control") != "max-age=9" {
+		t.Errorf("Cache-Control: %v", got.Header)
+	}
+}
+
+func TestStaticRefused(t *testing.T) {
+	for _, o := range []StaticOptions{{Index: "a/b"}, {Index: ".."}, {Index: "a\x00"}, {CacheControl: "a\r\nb"}} {
+		if _, err := Static(t.TempDir(), o); err == nil || !strings.Contains(err.Error(), "StaticOptions.") {
+			t.Errorf("%+v: %v", o, err)
+		}
+	}
+	if _, err := Static(filepath.Join(t.TempDir(), "none"), StaticOptions{}); err == nil {
+		t.Error("a directory that is not there is no error")
+	}
+}
+
+func TestStaticMethods(t *testing.T) {
+	app := staticOf(t, StaticOptions{})
+	for _, method := range []string{"POST", "PUT", "DELETE", "OPTIONS", "get"} {
+		for _, target := range []string{"/a.txt", "/sub", "/sub/"} {
+			if got := call(app, method, target); got.Code != 405 || got.Get("Allow") != "GET, HEAD" {
+				t.Errorf("%s %s: %s, Allow %q", method, target, show(got), got.Get("Allow"))
+			}
+		}
+	}
+	out := exchange(t, app, "HEAD /a.txt HTTP/1.1\r\nHost: h\r\nRange: bytes=0-1\r\n\r\n")
+	if !strings.HasPrefix(out, "HTTP/1.1 200 ") || !strings.Contains(out, "Content-Length: 10\r\n") || strings.Contains(out, "0123") {
+		t.Errorf("HEAD: %q", out)
+	}
+	mounted := router(t, Mount("/static", app))
+	if got := gatewaytest.Get(mounted, "/static/a.txt"); got.Text() != "0123456789" {
+		t.Errorf("mounted: %s", show(got))
+	}
+	if got := gatewaytest.Get(mounted, "/static"); got.Get("Location") != "./static/" {
+		t.Errorf("mounted, without a slash: %v", got.Header)
+	}
+}
+
+func TestStaticTypes(t *testing.T) {
+	app := staticOf(t, StaticOptions{})
+	for target, want := range map[string]string{
+		"/a.txt": "text/plain; charset=utf-8", "/index.html": "text/html; charset=utf-8", "/sub/b%20c%C3%A5.json": "application/json", "/page": "text/html; charset=utf-8", "/zero": "text/plain; charset=utf-8",
+	} {
+		if got := gatewaytest.Get(app, target); got.Get("Content-Type") != want {
+			t.Errorf("%s: %q, want %q", target, got.Get("Content-Type"), want)
+		}
+	}
+}
+
+func TestStaticRanges(t *testing.T) {
+	app := staticOf(t, StaticOptions{})
+	whole := gatewaytest.Get(app, "/a.txt")
+	etag, date := whole.Get("ETag"), whole.Get("Last-Modified")
+	if date != modified || etag == "" || whole.Get("Accept-Ranges") != "bytes" {
+		t.Fatalf("%v", whole.Header)
+	}
+	const huge = "99999999999999999999999999"
+	for _, tt := range []struct{ header, content, contentRange string }{
+		{"bytes=0-3", "0123", "bytes 0-3/10"},
+		{"bytes=9-9", "9", "bytes 9-9/10"},
+		{"bytes=3-", "3456789", "bytes 3-9/10"},
+		{"bytes=3-99", "3456789", "bytes 3-9/10"},
+		{"bytes=3-" + huge, "3456789", "bytes 3-9/10"},
+		{"bytes=-3", "789", "bytes 7-9/10"},
+		{"bytes=-99", "0123456789", "bytes 0-9/10"},
+		{"bytes=-" + huge, "0123456789", "bytes 0-9/10"},
+		{"BYTES=0-0", "0", "bytes 0-0/10"},
+		{"bytes= 0-0 ", "0", "bytes 0-0/10"},
+		{"bytes=10-", "416", "bytes */10"},
+		{"bytes=10-11", "416", "bytes */10"},
+		{"bytes=" + huge + "-", "416", "bytes */10"},
+		{"bytes=" + huge + "-" + huge, "416", "bytes */10"},
+		{"bytes=-0", "416", "bytes */10"},
+		{"bytes=3-2", "200", ""},
+		{"bytes=0-1,3-4", "200", ""},
+		{"bytes=0-,0-,0-,0-", "200", ""},
+		{"bytes=-", "200", ""},
+		{"bytes=a-b", "200", ""},
+		{"bytes=+1-2", "200", ""},
+		{"bytes=1-+2", "200", ""},
+		{"bytes=0x1-2", "200", ""},
+		{"bytes=1_0-20", "200", ""},
+		{"bytes=--1", "200", ""},
+		{"bytes=1--1", "200", ""},
+		{"bytes", "200", ""},
+		{"bytes=", "200", ""},
+		{"lines=0-1", "200", ""},
+		{"", "200", ""},
+	} {
+		got := call(app, "GET", "/a.txt", "Range", tt.header)
+		want := 206
+		switch tt.content {
+		case "416":
+			want = 416
+		case "200":
+			want, tt.content = 200, "0123456789"
+		}
+		if got.Code != want || got.Get("Content-Range") != tt.contentRange || want != 416 && got.Text() != tt.content || got.Err != nil {
+			t.Errorf("%s: %s, %q; want %d %q", tt.header, show(got), got.Get("Content-Range"), want, tt.contentRange)
+		}
+	}
+	if got := call(app, "GET", "/zero", "Range", "bytes=0-"); got.Code != 416 || got.Get("Content-Range") != "bytes */0" {
+		t.Errorf("of an empty file: %s", show(got))
+	}
+	for value, code := range map[string]int{
+		etag: 206, "W/" + etag: 200, `"other"`: 200, date: 206, before: 200, after: 200, "nonsense": 200,
+	} {
+		if got := call(app, "GET", "/a.txt", "Range", "bytes=0-3", "If-Range", value); got.Code != code {
+			t.Errorf("If-Range: %s: %s, want %d", value, show(got), code)
+		}
+	}
+	out := exchange(t, app, "GET /a.txt HTTP/1.1\r\nHost: h\r\nRange: bytes=2-5\r\n\r\n")
+	if !strings.HasPrefix(out, "HTTP/1.1 206 ") || !strings.Contains(out, "Content-Length: 4\r\n") || !strings.HasSuffix(out, "\r\n\r\n2345") {
+		t.Errorf("on the wire: %q", out)
+	}
+}
+
+func TestStaticPreconditions(t *testing.T) {
+	app := staticOf(t, StaticOptions{CacheControl: "max-age=9"})
+	etag := gatewaytest.Get(app, "/a.txt").Get("ETag")
+	for _, tt := range []struct {
+		header []string
+		code   int
+	}{
+		{[]string{"If-None-Match", etag}, 304}, {[]string{"If-None-Match", `"x"`}, 200}, {[]string{"If-Modified-Since", modified}, 304}, {[]string{"If-Modified-Since", before}, 200},
+		{[]string{"If-Match", `"x"`}, 412}, {[]string{"If-Match", etag}, 200}, {[]string{"If-Unmodified-Since", before}, 412}, {[]string{"If-Unmodified-Since", modified}, 200},
+		{[]string{"If-None-Match", etag, "Range", "bytes=0-1"}, 304}, {[]string{"If-Match", etag, "Range", "bytes=0-1"}, 206},
+	} {
+		for _, method := range []string{"GET", "HEAD"} {
+			got := call(app, method, "/a.txt", tt.header...)
+			if want := tt.code; got.Code != want && !(method == "HEAD" && want == 206 && got.Code == 200) || got.Err != nil {
+				t.Errorf("%s %q: %s, want %d", method, tt.header, show(got), want)
+			}
+			if got.Code == 304 && (got.Get("ETag") != etag || got.Get("Cache-Control") != "max-age=9" || got.Get("Content-Type") != "" || got.Text() != "") {
+				t.Errorf("%q: 304 with %v, %q", tt.header, got.Header, got.Text())
+			}
+		}
+	}
+}
+
+// Another size or another time is another ETag.
+func TestStaticETag(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "f")
+	app, err := Static(dir, StaticOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer app.(*static).root.Close()
+	seen := map[string]bool{}
+	for i, content := range []string{"a", "b", "cc"} {
+		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(path, time.Time{}, changed.Add(time.Duration(i/2)+time.Duration(i%2)*time.Microsecond)); err != nil {
+			t.Fatal(err)
+		}
+		etag := gatewaytest.Get(app, "/f").Get("ETag")
+		if seen[etag] {
+			t.Errorf("%s was the ETag of other content", etag)
+		}
+		seen[etag] = true
+	}
+}
+
+// No request leaves a file open.
+func TestStaticClosesFiles(t *testing.T) {
+	app := staticOf(t, StaticOptions{})
+	open := func() int {
+		entries, err := os.ReadDir("/dev/fd")
+		if err != nil {
+			t.Skip(err)
+		}
+		return len(entries)
+	}
+	etag := gatewaytest.Get(app, "/a.txt").Get("ETag")
+	start := open()
+	for range 50 {
+		for _, target := range []string{"/a.txt", "/", "/sub", "/empty/", "/fifo", "/a.txt/", "/out", "/nothing"} {
+			for _, method := range []string{"GET", "HEAD", "POST"} {
+				for _, h := range [][]string{nil, {"If-None-Match", etag}, {"If-Match", `"x"`}, {"Range", "bytes=1-2"}, {"Range", "bytes=99-"}} {
+					call(app, method, target, h...)
+				}
+			}
+		}
+	}
+	if n := open(); n > start+2 {
+		t.Errorf("%d files are open, %d were at the start", n, start)
+	}
+}
+
+// Invariant: whatever is asked for, nothing comes from outside or from what is hidden.
+func FuzzStatic(f *testing.F) {
+	for _, s := range []string{"a.txt", "../secret.txt", "%2e%2e/secret.txt", "out", "sub/..%5c", ".git/config", "outdir/secret.txt", "indir/../.hidden"} {
+		f.Add(s)
+	}
+	app := staticOf(f, StaticOptions{})
+	f.Fuzz(func(t *testing.T, path string) {
+		got := gatewaytest.Get(app, "/"+path)
+		if text := got.Text(); got.Code == 200 && (text == "secret" || text == "hidden") {
+			t.Errorf("%q: %s", path, show(got))
+		}
+		if to := got.Get("Location"); to != "" && !strings.HasPrefix(to, "./") {
+			t.Errorf("%q: redirected to %s", path, to)
+		}
+	})
+}
