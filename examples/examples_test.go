@@ -3,6 +3,7 @@ package examples_test
 import (
 	"bufio"
 	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -33,7 +34,28 @@ var checks = map[string]func(t *testing.T, p *program){
 	"stream":  checkStream,
 	"clock":   checkClock,
 	"upload":  checkUpload,
+
+	"files":      checkFiles,
+	"middleware": checkMiddleware,
+	"router":     checkRouter,
 }
+
+// flags are those that an example needs for its check, besides -addr.
+var flags = map[string]func(t *testing.T) []string{
+	"files": func(t *testing.T) []string {
+		dir := t.TempDir()
+		for name, content := range map[string]string{"file.txt": fileText, "index.html": "<p>index", ".hidden": "hidden"} {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return []string{"-dir", dir}
+	},
+	"middleware": func(t *testing.T) []string { return []string{"-log", filepath.Join(t.TempDir(), "log")} },
+}
+
+// fileText is more than a server reads of a file at once.
+var fileText = strings.Repeat("0123456789", 50_000)
 
 // patience is how long anything may take that takes no time.
 const patience = 10 * time.Second
@@ -61,9 +83,13 @@ func TestExamples(t *testing.T) {
 	}
 	for name, check := range checks {
 		path := filepath.Join(bin, name)
+		extra := flags[name]
+		if extra == nil {
+			extra = func(*testing.T) []string { return nil }
+		}
 		t.Run(name+"/tcp", func(t *testing.T) {
 			t.Parallel()
-			p := run(t, path, "127.0.0.1:0")
+			p := run(t, path, "127.0.0.1:0", extra(t)...)
 			check(t, p)
 			p.stop(syscall.SIGTERM)
 			if c, err := net.Dial("tcp", p.addr); err == nil {
@@ -74,7 +100,7 @@ func TestExamples(t *testing.T) {
 		t.Run(name+"/unix", func(t *testing.T) {
 			t.Parallel()
 			socket := filepath.Join(shortDir(t), "s")
-			p := run(t, path, "unix:"+socket)
+			p := run(t, path, "unix:"+socket, extra(t)...)
 			if p.addr != socket {
 				t.Errorf("it listens on %q, want %q", p.addr, socket)
 			}
@@ -514,6 +540,111 @@ func checkUpload(t *testing.T, p *program) {
 		t.Errorf("large.txt: %d bytes, %v", len(b), err)
 	}
 	p.stop(syscall.SIGTERM)
+}
+
+func checkFiles(t *testing.T, p *program) {
+	for _, tt := range []struct {
+		method, target, fields string // Range or If-None-Match
+		code                   int
+		content                string
+	}{
+		{"GET", "/file.txt", "", 200, fileText},
+		{"HEAD", "/file.txt", "", 200, ""},
+		{"GET", "/file.txt", "bytes=5-14", 206, "5678901234"},
+		{"GET", "/file.txt", "bytes=-3", 206, "789"},
+		{"GET", "/file.txt", "bytes=99999999-", 416, "Range Not Satisfiable\n"},
+		{"GET", "/", "", 200, "<p>index"},
+		{"GET", "/.hidden", "", 404, "Not Found\n"},
+		{"GET", "/..%2f..%2fetc/passwd", "", 404, "Not Found\n"},
+		{"POST", "/file.txt", "", 405, "Method Not Allowed\n"},
+	} {
+		r := p.request(tt.method, tt.target, nil)
+		if tt.fields != "" {
+			r.Header.Set("Range", tt.fields)
+		}
+		resp, b := p.do(r)
+		if resp.StatusCode != tt.code || string(b) != tt.content || tt.method == "HEAD" && resp.ContentLength != int64(len(fileText)) {
+			t.Errorf("%s %s, %q: %s, %.40q of %d bytes", tt.method, tt.target, tt.fields, resp.Status, b, len(b))
+		}
+	}
+	resp, _ := p.do(p.request("GET", "/file.txt", nil))
+	r := p.request("GET", "/file.txt", nil)
+	r.Header.Set("If-None-Match", resp.Header.Get("ETag"))
+	if again, b := p.do(r); again.StatusCode != 304 || len(b) > 0 {
+		t.Errorf("the second time: %s, %d bytes", again.Status, len(b))
+	}
+}
+
+func checkMiddleware(t *testing.T, p *program) {
+	plain, text := p.do(p.request("GET", "/", nil))
+	etag := plain.Header.Get("ETag")
+	if plain.StatusCode != 200 || len(text) < 1024 || etag == "" || len(plain.Header.Get("X-Request-Id")) < 20 || plain.Header.Get("Vary") != "Accept-Encoding" {
+		t.Errorf("%s, %v", plain.Status, plain.Header)
+	}
+	r := p.request("GET", "/", nil)
+	r.Header.Set("Accept-Encoding", "gzip")
+	resp, b := p.do(r)
+	unzipped, err := gzip.NewReader(bytes.NewReader(b))
+	if err != nil {
+		t.Fatalf("%s, %v: %v", resp.Status, resp.Header, err)
+	}
+	if got, err := io.ReadAll(unzipped); err != nil || !bytes.Equal(got, text) || resp.Header.Get("ETag") != "W/"+etag {
+		t.Errorf("gzip: %d bytes, %v, %v", len(got), err, resp.Header)
+	}
+	r.Header.Set("If-None-Match", resp.Header.Get("ETag"))
+	if resp, b := p.do(r); resp.StatusCode != 304 || len(b) > 0 {
+		t.Errorf("the second time: %s, %d bytes", resp.Status, len(b))
+	}
+	if resp, _ := p.do(p.request("POST", "/", strings.NewReader(strings.Repeat("x", 64<<10+1)))); resp.StatusCode != 413 {
+		t.Errorf("too much content: %s", resp.Status)
+	}
+	log, err := os.ReadFile(p.cmd.Args[2])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, line := range strings.SplitAfter(strings.TrimSuffix(string(log), "\n"), "\n") {
+		want := []string{`"GET / HTTP/1.1" 200 3600 `, `"GET / HTTP/1.1" 200 `, `"GET / HTTP/1.1" 304 0 `, `"POST / HTTP/1.1" 413 `}
+		if i >= len(want) || !strings.Contains(line, want[i]) {
+			t.Errorf("line %d of the log: %s", i, line)
+		}
+	}
+}
+
+func checkRouter(t *testing.T, p *program) {
+	for _, tt := range []struct {
+		method, target, content string
+		code                    int
+		want                    string
+	}{
+		{"GET", "/notes", "", 200, `{"notes":[]}`},
+		{"POST", "/notes", "buy \"fish\"", 201, `{"id":1,"text":"buy \"fish\""}`},
+		{"POST", "/notes", "swim", 201, `{"id":2,"text":"swim"}`},
+		{"GET", "/notes", "", 200, `{"notes":[1,2]}`},
+		{"GET", "/notes/1", "", 200, `{"id":1,"text":"buy \"fish\""}`},
+		{"GET", "/notes/%32", "", 200, `{"id":2,"text":"swim"}`},
+		{"GET", "/notes/3", "", 404, `{"error":"no such note"}`},
+		{"GET", "/notes/x", "", 404, `{"error":"no such note"}`},
+		{"DELETE", "/notes/1", "", 204, ""},
+		{"DELETE", "/notes/1", "", 404, `{"error":"no such note"}`},
+		{"POST", "/notes", strings.Repeat("x", 1025), 413, "Content Too Large"},
+		{"PUT", "/notes/2", "", 405, "Method Not Allowed"},
+		{"OPTIONS", "/notes/2", "", 204, ""},
+		{"GET", "/", "", 404, "Not Found"},
+	} {
+		resp, b := p.do(p.request(tt.method, tt.target, strings.NewReader(tt.content)))
+		if got := strings.TrimSuffix(string(b), "\n"); resp.StatusCode != tt.code || got != tt.want {
+			t.Errorf("%s %s: %s, %q; want %d, %q", tt.method, tt.target, resp.Status, got, tt.code, tt.want)
+		}
+	}
+	if resp, _ := p.do(p.request("PUT", "/notes/2", nil)); resp.Header.Get("Allow") != "DELETE, GET, HEAD, OPTIONS" {
+		t.Errorf("Allow: %q", resp.Header.Get("Allow"))
+	}
+	for range 1000 {
+		if resp, _ := p.do(p.request("POST", "/notes", strings.NewReader("more"))); resp.StatusCode == 507 {
+			return
+		}
+	}
+	t.Error("the store has no bound")
 }
 
 // refused runs an example that cannot run, and returns what it said.
