@@ -86,7 +86,7 @@ type encoder interface {
 // codings are in the order of preference.
 var codings = []*coding{
 	{name: "zstd", encoders: sync.Pool{New: func() any {
-		e, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(zstdWindowBytes), zstd.WithZeroFrames(true))
+		e, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(zstdWindowBytes))
 		if err != nil {
 			panic(err) // these options are good, or no test passes
 		}

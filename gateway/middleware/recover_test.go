@@ -75,6 +75,14 @@ func TestRecoverLength(t *testing.T) {
 	}
 }
 
+// A panic before start is the first call of start.
+func TestRecoverBeforeStart(t *testing.T) {
+	app := Recover(gateway.AppFunc(func(*gateway.Environ, gateway.StartResponse) (gateway.Body, error) { panic(errBroken) }))
+	if got := gatewaytest.Get(firstWithoutExc(t, app), "/"); got.Code != 500 || got.Err != nil {
+		t.Errorf("%s", show(got))
+	}
+}
+
 // start that was refused stays refused.
 func TestRecoverStartFails(t *testing.T) {
 	app := Recover(gateway.AppFunc(func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
