@@ -4,16 +4,17 @@
 //	got := gatewaytest.Get(app, "/greeting?name=Ada")
 //	if got.Err != nil || got.Code != 200 || got.Text() != "Hello, Ada" { ... }
 //
-// The application sees what a server would show it, and what it answers is checked
-// and put together as a server would.
+// The application sees what a server would show it. Its answer is checked by
+// gateway.Validate, and put together as a server would. To find what it keeps beyond
+// the response, call gateway.Debug(app).
 package gatewaytest
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"github.com/isbjorn/isbjorn/gateway"
@@ -30,6 +31,12 @@ type Request struct {
 	HTTP10 bool             // the client speaks HTTP/1.0
 	Remote netip.AddrPort   // the client; zero is 192.0.2.1:1234
 	Log    *slog.Logger     // takes wsgi.errors; nil drops it
+	Extra  map[string]any   // the deployer's pairs
+
+	// Leave is when the client is gone: after so many chunks were sent, writes
+	// included. Then the context is cancelled with gateway.ErrClientGone and the body
+	// closed, and Err is that error. 0 is never.
+	Leave int
 }
 
 // Response is what an application answered. Nothing in it is the application's.
@@ -37,9 +44,12 @@ type Response struct {
 	Code   int              // 200
 	Status string           // "200 OK"
 	Header []gateway.Header // as declared
-	Chunks []string         // what was written, then what the body gave; no empty ones
+	Chunks []string         // as sent: what was written, then what the body gave; no empty ones, none for HEAD
 	Closed int              // how often the body was closed: 1, or 0 if there was none
-	Err    error            // what went wrong: the application's error, or a rule that it broke
+
+	// Err is what went wrong: a *gateway.Breach of a rule, or else the error of Serve,
+	// Next, or Close. A server answers 500, or cuts the response where Chunks end.
+	Err error
 }
 
 // Text is the content.
@@ -72,61 +82,74 @@ func Call(app gateway.App, req Request) *Response {
 		return r
 	}
 	defer env.End()
-	r.Err = r.call(app, env, woken)
+	c := &call{Response: r, env: env, woken: woken, leave: req.Leave, headOnly: req.Method == "HEAD"}
+	var breach error
+	app = gateway.ValidateWith(closes(app, r), func(b *gateway.Breach) {
+		if breach == nil {
+			breach = b
+		}
+	})
+	if r.Err = c.run(app); breach != nil {
+		r.Err = breach // which the application may have made another error of
+	}
 	return r
 }
 
-var (
-	errStartTwice = errors.New("gatewaytest: start was called twice without exc")
-	errNotStarted = errors.New("gatewaytest: content, or the end of it, without a call of start")
-)
-
-func (r *Response) call(app gateway.App, env *gateway.Environ, woken <-chan struct{}) (err error) {
-	started, sent := false, false
-	var sticks error
-	start := func(status string, headers []gateway.Header, exc error) (io.Writer, error) {
-		switch {
-		case sticks != nil:
-			return nil, sticks
-		case started && exc == nil:
-			sticks = errStartTwice
-			return nil, sticks
-		case started && sent:
-			sticks = exc
-			return nil, sticks
-		}
-		code, err := gateway.CheckStatus(status)
-		for i := range headers {
-			if err == nil {
-				_, err = gateway.CheckHeader(&headers[i])
-			}
-		}
-		if sticks = err; err != nil {
+// closes counts how often the body of app is closed.
+func closes(app gateway.App, r *Response) gateway.App {
+	return gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		body, err := app.Serve(env, start)
+		switch b := body.(type) {
+		case nil:
 			return nil, err
+		case gateway.Sized:
+			return sized{counted{body, r}, b}, err
 		}
-		started = true
-		r.Code, r.Status, r.Header = code, strings.Clone(status), nil
-		for _, h := range headers {
-			r.Header = append(r.Header, gateway.Header{Name: strings.Clone(h.Name), Value: strings.Clone(h.Value)})
-		}
-		return writer{r, &sent}, nil
-	}
-	body, err := app.Serve(env, start)
+		return counted{body, r}, err
+	})
+}
+
+type counted struct {
+	gateway.Body
+	r *Response
+}
+
+func (c counted) Close() error {
+	c.r.Closed++
+	return c.Body.Close()
+}
+
+type sized struct {
+	counted
+	of gateway.Sized
+}
+
+func (s sized) Len() int64 { return s.of.Len() }
+
+// call is the server's side of one request.
+type call struct {
+	*Response
+	env      *gateway.Environ
+	woken    <-chan struct{}
+	leave    int
+	headOnly bool
+	sent     bool  // the head, as far as the application can see
+	sticks   error // what start or a write returned
+}
+
+func (c *call) run(app gateway.App) (err error) {
+	body, err := app.Serve(c.env, c.start)
 	if body != nil {
-		defer func() {
-			r.Closed++
-			err = errors.Join(err, body.Close())
+		defer func() { // also if Next panics
+			if closed := body.Close(); err == nil {
+				err = closed
+			}
 		}()
 	}
-	for err == nil && sticks == nil && body != nil {
+	for err == nil && c.sticks == nil && body != nil && !c.bare() {
 		var b []byte
-		b, err = body.Next()
-		if len(b) > 0 {
-			if !started {
-				return errNotStarted
-			}
-			sent = true
-			r.Chunks = append(r.Chunks, string(b))
+		if b, err = body.Next(); err == nil || err == io.EOF || err == gateway.ErrWait {
+			c.send(b)
 		}
 		if err == gateway.ErrWait {
 			<-woken
@@ -134,28 +157,61 @@ func (r *Response) call(app gateway.App, env *gateway.Environ, woken <-chan stru
 		}
 	}
 	switch {
-	case sticks != nil:
-		return sticks
-	case err != nil && err != io.EOF:
-		return err
-	case !started:
-		return errNotStarted
+	case c.sticks != nil:
+		return c.sticks
+	case err == io.EOF:
+		return nil
 	}
-	return nil
+	return err
+}
+
+// bare says that the response is known to have no content.
+func (c *call) bare() bool {
+	return c.Status != "" && (c.headOnly || c.Code == 204 || c.Code == 304)
+}
+
+// start is gateway.StartResponse. Validate has checked what it is given.
+func (c *call) start(status string, headers []gateway.Header, exc error) (io.Writer, error) {
+	switch {
+	case c.sticks != nil:
+		return nil, c.sticks
+	case c.sent:
+		c.sticks = exc
+		return nil, exc
+	}
+	c.Code, _ = strconv.Atoi(status[:3])
+	c.Status, c.Header = strings.Clone(status), nil
+	for _, h := range headers {
+		c.Header = append(c.Header, gateway.Header{Name: strings.Clone(h.Name), Value: strings.Clone(h.Value)})
+	}
+	return writer{c}, nil
 }
 
 // writer is PEP 3333's write().
-type writer struct {
-	r    *Response
-	sent *bool
-}
+type writer struct{ c *call }
 
 func (w writer) Write(p []byte) (int, error) {
-	if len(p) > 0 {
-		*w.sent = true
-		w.r.Chunks = append(w.r.Chunks, string(p))
+	if w.c.sticks != nil {
+		return 0, w.c.sticks
 	}
+	w.c.send(p)
 	return len(p), nil
+}
+
+// send sends a chunk, behind which the client may leave.
+func (c *call) send(b []byte) {
+	if len(b) == 0 {
+		return
+	}
+	c.sent = true
+	if c.headOnly {
+		return
+	}
+	c.Chunks = append(c.Chunks, string(b))
+	if len(c.Chunks) == c.leave {
+		c.env.Cancel(gateway.ErrClientGone)
+		c.sticks = gateway.ErrClientGone
+	}
 }
 
 // environ is an Environ for req, read by the parser as a server would.
@@ -208,7 +264,7 @@ func environ(req Request, woken chan<- struct{}) (*gateway.Environ, error) {
 		log = slog.New(slog.DiscardHandler)
 	}
 	env := new(gateway.Environ)
-	env.Begin(parsed, head, []byte(req.Body), &gateway.Host{Scheme: "http", Software: "gatewaytest", Log: log}, conn)
+	env.Begin(parsed, head, []byte(req.Body), &gateway.Host{Scheme: "http", Software: "gatewaytest", Log: log, Extra: req.Extra}, conn)
 	return env, nil
 }
 
