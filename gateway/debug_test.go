@@ -138,7 +138,7 @@ func TestDebugPoison(t *testing.T) {
 	for name, end := range ends {
 		kept := map[string]string{}
 		var clone *gateway.Environ
-		want := ""
+		want, left := "", ""
 		app := gateway.Debug(gateway.AppFunc(func(e *gateway.Environ, s gateway.StartResponse) (gateway.Body, error) {
 			_, _ = s("200 OK", nil, nil)
 			kept["Method"], kept["Path"], kept["Query"], kept["Header"] = e.Method(), e.Path(), e.Query(), e.Header("X-One")
@@ -153,6 +153,7 @@ func TestDebugPoison(t *testing.T) {
 			want = view(clone)
 			rest, err2 := e.Input().ReadAll()
 			kept["rest"] = unsafeText(rest)
+			left = string(rest)
 			if err != nil || err2 != nil || len(line)+len(rest) != len(text) {
 				t.Errorf("%s: content: %v, %v, %d bytes", name, err, err2, len(line)+len(rest))
 			}
@@ -175,6 +176,9 @@ func TestDebugPoison(t *testing.T) {
 		}
 		if got := view(clone); got != want {
 			t.Errorf("%s: the clone changed: %s", name, diff(got, want))
+		}
+		if b, err := clone.Input().ReadAll(); string(b) != left || err != nil {
+			t.Errorf("%s: the content of the clone changed: %.40q, %v", name, b, err)
 		}
 		e.End()
 	}

@@ -21,7 +21,7 @@
 // server's memory, lent until the response is finished, that is until Close of
 // the Body has returned. After that the memory holds another request. To keep
 // something longer copy it (strings.Clone, bytes.Clone), or all of it with
-// [Environ.Clone]. Slices are read-only.
+// [Environ.Clone]. Slices are read-only. [Debug] finds what is kept all the same.
 //
 // # Goroutines
 //
@@ -32,4 +32,16 @@
 //
 // Applications run on the server's event loop: while one runs, the other
 // connections of that loop wait.
+//
+// # Servers
+//
+// A server calls [Environ.Begin] for each request, [Environ.ContentFrom] or
+// [Environ.ContentStream] where the content is not all in memory, [Environ.Cancel] when
+// nobody waits for the response any more, and [Environ.End] behind Close of the Body.
+//
+// # Rules
+//
+// What both sides owe each other is in the comments of [App], [StartResponse], [Body]
+// and [Input]. [Validate] checks it while an application runs; package gatewaytest calls
+// applications in tests, with the same checks.
 package gateway

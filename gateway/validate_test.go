@@ -83,6 +83,9 @@ func TestValidateApplication(t *testing.T) {
 		{"no start", "start is called before", func(*gateway.Environ, gateway.StartResponse) (gateway.Body, error) { return nil, nil }},
 		{"no start, content", "start is called before", func(*gateway.Environ, gateway.StartResponse) (gateway.Body, error) { return chunksOf("x"), nil }},
 		{"no start, no chunk", "start is called before", func(*gateway.Environ, gateway.StartResponse) (gateway.Body, error) { return chunksOf(), nil }},
+		{"no start, content, an error", "start is called before", func(*gateway.Environ, gateway.StartResponse) (gateway.Body, error) {
+			return nextFunc(func() ([]byte, error) { return []byte("x"), errTest }), nil
+		}},
 		{"start twice", "start is called once", func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 			_, _ = start("200 OK", nil, nil)
 			_, _ = start("200 OK", nil, nil)
@@ -99,6 +102,9 @@ func TestValidateApplication(t *testing.T) {
 		{"two Content-Length", "Content-Length is one", app("200 OK", of("x"), "Content-Length", "1", "Content-Length", "1")},
 		{"204 with Content-Length", "Content-Length is one", app("204 No Content", none, "Content-Length", "0")},
 		{"too much", "the content has as many", app("200 OK", of("ab", "cd"), "Content-Length", "3")},
+		{"too much, an error", "the content has as many", app("200 OK", func() gateway.Body {
+			return nextFunc(func() ([]byte, error) { return []byte("abcd"), errTest })
+		}, "Content-Length", "3")},
 		{"too little", "the content has as many", app("200 OK", of("ab"), "Content-Length", "3")},
 		{"nothing", "the content has as many", app("200 OK", none, "Content-Length", "3")},
 		{"too much by write()", "the content has as many", func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
@@ -131,6 +137,17 @@ func TestValidateApplication(t *testing.T) {
 			t.Errorf("%s: Validate: %v, log %q", tt.name, err, log.String())
 		}
 	}
+}
+
+// What can be seen before content is sent is seen then.
+func TestValidateEarly(t *testing.T) {
+	var found breaches
+	wrong := app("200 OK", func() gateway.Body { return gateway.Text("ab") }, "Content-Length", "3")
+	body, err := gateway.ValidateWith(wrong, found.add).Serve(environ(t, smallGet), startNothing)
+	if len(found) != 1 || err != error(found[0]) {
+		t.Errorf("Serve = %v, reported %v", err, found)
+	}
+	_ = body.Close()
 }
 
 // What an application may do breaks no rule.

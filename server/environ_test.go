@@ -64,3 +64,46 @@ func TestUnderscoreFields(t *testing.T) {
 		})
 	}
 }
+
+// The server keeps the rules of the gateway, and an application that is looked at by
+// Validate and Debug answers the same over a connection.
+func TestServerUnderValidate(t *testing.T) {
+	app := appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		switch env.Path() {
+		case "/chunks":
+			_, err := start("200 OK", nil, nil)
+			return chunks("a", "", "b", pattern(100_000)), err
+		case "/fails":
+			return nil, gateway.ErrTimeout
+		case "/late":
+			_, err := start("200 OK", nil, nil)
+			return next(func() ([]byte, error) { return nil, gateway.ErrTimeout }), err
+		case "/none":
+			_, err := start("204 No Content", nil, nil)
+			return nil, err
+		}
+		return echo(env, start)
+	})
+	fail := func(b *gateway.Breach) { t.Error(b) }
+	var log logBuffer
+	s := start(t, gateway.ValidateWith(gateway.Debug(app), fail), Logger(slog.New(slog.NewTextHandler(&log, nil))))
+	for range 3 {
+		c := s.dial()
+		c.send("GET /chunks HTTP/1.1\r\nHost: h\r\n\r\n")
+		c.want("GET", 200, "ab"+pattern(100_000))
+		c.send("HEAD /chunks HTTP/1.1\r\nHost: h\r\n\r\n")
+		c.want("HEAD", 200, "")
+		c.send("GET /none HTTP/1.1\r\nHost: h\r\n\r\n")
+		c.want("GET", 204, "")
+		c.send("GET /fails HTTP/1.1\r\nHost: h\r\n\r\n")
+		c.want("GET", 500, "Internal Server Error\n")
+		for _, n := range []int{0, 1, 100, 200_000} { // also from a file
+			for _, chunk := range []int{0, 1000} {
+				c.send(upload(pattern(n), chunk))
+				c.want("POST", 200, pattern(n))
+			}
+		}
+		c.send("GET /late HTTP/1.1\r\nHost: h\r\n\r\n")
+		c.want("GET", 500, "Internal Server Error\n")
+	}
+}
