@@ -264,6 +264,22 @@ func TestValidateChunk(t *testing.T) {
 	}
 }
 
+// A chunk that a server keeps shows that it was lent.
+func TestValidateChunkKept(t *testing.T) {
+	body, err := gateway.Validate(app("200 OK", of("first", "last"))).Serve(environ(t, smallGet), startNothing)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, _ := body.Next()
+	last, _ := body.Next()
+	if string(first) != "<kept" || string(last) != "last" {
+		t.Errorf("after the next one %q, %q", first, last)
+	}
+	if err := body.Close(); err != nil || string(last) != "<kep" {
+		t.Errorf("after Close %q, %v", last, err)
+	}
+}
+
 // Each server breaks one rule.
 func TestValidateServer(t *testing.T) {
 	good := app("200 OK", of("a", "b"))

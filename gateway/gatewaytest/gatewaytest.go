@@ -83,15 +83,7 @@ func Call(app gateway.App, req Request) *Response {
 	}
 	defer env.End()
 	c := &call{Response: r, env: env, woken: woken, leave: req.Leave, headOnly: req.Method == "HEAD"}
-	var breach error
-	app = gateway.ValidateWith(closes(app, r), func(b *gateway.Breach) {
-		if breach == nil {
-			breach = b
-		}
-	})
-	if r.Err = c.run(app); breach != nil {
-		r.Err = breach // which the application may have made another error of
-	}
+	r.Err = c.run(gateway.ValidateWith(closes(app, r), func(*gateway.Breach) {})) // which returns it, too
 	return r
 }
 
@@ -152,7 +144,7 @@ func (c *call) run(app gateway.App) (err error) {
 			c.send(b)
 		}
 		if err == gateway.ErrWait {
-			<-woken
+			<-c.woken
 			err = nil
 		}
 	}
