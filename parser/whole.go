@@ -108,19 +108,20 @@ func afterMethod(b []byte) int {
 	return i + 1
 }
 
-// plainHost reports whether value is a host, perhaps with a port of up to four
-// digits, by what takeLines has found: that it is plain up to hostEnd. There may be
-// others that are right.
+// plainHost reports whether value is a host, perhaps with a port, by what takeLines
+// has found: that it is plain up to hostEnd. There may be others that are right.
 func plainHost(b []byte, value Span, hostEnd int) bool {
 	end := int(value.Off) + int(value.Len)
 	if hostEnd <= int(value.Off) {
 		return false
 	}
-	if hostEnd < end && b[hostEnd] == ':' && end-hostEnd <= len(":9999") {
+	port := 0
+	if hostEnd < end && b[hostEnd] == ':' && end-hostEnd <= len(":65535") {
 		hostEnd++
 		for hostEnd < end && b[hostEnd]-'0' <= 9 {
+			port = port*10 + int(b[hostEnd]-'0')
 			hostEnd++
 		}
 	}
-	return hostEnd == end
+	return hostEnd == end && port <= 65535
 }
