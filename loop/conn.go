@@ -128,6 +128,11 @@ func (c *Conn) event(r readiness) {
 	c.progress()
 	if c.hung && c.state == open && c.readable {
 		c.checkHangup()
+		if r&ended != 0 && c.state == open {
+			c.loop.busy = true
+			c.loop.handler.Hungup(c)
+			c.loop.settle()
+		}
 	}
 }
 
@@ -299,6 +304,9 @@ func (c *Conn) Retain() { c.retained = true }
 
 // Pause stops the reading of input until Resume.
 func (c *Conn) Pause() { c.paused = true }
+
+// Paused says that Pause was called, and not yet Resume.
+func (c *Conn) Paused() bool { return c.paused }
 
 // Resume goes on with input, also with that which was offered before.
 func (c *Conn) Resume() {

@@ -834,6 +834,7 @@ func (h *fixedHandler) Input(c *Conn, b []byte) int {
 	return len(b)
 }
 func (h *fixedHandler) EOF(c *Conn)         { c.Close() }
+func (h *fixedHandler) Hungup(*Conn)        {}
 func (h *fixedHandler) Drained(*Conn)       {}
 func (h *fixedHandler) Timeout(*Conn)       {}
 func (h *fixedHandler) Closed(*Conn, error) {}

@@ -48,6 +48,17 @@ func (l *Loop) stack() []byte {
 	if heading == nil {
 		return nil // not yet running
 	}
+	return stackOf(func(stack []byte) bool { return bytes.HasPrefix(stack, *heading) })
+}
+
+// StackWith returns the stack of a goroutine whose trace has text, as in the trace
+// of a panic; nil if none has or there are too many. All goroutines stand still
+// meanwhile.
+func StackWith(text string) []byte {
+	return stackOf(func(stack []byte) bool { return bytes.Contains(stack, []byte(text)) })
+}
+
+func stackOf(wanted func(stack []byte) bool) []byte {
 	between := []byte("\n\n")
 	for size := stackBytesMin; size <= stackBytesMax; size *= 4 {
 		b := make([]byte, size)
@@ -56,7 +67,7 @@ func (l *Loop) stack() []byte {
 			b = b[:max(bytes.LastIndex(b, between), 0)]
 		}
 		for stack := range bytes.SplitSeq(b, between) {
-			if bytes.HasPrefix(stack, *heading) {
+			if wanted(stack) {
 				return bytes.Clone(stack)
 			}
 		}

@@ -42,6 +42,7 @@ type lineServer struct {
 	files   atomic.Int64 // file ranges sent or queued
 	ticks   atomic.Int64
 	late    atomic.Int64 // calls of Late
+	hungup  atomic.Int64 // calls of Hungup
 	maxOut  atomic.Int64 // largest Unsent seen
 	unsent  atomic.Int64 // Unsent when a connection was closed, of all together
 	stopped sync.Map     // *Conn that got "stop", to be woken by tests
@@ -174,6 +175,7 @@ func (h *lineHandler) Drained(c *Conn) {
 	}
 }
 
+func (h *lineHandler) Hungup(*Conn)                                   { h.s.hungup.Add(1) }
 func (h *lineHandler) Timeout(c *Conn)                                { c.Send([]byte("timeout\n")) }
 func (h *lineHandler) Tick(time.Time)                                 { h.s.ticks.Add(1) }
 func (h *lineHandler) Late()                                          { h.s.late.Add(1) }

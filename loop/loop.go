@@ -26,6 +26,10 @@ type Handler interface {
 	// handler calls Close when it has none.
 	EOF(c *Conn)
 
+	// Hungup: the peer has sent its last byte, or is gone altogether, while input is
+	// not wanted. What it has sent before may still be offered; EOF comes later.
+	Hungup(c *Conn)
+
 	// Drained: output fell to the low-water mark after [Conn.Full] was true, or
 	// the turn after [Conn.Yield] has come.
 	Drained(c *Conn)

@@ -33,7 +33,8 @@ type readiness uint8
 const (
 	readable readiness = 1 << iota
 	writable
-	hangup // the peer has sent its last byte, or the connection failed
+	hangup // read to the end: the peer may have sent its last byte, or the connection failed
+	ended  // it has
 )
 
 // onEvent handles one event.

@@ -15,7 +15,7 @@ func readinessOf(ev netpoll.IOEvent, flags netpoll.IOFlags) (r readiness) {
 		r = writable
 	}
 	if flags&(unix.EV_EOF|unix.EV_ERROR) != 0 {
-		r |= hangup
+		r |= hangup | ended
 	}
 	return r
 }

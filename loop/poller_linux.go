@@ -18,7 +18,7 @@ func readinessOf(ev netpoll.IOEvent, _ netpoll.IOFlags) (r readiness) {
 		r |= writable
 	}
 	if ev&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
-		r |= hangup
+		r |= hangup | ended
 	}
 	return r
 }

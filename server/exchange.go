@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -34,6 +35,10 @@ type exchange struct {
 	since   int64                      // handler.now when the request began to wait: for its content, or else for its client to read
 	came    int64                      // bytes of content since then, framing included
 	data    content                    // the content that has come
+	job     *job                       // kept for applications that may block; nil until there was one
+	began   int64                      // handler.now when the job began
+	streams bool                       // content goes to the job as it comes
+	expects bool                       // the client waits for 100 Continue
 
 	resp     response
 	body     gateway.Body
@@ -90,6 +95,12 @@ func (x *exchange) begin(head, b []byte, used *int) error {
 	}
 	x.head = takeBuffer(head)
 	x.since, x.came = x.h.now, 0
+	if x.h.s.crew != nil {
+		x.streams = true
+		x.expects = x.req.Expectation() == parser.ExpectContinue && len(rest) == 0
+		x.serve(x.head.B, nil, false)
+		return nil // the rest is fed by the next step
+	}
 	x.h.move(x.c, x.conn, headComplete)
 	if x.req.Expectation() == parser.ExpectContinue && len(rest) == 0 {
 		x.h.out = append(x.h.out, "HTTP/1.1 100 Continue\r\n\r\n"...)
@@ -144,15 +155,45 @@ func (x *exchange) collect(b []byte, used *int) error {
 	return nil
 }
 
-// contentTime is how much longer the content may take, however steadily it comes:
-// BodyTimeout, and for all that has come the time that BodyRate gives it.
-func (x *exchange) contentTime() time.Duration {
+// contentTime is how long to wait for more content, and by which timer: BodyTimeout;
+// or less, for content that comes however steadily, but slower than BodyRate.
+func (x *exchange) contentTime() (timer, time.Duration) {
 	c := x.h.c
-	if c.bodyRate < 0 {
-		return c.bodyTime
+	if c.bodyRate >= 0 {
+		paid := time.Duration(float64(x.came) / float64(c.bodyRate) * float64(time.Second))
+		if total := c.bodyTime + paid - time.Duration(x.h.now-x.since); total < c.bodyTime {
+			return rateTimer, max(total, 1) // 0 would be for ever
+		}
 	}
-	paid := time.Duration(float64(x.came) / float64(c.bodyRate) * float64(time.Second))
-	return c.bodyTime + paid - time.Duration(x.h.now-x.since)
+	return bodyTimer, c.bodyTime
+}
+
+// patience is how long to wait for the worker, or the content that it may wait for,
+// and by which timer; 0 is for ever.
+func (x *exchange) patience() (t timer, left time.Duration) {
+	if x.streams && !x.c.Full() && !x.c.Paused() {
+		t, left = x.contentTime()
+	}
+	if x.h.c.requestTime > 0 && x.job.atWork() {
+		if request := x.requestTime(); t == noTimer || request < left {
+			t, left = requestTimer, max(request, 1)
+		}
+	}
+	return t, left
+}
+
+// requestTime is what is left of RequestTimeout.
+func (x *exchange) requestTime() time.Duration {
+	return x.h.c.requestTime - time.Duration(x.h.now-x.began)
+}
+
+// outOfTime answers for an application that does not.
+func (x *exchange) outOfTime() {
+	x.h.count(requestTimeouts)
+	x.log(slog.LevelError, "the application took longer than the option RequestTimeout; it goes on, and nobody waits for it",
+		slog.Duration("age", time.Duration(x.h.now-x.began)), slog.String("stack", x.job.stack()))
+	x.job.cancel(gateway.ErrTimeout)
+	x.breakOff(errRequestTime)
 }
 
 // serve runs the application and sends what it answers. more says that bytes of
@@ -161,6 +202,10 @@ func (x *exchange) serve(head, content []byte, more bool) {
 	x.more = more
 	x.h.move(x.c, x.conn, requestComplete)
 	x.conn.served = true
+	if x.h.s.crew != nil {
+		x.dispatch(head, content)
+		return
+	}
 	x.env.Begin(&x.req, head, content, &x.h.host, x)
 	if x.data.file != nil {
 		x.env.ContentFrom(x.data.file, x.data.size)
@@ -177,6 +222,71 @@ func (x *exchange) serve(head, content []byte, more bool) {
 		x.ended = x.body == nil
 		x.pull()
 	}
+}
+
+// dispatch has a worker run the application. The exchange is held meanwhile.
+func (x *exchange) dispatch(head, content []byte) {
+	if x.job == nil {
+		x.job = newJob(x)
+	}
+	x.job.begin()
+	x.began = x.h.now
+	x.env.Begin(&x.req, head, content, &x.h.host, x.job)
+	if x.streams {
+		x.job.inEnd, x.job.expect = nil, x.expects
+		x.env.ContentStream(x.job, x.content.Length())
+	}
+	if !x.h.s.crew.give(x.job) {
+		x.job.left = true
+		x.h.count(busy)
+		x.h.refuse(x.c, x.conn, errBusy)
+		return
+	}
+	x.body, x.waits = x.job, true
+	x.hold()
+}
+
+// feed gives content to the worker as it comes.
+func (x *exchange) feed(b []byte, used *int) error {
+	room := true
+	for !x.content.Done() && room {
+		data, n, err := x.content.Decode(b[*used:], &x.h.c.limits)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			break
+		}
+		*used += n
+		x.came += int64(n)
+		room = x.job.feed(data)
+	}
+	if x.content.Done() {
+		x.streams = false
+		x.job.end(io.EOF)
+	}
+	if !x.streams || !room {
+		x.c.Pause()
+	}
+	return nil
+}
+
+// breakOff ends an exchange that cannot go on, by a refusal if that can still be said.
+func (x *exchange) breakOff(why *parser.Error) {
+	if x.streams {
+		x.job.end(why)
+	}
+	if !x.resp.sent {
+		x.h.refuse(x.c, x.conn, why)
+		return
+	}
+	x.h.count(refused)
+	x.keep = false
+	x.dropBody()
+	if x.resp.framing == byClose {
+		x.c.Abort()
+	}
+	x.leave()
 }
 
 // pull sends the body until it ends or must wait: for the socket, because it is
@@ -223,7 +333,7 @@ func (x *exchange) pull() {
 		case io.EOF:
 			x.ended = true
 		case gateway.ErrWait:
-			if x.waker == nil {
+			if x.waker == nil && x.body != x.job {
 				x.fail(errNoWaker)
 				return
 			}
@@ -280,6 +390,9 @@ func (x *exchange) known(n int64) int64 {
 	if x.body == nil {
 		return 0
 	}
+	if j, ok := x.body.(*job); ok && j.length() >= 0 {
+		return j.length()
+	}
 	if sized, ok := x.body.(gateway.Sized); ok {
 		return sized.Len()
 	}
@@ -290,7 +403,9 @@ func (x *exchange) known(n int64) int64 {
 func (x *exchange) hold() {
 	x.h.takeBack()
 	if x.conn.phase == handling {
-		x.c.Pause()
+		if !x.streams {
+			x.c.Pause()
+		}
 		if x.head == nil { // else it has its own copies
 			x.c.Retain()
 			x.since = x.h.now
@@ -375,7 +490,7 @@ func (x *exchange) fail(err error) {
 	default:
 		const text = "Internal Server Error\n"
 		x.resp.account = account{}
-		_ = x.declare("500 Internal Server Error", errorHeaders, nil)
+		_ = x.resp.declare("500 Internal Server Error", errorHeaders, nil)
 		x.commit(int64(len(text)))
 		_ = x.send([]byte(text))
 	}
@@ -388,6 +503,9 @@ var errorHeaders = []gateway.Header{{Name: "Content-Type", Value: "text/plain; c
 // after it.
 func (x *exchange) leave() {
 	h, c, cn := x.h, x.c, x.conn
+	if x.streams { // the rest of the content would be taken for a request
+		x.keep = false
+	}
 	h.give(x)
 	if x.keep {
 		h.move(c, cn, responseDone)
@@ -423,6 +541,12 @@ func (x *exchange) requestLine() (method, target string) {
 
 // log says something about this request.
 func (x *exchange) log(level slog.Level, msg string, attrs ...slog.Attr) {
-	x.h.c.log.LogAttrs(context.Background(), level, msg, append(attrs,
-		slog.String("method", x.env.Method()), slog.String("target", x.env.Target()), slog.Any("remote", x.c.RemoteAddr()))...)
+	method, target := x.requestLine()
+	x.h.c.logRequest(level, msg, method, target, x.c.RemoteAddr(), attrs...)
+}
+
+// logRequest says something about a request.
+func (c *config) logRequest(level slog.Level, msg, method, target string, remote netip.AddrPort, attrs ...slog.Attr) {
+	c.log.LogAttrs(context.Background(), level, msg, append(attrs,
+		slog.String("method", method), slog.String("target", target), slog.Any("remote", remote))...)
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
@@ -45,22 +46,34 @@ type handler struct {
 // conn is what the server knows of a connection between two events.
 type conn struct {
 	phase  phase
-	timer  timer     // what the timeout that runs is for
-	served bool      // at least one request
-	waits  bool      // for the other loops to make room for it
-	active int64     // handler.now at the last sign of life, or when a head began
-	x      *exchange // the request at work; nil while there is none
+	timer  timer           // what the timeout that runs is for
+	served bool            // at least one request
+	waits  bool            // for the other loops to make room for it
+	active int64           // handler.now at the last sign of life, or when a head began
+	x      *exchange       // the request at work; nil while there is none
+	local  *netip.AddrPort // for workers; nil until there was one
+}
+
+// ends are the addresses of the connection. The local one is asked for once.
+func (cn *conn) ends() (remote, local netip.AddrPort) {
+	c := cn.x.c
+	if cn.local == nil {
+		addr := c.LocalAddr()
+		cn.local = &addr
+	}
+	return c.RemoteAddr(), *cn.local
 }
 
 // timer says what a connection's timeout is for.
 type timer uint8
 
 const (
-	noTimer   timer = iota
-	idleTimer       // between two requests; stays while requests come and go
-	headTimer       // from the first byte of a head, absolute
-	bodyTimer       // since the last progress of the content
-	rateTimer       // since the head, for content that comes too slowly
+	noTimer      timer = iota
+	idleTimer          // between two requests; stays while requests come and go
+	headTimer          // from the first byte of a head, absolute
+	bodyTimer          // since the last progress of the content
+	rateTimer          // since the head, for content that comes too slowly
+	requestTimer       // since the worker was given the request
 )
 
 const (
@@ -75,7 +88,7 @@ const (
 func newHandler(s *Server, l *loop.Loop) *handler {
 	c := s.config
 	h := &handler{s: s, c: c, loop: l, host: gateway.Host{
-		Scheme: "http", Software: c.name, Multithread: c.loop.Loops > 1, Log: c.log,
+		Scheme: "http", Software: c.name, Multithread: c.loop.Loops > 1 || s.crew != nil, Log: c.log,
 		Extra: c.environ, Underscores: c.unders == KeepUnderscores, Hidden: s.hidden,
 	}}
 	h.Tick(time.Now())
@@ -163,13 +176,21 @@ func (h *handler) step(c *loop.Conn, cn *conn, b []byte, used *int) {
 		}
 	case readingBody:
 		err = cn.x.collect(b, used)
+	case writing:
+		if cn.x.streams {
+			err = cn.x.feed(b, used)
+		}
 	}
 	if err != nil {
 		if cn.phase == readingHead && !cn.served && isTLS(b) {
 			h.plain.warn(h, "a client speaks TLS to a port that does not; put a server that ends TLS before it",
 				slog.Any("remote", c.RemoteAddr()))
 		}
-		h.refuse(c, cn, err.(*parser.Error))
+		if cn.phase == writing {
+			cn.x.breakOff(err.(*parser.Error))
+		} else {
+			h.refuse(c, cn, err.(*parser.Error))
+		}
 		*used = len(b)
 	}
 }
@@ -226,8 +247,19 @@ func (h *handler) EOF(c *loop.Conn) {
 	switch {
 	case cn.phase == readingBody, cn.phase == readingHead && cn.x != nil && cn.x.req.Started():
 		h.refuse(c, cn, errIncomplete)
+	case cn.phase == writing && cn.x.streams:
+		cn.x.breakOff(errIncomplete)
 	default:
 		c.Close()
+	}
+}
+
+// Hungup: a client has ended its side while an application works for it. It may
+// still read: the response goes on, unless the application heeds its Context.
+func (h *handler) Hungup(c *loop.Conn) {
+	cn := c.Context.(*conn)
+	if cn.phase == writing {
+		cn.x.env.Cancel(gateway.ErrClientGone)
 	}
 }
 
@@ -240,10 +272,12 @@ func (h *handler) Timeout(c *loop.Conn) {
 		h.refuse(c, cn, errHeadTime)
 	case bodyTimer:
 		h.count(bodyTimeouts)
-		h.refuse(c, cn, errBodyTime)
+		cn.x.breakOff(errBodyTime)
 	case rateTimer:
 		h.count(rateTimeouts)
-		h.refuse(c, cn, errBodyRate)
+		cn.x.breakOff(errBodyRate)
+	case requestTimer:
+		cn.x.outOfTime()
 	case idleTimer:
 		left := h.idleTime() - time.Duration(h.now-cn.active)
 		if left <= 0 {
@@ -266,16 +300,16 @@ func (h *handler) Timeout(c *loop.Conn) {
 // whether a full socket empties.
 func (h *handler) arm(c *loop.Conn, cn *conn) {
 	switch {
+	case cn.phase == writing && cn.x.job != nil:
+		var left time.Duration
+		cn.timer, left = cn.x.patience()
+		c.SetTimeout(left)
 	case c.Full() || cn.phase == writing:
 		cn.timer = noTimer
 		c.SetTimeout(0)
 	case cn.phase == readingBody:
-		cn.timer = bodyTimer
-		left := h.c.bodyTime
-		if total := cn.x.contentTime(); total < left {
-			cn.timer = rateTimer
-			left = max(total, 1) // 0 would be for ever
-		}
+		var left time.Duration
+		cn.timer, left = cn.x.contentTime()
 		c.SetTimeout(left)
 	case cn.phase == readingHead:
 		if cn.x != nil && cn.x.req.Started() {
@@ -302,6 +336,12 @@ func (h *handler) Closed(c *loop.Conn, err error) {
 		h.lost(c, cn, err)
 	}
 	if x := cn.x; x != nil {
+		if cn.phase == writing {
+			x.env.Cancel(whyGone(err))
+			if x.job != nil {
+				x.job.cancel(whyGone(err))
+			}
+		}
 		if x.body != nil {
 			h.publish(x)
 			x.dropBody()
@@ -312,6 +352,14 @@ func (h *handler) Closed(c *loop.Conn, err error) {
 	if h.stopping {
 		h.s.checkEmpty()
 	}
+}
+
+// whyGone is what an application is told of the end of its connection.
+func whyGone(err error) error {
+	if err == loop.ErrStopped {
+		return gateway.ErrStopped
+	}
+	return gateway.ErrClientGone
 }
 
 // lost counts a connection that has not ended in order.
@@ -430,10 +478,19 @@ func (h *handler) take(c *loop.Conn, cn *conn) {
 	x.c, x.conn, cn.x = c, cn, x
 }
 
-// give ends it. Nobody may hold a view of it any more.
+// give ends it. Nobody may hold a view of it any more, but a worker that is still at
+// it: then it is the worker who brings it back.
 func (h *handler) give(x *exchange) {
 	h.takeBack()
-	x.conn.x = nil
+	if x.conn != nil {
+		x.conn.x = nil
+	}
+	x.streams, x.expects = false, false
+	if x.body, x.waits = nil, false; x.job != nil && x.job.atWork() {
+		x.job.cancel(errOver)
+		x.c, x.conn = nil, nil
+		return
+	}
 	x.env.End()
 	giveBuffer(x.head)
 	x.data.close()

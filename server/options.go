@@ -22,18 +22,22 @@ type Option func(*config)
 
 // config is all that can be configured, with the defaults of newConfig.
 type config struct {
-	limits   parser.Limits
-	loop     loop.Options
-	headTime time.Duration
-	bodyTime time.Duration
-	bodyRate int // bytes a second; negative for none
-	idleTime time.Duration
-	maxConns int
-	content  contentOptions
-	name     string
-	environ  map[string]any
-	unders   Underscores
-	log      *slog.Logger
+	limits      parser.Limits
+	loop        loop.Options
+	headTime    time.Duration
+	bodyTime    time.Duration
+	bodyRate    int // bytes a second; negative for none
+	idleTime    time.Duration
+	maxConns    int
+	dispatch    Dispatching
+	workers     int
+	queue       int           // requests that wait for a worker
+	requestTime time.Duration // 0 for none
+	content     contentOptions
+	name        string
+	environ     map[string]any
+	unders      Underscores
+	log         *slog.Logger
 }
 
 func newConfig(options []Option) (*config, error) {
@@ -45,6 +49,8 @@ func newConfig(options []Option) (*config, error) {
 		bodyRate: 500,
 		idleTime: 75 * time.Second,
 		maxConns: maxConnsDefault(loop.Descriptors()),
+		workers:  4096,
+		queue:    1024,
 		content:  contentOptions{memoryBytes: 64 << 10, space: &tempSpace{most: 1 << 30}, open: openTemp},
 		name:     "isbjorn",
 		log:      slog.Default(),
@@ -78,6 +84,21 @@ func newConfig(options []Option) (*config, error) {
 	}
 	if c.bodyRate == 0 || c.bodyRate < -1 {
 		return nil, fmt.Errorf("server: option BodyRate is %d; use a positive number of bytes a second, or -1 for none", c.bodyRate)
+	}
+	if c.dispatch != Inline && c.dispatch != Pool {
+		return nil, fmt.Errorf("server: option Dispatch is %d; use Inline or Pool", c.dispatch)
+	}
+	if c.workers < 1 {
+		return nil, fmt.Errorf("server: option Workers is %d; use a positive number", c.workers)
+	}
+	if c.queue < 0 {
+		return nil, fmt.Errorf("server: option WorkerQueue is %d; use 0 for none, or more", c.queue)
+	}
+	if c.requestTime < 0 {
+		return nil, fmt.Errorf("server: option RequestTimeout is %v; use a positive duration, or leave it out for none", c.requestTime)
+	}
+	if c.requestTime > 0 && c.dispatch != Pool {
+		return nil, fmt.Errorf("server: option RequestTimeout needs the option Dispatch(Pool): an application on the loop cannot be left behind")
 	}
 	if c.maxConns < 1 {
 		return nil, fmt.Errorf("server: option MaxConnections is %d; use a positive number, or leave it out for as many as there are descriptors", c.maxConns)
@@ -217,6 +238,36 @@ func DrainTime(d time.Duration) Option { return func(c *config) { c.loop.DrainTi
 // so again when the loop goes on. Default 1 s; -1 sets none. It does not stop the
 // application.
 func HoldLimit(d time.Duration) Option { return func(c *config) { c.loop.HoldLimit = d } }
+
+// Dispatching is where applications run.
+type Dispatching int
+
+const (
+	// Inline runs them on the event loop: the fastest, for applications that neither
+	// block nor compute for long. They get a request when its content has come.
+	Inline Dispatching = iota
+
+	// Pool runs each request on a goroutine of its own. An application may block, and
+	// reads content while the client sends it.
+	Pool
+)
+
+// Dispatch says where the application runs. Default Inline.
+func Dispatch(d Dispatching) Option { return func(c *config) { c.dispatch = d } }
+
+// Workers limits the requests that Pool runs at once. Default 4096: a goroutine with
+// its stack and request costs some 10 KiB.
+func Workers(n int) Option { return func(c *config) { c.workers = n } }
+
+// WorkerQueue limits the requests that wait for a worker. Default 1024; 0 lets none
+// wait. Those beyond are answered by 503 with Retry-After.
+func WorkerQueue(n int) Option { return func(c *config) { c.queue = n } }
+
+// RequestTimeout limits the time that an application with Dispatch(Pool) takes for a
+// request, until it has given all of its response. After that the client gets 504, or
+// the connection ends if the response has begun; the log has the request, its age and
+// the stack of the application, whose Context is cancelled. Default none.
+func RequestTimeout(d time.Duration) Option { return func(c *config) { c.requestTime = d } }
 
 // SocketMode is the file mode of a Unix socket that the server makes.
 // Default 0666.

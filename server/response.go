@@ -68,7 +68,7 @@ func (x *exchange) startResponse(status string, headers []gateway.Header, exc er
 	if x.c == nil || x.resp.whole {
 		return nil, net.ErrClosed // kept beyond its response
 	}
-	if err := x.declare(status, headers, exc); err != nil {
+	if err := x.resp.declare(status, headers, exc); err != nil {
 		if x.resp.err == nil {
 			x.resp.err = err
 		}
@@ -77,8 +77,8 @@ func (x *exchange) startResponse(status string, headers []gateway.Header, exc er
 	return (*writer)(x), nil
 }
 
-func (x *exchange) declare(status string, headers []gateway.Header, exc error) error {
-	r := &x.resp
+// declare takes what start was called with, and checks it.
+func (r *response) declare(status string, headers []gateway.Header, exc error) error {
 	switch {
 	case r.err != nil:
 		return r.err
@@ -374,6 +374,9 @@ func (h *handler) appendRefusal(dst []byte, status int, why string, headOnly boo
 	dst = append(dst, text...)
 	dst = append(dst, "\r\n"...)
 	dst = append(dst, h.stamp...)
+	if status == http.StatusServiceUnavailable {
+		dst = append(dst, "Retry-After: 1\r\n"...) // seconds: it is a crowd, RFC 9110 section 10.2.3
+	}
 	dst = append(dst, "Content-Type: text/plain; charset=utf-8\r\nConnection: close\r\nContent-Length: "...)
 	dst = strconv.AppendInt(dst, int64(len(text)+len(": ")+len(why)+len("\n")), 10)
 	dst = append(dst, "\r\n\r\n"...)
@@ -394,6 +397,8 @@ var (
 	errIncomplete   = &parser.Error{Status: 400, Rule: 44, Why: "the connection ended inside a request"}
 	errExpectation  = &parser.Error{Status: 417, Rule: 55, Why: "only the expectation 100-continue can be met"}
 	errTypeTwice    = &parser.Error{Status: 400, Rule: 28, Why: "more than one Content-Type"}
+	errRequestTime  = &parser.Error{Status: 504, Why: "the application took longer than the option RequestTimeout"}
+	errBusy         = &parser.Error{Status: 503, Why: "as many requests are at work and wait as the options Workers and WorkerQueue allow"}
 	errUnderscore   = &parser.Error{Status: 400, Why: "a field with \"_\" in its name, which the option UnderscoreFields refuses"}
 	errTraceContent = &parser.Error{Status: 400, Why: "TRACE with content"} // RFC 9110 section 9.3.8
 )

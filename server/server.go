@@ -20,6 +20,7 @@ type Server struct {
 	app     gateway.App
 	config  *config
 	reactor *loop.Reactor
+	crew    *crew // nil if the application runs on the loops
 
 	stopping  atomic.Bool
 	outOfTime atomic.Bool // Shutdown cuts what is left
@@ -54,6 +55,9 @@ func New(app gateway.App, options ...Option) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{app: app, config: c, empty: make(chan struct{})}
+	if c.dispatch == Pool {
+		s.crew = &crew{most: c.workers, queueMost: c.queue}
+	}
 	s.reactor, err = loop.New(c.loop, func(l *loop.Loop) loop.Handler { return newHandler(s, l) })
 	if err != nil {
 		return nil, fmt.Errorf("server: %w", err)
@@ -178,6 +182,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	case <-time.After(haltGrace):
 		held = true
 	}
+	if s.crew != nil && !held {
+		s.leaveWorkers()
+	}
 	if err != nil {
 		s.config.log.Warn("shutdown: out of time; the context says how long it may take", slog.Uint64("connections cut", s.Stats().Stopped))
 	}
@@ -187,6 +194,17 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		err = errHeld
 	}
 	return err
+}
+
+// leaveWorkers waits for applications that nobody waits for any more: their Context has
+// ended, and most heed it.
+func (s *Server) leaveWorkers() {
+	select {
+	case <-s.crew.whenIdle():
+	case <-time.After(haltGrace):
+		busy, _ := s.crew.load()
+		s.config.log.Warn("applications are still at work although the server has stopped; they should heed Environ.Context", slog.Int("requests", busy))
+	}
 }
 
 // haltGrace is how long loops that were told to stop at once may take for it.
@@ -224,4 +242,7 @@ func (s *Server) checkEmpty() {
 func (s *Server) Close() {
 	s.stopping.Store(true)
 	s.reactor.Stop()
+	if s.crew != nil {
+		s.leaveWorkers()
+	}
 }

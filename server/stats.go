@@ -27,10 +27,13 @@ type Stats struct {
 	Refused uint64
 
 	// Time was up.
-	HeadTimeouts uint64 // HeadTimeout
-	BodyTimeouts uint64 // BodyTimeout
-	RateTimeouts uint64 // BodyRate
-	IdleTimeouts uint64 // IdleTimeout; closed in order
+	HeadTimeouts    uint64 // HeadTimeout
+	BodyTimeouts    uint64 // BodyTimeout
+	RateTimeouts    uint64 // BodyRate
+	IdleTimeouts    uint64 // IdleTimeout; closed in order
+	RequestTimeouts uint64 // RequestTimeout; each with a line in the log
+
+	Busy uint64 // requests refused: as many are at work and wait as Workers and WorkerQueue allow
 
 	Holds uint64 // times that a loop was held for HoldLimit
 
@@ -57,6 +60,8 @@ const (
 	bodyTimeouts
 	rateTimeouts
 	idleTimeouts
+	requestTimeouts
+	busy
 	holds
 	displaced
 	crowded
@@ -87,6 +92,7 @@ func (s *Server) Stats() Stats {
 		Failed: n[failed], Aborted: n[aborted],
 		Refused:      n[refused],
 		HeadTimeouts: n[headTimeouts], BodyTimeouts: n[bodyTimeouts], RateTimeouts: n[rateTimeouts], IdleTimeouts: n[idleTimeouts],
+		RequestTimeouts: n[requestTimeouts], Busy: n[busy],
 		Holds:     n[holds],
 		Displaced: n[displaced], Crowded: n[crowded], NoDescriptor: n[noDescriptor],
 	}

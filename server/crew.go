@@ -1,0 +1,74 @@
+package server
+
+import "sync"
+
+// crew runs the applications that may block: each request on a goroutine of its
+// own while it is at work, and as many at once as the option Workers allows. Those
+// beyond wait in the order they came, as many as WorkerQueue allows.
+type crew struct {
+	most, queueMost int
+
+	mu    sync.Mutex
+	busy  int
+	queue []*job
+	idle  chan struct{} // closed when busy is 0; nil if nobody waits for that
+}
+
+// give takes a job on. It reports false if there is no room for it.
+func (c *crew) give(j *job) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.busy < c.most:
+		c.busy++
+		go c.work(j)
+	case len(c.queue) < c.queueMost:
+		c.queue = append(c.queue, j)
+	default:
+		return false
+	}
+	return true
+}
+
+func (c *crew) work(j *job) {
+	defer c.next() // also after runtime.Goexit
+	j.run()
+}
+
+// next gives the place of a worker that has finished to who waits for it.
+func (c *crew) next() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.queue) == 0 {
+		c.queue = nil // grown by a crowd that is gone
+		if c.busy--; c.busy == 0 && c.idle != nil {
+			close(c.idle)
+			c.idle = nil
+		}
+		return
+	}
+	j := c.queue[0]
+	c.queue[0] = nil
+	c.queue = c.queue[1:]
+	go c.work(j)
+}
+
+// whenIdle returns a channel that is closed when no worker is busy.
+func (c *crew) whenIdle() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.idle == nil {
+		c.idle = make(chan struct{})
+		if c.busy == 0 {
+			defer func(idle chan struct{}) { close(idle); c.idle = nil }(c.idle)
+		}
+	}
+	return c.idle
+}
+
+// load is how many requests are at work, and how many wait.
+func (c *crew) load() (busy, waiting int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.busy, len(c.queue)
+}

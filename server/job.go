@@ -1,0 +1,448 @@
+package server
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"runtime/debug"
+	"strings"
+	"sync"
+
+	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/loop"
+)
+
+// job is a request whose application a worker runs. The worker has the environ and
+// nothing else of the exchange; the loop has all the rest, and pulls the job as it
+// pulls any Body. They meet in the fields below mu, and neither ever waits for the
+// other but the worker: for content that has not come, and for room in out.
+//
+//	loop:    dispatch    Next -> ErrWait ... Next -> chunk ... Close
+//	worker:      run: Serve  start  put ................. leave
+//
+// The worker may be the last to leave: nobody can end it. A connection that does
+// not wait for it lets the exchange go (abandon), and the worker brings it back.
+type job struct {
+	x      *exchange
+	start  gateway.StartResponse // startResponse, bound once
+	waker  waker                 // of the loop: there is something to pull
+	remote netip.AddrPort
+	local  netip.AddrPort
+
+	mu     sync.Mutex
+	cond   sync.Cond // the worker waits
+	over   error     // why nobody wants the response any more; nil while somebody does
+	left   bool      // the worker has left
+	nudged bool      // the application's waker was called
+
+	// Content, brought by the loop.
+	in      bytes.Buffer
+	inEnd   error // what comes after in: io.EOF, or what has happened; nil while more may come
+	expect  bool  // the client waits for 100 Continue
+	stopped bool  // the loop reads no more until in is nearly empty
+
+	// The response, brought by the worker.
+	resp    response     // what start has declared, until the loop takes it
+	began   bool         // the loop has taken it, and resp is not this response any more
+	wrote   bool         // the write() form was used
+	size    int64        // of the content, if the body says; else -1
+	out     bytes.Buffer // content that the loop has not taken
+	taken   bytes.Buffer // what it took last
+	rest    gateway.Body // the loop may pull it itself
+	err     error        // how the worker ended; nil in order
+	awaited bool         // the loop wants to be told of more
+}
+
+// errOver is for an application whose response has ended without it.
+var errOver = errors.New("server: the response is over")
+
+var errGoexit = errors.New("server: the application ended its goroutine")
+
+// newJob makes one that x keeps for all its requests.
+func newJob(x *exchange) *job {
+	j := &job{x: x, waker: waker{loop: x.h.loop, x: x}}
+	j.cond.L = &j.mu
+	j.start = j.startResponse
+	return j
+}
+
+// begin prepares j for the request of its exchange.
+func (j *job) begin() {
+	j.remote, j.local = j.x.conn.ends()
+	j.over, j.left = nil, false
+	j.inEnd, j.expect, j.stopped = io.EOF, false, false
+	j.resp.account = account{}
+	j.began, j.wrote, j.size, j.rest, j.err, j.awaited = false, false, -1, nil, nil, true
+	for _, b := range []*bytes.Buffer{&j.in, &j.out, &j.taken} {
+		if b.Reset(); b.Cap() > keepBytesMax {
+			*b = bytes.Buffer{}
+		}
+	}
+}
+
+// The worker's side.
+
+// The job is the Environ's gateway.Conn, since only the loop may ask the real one.
+
+// RemoteAddr is the peer's address.
+func (j *job) RemoteAddr() netip.AddrPort { return j.remote }
+
+// LocalAddr is the address that the peer connected to.
+func (j *job) LocalAddr() netip.AddrPort { return j.local }
+
+// Waker is gateway.Waker: the worker waits, and the loop knows nothing of it.
+func (j *job) Waker() (wake func()) { return j.nudge }
+
+func (j *job) nudge() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.nudged = true
+	j.cond.Broadcast()
+}
+
+// run is the work.
+//
+//go:noinline
+func (j *job) run() { // stackOf looks for it by this name
+	returned := false
+	defer func() {
+		if !returned { // runtime.Goexit
+			j.leave(nil, errGoexit)
+		}
+	}()
+	body, err := j.serve()
+	if body != nil && (err != nil || !isReady(body)) {
+		if err == nil {
+			err = j.pull(body)
+		}
+		j.close(body)
+		body = nil
+	}
+	returned = true
+	j.leave(body, err)
+}
+
+// isReady reports whether the loop may pull body: it never waits.
+func isReady(body gateway.Body) bool {
+	_, ok := body.(gateway.Ready)
+	return ok
+}
+
+func (j *job) serve() (body gateway.Body, err error) {
+	defer j.catch(&err)
+	return j.x.h.s.app.Serve(&j.x.env, j.start)
+}
+
+// pull brings what body has, until it ends or nobody wants it.
+func (j *job) pull(body gateway.Body) (err error) {
+	defer j.catch(&err)
+	if sized, ok := body.(gateway.Sized); ok {
+		size := sized.Len()
+		j.mu.Lock()
+		if !j.wrote {
+			j.size = size
+		}
+		j.mu.Unlock()
+	}
+	for {
+		j.settle()
+		b, err := body.Next()
+		if err != nil && err != io.EOF && err != gateway.ErrWait {
+			return err
+		}
+		if len(b) > 0 {
+			if failure := j.put(b); failure != nil {
+				return failure
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if j.ended(err == gateway.ErrWait) {
+			return errOver
+		}
+	}
+}
+
+// settle forgets wakes that came before Next looks.
+func (j *job) settle() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.nudged = false
+}
+
+// ended reports whether nobody wants more. Where Next waits for a wake it waits, too.
+func (j *job) ended(waits bool) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for waits && !j.nudged && j.over == nil {
+		j.cond.Wait()
+	}
+	return j.over != nil
+}
+
+func (j *job) close(body gateway.Body) {
+	var err error
+	defer func() {
+		if err != nil && err != errPanic {
+			j.log(slog.LevelWarn, "closing the body of a response failed", slog.Any("error", err))
+		}
+	}()
+	defer j.catch(&err)
+	err = body.Close()
+}
+
+// catch makes a panic an error, and a line of the log.
+func (j *job) catch(err *error) {
+	if p := recover(); p != nil {
+		j.log(slog.LevelError, "the application panicked", slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
+		*err = errPanic
+	}
+}
+
+func (j *job) log(level slog.Level, msg string, attrs ...slog.Attr) {
+	method, target := j.x.env.RequestLine()
+	j.x.h.c.logRequest(level, msg, strings.Clone(method), strings.Clone(target), j.remote, attrs...)
+}
+
+// startResponse is gateway.StartResponse for the worker.
+func (j *job) startResponse(status string, headers []gateway.Header, exc error) (io.Writer, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	r := &j.resp
+	switch {
+	case j.over != nil || j.left:
+		return nil, net.ErrClosed
+	case j.began && exc == nil:
+		j.fails(errStartTwice)
+		return nil, errStartTwice
+	case j.began || j.out.Len() > 0:
+		if exc == nil {
+			exc = errStartTwice
+		}
+		j.fails(exc)
+		return nil, exc
+	}
+	if err := r.declare(status, headers, exc); err != nil {
+		j.fails(err)
+		return nil, err
+	}
+	return (*jobWriter)(j), nil
+}
+
+// fails makes err stick.
+func (j *job) fails(err error) {
+	if j.err == nil {
+		j.err = err
+	}
+}
+
+// put brings a chunk, when there is room. It returns why there will be none.
+func (j *job) put(b []byte) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for j.over == nil && j.err == nil && j.out.Len() >= j.x.h.c.loop.HighWaterBytes {
+		j.cond.Wait()
+	}
+	switch {
+	case j.over != nil:
+		return j.over
+	case j.err != nil:
+		return j.err
+	case !j.began && !j.resp.started:
+		return errNotStarted
+	}
+	j.out.Write(b)
+	j.tell()
+	return nil
+}
+
+// tell wakes the loop if it waits for that.
+func (j *job) tell() {
+	if j.awaited {
+		j.awaited = false
+		j.waker.wake()
+	}
+}
+
+// leave is the last that the worker does. The loop pulls what is left of body.
+func (j *job) leave(body gateway.Body, err error) {
+	j.mu.Lock()
+	if j.fails(err); j.over == nil {
+		j.rest, j.left = body, true
+		j.tell()
+		j.mu.Unlock()
+		return
+	}
+	j.mu.Unlock()
+	if body != nil {
+		j.close(body)
+	}
+	h, x := j.x.h, j.x
+	h.loop.Do(func() {
+		j.left = true
+		h.give(x)
+	})
+}
+
+// jobWriter is the write() form of a job.
+type jobWriter job
+
+// Write brings p before anything of the Body. It waits where the client is slow.
+func (w *jobWriter) Write(p []byte) (int, error) {
+	j := (*job)(w)
+	if len(p) == 0 {
+		return 0, nil
+	}
+	j.mu.Lock()
+	j.wrote = true
+	j.mu.Unlock()
+	if err := j.put(p); err != nil {
+		if err == errOver || err == gateway.ErrClientGone {
+			err = net.ErrClosed
+		}
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// Read is the content for gateway.Input.
+func (j *job) Read(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for j.in.Len() == 0 && j.inEnd == nil && j.over == nil {
+		if j.expect {
+			j.expect = false
+			j.x.h.loop.Do(j.sayContinue)
+		}
+		j.cond.Wait()
+	}
+	if j.in.Len() == 0 {
+		return 0, cmp.Or(j.inEnd, j.over)
+	}
+	n, _ := j.in.Read(p)
+	if j.stopped && j.in.Len() <= j.x.h.c.loop.HighWaterBytes/4 {
+		j.stopped = false
+		j.x.h.loop.Do(j.readOn)
+	}
+	return n, nil
+}
+
+// The loop's side.
+
+// sayContinue asks the client for the content. RFC 9110 section 10.1.1.
+func (j *job) sayContinue() {
+	if x := j.x; x.c != nil && x.streams && !x.resp.sent {
+		x.h.out = append(x.h.out, "HTTP/1.1 100 Continue\r\n\r\n"...)
+		x.h.flush(x.c)
+	}
+}
+
+// readOn goes on with content when the worker has taken what there was.
+func (j *job) readOn() {
+	if x := j.x; x.c != nil && x.streams {
+		x.c.Resume()
+		x.h.arm(x.c, x.conn)
+	}
+}
+
+// feed brings content. It reports whether there is room for more.
+func (j *job) feed(b []byte) (room bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.in.Write(b)
+	j.expect = false // it has not waited
+	j.stopped = j.in.Len() >= j.x.h.c.loop.HighWaterBytes
+	j.cond.Broadcast()
+	return !j.stopped
+}
+
+// end says that no more content comes, and why.
+func (j *job) end(why error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.inEnd == nil {
+		j.inEnd = why
+	}
+	j.cond.Broadcast()
+}
+
+// Next returns what the worker has brought, or gateway.ErrWait.
+func (j *job) Next() ([]byte, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if !j.began && (j.out.Len() > 0 || j.left) {
+		j.began = true
+		j.x.resp, j.resp = j.resp, j.x.resp
+	}
+	if j.out.Len() > 0 {
+		j.taken, j.out = j.out, j.taken
+		j.out.Reset()
+		j.cond.Broadcast()
+	} else {
+		j.taken.Reset()
+	}
+	switch {
+	case !j.left && j.taken.Len() == 0:
+		j.awaited = true
+		return nil, gateway.ErrWait
+	case j.left && j.err == nil && j.rest == nil:
+		return j.taken.Bytes(), io.EOF
+	case j.taken.Len() > 0:
+		return j.taken.Bytes(), nil
+	case j.err != nil:
+		return nil, j.err
+	}
+	j.x.body, j.rest = j.rest, nil
+	return nil, nil // the exchange asks that one
+}
+
+// Close says that the response is over.
+func (j *job) Close() error {
+	j.cancel(errOver)
+	j.mu.Lock()
+	rest := j.rest
+	j.rest = nil
+	j.mu.Unlock()
+	if rest != nil {
+		return rest.Close()
+	}
+	return nil
+}
+
+// cancel tells a worker that is still at it that nobody waits for it any more.
+func (j *job) cancel(why error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.left || j.over != nil {
+		return
+	}
+	j.over = why
+	j.x.env.Cancel(why)
+	j.cond.Broadcast()
+}
+
+// length is that of the content, -1 if nobody knows.
+func (j *job) length() int64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.size
+}
+
+// stack is what the worker is doing, as in the trace of a panic. All goroutines
+// stand still meanwhile.
+func (j *job) stack() string {
+	return string(loop.StackWith(fmt.Sprintf("(*job).run(%p", j)))
+}
+
+// atWork reports whether the worker is still at it, and has the environ.
+func (j *job) atWork() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return !j.left
+}

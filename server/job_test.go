@@ -1,0 +1,672 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/loop"
+)
+
+// readAll is an application that reads content bit by bit and sends back how much
+// it was and how the reading ended.
+func readAll(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+	n, err := io.Copy(io.Discard, env.Input())
+	if _, startErr := start("200 OK", nil, nil); startErr != nil {
+		return nil, startErr
+	}
+	return gateway.Text(fmt.Sprint(n, " ", err)), nil
+}
+
+// What an application gets and gives is the same on a worker.
+func TestPoolServes(t *testing.T) {
+	big := pattern(1 << 20)
+	for _, tt := range []struct {
+		name, request, method string
+		app                   appFunc
+		status                int
+		want                  string
+	}{
+		{"hello", get, "GET", hello, 200, "Hello, World!"},
+		{"HEAD", "HEAD / HTTP/1.1\r\nHost: h\r\n\r\n", "HEAD", hello, 200, ""},
+		{"content with the head", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello", "POST", echo, 200, "hello"},
+		{"chunked", "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n", "POST", echo, 200, "hello"},
+		{"large content", fmt.Sprintf("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%s", len(big), big), "POST", echo, 200, big},
+		{"large, chunked", fmt.Sprintf("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(big), big), "POST", echo, 200, big},
+		{"chunks", get, "GET", func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			_, err := start("200 OK", nil, nil)
+			return chunks("a", "", "b", big), err
+		}, 200, "ab" + big},
+		{"no body", get, "GET", ok(nil).Serve, 200, ""},
+		{"204", get, "GET", func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			_, err := start("204 No Content", nil, nil)
+			return gateway.Text("not to be sent"), err
+		}, 204, ""},
+		{"written", get, "GET", func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			w, _ := start("200 OK", nil, nil)
+			_, err := io.WriteString(w, "written ")
+			return gateway.Text("and returned"), err
+		}, 200, "written and returned"},
+		{"start in Next", get, "GET", func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			return next(func() ([]byte, error) {
+				_, err := start("200 OK", nil, nil)
+				return []byte("late"), errors.Join(err, io.EOF)
+			}), nil
+		}, 500, "Internal Server Error\n"}, // a joined EOF is no io.EOF
+		{"replaced", get, "GET", func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			_, _ = start("200 OK", nil, nil)
+			_, err := start("418 I'm a teapot", nil, errors.New("it is"))
+			return gateway.Text("tea"), err
+		}, 418, "tea"},
+		{"error", get, "GET", func(*gateway.Environ, gateway.StartResponse) (gateway.Body, error) {
+			return nil, errors.New("broken")
+		}, 500, "Internal Server Error\n"},
+		{"panic", get, "GET", func(*gateway.Environ, gateway.StartResponse) (gateway.Body, error) { panic("broken") }, 500, "Internal Server Error\n"},
+		{"Goexit", get, "GET", func(*gateway.Environ, gateway.StartResponse) (gateway.Body, error) {
+			runtime.Goexit()
+			return nil, nil
+		}, 500, "Internal Server Error\n"},
+		{"no start", get, "GET", func(env *gateway.Environ, _ gateway.StartResponse) (gateway.Body, error) { return env.Text("x"), nil }, 500, "Internal Server Error\n"},
+		{"two starts", get, "GET", func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			_, _ = start("200 OK", nil, nil)
+			_, _ = start("200 OK", nil, nil)
+			return env.Text("x"), nil
+		}, 500, "Internal Server Error\n"},
+		{"split", get, "GET", func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			_, _ = start("200 OK", []gateway.Header{{Name: "A", Value: "b\r\nC: d"}}, nil)
+			return env.Text("x"), nil
+		}, 500, "Internal Server Error\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := start(t, tt.app, Dispatch(Pool))
+			c := s.dial()
+			for range 3 { // the connection goes on
+				go func() { _, _ = io.WriteString(c, tt.request) }()
+				c.want(tt.method, tt.status, tt.want)
+			}
+		})
+	}
+}
+
+func TestPoolPipelines(t *testing.T) {
+	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		_, err := start("200 OK", nil, nil)
+		return gateway.Text(strings.Clone(env.Path())), err
+	}), Dispatch(Pool))
+	c := s.dial()
+	var in strings.Builder
+	for i := range 500 {
+		fmt.Fprintf(&in, "GET /%d HTTP/1.1\r\nHost: h\r\n\r\n", i)
+	}
+	c.send(in.String())
+	for i := range 500 {
+		c.want("GET", 200, fmt.Sprintf("/%d", i))
+	}
+}
+
+// An application reads while the client sends: each waits for the other.
+func TestPoolStreamsContent(t *testing.T) {
+	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		w, err := start("200 OK", nil, nil)
+		if err != nil {
+			return nil, err
+		}
+		for line, err := range env.Input().Lines() {
+			if err != nil {
+				return nil, err
+			}
+			if _, err := w.Write(line); err != nil {
+				return nil, err
+			}
+		}
+		return nil, nil
+	}), Dispatch(Pool), Loops(1))
+	c := s.dial()
+	c.send("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
+	var resp *http.Response
+	for i := range 20 {
+		line := fmt.Sprintf("line %d\n", i)
+		c.send(fmt.Sprintf("%x\r\n%s\r\n", len(line), line))
+		if resp == nil {
+			var err error
+			if resp, err = http.ReadResponse(c.r, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got := make([]byte, len(line))
+		if _, err := io.ReadFull(resp.Body, got); err != nil || string(got) != line {
+			t.Fatalf("read %q, %v; want %q", got, err, line)
+		}
+	}
+	c.send("0\r\n\r\n" + get)
+	if rest, err := io.ReadAll(resp.Body); len(rest) > 0 || err != nil {
+		t.Errorf("rest %q, %v", rest, err)
+	}
+	c.want("GET", 200, "") // the next request is served
+}
+
+// A client that sends faster than the application reads has to wait, and all that it
+// sends arrives.
+func TestPoolContentBackpressure(t *testing.T) {
+	const size = 96 << 20
+	read := make(chan struct{})
+	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		<-read
+		return readAll(env, start)
+	}), Dispatch(Pool), BodyBytes(-1))
+	c := s.dial()
+	c.send(fmt.Sprintf("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n", size))
+	var sent atomic.Int64
+	go func() {
+		piece := []byte(pattern(64 << 10))
+		for range size / len(piece) {
+			n, err := c.Write(piece)
+			sent.Add(int64(n))
+			if err != nil {
+				return
+			}
+		}
+	}()
+	last := int64(-1)
+	eventually(t, "the client has to wait", func() bool { // nothing for 50 ms
+		time.Sleep(50 * time.Millisecond)
+		now := sent.Load()
+		defer func() { last = now }()
+		return now > 0 && now == last
+	})
+	held := 0
+	s.onLoops(func(_ *handler, lc *loop.Conn) {
+		if x := lc.Context.(*conn).x; x != nil && x.job != nil {
+			x.job.mu.Lock()
+			held += x.job.in.Len()
+			x.job.mu.Unlock()
+		}
+	})
+	if limit := 256<<10 + 64<<10; held > limit || held == 0 {
+		t.Errorf("%d bytes are kept, want at most %d", held, limit)
+	}
+	close(read)
+	c.want("POST", 200, fmt.Sprint(size, " <nil>"))
+}
+
+// 100 Continue comes when the application first reads, and not before.
+func TestPoolContinues(t *testing.T) {
+	read := make(chan bool)
+	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		if !<-read {
+			_, err := start("401 Unauthorized", nil, nil)
+			return nil, err
+		}
+		return readAll(env, start)
+	}), Dispatch(Pool))
+	const head = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+	c := s.dial()
+	c.send(head)
+	s.untilAtWork(1)
+	c.wantSilence()
+	read <- true
+	c.want("POST", 100, "")
+	c.send("hello")
+	c.want("POST", 200, "5 <nil>")
+
+	c = s.dial() // no content is asked for, and the connection cannot go on
+	c.send(head)
+	read <- false
+	c.want("POST", 401, "")
+	c.wantEnd()
+
+	c = s.dial() // a client that does not wait gets no 100
+	c.send(head + "hello")
+	read <- true
+	c.want("POST", 200, "5 <nil>")
+}
+
+// wantSilence: nothing has come.
+func (c *client) wantSilence() {
+	c.t.Helper()
+	_ = c.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
+	if b, err := c.r.Peek(1); err == nil {
+		c.t.Errorf("%q has come, want nothing yet", b)
+	}
+	_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
+}
+
+// untilAtWork waits for n busy workers.
+func (s *testServer) untilAtWork(n int) {
+	s.t.Helper()
+	eventually(s.t, "workers are at work", func() bool { busy, _ := s.crew.load(); return busy == n })
+}
+
+// Content that is not whole is an error for who reads it, however it ends.
+func TestPoolTruncated(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		end   func(*client)
+		want  error // of Read
+		cause error // of the context
+		reply int   // 0: nobody is there to read it
+	}{
+		{"FIN", func(c *client) { _ = c.CloseWrite() }, errIncomplete, nil, 400},
+		{"reset", func(c *client) { _ = c.SetLinger(0); _ = c.Close() }, gateway.ErrClientGone, gateway.ErrClientGone, 0},
+		{"nothing for BodyTimeout", func(*client) {}, errBodyTime, nil, 408},
+		{"a broken chunk", func(c *client) { c.send("zz\r\n") }, nil, nil, 400},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			began, result := make(chan struct{}), make(chan error, 1)
+			var cause atomic.Value
+			s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+				b := make([]byte, 5)
+				if _, err := io.ReadFull(env.Input(), b); err != nil {
+					result <- err
+					return nil, err
+				}
+				close(began)
+				ctx := env.Context()
+				n, err := env.Input().Read(b)
+				if n > 0 || err == nil || err == io.EOF {
+					err = fmt.Errorf("read %d bytes, %v", n, err)
+				}
+				if again, err2 := env.Input().Read(b); err2 != err {
+					err = fmt.Errorf("then %d, %v; before %v", again, err2, err)
+				}
+				if tt.cause != nil {
+					<-ctx.Done()
+					cause.Store(context.Cause(ctx))
+				}
+				result <- err
+				return nil, err
+			}), Dispatch(Pool), BodyTimeout(300*time.Millisecond))
+			c := s.dial()
+			c.send("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+			<-began
+			tt.end(c)
+			err := <-result
+			if tt.want != nil && !errors.Is(err, tt.want) || err == nil || errors.Is(err, io.EOF) {
+				t.Errorf("Read: %v, want %v", err, tt.want)
+			}
+			if tt.cause != nil && cause.Load() != tt.cause {
+				t.Errorf("cause %v, want %v", cause.Load(), tt.cause)
+			}
+			if tt.reply != 0 {
+				resp, _ := c.read("POST")
+				if resp.StatusCode != tt.reply {
+					t.Errorf("answered %d, want %d", resp.StatusCode, tt.reply)
+				}
+				c.wantEnd()
+			}
+			s.untilAtWork(0)
+		})
+	}
+}
+
+// untilCancelled is an application that waits for the end of its Context.
+func untilCancelled(cause chan<- error) appFunc {
+	return func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		ctx := env.Context()
+		<-ctx.Done()
+		cause <- context.Cause(ctx)
+		return hello(env, start)
+	}
+}
+
+// A context ends when the client leaves, the server stops, or time is up.
+func TestPoolContext(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		end  func(*testServer, *client)
+		want error
+	}{
+		{"FIN", func(_ *testServer, c *client) { _ = c.CloseWrite() }, gateway.ErrClientGone},
+		{"reset", func(_ *testServer, c *client) { _ = c.SetLinger(0); _ = c.Close() }, gateway.ErrClientGone},
+		{"Close", func(s *testServer, _ *client) { go s.Close() }, gateway.ErrStopped},
+		{"out of time", func(s *testServer, _ *client) {
+			ctx, cancel := context.WithCancel(context.Background())
+			cancel()
+			go s.Shutdown(ctx)
+		}, gateway.ErrStopped},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			cause := make(chan error, 1)
+			s := start(t, untilCancelled(cause), Dispatch(Pool))
+			c := s.dial()
+			c.send(get)
+			s.untilAtWork(1)
+			tt.end(s, c)
+			if err := <-cause; err != tt.want {
+				t.Errorf("cause %v, want %v", err, tt.want)
+			}
+			if tt.name == "FIN" { // who has ended its side only is answered
+				c.want("GET", 200, "Hello, World!")
+			}
+		})
+	}
+}
+
+// An application that takes too long is left behind: its client gets 504, and the log
+// all that there is to know.
+func TestRequestTimeout(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		app  func(stuck <-chan struct{}) appFunc
+		want int
+	}{
+		{"in Serve", func(stuck <-chan struct{}) appFunc {
+			return func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+				<-stuck
+				return hello(env, start)
+			}
+		}, 504},
+		{"in Next", func(stuck <-chan struct{}) appFunc {
+			return func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+				_, err := start("200 OK", nil, nil)
+				return next(func() ([]byte, error) { <-stuck; return nil, io.EOF }), err
+			}
+		}, 504},
+		{"in the middle", func(stuck <-chan struct{}) appFunc {
+			return func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+				_, err := start("200 OK", nil, nil)
+				first := true
+				return next(func() ([]byte, error) {
+					if first {
+						first = false
+						return []byte("first"), nil
+					}
+					<-stuck
+					return nil, io.EOF
+				}), err
+			}
+		}, 200},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			stuck := make(chan struct{})
+			s := start(t, tt.app(stuck), Dispatch(Pool), RequestTimeout(50*time.Millisecond), Loops(1))
+			defer close(stuck)
+			c := s.dial()
+			c.send("GET /slow?one HTTP/1.1\r\nHost: h\r\n\r\n")
+			resp, _, err := c.tryRead("GET")
+			if resp == nil || resp.StatusCode != tt.want {
+				t.Fatalf("answered %v, %v; want %d", resp, err, tt.want)
+			}
+			if tt.want == 200 && err == nil {
+				t.Error("a response that is not whole looks whole")
+			}
+			if _, err := io.ReadAll(c.r); err != nil {
+				t.Errorf("then %v, want the end", err)
+			}
+			log := s.log.String()
+			for _, want := range []string{"RequestTimeout", "/slow?one", "method=GET", "age=", "chan receive", "TestRequestTimeout"} {
+				if !strings.Contains(log, want) {
+					t.Errorf("no %q in the log:\n%s", want, log)
+				}
+			}
+			if n := s.Stats().RequestTimeouts; n != 1 {
+				t.Errorf("RequestTimeouts %d, want 1", n)
+			}
+			d := s.dial() // the others go on
+			d.send("GET /slow?two HTTP/1.1\r\nHost: h\r\n\r\n")
+			if resp, _, _ := d.tryRead("GET"); resp == nil {
+				t.Error("no answer to the next")
+			}
+		})
+	}
+}
+
+// As many at once as Workers, as many waiting as WorkerQueue; the next is told so.
+func TestWorkers(t *testing.T) {
+	goOn := make(chan struct{})
+	var at, most atomic.Int32
+	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		most.Store(max(most.Load(), at.Add(1)))
+		<-goOn
+		at.Add(-1)
+		return hello(env, start)
+	}), Dispatch(Pool), Workers(3), WorkerQueue(2))
+	var clients []*client
+	for i := range 5 {
+		c := s.dial()
+		c.send(get)
+		clients = append(clients, c)
+		eventually(t, "the request is taken on", func() bool { busy, waiting := s.crew.load(); return busy+waiting == i+1 })
+	}
+	c := s.dial()
+	c.send(get)
+	resp, text := c.read("GET")
+	if resp.StatusCode != 503 || resp.Header.Get("Retry-After") != "1" || !strings.Contains(text, "Workers") {
+		t.Errorf("%d %v %q, want 503 with Retry-After and the option", resp.StatusCode, resp.Header, text)
+	}
+	c.wantEnd()
+	if n := s.Stats().Busy; n != 1 {
+		t.Errorf("Busy %d, want 1", n)
+	}
+	close(goOn)
+	for _, c := range clients {
+		c.want("GET", 200, "Hello, World!")
+	}
+	if most.Load() != 3 {
+		t.Errorf("%d at once, want 3", most.Load())
+	}
+	s.untilAtWork(0)
+}
+
+// A client that does not read stops the application, at the high-water mark.
+func TestPoolBackpressure(t *testing.T) {
+	var pulls atomic.Int64
+	piece := []byte(pattern(16 << 10))
+	const total = 4096
+	s := start(t, ok(gateway.Stream(func(yield func([]byte, error) bool) {
+		for range total {
+			pulls.Add(1)
+			if !yield(piece, nil) {
+				return
+			}
+		}
+	})), Dispatch(Pool))
+	c := s.dial()
+	_ = c.SetReadBuffer(16 << 10)
+	c.send(get)
+	last := int64(-1)
+	eventually(t, "the application has to wait", func() bool {
+		time.Sleep(50 * time.Millisecond)
+		now := pulls.Load()
+		defer func() { last = now }()
+		return now > 0 && now == last
+	})
+	if n := pulls.Load(); n == total {
+		t.Errorf("all of %d MiB was pulled", total*len(piece)>>20)
+	}
+	resp, err := http.ReadResponse(c.r, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := io.Copy(io.Discard, resp.Body); n != total*int64(len(piece)) || err != nil {
+		t.Errorf("read %d bytes, %v", n, err)
+	}
+}
+
+// A worker that is not waited for does not hold its connection.
+func TestPoolLeavesWorkerBehind(t *testing.T) {
+	stuck := make(chan struct{})
+	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		_, err := start("200 OK", []gateway.Header{{Name: "Content-Length", Value: "5"}}, nil)
+		if env.Path() == "/quick" {
+			return gateway.Text("quick"), err
+		}
+		first := true
+		return &body{Body: next(func() ([]byte, error) {
+			if !first {
+				<-stuck
+				return nil, io.EOF
+			}
+			first = false
+			return []byte("whole"), nil
+		})}, err
+	}), Dispatch(Pool), Loops(1))
+	c := s.dial()
+	c.send("GET /slow HTTP/1.1\r\nHost: h\r\n\r\nGET /quick HTTP/1.1\r\nHost: h\r\n\r\n")
+	c.want("GET", 200, "whole")
+	c.want("GET", 200, "quick")
+	if busy, _ := s.crew.load(); busy != 1 {
+		t.Errorf("%d at work, want the one that is stuck", busy)
+	}
+	close(stuck)
+	s.untilAtWork(0)
+}
+
+// Close comes exactly once, whatever ends a response.
+func TestPoolClosesOnce(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		request string
+		body    func(hold <-chan struct{}) gateway.Body
+		end     func(*testServer, *client)
+	}{
+		{"end", get, func(<-chan struct{}) gateway.Body { return chunks("a", "b") }, func(_ *testServer, c *client) { c.want("GET", 200, "ab") }},
+		{"HEAD", "HEAD / HTTP/1.1\r\nHost: h\r\n\r\n", func(<-chan struct{}) gateway.Body { return chunks("a", "b") }, func(_ *testServer, c *client) { c.want("HEAD", 200, "") }},
+		{"error", get, func(<-chan struct{}) gateway.Body {
+			return next(func() ([]byte, error) { return nil, errors.New("broken") })
+		}, func(_ *testServer, c *client) { c.want("GET", 500, "Internal Server Error\n") }},
+		{"panic", get, func(<-chan struct{}) gateway.Body { return next(func() ([]byte, error) { panic("broken") }) },
+			func(_ *testServer, c *client) { c.want("GET", 500, "Internal Server Error\n") }},
+		{"client leaves", get, func(hold <-chan struct{}) gateway.Body {
+			return next(func() ([]byte, error) { <-hold; return []byte("x"), nil })
+		}, func(_ *testServer, c *client) { _ = c.SetLinger(0); _ = c.Close() }},
+		{"server is closed", get, func(hold <-chan struct{}) gateway.Body {
+			return next(func() ([]byte, error) { <-hold; return []byte("x"), nil })
+		}, func(s *testServer, _ *client) { go s.Close() }},
+		{"ready body", get, func(<-chan struct{}) gateway.Body { return gateway.Text("x") }, func(_ *testServer, c *client) { c.want("GET", 200, "x") }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			hold := make(chan struct{})
+			b := &body{}
+			s := start(t, appFunc(func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+				_, err := start("200 OK", nil, nil)
+				b.Body = tt.body(hold)
+				return b, err
+			}), Dispatch(Pool))
+			c := s.dial()
+			c.send(tt.request)
+			if busy := strings.Contains(tt.name, "leaves") || strings.Contains(tt.name, "closed"); busy {
+				s.untilAtWork(1)
+			}
+			tt.end(s, c)
+			close(hold)
+			s.untilAtWork(0)
+			eventually(t, "Close", func() bool { return b.closes() > 0 })
+			if n := b.closes(); n != 1 {
+				t.Errorf("closed %d times", n)
+			}
+		})
+	}
+}
+
+// Stopping waits for workers that have nobody to work for, but not for ever.
+func TestPoolStops(t *testing.T) {
+	for _, stuck := range []bool{false, true} {
+		goOn, left := make(chan struct{}), make(chan struct{})
+		s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			defer close(left)
+			<-env.Context().Done()
+			if stuck {
+				<-goOn
+			}
+			return nil, env.Context().Err()
+		}), Dispatch(Pool))
+		c := s.dial()
+		c.send(get)
+		s.untilAtWork(1)
+		s.Close()
+		select {
+		case <-left:
+			if stuck {
+				t.Error("it was not stuck")
+			}
+		default:
+			if !stuck {
+				t.Error("Close has not waited")
+			}
+		}
+		if said := strings.Contains(s.log.String(), "still at work"); said != stuck {
+			t.Errorf("stuck %v, and the log:\n%s", stuck, s.log)
+		}
+		close(goOn)
+		<-left
+	}
+}
+
+// One that never returns costs nobody else anything.
+func TestPoolNeverReturns(t *testing.T) {
+	stuck := make(chan struct{})
+	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		if env.Path() == "/stuck" {
+			<-stuck
+		}
+		return hello(env, start)
+	}), Dispatch(Pool), Loops(1))
+	defer close(stuck)
+	c := s.dial()
+	c.send("GET /stuck HTTP/1.1\r\nHost: h\r\n\r\n")
+	s.untilAtWork(1)
+	for range 20 {
+		d := s.dial()
+		d.send(get)
+		d.want("GET", 200, "Hello, World!")
+	}
+}
+
+// Clients that come, upload, and go at any moment, under the race detector.
+func TestPoolChurn(t *testing.T) {
+	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		content, err := env.Input().ReadAll()
+		if err != nil {
+			return nil, err
+		}
+		w, err := start("200 OK", nil, nil)
+		if err != nil {
+			return nil, err
+		}
+		if len(content)%2 == 1 {
+			_, _ = w.Write(content[:1])
+			content = content[1:]
+		}
+		return gateway.Reader(bytes.NewReader(content)), nil
+	}), Dispatch(Pool), Logger(slog.New(slog.DiscardHandler)))
+	var wg sync.WaitGroup
+	for k := range 8 {
+		wg.Go(func() {
+			for i := range 40 {
+				c := s.dial()
+				text := pattern((k*40+i)*997%200_000 + 1)
+				req := fmt.Sprintf("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%s", len(text), text)
+				if i%3 == 2 { // leaves in the middle
+					_, _ = io.WriteString(c, req[:len(req)*i/41])
+					_ = c.SetLinger(0)
+					_ = c.Close()
+					continue
+				}
+				go func() { _, _ = io.WriteString(c, req) }()
+				if i%3 == 1 {
+					_, _ = c.r.ReadByte()
+					_ = c.Close()
+					continue
+				}
+				if resp, got, err := c.tryRead("POST"); err != nil || resp.StatusCode != 200 || got != text {
+					t.Errorf("%v, %d bytes, want %d", err, len(got), len(text))
+				}
+				_ = c.Close()
+			}
+		})
+	}
+	wg.Wait()
+	s.untilAtWork(0)
+}
