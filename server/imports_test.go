@@ -20,7 +20,7 @@ var importTable = map[string][]string{
 
 	"gateway/forwarded":   {"gateway"},
 	"gateway/gatewaytest": {"gateway", "parser"},
-	"gateway/web":         {"gateway"},
+	"gateway/web":         {"gateway", "gateway/forwarded"},
 	"gateway/middleware":  {"gateway", "gateway/forwarded"},
 
 	"server": {"loop", "parser", "gateway"},

@@ -44,6 +44,9 @@ func (p *Proxies) Check() error {
 		if !prefix.IsValid() || prefix.Addr().Is4In6() {
 			return fmt.Errorf("forwarded: Prefixes[%d] is %v; use an IPv4 or IPv6 prefix, such as 10.0.0.0/8", i, prefix)
 		}
+		if prefix.Bits() == 0 {
+			return fmt.Errorf("forwarded: Prefixes[%d] is %v, which is everybody, so that every client could choose its address; list the addresses of the proxies", i, prefix)
+		}
 	}
 	return nil
 }
@@ -70,7 +73,7 @@ func (p *Proxies) Resolve(env *gateway.Environ) (o Origin, proxy bool) {
 	if p.Standard {
 		next = standard(env)
 	}
-	for {
+	for range hopsMax {
 		h := next()
 		for _, scheme := range []string{"http", "https"} {
 			if strings.EqualFold(h.proto, scheme) {
@@ -82,13 +85,18 @@ func (p *Proxies) Resolve(env *gateway.Environ) (o Origin, proxy bool) {
 		}
 		remote, ok := node(h.node)
 		if !ok { // the end, or "unknown"
-			return o, true
+			break
 		}
 		if o.Remote = remote; !p.has(remote) {
-			return o, true
+			break
 		}
 	}
+	return o, true
 }
+
+// hopsMax is how many proxies a request may have come through. Chains of more than
+// four are rare; each costs some parsing.
+const hopsMax = 32
 
 // Apply makes env tell what Resolve found: REMOTE_ADDR, REMOTE_PORT,
 // wsgi.url_scheme and HTTP_HOST. It deletes the fields that nobody may believe:
@@ -260,9 +268,15 @@ func unmap(a netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 }
 
+// hostBytesMax is the longest host: a domain name and a port.
+const hostBytesMax = 255 + len(":65535")
+
 // validHost says whether s is a host with or without a port, and nothing that
 // could be more in a URL. RFC 9110 section 7.2.
 func validHost(s string) bool {
+	if len(s) > hostBytesMax {
+		return false
+	}
 	for i := range len(s) {
 		if c := s[i]; c <= ' ' || c >= 0x7f || strings.IndexByte("\"#%,/;<>?@\\^`{|}", c) >= 0 {
 			return false

@@ -159,10 +159,10 @@ func ExampleStatusError() {
 func ExampleNewApp() {
 	o := web.DefaultOptions()
 	o.FormBytes = 100 << 20 // and server.BodyBytes as much
-	o.Proxies.Trusted = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+	o.Proxies.Prefixes = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
 	app, err := web.NewApp(func(r *web.Request) (*web.Response, error) {
 		c := r.Client()
-		return web.Text(fmt.Sprintf("%v asked for %s://%s%s", c.Addr.Addr(), c.Scheme, c.Host, r.Path())), nil
+		return web.Text(fmt.Sprintf("%v asked for %s://%s%s", c.Remote.Addr(), c.Scheme, c.Host, r.Path())), nil
 	}, o)
 	if err != nil {
 		log.Fatal(err)

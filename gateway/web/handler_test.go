@@ -62,8 +62,8 @@ func TestOptionsCheck(t *testing.T) {
 		"FormMemoryBytes": func(o *web.Options) { o.FormMemoryBytes = 0 },
 		"JSONBytes":       func(o *web.Options) { o.JSONBytes = 0 },
 		"TempDir":         func(o *web.Options) { o.TempDir = filepath.Join(t.TempDir(), "none") },
-		"Proxies.Trusted": func(o *web.Options) { o.Proxies.Trusted = make([]netip.Prefix, 1) },
-		"0.0.0.0/0":       func(o *web.Options) { o.Proxies.Trusted = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")} },
+		"Prefixes[0]":     func(o *web.Options) { o.Proxies.Prefixes = make([]netip.Prefix, 1) },
+		"0.0.0.0/0":       func(o *web.Options) { o.Proxies.Prefixes = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")} },
 	} {
 		o := web.DefaultOptions()
 		if err := o.Check(); err != nil {

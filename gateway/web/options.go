@@ -3,6 +3,8 @@ package web
 import (
 	"fmt"
 	"os"
+
+	"github.com/isbjorn/isbjorn/gateway/forwarded"
 )
 
 // Options bound what a Request may cost, and say how it reads. They are read only:
@@ -48,7 +50,7 @@ type Options struct {
 	JSONKnownFields bool
 
 	// Proxies are whose word about the client is taken. Default: nobody's.
-	Proxies Proxies
+	Proxies forwarded.Proxies
 }
 
 // DefaultOptions returns the options described at the fields of Options.
@@ -90,5 +92,11 @@ func (o *Options) Check() error {
 		return fmt.Errorf("web: option TempDir: %w; use a directory that can be written to", err)
 	}
 	_ = f.Close() // nothing was written
-	return o.Proxies.Check()
+	if len(o.Proxies.Prefixes) == 0 && !o.Proxies.Unix {
+		return nil
+	}
+	if err := o.Proxies.Check(); err != nil {
+		return fmt.Errorf("web: option Proxies: %w", err)
+	}
+	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/gateway/forwarded"
 )
 
 // Request is an Environ with what is mostly asked of it. Everything is parsed when
@@ -118,7 +119,10 @@ func (r *Request) Cookie(name string) *http.Cookie {
 }
 
 // Client is who asked, and for what, behind the proxies of the options.
-func (r *Request) Client() Client { return r.options.Proxies.Client(r.Environ) }
+func (r *Request) Client() forwarded.Origin {
+	origin, _ := r.options.Proxies.Resolve(r.Environ)
+	return origin
+}
 
 // BestType is BestType for this request's Accept. The response should say
 // "Vary: Accept".

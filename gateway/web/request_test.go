@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net/netip"
 	"reflect"
 	"strings"
 	"testing"
@@ -199,5 +200,32 @@ func TestBrokenContent(t *testing.T) {
 				t.Errorf("%s: %v", kind, err)
 			}
 		})
+	}
+}
+
+// header is a list of headers from names and values.
+func header(pairs ...string) (list []gateway.Header) {
+	for i := 0; i+1 < len(pairs); i += 2 {
+		list = append(list, gateway.Header{Name: pairs[i], Value: pairs[i+1]})
+	}
+	return list
+}
+
+// The proxies of the options say who the client is.
+func TestClient(t *testing.T) {
+	o := web.DefaultOptions()
+	o.Proxies.Prefixes = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+	for remote, want := range map[string]string{"10.0.0.1:1": "1.2.3.4:0 https", "192.0.2.9:1": "192.0.2.9:1 http"} {
+		app, err := web.NewApp(func(r *web.Request) (*web.Response, error) {
+			c := r.Client()
+			return web.Text(c.Remote.String() + " " + c.Scheme), nil
+		}, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := gatewaytest.Call(app, gatewaytest.Request{Remote: netip.MustParseAddrPort(remote), Header: header("X-Forwarded-For", "6.6.6.6, 1.2.3.4", "X-Forwarded-Proto", "https")})
+		if got.Text() != want || got.Err != nil {
+			t.Errorf("from %s: %q, %v; want %q", remote, got.Text(), got.Err, want)
+		}
 	}
 }
