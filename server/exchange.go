@@ -189,6 +189,9 @@ func (x *exchange) requestTime() time.Duration {
 
 // outOfTime answers for an application that does not.
 func (x *exchange) outOfTime() {
+	if !x.job.atWork() {
+		return // it has left just now, and its wake is on the way
+	}
 	x.h.count(requestTimeouts)
 	x.log(slog.LevelError, "the application took longer than the option RequestTimeout; it goes on, and nobody waits for it",
 		slog.Duration("age", time.Duration(x.h.now-x.began)), slog.String("stack", x.job.stack()))
@@ -276,13 +279,13 @@ func (x *exchange) breakOff(why *parser.Error) {
 	if x.streams {
 		x.job.end(why)
 	}
+	x.dropBody()
 	if !x.resp.sent {
 		x.h.refuse(x.c, x.conn, why)
 		return
 	}
 	x.h.count(refused)
 	x.keep = false
-	x.dropBody()
 	if x.resp.framing == byClose {
 		x.c.Abort()
 	}

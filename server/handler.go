@@ -486,8 +486,7 @@ func (h *handler) give(x *exchange) {
 		x.conn.x = nil
 	}
 	x.streams, x.expects = false, false
-	if x.body, x.waits = nil, false; x.job != nil && x.job.atWork() {
-		x.job.cancel(errOver)
+	if x.body, x.waits = nil, false; x.job != nil && x.job.atWork() { // who closed the job has told it
 		x.c, x.conn = nil, nil
 		return
 	}

@@ -670,3 +670,49 @@ func TestPoolChurn(t *testing.T) {
 	wg.Wait()
 	s.untilAtWork(0)
 }
+
+// readyBody is a body that the loop may pull.
+type readyBody struct{ *body }
+
+func (readyBody) Ready() {}
+
+// What a worker has left to the loop is closed, also if the loop never comes to it.
+func TestPoolClosesWhatIsLeft(t *testing.T) {
+	b, goOn := &body{Body: gateway.Text("x")}, make(chan struct{})
+	s := start(t, appFunc(func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		<-goOn
+		_, err := start("200 OK", nil, nil)
+		return readyBody{b}, err
+	}), Dispatch(Pool), Loops(1))
+	c := s.dial()
+	c.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n")
+	s.untilAtWork(1)
+	s.onLoops(func(h *handler, lc *loop.Conn) {
+		close(goOn)
+		s.untilAtWork(0) // its wake comes after this
+		h.Timeout(lc)
+	})
+	c.want("POST", 408, "Request Timeout: "+errBodyTime.Why+"\n")
+	c.wantEnd()
+	if n := b.closes(); n != 1 {
+		t.Errorf("closed %d times", n)
+	}
+}
+
+// A response that is there when RequestTimeout ends is sent.
+func TestRequestTimeoutJustInTime(t *testing.T) {
+	goOn := make(chan struct{})
+	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		<-goOn
+		return hello(env, start)
+	}), Dispatch(Pool), RequestTimeout(time.Hour), Loops(1))
+	c := s.dial()
+	c.send(get)
+	s.untilAtWork(1)
+	s.onLoops(func(h *handler, lc *loop.Conn) {
+		close(goOn)
+		s.untilAtWork(0)
+		h.Timeout(lc)
+	})
+	c.want("GET", 200, "Hello, World!")
+}
