@@ -408,6 +408,9 @@ func (j *job) Close() error {
 	j.mu.Lock()
 	rest := j.rest
 	j.rest = nil
+	if j.x.lent {
+		j.taken = bytes.Buffer{} // the socket still has it
+	}
 	j.mu.Unlock()
 	if rest != nil {
 		return rest.Close()

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -715,4 +716,52 @@ func TestRequestTimeoutJustInTime(t *testing.T) {
 		h.Timeout(lc)
 	})
 	c.want("GET", 200, "Hello, World!")
+}
+
+// A chunk that the socket has borrowed is not written to, although its response is
+// over and its exchange serves another.
+func TestRequestTimeoutKeepsWhatIsLent(t *testing.T) {
+	const size = 40 << 10 // borrowed, and small enough to be kept for the next request
+	turn := make(chan struct{})
+	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		_, err := start("200 OK", nil, nil)
+		if env.Path() == "/b" {
+			return chunks(slices.Repeat([]string{strings.Repeat("b", size)}, 32)...), err
+		}
+		return next(func() ([]byte, error) {
+			if _, ok := <-turn; !ok {
+				return nil, io.EOF
+			}
+			return bytes.Repeat([]byte("a"), size), nil
+		}), err
+	}), Dispatch(Pool), RequestTimeout(time.Hour), Loops(1))
+	c := s.dial()
+	_ = c.SetReadBuffer(16 << 10)
+	c.send(get)
+	for lent := false; !lent; {
+		turn <- struct{}{}
+		eventually(t, "the chunk is on its way", func() (taken bool) {
+			s.onLoops(func(_ *handler, lc *loop.Conn) {
+				x := lc.Context.(*conn).x
+				x.job.mu.Lock()
+				defer x.job.mu.Unlock()
+				lent, taken = lc.Unsent() > 0, x.job.awaited || lc.Unsent() > 0
+			})
+			return taken
+		})
+	}
+	s.onLoops(func(h *handler, lc *loop.Conn) { h.Timeout(lc) })
+	close(turn)
+	s.untilAtWork(0)
+	s.onLoops(func(*handler, *loop.Conn) {}) // the exchange is back
+	d := s.dial()
+	d.send("GET /b HTTP/1.1\r\nHost: h\r\n\r\n")
+	d.want("GET", 200, strings.Repeat("b", 32*size))
+	_, got, err := c.tryRead("GET")
+	if err == nil {
+		t.Error("a response that is not whole looks whole")
+	}
+	if at := strings.IndexByte(got, 'b'); at >= 0 {
+		t.Errorf("another's response at byte %d of %d", at, len(got))
+	}
 }
