@@ -109,22 +109,24 @@ func (j *job) nudge() {
 //
 //go:noinline
 func (j *job) run() { // stackOf looks for it by this name
-	returned := false
-	defer func() {
-		if !returned { // runtime.Goexit
-			j.leave(nil, errGoexit)
-		}
-	}()
-	body, err := j.serve()
-	if body != nil && (err != nil || !isReady(body)) {
-		if err == nil {
-			err = j.pull(body)
-		}
-		j.close(body)
-		body = nil
+	var rest gateway.Body
+	err := errGoexit // unless it returns
+	defer func() { j.leave(rest, err) }()
+	if j.ended(false) { // while it was queued
+		err = errOver
+		return
 	}
-	returned = true
-	j.leave(body, err)
+	body, failure := j.serve()
+	switch {
+	case failure == nil && (body == nil || isReady(body)):
+		rest = body
+	case body != nil:
+		defer j.close(body)
+		if failure == nil {
+			failure = j.pull(body)
+		}
+	}
+	err = failure
 }
 
 // isReady reports whether the loop may pull body: it never waits.

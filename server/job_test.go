@@ -539,6 +539,9 @@ func TestPoolClosesOnce(t *testing.T) {
 		}, func(_ *testServer, c *client) { c.want("GET", 500, "Internal Server Error\n") }},
 		{"panic", get, func(<-chan struct{}) gateway.Body { return next(func() ([]byte, error) { panic("broken") }) },
 			func(_ *testServer, c *client) { c.want("GET", 500, "Internal Server Error\n") }},
+		{"Goexit", get, func(<-chan struct{}) gateway.Body {
+			return next(func() ([]byte, error) { runtime.Goexit(); return nil, nil })
+		}, func(_ *testServer, c *client) { c.want("GET", 500, "Internal Server Error\n") }},
 		{"client leaves", get, func(hold <-chan struct{}) gateway.Body {
 			return next(func() ([]byte, error) { <-hold; return []byte("x"), nil })
 		}, func(_ *testServer, c *client) { _ = c.SetLinger(0); _ = c.Close() }},
@@ -763,5 +766,30 @@ func TestRequestTimeoutKeepsWhatIsLent(t *testing.T) {
 	}
 	if at := strings.IndexByte(got, 'b'); at >= 0 {
 		t.Errorf("another's response at byte %d of %d", at, len(got))
+	}
+}
+
+// A request that nobody waits for any more when its turn comes is not run.
+func TestWorkersSkipsWhoHasLeft(t *testing.T) {
+	goOn := make(chan struct{})
+	var served atomic.Int32
+	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		served.Add(1)
+		<-goOn
+		return hello(env, start)
+	}), Dispatch(Pool), Workers(1))
+	first, second := s.dial(), s.dial()
+	first.send(get)
+	s.untilAtWork(1)
+	second.send(get)
+	eventually(t, "it waits", func() bool { _, waiting := s.crew.load(); return waiting == 1 })
+	_ = second.SetLinger(0)
+	_ = second.Close()
+	eventually(t, "it has left", func() bool { return s.reactor.Len() == 1 })
+	close(goOn)
+	first.want("GET", 200, "Hello, World!")
+	s.untilAtWork(0)
+	if n := served.Load(); n != 1 {
+		t.Errorf("%d were run, want 1", n)
 	}
 }
