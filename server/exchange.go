@@ -38,7 +38,7 @@ type exchange struct {
 	job     *job                       // kept for applications that may block; nil until there was one
 	began   int64                      // handler.now when the job began
 	streams bool                       // content goes to the job as it comes
-	expects bool                       // the client waits for 100 Continue
+	expects bool                       // the client of such content waits for 100 Continue
 
 	resp     response
 	body     gateway.Body
@@ -171,7 +171,7 @@ func (x *exchange) contentTime() (timer, time.Duration) {
 // patience is how long to wait for the worker, or the content that it may wait for,
 // and by which timer; 0 is for ever.
 func (x *exchange) patience() (t timer, left time.Duration) {
-	if x.streams && !x.c.Full() && !x.c.Paused() {
+	if x.streams && !x.expects && !x.c.Full() && !x.c.Paused() {
 		t, left = x.contentTime()
 	}
 	if x.h.c.requestTime > 0 && x.job.atWork() {
@@ -180,6 +180,12 @@ func (x *exchange) patience() (t timer, left time.Duration) {
 		}
 	}
 	return t, left
+}
+
+// measure begins the client's time for content anew, when it has waited for us.
+func (x *exchange) measure() {
+	x.since, x.came = x.h.now, 0
+	x.h.arm(x.c, x.conn)
 }
 
 // requestTime is what is left of RequestTimeout.
@@ -262,6 +268,7 @@ func (x *exchange) feed(b []byte, used *int) error {
 		}
 		*used += n
 		x.came += int64(n)
+		x.expects = false // it has not waited
 		room = x.job.feed(data)
 	}
 	if x.content.Done() {

@@ -393,7 +393,9 @@ func (h *handler) sayCut(c *loop.Conn, cn *conn) {
 	if x := cn.x; x != nil && (cn.phase != readingHead || x.req.Started()) {
 		since := cn.active
 		if cn.phase != readingHead {
-			since = x.since
+			if since = x.since; x.job != nil {
+				since = x.began
+			}
 			method, target := x.requestLine()
 			attrs = append(attrs, slog.String("method", method), slog.String("target", target))
 		}

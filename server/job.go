@@ -339,9 +339,11 @@ func (j *job) Read(p []byte) (int, error) {
 
 // sayContinue asks the client for the content. RFC 9110 section 10.1.1.
 func (j *job) sayContinue() {
-	if x := j.x; x.c != nil && x.streams && !x.resp.sent {
+	if x := j.x; x.c != nil && x.expects && !x.resp.sent {
+		x.expects = false
 		x.h.out = append(x.h.out, "HTTP/1.1 100 Continue\r\n\r\n"...)
 		x.h.flush(x.c)
+		x.measure()
 	}
 }
 
@@ -349,7 +351,7 @@ func (j *job) sayContinue() {
 func (j *job) readOn() {
 	if x := j.x; x.c != nil && x.streams {
 		x.c.Resume()
-		x.h.arm(x.c, x.conn)
+		x.measure()
 	}
 }
 

@@ -793,3 +793,65 @@ func TestWorkersSkipsWhoHasLeft(t *testing.T) {
 		t.Errorf("%d were run, want 1", n)
 	}
 }
+
+// A client that waits for 100 Continue is not slow.
+func TestPoolContinueTakesNoTime(t *testing.T) {
+	read := make(chan struct{})
+	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		<-read
+		return readAll(env, start)
+	}), Dispatch(Pool))
+	c := s.dial()
+	c.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")
+	s.untilAtWork(1)
+	s.onLoops(func(h *handler, lc *loop.Conn) {
+		cn := lc.Context.(*conn)
+		if cn.timer != noTimer {
+			t.Errorf("timer %d runs", cn.timer)
+		}
+		cn.x.since -= int64(time.Hour) // that is how long it waits
+	})
+	close(read)
+	c.want("POST", 100, "")
+	s.onLoops(func(_ *handler, lc *loop.Conn) { // now its time runs, all of it
+		if cn := lc.Context.(*conn); cn.timer != bodyTimer {
+			t.Errorf("timer %d runs, want %d", cn.timer, bodyTimer)
+		}
+	})
+	c.send("hello")
+	c.want("POST", 200, "5 <nil>")
+}
+
+// A client that had to wait for the application has its rate measured anew.
+func TestPoolRateAfterPause(t *testing.T) {
+	const size = 1 << 20
+	read := make(chan struct{})
+	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		<-read
+		return readAll(env, start)
+	}), Dispatch(Pool))
+	c := s.dial()
+	c.send(fmt.Sprintf("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n", size))
+	paused := false
+	eventually(t, "the client has to wait", func() bool {
+		if !paused {
+			_, _ = io.WriteString(c, pattern(64<<10))
+		}
+		s.onLoops(func(_ *handler, lc *loop.Conn) { paused = lc.Paused() })
+		return paused
+	})
+	s.onLoops(func(_ *handler, lc *loop.Conn) { lc.Context.(*conn).x.since -= int64(time.Hour) })
+	close(read)
+	eventually(t, "the client goes on", func() (on bool) {
+		s.onLoops(func(_ *handler, lc *loop.Conn) { on = !lc.Paused() })
+		return on
+	})
+	if n := s.Stats().RateTimeouts; n != 0 {
+		t.Errorf("RateTimeouts %d, want 0", n)
+	}
+	s.onLoops(func(_ *handler, lc *loop.Conn) {
+		if cn := lc.Context.(*conn); cn.x == nil || cn.timer != bodyTimer {
+			t.Errorf("timer %d runs, want %d", cn.timer, bodyTimer)
+		}
+	})
+}
