@@ -488,9 +488,13 @@ func (h *handler) give(x *exchange) {
 		x.conn.x = nil
 	}
 	x.streams, x.expects = false, false
-	if x.body, x.waits = nil, false; x.job != nil && x.job.atWork() { // who closed the job has told it
-		x.c, x.conn = nil, nil
-		return
+	x.body, x.waits = nil, false
+	if x.job != nil {
+		if x.job.atWork() { // who closed the job has told it
+			x.c, x.conn = nil, nil
+			return
+		}
+		x.job.finish()
 	}
 	x.env.End()
 	giveBuffer(x.head)

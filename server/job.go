@@ -78,6 +78,10 @@ func (j *job) begin() {
 	j.inEnd, j.expect, j.stopped = io.EOF, false, false
 	j.resp.account = account{}
 	j.began, j.wrote, j.size, j.rest, j.err, j.awaited = false, false, -1, nil, nil, true
+}
+
+// finish empties the buffers when the worker has left.
+func (j *job) finish() {
 	for _, b := range []*bytes.Buffer{&j.in, &j.out, &j.taken} {
 		if b.Reset(); b.Cap() > keepBytesMax {
 			*b = bytes.Buffer{}

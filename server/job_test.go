@@ -855,3 +855,29 @@ func TestPoolRateAfterPause(t *testing.T) {
 		}
 	})
 }
+
+// One large request does not pin its memory.
+func TestPoolKeepsNoMemory(t *testing.T) {
+	text := pattern(1 << 20)
+	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		if _, err := io.Copy(io.Discard, env.Input()); err != nil {
+			return nil, err
+		}
+		_, err := start("200 OK", nil, nil)
+		return chunks(text, text), err
+	}), Dispatch(Pool), Loops(1))
+	c := s.dial()
+	c.send(fmt.Sprintf("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%s", len(text), text))
+	c.want("POST", 200, text+text)
+	eventually(t, "the exchange is back", func() (back bool) {
+		s.onLoops(func(h *handler, _ *loop.Conn) {
+			for _, x := range h.free {
+				back = true
+				if n := max(x.job.in.Cap(), x.job.out.Cap(), x.job.taken.Cap()); n > keepBytesMax {
+					t.Errorf("a buffer of %d bytes is kept", n)
+				}
+			}
+		})
+		return back
+	})
+}
