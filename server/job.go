@@ -38,7 +38,8 @@ type job struct {
 	cond   sync.Cond // the worker waits
 	over   error     // why nobody wants the response any more; nil while somebody does
 	left   bool      // the worker has left
-	nudged bool      // the application's waker was called
+	wakes  bool      // the application has a waker; of the worker alone
+	nudged bool      // it was called
 
 	// Content, brought by the loop.
 	in      bytes.Buffer
@@ -74,7 +75,7 @@ func newJob(x *exchange) *job {
 // begin prepares j for the request of its exchange.
 func (j *job) begin() {
 	j.remote, j.local = j.x.conn.ends()
-	j.over, j.left = nil, false
+	j.over, j.left, j.wakes = nil, false, false
 	j.inEnd, j.expect, j.stopped = io.EOF, false, false
 	j.resp.account = account{}
 	j.began, j.wrote, j.size, j.rest, j.err, j.awaited = false, false, -1, nil, nil, true
@@ -100,7 +101,10 @@ func (j *job) RemoteAddr() netip.AddrPort { return j.remote }
 func (j *job) LocalAddr() netip.AddrPort { return j.local }
 
 // Waker is gateway.Waker: the worker waits, and the loop knows nothing of it.
-func (j *job) Waker() (wake func()) { return j.nudge }
+func (j *job) Waker() (wake func()) {
+	j.wakes = true
+	return j.nudge
+}
 
 func (j *job) nudge() {
 	j.mu.Lock()
@@ -168,6 +172,9 @@ func (j *job) pull(body gateway.Body) (err error) {
 		}
 		if err == io.EOF {
 			return nil
+		}
+		if err == gateway.ErrWait && !j.wakes {
+			return errNoWaker
 		}
 		if j.ended(err == gateway.ErrWait) {
 			return errOver

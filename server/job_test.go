@@ -881,3 +881,14 @@ func TestPoolKeepsNoMemory(t *testing.T) {
 		return back
 	})
 }
+
+// Who waits, and has taken no waker, would wait for ever.
+func TestPoolWaitWithoutWaker(t *testing.T) {
+	s := start(t, ok(next(func() ([]byte, error) { return nil, gateway.ErrWait })), Dispatch(Pool))
+	c := s.dial()
+	c.send(get)
+	c.want("GET", 500, "Internal Server Error\n")
+	if log := s.log.String(); !strings.Contains(log, errNoWaker.Error()) {
+		t.Errorf("no %q in the log:\n%s", errNoWaker, log)
+	}
+}
