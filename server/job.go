@@ -166,7 +166,7 @@ func (j *job) pull(body gateway.Body) (err error) {
 			return err
 		}
 		if len(b) > 0 {
-			if failure := j.put(b); failure != nil {
+			if failure := j.put(b, err == io.EOF); failure != nil {
 				return failure
 			}
 		}
@@ -255,8 +255,9 @@ func (j *job) fails(err error) {
 	}
 }
 
-// put brings a chunk, when there is room. It returns why there will be none.
-func (j *job) put(b []byte) error {
+// put brings a chunk, when there is room. It returns why there will be none. The loop
+// hears of the last chunk when the worker leaves: so it knows that it is the last.
+func (j *job) put(b []byte, last bool) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	for j.over == nil && j.err == nil && j.out.Len() >= j.x.h.c.loop.HighWaterBytes {
@@ -270,8 +271,9 @@ func (j *job) put(b []byte) error {
 	case !j.began && !j.resp.started:
 		return errNotStarted
 	}
-	j.out.Write(b)
-	j.tell()
+	if j.out.Write(b); !last {
+		j.tell()
+	}
 	return nil
 }
 
@@ -315,7 +317,7 @@ func (w *jobWriter) Write(p []byte) (int, error) {
 	j.mu.Lock()
 	j.wrote = true
 	j.mu.Unlock()
-	if err := j.put(p); err != nil {
+	if err := j.put(p, false); err != nil {
 		if err == errOver || err == gateway.ErrClientGone {
 			err = net.ErrClosed
 		}

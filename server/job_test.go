@@ -892,3 +892,27 @@ func TestPoolWaitWithoutWaker(t *testing.T) {
 		t.Errorf("no %q in the log:\n%s", errNoWaker, log)
 	}
 }
+
+// lateBody is closed when the loops have done what there was to do.
+type lateBody struct {
+	next
+	s *testServer
+}
+
+// Close lets the loops do what there is to do first.
+func (b *lateBody) Close() error {
+	b.s.onLoops(func(*handler, *loop.Conn) {})
+	return nil
+}
+
+// The length of a body of one chunk is known, however fast the loop is.
+func TestPoolOneChunk(t *testing.T) {
+	b := &lateBody{next: func() ([]byte, error) { return []byte("whole"), io.EOF }}
+	s := start(t, ok(b), Dispatch(Pool))
+	b.s = s
+	c := s.dial()
+	c.send(get)
+	if resp := c.want("GET", 200, "whole"); resp.ContentLength != 5 {
+		t.Errorf("length %d, want 5", resp.ContentLength)
+	}
+}
