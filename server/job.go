@@ -396,6 +396,9 @@ func (j *job) Next() ([]byte, error) {
 	if !j.began && (j.out.Len() > 0 || j.left) {
 		j.began = true
 		j.x.resp, j.resp = j.resp, j.x.resp
+		if j.left && j.x.streams {
+			j.x.keep = false // nobody reads the rest of the content
+		}
 	}
 	if j.out.Len() > 0 {
 		j.taken, j.out = j.out, j.taken

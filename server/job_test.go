@@ -224,7 +224,9 @@ func TestPoolContinues(t *testing.T) {
 	c = s.dial() // no content is asked for, and the connection cannot go on
 	c.send(head)
 	read <- false
-	c.want("POST", 401, "")
+	if resp := c.want("POST", 401, ""); !resp.Close {
+		t.Error("the answer does not say that the connection ends")
+	}
 	c.wantEnd()
 
 	c = s.dial() // a client that does not wait gets no 100
