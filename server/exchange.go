@@ -199,8 +199,12 @@ func (x *exchange) outOfTime() {
 		return // it has left just now, and its wake is on the way
 	}
 	x.h.count(requestTimeouts)
-	x.log(slog.LevelError, "the application took longer than the option RequestTimeout; it goes on, and nobody waits for it",
-		slog.Duration("age", time.Duration(x.h.now-x.began)), slog.String("stack", x.job.stack()))
+	attrs := []slog.Attr{slog.Duration("age", time.Duration(x.h.now-x.began))}
+	if x.h.looked != x.h.second { // all goroutines stand still for it
+		x.h.looked = x.h.second
+		attrs = append(attrs, slog.String("stack", x.job.stack()))
+	}
+	x.log(slog.LevelError, "the application took longer than the option RequestTimeout; it goes on, and nobody waits for it", attrs...)
 	x.job.cancel(gateway.ErrTimeout)
 	x.breakOff(errRequestTime)
 }

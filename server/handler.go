@@ -35,6 +35,8 @@ type handler struct {
 	disk  complaint // about content that cannot be kept
 	space complaint // about the same for want of TempBytes
 
+	looked int64 // second of the last stack that RequestTimeout has logged
+
 	stopping bool // Shutdown was called
 
 	serving atomic.Pointer[exchange] // whose application is at work; nil if none is, or Late has taken it

@@ -918,3 +918,26 @@ func TestPoolOneChunk(t *testing.T) {
 		t.Errorf("length %d, want 5", resp.ContentLength)
 	}
 }
+
+// Who has taken too long together are told of one by one, and looked at now and then:
+// each look stops all goroutines.
+func TestRequestTimeoutsLookNowAndThen(t *testing.T) {
+	const clients = 50
+	stuck, began := make(chan struct{}), time.Now()
+	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		<-stuck
+		return hello(env, start)
+	}), Dispatch(Pool), RequestTimeout(50*time.Millisecond), Loops(1))
+	defer close(stuck)
+	for range clients {
+		s.dial().send(get)
+	}
+	eventually(t, "all are out of time", func() bool { return s.Stats().RequestTimeouts == clients })
+	log := s.log.String()
+	if n := strings.Count(log, "age="); n != clients {
+		t.Errorf("%d lines, want %d", n, clients)
+	}
+	if n, most := strings.Count(log, "chan receive"), int(time.Since(began)/time.Second)+2; n > most || n == 0 {
+		t.Errorf("%d stacks, want 1 to %d", n, most)
+	}
+}
