@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -59,8 +60,9 @@ type job struct {
 	awaited bool         // the loop wants to be told of more
 }
 
-// errOver is for an application whose response has ended without it.
-var errOver = errors.New("server: the response is over")
+// errOver is for an application whose response has ended without it: the cause of its
+// Context.
+var errOver = context.Canceled
 
 var errGoexit = errors.New("server: the application ended its goroutine")
 

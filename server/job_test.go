@@ -941,3 +941,22 @@ func TestRequestTimeoutsLookNowAndThen(t *testing.T) {
 		t.Errorf("%d stacks, want 1 to %d", n, most)
 	}
 }
+
+// The context of a response that is over ends, and gives no other reason.
+func TestPoolContextOfWhatIsOver(t *testing.T) {
+	cause := make(chan error, 1)
+	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		ctx := env.Context()
+		w, _ := start("200 OK", nil, nil)
+		_, err := io.WriteString(w, "x")
+		<-ctx.Done()
+		cause <- context.Cause(ctx)
+		return nil, err
+	}), Dispatch(Pool))
+	c := s.dial()
+	c.send("HEAD / HTTP/1.1\r\nHost: h\r\n\r\n")
+	c.want("HEAD", 200, "")
+	if err := <-cause; err != context.Canceled {
+		t.Errorf("cause %v, want %v", err, context.Canceled)
+	}
+}
