@@ -292,6 +292,7 @@ func (j *job) leave(body gateway.Body, err error) {
 	j.mu.Lock()
 	if j.fails(err); j.over == nil {
 		j.rest, j.left = body, true
+		j.cond.Broadcast() // to who reads on
 		j.tell()
 		j.mu.Unlock()
 		return
@@ -332,7 +333,7 @@ func (w *jobWriter) Write(p []byte) (int, error) {
 func (j *job) Read(p []byte) (int, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	for j.in.Len() == 0 && j.inEnd == nil && j.over == nil {
+	for j.in.Len() == 0 && j.inEnd == nil && j.over == nil && !j.left {
 		if j.expect {
 			j.expect = false
 			j.x.h.loop.Do(j.sayContinue)
@@ -340,7 +341,7 @@ func (j *job) Read(p []byte) (int, error) {
 		j.cond.Wait()
 	}
 	if j.in.Len() == 0 {
-		return 0, cmp.Or(j.inEnd, j.over)
+		return 0, cmp.Or(j.inEnd, j.over, net.ErrClosed)
 	}
 	n, _ := j.in.Read(p)
 	if j.stopped && j.in.Len() <= j.x.h.c.loop.HighWaterBytes/4 {
