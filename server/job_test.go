@@ -994,3 +994,14 @@ func TestPoolReadsNothingLater(t *testing.T) {
 		t.Error("it waits for ever")
 	}
 }
+
+// A connection without a socket has no loop that could run what workers ask of it.
+func TestPoolNeedsSockets(t *testing.T) {
+	s := start(t, appFunc(hello), Dispatch(Pool))
+	defer func() {
+		if p := recover(); p == nil || !strings.Contains(fmt.Sprint(p), "Dispatch") {
+			t.Errorf("panic %v, want one that names the option", p)
+		}
+	}()
+	s.OpenMemory()
+}

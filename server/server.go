@@ -227,8 +227,14 @@ func (s *Server) drain() {
 
 // OpenMemory opens a connection without a socket: bytes in by Feed, bytes out in
 // Out, with all of the server between them. For tests and benchmarks of
-// applications; s must not listen, and one goroutine uses all such connections.
-func (s *Server) OpenMemory() *loop.Memory { return s.reactor.Loops()[0].OpenMemory() }
+// applications; s must not listen, and one goroutine uses all such connections. With
+// Dispatch(Pool) it panics: nothing would run what workers ask of the loop.
+func (s *Server) OpenMemory() *loop.Memory {
+	if s.crew != nil {
+		panic("server: OpenMemory needs the option Dispatch(Inline): its loop does not run")
+	}
+	return s.reactor.Loops()[0].OpenMemory()
+}
 
 // checkEmpty notes that no connection is left. Called on a loop.
 func (s *Server) checkEmpty() {
