@@ -60,7 +60,8 @@ type Body interface {
 	Close() error
 }
 
-// Sized is a Body whose length is known before it is read.
+// Sized is a Body whose length is known before it is read. It is that of the response
+// as it was declared last: where start is called in Next, Len may change there.
 type Sized interface {
 	Body
 	Len() int64 // bytes, never negative

@@ -23,11 +23,12 @@ func ValidateMiddleware(m Middleware, report func(*Breach)) Middleware {
 				return nil, err
 			}
 			b.open++
-			return sameSize(body, &tap{body,
+			return like(body, &tap{body,
 				func(chunk []byte, err error) error {
 					if len(chunk) > 0 || err == nil {
 						b.taken++
 					}
+					b.waits = err == ErrWait
 					return err
 				},
 				func(err error) error { b.open--; return err }}), err
@@ -40,7 +41,7 @@ func ValidateMiddleware(m Middleware, report func(*Breach)) Middleware {
 			if body == nil {
 				return nil, b.closed(err)
 			}
-			return sameSize(body, &tap{body, b.next, b.closed}), err
+			return like(body, &tap{body, b.next, b.closed}), err
 		})
 	}
 }
@@ -51,9 +52,10 @@ var betweens atomic.Int64
 type between struct {
 	report            func(*Breach)
 	request           string
-	taken             int // chunks that it took since its last one
-	open              int // bodies that it took and has not closed
-	wroteIn, wroteOut int // bytes by write(), of the application and of its own
+	taken             int  // chunks that it took since its last one
+	waits             bool // the last Next that it called since said ErrWait
+	open              int  // bodies that it took and has not closed
+	wroteIn, wroteOut int  // bytes by write(), of the application and of its own
 }
 
 func (b *between) fail(r *rule, format string, args ...any) error {
@@ -62,11 +64,14 @@ func (b *between) fail(r *rule, format string, args ...any) error {
 	return breach
 }
 
-func (b *between) next(_ []byte, err error) error {
-	taken := b.taken
-	b.taken = 0
-	if taken > 1 {
+func (b *between) next(chunk []byte, err error) error {
+	taken, waits := b.taken, b.waits
+	b.taken, b.waits = 0, false
+	switch {
+	case taken > 1:
 		return b.fail(&ruleYield, "it took %d for one", taken)
+	case waits && len(chunk) == 0 && err == nil:
+		return b.fail(&ruleWaits, "it returned nothing instead, and is asked again at once")
 	}
 	return err
 }

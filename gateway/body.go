@@ -105,6 +105,7 @@ func Chunks(list ...[]byte) Sized {
 // at once, what it holds when the Body is closed.
 func (e *Environ) Chunks(list ...[]byte) Sized {
 	if e.lent {
+		e.check()
 		return Chunks(slices.Clone(list)...)
 	}
 	e.lent = true

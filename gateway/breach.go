@@ -46,7 +46,7 @@ var (
 		"give Begin or ContentStream the bytes of this request only"}
 	ruleWriter = rule{Server, "start returns a writer or an error, and exc once something was sent (PEP 3333 \"The start_response() Callable\")",
 		"return it, and let it stick"}
-	ruleNext = rule{Server, "Next is called until it returns an error, and not after Serve has failed, nor after Close",
+	ruleNext = rule{Server, "Next is called until it returns an error that is not ErrWait, and not after Serve has failed, nor after Close",
 		"stop, and close the Body"}
 	ruleClose = rule{Server, "a Body is closed exactly once, whatever happened",
 		"call Close where every way out of a response passes"}
@@ -69,6 +69,12 @@ var (
 		"return no Body, or another status"}
 	ruleChunk = rule{Application, "a chunk stays as it is until the next call of Next or Close",
 		"give each chunk memory of its own, or write to it in Next only"}
+	ruleWaker = rule{Application, "who returns ErrWait has asked Environ.Waker before for the function that wakes",
+		"call it in Serve, and wake when there is something"}
+	ruleReady = rule{Application, "a Body that is Ready never waits",
+		"leave the method Ready out"}
+	ruleWrapper = rule{Application, "a Wrapper hands on the chunks of what it wraps as they are",
+		"leave the method Unwrap out, or return nil"}
 	ruleKept = rule{Application, "an Environ and its Input end with the response",
 		"keep copies: Environ.Clone, strings.Clone, bytes.Clone"}
 	ruleKeptStart = rule{Application, "start and its writer end with the response",
@@ -76,6 +82,8 @@ var (
 
 	ruleYield = rule{Between, "a middleware yields a chunk, which may be empty, for each one it takes (PEP 3333 \"Middleware Handling of Block Boundaries\")",
 		"return an empty chunk from Next when there is nothing to pass on yet"}
+	ruleWaits = rule{Between, "a middleware passes ErrWait on",
+		"return it from Next with what was taken so far"}
 	ruleWrites = rule{Between, "a middleware does not turn chunks into write() (PEP 3333 \"The write() Callable\")",
 		"return a Body"}
 	rulePass = rule{Between, "a middleware passes Close on to the Body that it took (PEP 3333 \"Specification Details\")",

@@ -32,10 +32,15 @@ func FileRange(f *os.File, off, n int64) *FileBody {
 }
 
 // Wrapper is a Body that hands on the chunks of another one as they are, and does
-// something besides: it counts them, or learns of Close. Unwrap returns the other.
+// something besides: it counts them, or learns of Close. Unwrap returns the other, and
+// nil from when on the content is no longer that of the other.
+//
+// Only a Wrapper that says so itself is [Ready], whatever it wraps: its own Next or
+// Close may wait, as that of a log. One of which a server takes the file is asked for
+// no chunks, and closed where the server sends.
 type Wrapper interface {
 	Body
-	Unwrap() Body // nil if there is none
+	Unwrap() Body
 }
 
 // FileOf returns the FileBody that body is, or hands on as it is (see Wrapper); nil

@@ -13,6 +13,7 @@ type lease struct {
 	spoil    bool     // overwrite memory when it is over
 	memory   [][]byte // that views point into, if spoil
 	over     bool
+	waker    bool          // was asked for
 	breached func(*Breach) // told before a panic; nil for nobody
 }
 
@@ -118,7 +119,7 @@ func Debug(app App) App {
 			}
 		}()
 		body, err = app.Serve(lent, lent.lease.start(start))
-		return sameSize(body, &leasedBody{body, lent}), err
+		return like(body, &leasedBody{body, lent}), err
 	})
 }
 
@@ -158,13 +159,19 @@ func (b *leasedBody) Close() error {
 	return b.Body.Close()
 }
 
-// sameSize is wrapped, a Body around body, with the length of body if that is Sized.
-func sameSize(body, wrapped Body) Body {
-	switch body := body.(type) {
-	case nil:
+// like is wrapped, a Body around body, with the length of body if that is Sized, and
+// Ready if that is.
+func like(body, wrapped Body) Body {
+	_, ready := body.(Ready)
+	switch sized, ok := body.(Sized); {
+	case body == nil:
 		return nil
-	case Sized:
-		return sizedBody{wrapped, body}
+	case ok && ready:
+		return readySizedBody{sizedBody{wrapped, sized}}
+	case ok:
+		return sizedBody{wrapped, sized}
+	case ready:
+		return readyBody{wrapped}
 	}
 	return wrapped
 }
@@ -175,3 +182,11 @@ type sizedBody struct {
 }
 
 func (b sizedBody) Len() int64 { return b.sized.Len() }
+
+type readyBody struct{ Body }
+
+func (readyBody) Ready() {}
+
+type readySizedBody struct{ sizedBody }
+
+func (readySizedBody) Ready() {}

@@ -24,7 +24,8 @@ func Validate(app App) App { return ValidateWith(app, nil) }
 // and an Environ that is used too late, where the use panics with the *Breach.
 //
 // It is a middleware for tests, or for a while in production: it copies each chunk,
-// and hides files from sendfile. Around a middleware and inside of it,
+// and hides files from sendfile. What it returns waits (ErrWait), is Sized and Ready
+// as what it got. Around a middleware and inside of it,
 //
 //	app = gateway.Validate(middleware(gateway.Validate(app)))
 //
@@ -54,6 +55,7 @@ type validator struct {
 	failed      *Breach // the first; sticks
 
 	started, sent bool
+	declared      bool // since this was set to false
 	code          int
 	length        int64 // Content-Length; -1 for none
 	size          int64 // Len of the Body; -1 for none
@@ -61,6 +63,7 @@ type validator struct {
 	headOnly      bool
 
 	body   Body
+	file   *FileBody // that the Body hands on; nil if it has none
 	closed int
 	over   error // of Serve or Next: no other chunk may be asked for
 
@@ -110,9 +113,9 @@ func (v *validator) serve(app App, env *Environ) (Body, error) {
 		}
 	}()
 	body, err := app.Serve(v.env, v.start)
-	v.body = body
-	if sized, ok := body.(Sized); ok && err == nil {
-		v.size = sized.Len()
+	v.body, v.file = body, FileOf(body)
+	if err == nil {
+		v.sizes()
 	}
 	switch {
 	case v.failed != nil:
@@ -120,16 +123,32 @@ func (v *validator) serve(app App, env *Environ) (Body, error) {
 	case err != nil:
 	case body == nil:
 		err = v.whole()
-	case v.size < -1 || v.size == -1 && isSized(body):
-		err = v.fail(&ruleAgrees, "Len is %d", v.size)
-	case v.started && v.length >= 0 && v.size >= 0 && v.length != v.got+v.size && !v.headOnly && v.code != 304:
-		err = v.fail(&ruleAgrees, "Content-Length is %d, and Len %d", v.length, v.size)
+	default:
+		err = v.agree()
 	}
 	v.over = err
-	return sameSize(body, (*validBody)(v)), err
+	return like(body, (*validBody)(v)), err
 }
 
 func isSized(b Body) bool { _, ok := b.(Sized); return ok }
+
+// sizes asks the Body for its length.
+func (v *validator) sizes() {
+	if sized, ok := v.body.(Sized); ok {
+		v.size = sized.Len()
+	}
+}
+
+// agree checks the lengths that are known before the content.
+func (v *validator) agree() error {
+	switch {
+	case v.size < -1 || v.size == -1 && isSized(v.body):
+		return v.fail(&ruleAgrees, "Len is %d", v.size)
+	case v.started && v.length >= 0 && v.size >= 0 && v.length != v.got-v.pulled+v.size && !v.headOnly && v.code != 304:
+		return v.fail(&ruleAgrees, "Content-Length is %d, and Len %d", v.length, v.size)
+	}
+	return nil
+}
 
 // end is called when the server takes the Environ back.
 func (v *validator) end() {
@@ -181,7 +200,7 @@ func (v *validator) start(status string, headers []Header, exc error) (io.Writer
 	case err != nil:
 		return nil, err
 	}
-	v.started, v.code, v.length = true, code, length
+	v.started, v.declared, v.code, v.length = true, true, code, length
 	return validWriter{w, v}, nil
 }
 
@@ -250,10 +269,22 @@ func (b *validBody) Next() ([]byte, error) {
 	if v.failed != nil {
 		return nil, v.failed
 	}
+	v.declared = false
+	left := v.left()
 	chunk, err := v.body.Next()
+	if v.declared && v.failed == nil {
+		v.sizes()
+		_ = v.agree()
+	}
 	v.pulled += int64(len(chunk))
 	if v.failed == nil {
 		_ = v.count(len(chunk))
+	}
+	if v.failed == nil {
+		_ = v.waits(err)
+	}
+	if taken := left - v.left(); v.failed == nil && taken != int64(len(chunk)) && v.file != nil && FileOf(v.body) == v.file {
+		_ = v.fail(&ruleWrapper, "Next gave %d bytes, and took %d of the file", len(chunk), taken)
 	}
 	if v.failed == nil && err == io.EOF {
 		_ = v.whole()
@@ -265,10 +296,34 @@ func (b *validBody) Next() ([]byte, error) {
 		v.over = v.failed
 		return nil, v.failed
 	}
-	v.over = err
+	if err != ErrWait {
+		v.over = err
+	}
 	v.chunk, v.sum = chunk, maphash.Bytes(chunkSeed, chunk)
 	v.lent = bytes.Clone(chunk)
 	return v.lent, err
+}
+
+// left is how much of the file was not read, if the Body hands one on.
+func (v *validator) left() (n int64) {
+	if v.file != nil {
+		_, _, n = v.file.Range()
+	}
+	return n
+}
+
+// waits checks a Next that may have said ErrWait.
+func (v *validator) waits(err error) error {
+	_, ready := v.body.(Ready)
+	switch {
+	case err != ErrWait:
+		return nil
+	case ready:
+		return v.fail(&ruleReady, "Next returned ErrWait")
+	case !v.env.lease.waker:
+		return v.fail(&ruleWaker, "nobody has")
+	}
+	return nil
 }
 
 func (b *validBody) Close() error {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"os"
 	"strings"
 	"testing"
 
@@ -31,7 +32,9 @@ func serveWell(app gateway.App, e *gateway.Environ) (err error) {
 	}
 	for err == nil {
 		var b []byte
-		b, err = body.Next()
+		if b, err = body.Next(); err == gateway.ErrWait {
+			err = nil
+		}
 		sent = sent || len(b) > 0
 	}
 	closed := body.Close()
@@ -72,6 +75,84 @@ type nextFunc func() ([]byte, error)
 
 func (f nextFunc) Next() ([]byte, error) { return f() }
 func (nextFunc) Close() error            { return nil }
+
+// lateApp is one whose Body has one length until its first Next, and then, with a start
+// that replaces, another, and the content.
+func lateApp(before, after int64, content string) gateway.AppFunc {
+	return func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		_, err := start("200 OK", nil, nil)
+		l := &long{n: before}
+		l.Body = nextFunc(func() ([]byte, error) {
+			l.n = after
+			_, err := start("500 Internal Server Error", nil, errTest)
+			if err == nil {
+				err = io.EOF
+			}
+			return []byte(content), err
+		})
+		return l, err
+	}
+}
+
+// motd is a small file.
+func motd() gateway.Body {
+	f, err := os.Open("testdata/motd.txt")
+	if err != nil {
+		panic(err)
+	}
+	return gateway.File(f)
+}
+
+type ready struct{ gateway.Body }
+
+func (ready) Ready() {}
+
+// upper changes what it hands on, and is no Wrapper that should say so.
+type upper struct{ wrapper }
+
+func (u *upper) Next() ([]byte, error) {
+	b, err := u.wrapper.Next()
+	return append(b, '!'), err
+}
+
+// What Validate and Debug return is Sized and Ready as what they got, and wakes as it.
+func TestValidateIsLike(t *testing.T) {
+	for name, wrap := range map[string]gateway.Middleware{"Debug": gateway.Debug, "Validate": gateway.Validate, "both": func(app gateway.App) gateway.App {
+		return gateway.Validate(gateway.Debug(gateway.Validate(app)))
+	}} {
+		for _, want := range []struct {
+			body         gateway.Body
+			sized, ready bool
+		}{
+			{chunksOf("a"), false, false}, {ready{chunksOf("a")}, false, true}, {long{chunksOf("a"), 1}, true, false}, {gateway.Text("a"), true, true},
+			{gateway.Chunks([]byte("a")), true, true}, {motd(), true, true}, {wrapper{gateway.Text("a")}, false, false},
+		} {
+			r := parse(t, smallGet)
+			conn := &wakingConn{fakeConn: r.conn}
+			var e gateway.Environ
+			e.Begin(&r.req, r.memory[:r.head], nil, r.host, conn)
+			body, err := wrap(gateway.AppFunc(func(e *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+				_, err := start("200 OK", nil, nil)
+				e.Waker()()
+				return want.body, err
+			})).Serve(&e, startNothing)
+			_, sized := body.(gateway.Sized)
+			_, ready := body.(gateway.Ready)
+			if err != nil || sized != want.sized || ready != want.ready || conn.woken != 1 {
+				t.Errorf("%s of a %T: Sized %v, Ready %v, woken %d, %v", name, want.body, sized, ready, conn.woken, err)
+			}
+			_ = body.Close()
+			e.End()
+		}
+	}
+}
+
+type wakingConn struct {
+	*fakeConn
+	woken int
+}
+
+func (c *wakingConn) Waker() func() { return func() { c.woken++ } }
 
 // Each application breaks one rule, and the breach says so, fails the response, and
 // is the only one.
@@ -115,6 +196,18 @@ func TestValidateApplication(t *testing.T) {
 		{"another Len", "the content has as many", app("200 OK", func() gateway.Body { return gateway.Text("ab") }, "Content-Length", "3")},
 		{"Len is wrong", "the content has as many", app("200 OK", func() gateway.Body { return long{chunksOf("ab"), 3} })},
 		{"Len is negative", "the content has as many", app("200 OK", func() gateway.Body { return long{chunksOf("ab"), -1} })},
+		{"replaced in Next, another Len", "the content has as many", lateApp(3, 5, "late")},
+		{"ErrWait without Waker", "who returns ErrWait", app("200 OK", func() gateway.Body {
+			return nextFunc(func() ([]byte, error) { return nil, gateway.ErrWait })
+		})},
+		{"ErrWait of a Ready", "a Body that is Ready", func(e *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			_ = e.Waker()
+			_, err := start("200 OK", nil, nil)
+			return ready{nextFunc(func() ([]byte, error) { return nil, gateway.ErrWait })}, err
+		}},
+		{"a Wrapper with other chunks", "a Wrapper hands on", app("200 OK", func() gateway.Body {
+			return &upper{wrapper{motd()}}
+		})},
 		{"204 with content", "a response with 204 or 304", app("204 No Content", of("x"))},
 		{"304 with content", "a response with 204 or 304", app("304 Not Modified", of("x"))},
 	} {
@@ -158,7 +251,22 @@ func TestValidateGood(t *testing.T) {
 			_, err := start("200 OK", nil, nil)
 			return e.Text("text"), err
 		},
-		"chunks":      app("200 OK", of("a", "", "b")),
+		"chunks of the Environ": func(e *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			_, err := start("200 OK", nil, nil)
+			return e.Chunks([]byte("a"), nil, []byte("b")), err
+		},
+		"replaced in Next": lateApp(3, 4, "late"),
+		"waits": func(e *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			_, err := start("200 OK", []gateway.Header{{Name: "Content-Length", Value: "6"}}, nil)
+			wake := e.Waker()
+			return gateway.Stream(func(yield func([]byte, error) bool) {
+				wake()
+				_ = yield([]byte("one"), gateway.ErrWait) && yield(nil, gateway.ErrWait) && yield([]byte("two"), nil)
+			}), err
+		},
+		"file":         app("200 OK", func() gateway.Body { return motd() }),
+		"wrapped file": app("200 OK", func() gateway.Body { return wrapper{wrapper{motd()}} }),
+		"chunks":       app("200 OK", of("a", "", "b")),
 		"length":      app("200 OK", of("a", "b"), "Content-Length", "2", "Connection", "close"),
 		"204":         app("204 No Content", none),
 		"304":         app("304 Not Modified", none, "Content-Length", "100"),
@@ -436,6 +544,33 @@ func TestValidateMiddleware(t *testing.T) {
 		var b *gateway.Breach
 		if len(found) != 1 || !errors.As(err, &b) || b != found[0] || b.Culprit != gateway.Between || !strings.HasPrefix(b.Rule, tt.rule) {
 			t.Errorf("%s: %v, reported %v", tt.name, err, found)
+		}
+	}
+}
+
+// A middleware passes ErrWait on, and is not asked again at once.
+func TestValidateMiddlewareWaits(t *testing.T) {
+	for _, swallows := range []bool{false, true} {
+		m := func(app gateway.App) gateway.App {
+			return gateway.AppFunc(func(e *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+				body, err := app.Serve(e, start)
+				return &closing{nextFunc(func() ([]byte, error) {
+					b, err := body.Next()
+					if swallows && err == gateway.ErrWait {
+						err = nil
+					}
+					return b, err
+				}), body}, err
+			})
+		}
+		var found breaches
+		err := serveWell(gateway.ValidateMiddleware(m, found.add)(app("200 OK", func() gateway.Body {
+			return gateway.Stream(func(yield func([]byte, error) bool) {
+				_ = yield([]byte("a"), gateway.ErrWait) && yield(nil, gateway.ErrWait) && yield([]byte("b"), nil)
+			})
+		})), environ(t, smallGet))
+		if (err != nil) != swallows || swallows && (len(found) != 1 || err != error(found[0]) || !strings.HasPrefix(found[0].Rule, "a middleware passes ErrWait")) {
+			t.Errorf("swallows: %v: %v, %v", swallows, err, found)
 		}
 	}
 }

@@ -33,7 +33,9 @@ import "errors"
 // runs; a client that has left shows when something is sent to it, so a Body that may
 // wait for long sends something from time to time.
 //
-// A Body that wraps another passes ErrWait on.
+// A Body that wraps another passes ErrWait on, and at once: one that keeps a chunk for a
+// later Next keeps no ErrWait with it, since there may have been a wake meanwhile. It
+// asks again.
 var ErrWait = errors.New("gateway: Next has nothing yet; a server that can wait goes on when the function of Environ.Waker is called")
 
 // Waker returns a function that makes the server call Next again after [ErrWait].
@@ -44,6 +46,10 @@ var ErrWait = errors.New("gateway: Next has nothing yet; a server that can wait 
 // A server that cannot wait gives a function that does nothing, and takes ErrWait as
 // any other error.
 func (e *Environ) Waker() (wake func()) {
+	e.check()
+	for l := e.lease; l != nil; l = l.of.lease {
+		l.waker = true
+	}
 	if w, ok := e.conn.(Waker); ok {
 		return w.Waker()
 	}

@@ -144,8 +144,9 @@ func (c *call) run(app gateway.App) (err error) {
 			c.send(b)
 		}
 		if err == gateway.ErrWait {
-			<-c.woken
-			err = nil
+			if err = nil; c.sticks == nil {
+				<-c.woken
+			}
 		}
 	}
 	switch {

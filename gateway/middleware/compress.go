@@ -279,8 +279,9 @@ func varied(headers []gateway.Header) []gateway.Header {
 // Next takes a chunk, or a part of a large one, and gives what of it has come out
 // of the encoder.
 func (c *compressed) Next() ([]byte, error) {
-	if len(c.chunk) == 0 {
-		if c.err != nil {
+	kept := len(c.chunk) > 0
+	if !kept {
+		if c.err != nil && c.err != gateway.ErrWait {
 			return nil, c.err
 		}
 		c.chunk, c.err = c.body.Next() // in which start may be called
@@ -311,10 +312,13 @@ func (c *compressed) Next() ([]byte, error) {
 		if err := c.encoder.Close(); err != nil {
 			return nil, err
 		}
-	case c.err == nil && c.left < 0:
+	case c.err == nil && c.left < 0 || c.err == gateway.ErrWait && len(part) > 0:
 		if err := c.encoder.Flush(); err != nil {
 			return nil, err
 		}
+	}
+	if kept && c.err == gateway.ErrWait {
+		return c.out.Bytes(), nil // it may have been woken since
 	}
 	return c.out.Bytes(), c.err
 }

@@ -78,10 +78,30 @@ func (c *conditional) serve(app gateway.App) (gateway.Body, error) {
 			return c, err
 		}
 	}
-	if c.bare {
+	switch {
+	case c.bare:
 		return c, nil
+	case c.started && !c.have:
+		return body, nil // as it was
 	}
-	return keepLen(c, body), nil
+	if ok {
+		return sizedConditional{c, s}, nil
+	}
+	return c, nil
+}
+
+// sizedConditional is a conditional with the length of the application's Body, as
+// long as that is what is sent.
+type sizedConditional struct {
+	*conditional
+	of gateway.Sized
+}
+
+func (s sizedConditional) Len() int64 {
+	if s.bare {
+		return int64(len(s.instead))
+	}
+	return s.of.Len()
 }
 
 func (c *conditional) declare(status string, headers []gateway.Header, exc error) (io.Writer, error) {
@@ -163,6 +183,9 @@ func (c *conditional) Next() ([]byte, error) {
 	if c.have && !c.bare {
 		b, err := c.first, c.firstErr
 		c.first, c.have = nil, false
+		if err == gateway.ErrWait {
+			err = nil // it may have been woken since
+		}
 		return b, err
 	}
 	if !c.bare {

@@ -23,7 +23,7 @@ func Recover(app gateway.App) gateway.App {
 			}
 		}()
 		if body, err = g.serve(app, env, start); body != nil {
-			body = keepLen(g, g.inner)
+			body = g.sized()
 		}
 		return body, err
 	})
@@ -34,6 +34,34 @@ type guard struct {
 	reply
 	env     *gateway.Environ
 	instead string // content in place of the application's
+}
+
+// sized is g with a length, if the application's Body has one.
+func (g *guard) sized() gateway.Body {
+	if s, ok := g.inner.(gateway.Sized); ok {
+		return sizedGuard{g, s}
+	}
+	return g
+}
+
+type sizedGuard struct {
+	*guard
+	of gateway.Sized
+}
+
+func (s sizedGuard) Len() int64 {
+	if s.instead != "" {
+		return int64(len(s.instead))
+	}
+	return s.of.Len()
+}
+
+// Unwrap is that of reply, as long as its content is sent.
+func (g *guard) Unwrap() gateway.Body {
+	if g.instead != "" {
+		return nil
+	}
+	return g.inner
 }
 
 func (g *guard) Next() (b []byte, err error) {
@@ -68,7 +96,7 @@ func (g *guard) recovered(p any, err error) error {
 		exc = nil // this is the first call
 	}
 	const text = "Internal Server Error\n"
-	length := gateway.Header{Name: "Content-Length", Value: strconv.Itoa(len(text))} // counts for more than Len of the body
+	length := gateway.Header{Name: "Content-Length", Value: strconv.Itoa(len(text))}
 	if _, err := g.declare("500 Internal Server Error", []gateway.Header{plainText, length}, exc); err != nil {
 		return err // which is exc if a part was sent
 	}

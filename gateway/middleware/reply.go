@@ -71,7 +71,9 @@ func (c countingWriter) Write(p []byte) (int, error) {
 func (r *reply) Next() ([]byte, error) {
 	r.err = errPanic
 	b, err := r.inner.Next()
-	r.err = err
+	if r.err = err; err == gateway.ErrWait {
+		r.err = nil
+	}
 	r.taken += int64(len(b))
 	return b, err
 }
