@@ -25,6 +25,26 @@ func TestEnvironOption(t *testing.T) {
 	}
 }
 
+// wsgi.multithread says whether the application is called by several goroutines at once.
+func TestMultithread(t *testing.T) {
+	app := appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		_, err := start("200 OK", nil, nil)
+		return gateway.Text(fmt.Sprint(env.Get("wsgi.multithread"), env.Get("wsgi.multiprocess"), env.Get("wsgi.run_once"))), err
+	})
+	for _, tt := range []struct {
+		options []Option
+		want    string
+	}{
+		{[]Option{Loops(1)}, "false false false"},
+		{[]Option{Loops(2)}, "true false false"},
+		{[]Option{Loops(1), Dispatch(Pool)}, "true false false"},
+	} {
+		c := start(t, app, tt.options...).dial()
+		c.send(get)
+		c.want("GET", 200, tt.want)
+	}
+}
+
 func TestUnderscoreFields(t *testing.T) {
 	const with, without = "GET / HTTP/1.1\r\nHost: h\r\nX_User: evil\r\n\r\n", "GET / HTTP/1.1\r\nHost: h\r\nX-User: good\r\n\r\n"
 	app := appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
@@ -68,6 +88,12 @@ func TestUnderscoreFields(t *testing.T) {
 // The server keeps the rules of the gateway, and an application that is looked at by
 // Validate and Debug answers the same over a connection.
 func TestServerUnderValidate(t *testing.T) {
+	for name, d := range map[string]Dispatching{"Inline": Inline, "Pool": Pool} {
+		t.Run(name, func(t *testing.T) { testUnderValidate(t, Dispatch(d)) })
+	}
+}
+
+func testUnderValidate(t *testing.T, dispatch Option) {
 	app := appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		switch env.Path() {
 		case "/chunks":
@@ -86,7 +112,7 @@ func TestServerUnderValidate(t *testing.T) {
 	})
 	fail := func(b *gateway.Breach) { t.Error(b) }
 	var log logBuffer
-	s := start(t, gateway.ValidateWith(gateway.Debug(app), fail), Logger(slog.New(slog.NewTextHandler(&log, nil))))
+	s := start(t, gateway.ValidateWith(gateway.Debug(app), fail), dispatch, Logger(slog.New(slog.NewTextHandler(&log, nil))))
 	for range 3 {
 		c := s.dial()
 		c.send("GET /chunks HTTP/1.1\r\nHost: h\r\n\r\n")

@@ -235,6 +235,21 @@ func TestPoolContinues(t *testing.T) {
 	c.want("POST", 200, "5 <nil>")
 }
 
+// An answer that does not wait for the content reaches a client that sends all of it
+// first: no reset destroys it.
+func TestPoolUnreadContent(t *testing.T) {
+	s := start(t, appFunc(func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		_, err := start("413 Content Too Large", nil, nil)
+		return gateway.Text("no"), err
+	}), Dispatch(Pool), BodyBytes(-1))
+	for _, chunk := range []int{0, 50_000} {
+		c := s.dial()
+		c.send(upload(pattern(6<<20), chunk)) // fails if the connection is reset
+		c.want("POST", 413, "no")
+		c.wantEnd()
+	}
+}
+
 // wantSilence: nothing has come.
 func (c *client) wantSilence() {
 	c.t.Helper()

@@ -609,6 +609,22 @@ func TestTooLong(t *testing.T) {
 	}
 }
 
+// What is too long is pulled no further.
+func TestTooLongIsNotPulled(t *testing.T) {
+	for name, dispatch := range map[string]Dispatching{"Inline": Inline, "Pool": Pool} {
+		b := new(body)
+		s := start(t, appFunc(func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			_, err := start("200 OK", []gateway.Header{{Name: "Content-Length", Value: "3"}}, nil)
+			b.Body = next(func() ([]byte, error) { return []byte("ab"), nil }) // without an end
+			return b, err
+		}), Dispatch(dispatch))
+		c := s.dial()
+		c.send(get)
+		c.want("GET", 200, "aba")
+		eventually(t, name+": the body is closed", func() bool { return b.closes() == 1 })
+	}
+}
+
 func TestApplicationHeaders(t *testing.T) {
 	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		_, err := start("200 OK", []gateway.Header{
@@ -650,6 +666,7 @@ func TestRefusals(t *testing.T) {
 		{"space before colon", "GET / HTTP/1.1\r\nHost : h\r\n\r\n", 400},
 		{"bare LF", "GET / HTTP/1.1\nHost: h\n\n", 400},
 		{"no Host", "GET / HTTP/1.1\r\n\r\n", 400},
+		{"two hosts", "GET / HTTP/1.1\r\nHost: h\r\nHost: h\r\n\r\n", 400},
 		{"two lengths", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n", 400},
 		{"length and chunked", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400},
 		{"two types", "POST / HTTP/1.1\r\nHost: h\r\nContent-Type: a/b\r\ncontent-type: a/b\r\n\r\n", 400},
@@ -1192,6 +1209,14 @@ func TestAddressesRefused(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), strconv.Quote(addr)) {
 			t.Errorf("ListenAndServe(%q): %v; want an error that names the address", addr, err)
 		}
+	}
+}
+
+// The server is not the one that closes first: load balancers wait for 60 s.
+func TestIdleTimeoutDefault(t *testing.T) {
+	c, err := newConfig(nil)
+	if err != nil || c.idleTime <= time.Minute {
+		t.Errorf("IdleTimeout is %v, %v; want more than a minute", c.idleTime, err)
 	}
 }
 

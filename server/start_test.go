@@ -120,6 +120,31 @@ func TestStartAgain(t *testing.T) {
 	}
 }
 
+// Empty chunks send nothing: the response can still be replaced.
+func TestEmptyChunksSendNothing(t *testing.T) {
+	for name, dispatch := range map[string]Dispatching{"Inline": Inline, "Pool": Pool} {
+		s := start(t, startApp(func(start gateway.StartResponse) (gateway.Body, error) {
+			_, err := start("200 First", []gateway.Header{{Name: "Content-Length", Value: "100"}}, nil)
+			n := 0
+			return next(func() ([]byte, error) {
+				if n++; n <= 3 {
+					return []byte{}, nil
+				}
+				_, err := start("503 Second", nil, errExc)
+				if err == nil {
+					err = io.EOF
+				}
+				return []byte("second"), err
+			}), err
+		}), Dispatch(dispatch))
+		c := s.dial()
+		c.send(get)
+		if resp := c.want("GET", 503, "second"); resp.Status != "503 Second" {
+			t.Errorf("%s: %s", name, resp.Status)
+		}
+	}
+}
+
 // Nothing is sent by start, nor by an empty write; each other write is passed on at
 // once, and before the bytes of the Body.
 func TestEachWriteIsPassedOn(t *testing.T) {
