@@ -2,10 +2,6 @@ package server
 
 import (
 	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 
@@ -39,38 +35,6 @@ func TestProxyProtocolIsRefused(t *testing.T) {
 	for _, in := range []string{"PROXY TCP4 192.0.2.1 192.0.2.2 1000 80\r\n" + get, "\r\n\r\n\x00\r\nQUIT\n"} {
 		if got := s.exchange(in); !strings.HasPrefix(got, "HTTP/1.1 400 ") {
 			t.Errorf("%.20q: answered %.60q, want 400", in, got)
-		}
-	}
-}
-
-// Every test that docs/reliability.md names exists.
-func TestReliabilityPage(t *testing.T) {
-	have := map[string]bool{}
-	declared := regexp.MustCompile(`(?m)^func (Test\w+)\(`)
-	err := filepath.WalkDir("..", func(path string, _ fs.DirEntry, err error) error {
-		if err != nil || !strings.HasSuffix(path, "_test.go") {
-			return err
-		}
-		source, err := os.ReadFile(path)
-		for _, m := range declared.FindAllSubmatch(source, -1) {
-			have[string(m[1])] = true
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	page, err := os.ReadFile("../docs/reliability.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	named := regexp.MustCompile(`\bTest[A-Z]\w*`).FindAllString(string(page), -1)
-	if len(named) == 0 {
-		t.Error("the page names no test")
-	}
-	for _, name := range named {
-		if !have[name] {
-			t.Errorf("docs/reliability.md names %s, which does not exist", name)
 		}
 	}
 }
