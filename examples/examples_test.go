@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -26,7 +27,8 @@ import (
 	_ "github.com/isbjorn/isbjorn/server" // what the programs are made of: go test must not answer from its cache when it changes
 )
 
-// checks are what is true of each example, on every kind of address.
+// checks are what is true of each example, on every kind of address; on Unix sockets
+// they run under gateway.Validate.
 var checks = map[string]func(t *testing.T, p *program){
 	"hello":   checkHello,
 	"echo":    checkEcho,
@@ -73,14 +75,7 @@ func TestExamples(t *testing.T) {
 			t.Errorf("the example %s is not among the checks", name)
 		}
 	}
-	bin := t.TempDir()
-	build := []string{"build", "-o", bin + string(filepath.Separator)}
-	for name := range checks {
-		build = append(build, "./"+name)
-	}
-	if out, err := exec.Command("go", build...).CombinedOutput(); err != nil {
-		t.Fatalf("go %s: %v\n%s", strings.Join(build, " "), err, out)
-	}
+	bin, validated := build(t), build(t, "-overlay", underValidate(t))
 	for name, check := range checks {
 		path := filepath.Join(bin, name)
 		extra := flags[name]
@@ -100,7 +95,7 @@ func TestExamples(t *testing.T) {
 		t.Run(name+"/unix", func(t *testing.T) {
 			t.Parallel()
 			socket := filepath.Join(shortDir(t), "s")
-			p := run(t, path, "unix:"+socket, extra(t)...)
+			p := run(t, filepath.Join(validated, name), "unix:"+socket, extra(t)...)
 			if p.addr != socket {
 				t.Errorf("it listens on %q, want %q", p.addr, socket)
 			}
@@ -119,6 +114,47 @@ func TestExamples(t *testing.T) {
 		t.Parallel()
 		checkBadArguments(t, filepath.Join(bin, "hello"))
 	})
+}
+
+// build builds all examples, and returns where they are.
+func build(t *testing.T, flags ...string) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	args := append([]string{"build", "-o", dir + string(filepath.Separator)}, flags...)
+	for name := range checks {
+		args = append(args, "./"+name)
+	}
+	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
+		t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return dir
+}
+
+// underValidate is an overlay for go build with which server.Main puts its application
+// into gateway.Validate: a rule that either side breaks is then a failed response, and
+// a line that stderr is not to have.
+func underValidate(t *testing.T) (overlay string) {
+	t.Helper()
+	path, err := filepath.Abs("../server/main.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const plain, wrapped = "New(app, options...)", "New(gateway.Validate(app), options...)"
+	if bytes.Count(source, []byte(plain)) != 1 {
+		t.Fatalf("%s has not one %s", path, plain)
+	}
+	dir := t.TempDir()
+	replaced := filepath.Join(dir, "main.go")
+	replace, _ := json.Marshal(map[string]any{"Replace": map[string]string{path: replaced}})
+	overlay = filepath.Join(dir, "overlay.json")
+	if err := errors.Join(os.WriteFile(replaced, bytes.Replace(source, []byte(plain), []byte(wrapped), 1), 0o600), os.WriteFile(overlay, replace, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	return overlay
 }
 
 // shortDir is a directory whose name leaves room for a socket: 104 bytes are all
