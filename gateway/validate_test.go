@@ -267,11 +267,11 @@ func TestValidateGood(t *testing.T) {
 		"file":         app("200 OK", func() gateway.Body { return motd() }),
 		"wrapped file": app("200 OK", func() gateway.Body { return wrapper{wrapper{motd()}} }),
 		"chunks":       app("200 OK", of("a", "", "b")),
-		"length":      app("200 OK", of("a", "b"), "Content-Length", "2", "Connection", "close"),
-		"204":         app("204 No Content", none),
-		"304":         app("304 Not Modified", none, "Content-Length", "100"),
-		"no content":  app("200 OK", none, "Content-Length", "0"),
-		"empty chunk": app("204 No Content", of("")),
+		"length":       app("200 OK", of("a", "b"), "Content-Length", "2", "Connection", "close"),
+		"204":          app("204 No Content", none),
+		"304":          app("304 Not Modified", none, "Content-Length", "100"),
+		"no content":   app("200 OK", none, "Content-Length", "0"),
+		"empty chunk":  app("204 No Content", of("")),
 		"echo": func(e *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 			_, err := start("200 OK", nil, nil)
 			return e.Input().Body(), err
