@@ -292,7 +292,6 @@ func (j *job) leave(body gateway.Body, err error) {
 	j.mu.Lock()
 	if j.fails(err); j.over == nil {
 		j.rest, j.left = body, true
-		j.cond.Broadcast() // to who reads on
 		j.tell()
 		j.mu.Unlock()
 		return
@@ -333,7 +332,7 @@ func (w *jobWriter) Write(p []byte) (int, error) {
 func (j *job) Read(p []byte) (int, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	for j.in.Len() == 0 && j.inEnd == nil && j.over == nil && !j.left {
+	for j.in.Len() == 0 && j.inEnd == nil && j.over == nil {
 		if j.expect {
 			j.expect = false
 			j.x.h.loop.Do(j.sayContinue)
@@ -341,7 +340,7 @@ func (j *job) Read(p []byte) (int, error) {
 		j.cond.Wait()
 	}
 	if j.in.Len() == 0 {
-		return 0, cmp.Or(j.inEnd, j.over, net.ErrClosed)
+		return 0, cmp.Or(j.inEnd, j.over)
 	}
 	n, _ := j.in.Read(p)
 	if j.stopped && j.in.Len() <= j.x.h.c.loop.HighWaterBytes/4 {

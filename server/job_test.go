@@ -978,40 +978,6 @@ func TestPoolContextOfWhatIsOver(t *testing.T) {
 	}
 }
 
-// A goroutine that goes on reading when the application has returned does not get the
-// content of another request, and does not wait for it.
-func TestPoolReadsNothingLater(t *testing.T) {
-	result := make(chan error, 1)
-	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
-		in := env.Input()
-		b := make([]byte, 1)
-		if _, err := in.Read(b); err != nil {
-			return nil, err
-		}
-		reading := make(chan struct{})
-		go func() {
-			close(reading)
-			_, err := in.Read(b)
-			result <- err
-		}()
-		<-reading
-		_, err := start("200 OK", nil, nil)
-		return nil, err
-	}), Dispatch(Pool))
-	c := s.dial()
-	c.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n")
-	c.send("h")
-	c.want("POST", 200, "")
-	select {
-	case err := <-result:
-		if err == nil {
-			t.Error("it has read something")
-		}
-	case <-time.After(10 * time.Second):
-		t.Error("it waits for ever")
-	}
-}
-
 // A connection without a socket has no loop that could run what workers ask of it.
 func TestPoolNeedsSockets(t *testing.T) {
 	s := start(t, appFunc(hello), Dispatch(Pool))
