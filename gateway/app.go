@@ -3,7 +3,8 @@ package gateway
 import "io"
 
 // App is an application: one per server, called for every request, from several
-// goroutines at once where the server has several loops.
+// goroutines at once where the server has several loops or runs each request on a
+// goroutine of its own (wsgi.multithread).
 type App interface {
 	// Serve answers one request. It calls start before it returns, or in the
 	// first call of its Body's Next, exactly once unless something goes wrong
@@ -39,9 +40,9 @@ type Header struct{ Name, Value string }
 // otherwise.
 //
 // The writer is PEP 3333's write(), for code that cannot return a Body: each
-// Write is sent before the bytes of the Body. It copies, and what a slow client
-// does not take waits in memory: to send much, return a Body, which is pulled as
-// fast as the client reads. start and the writer end with the response.
+// Write is sent before the bytes of the Body. It copies, and on an event loop what a
+// slow client does not take waits in memory, elsewhere Write waits: to send much,
+// return a Body, which is pulled as fast as the client reads. start and the writer end with the response.
 type StartResponse func(status string, headers []Header, exc error) (io.Writer, error)
 
 // Body is a response's content. The server pulls it, chunk by chunk, and does

@@ -26,12 +26,17 @@
 // # Goroutines
 //
 // An Environ belongs to the goroutine that serves its request. An application
-// that starts others gives them copies, or waits for them.
+// that starts others gives them copies, or waits for them. Serve itself runs on
+// several goroutines at once, for different requests.
 //
 // # Blocking
 //
-// Applications run on the server's event loop: while one runs, the other
-// connections of that loop wait.
+// A server runs an application on its event loop, where the other connections of
+// that loop wait as long as it runs; or on a goroutine of its own for each request,
+// where it may block, and reads content that still comes. Which of the two is the
+// deployer's choice: the option Dispatch of package server, Inline or Pool, the former
+// by default. An application that is for either neither blocks nor computes for long.
+// One that waits for an event says [ErrWait].
 //
 // # Servers
 //

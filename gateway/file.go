@@ -60,9 +60,10 @@ func FileOf(body Body) *FileBody {
 
 // FileBody is a range of a file as a Body. A server that gets it back from an
 // application, by [FileOf], may send the Range by sendfile(2) in place of Next; it
-// tells Advance what it has sent, and closes the Body that it got. Wrapped into a Body
-// that is no Wrapper it is read in chunks. Either way the disk is
-// waited for where the kernel has not cached the file, on the goroutine that pulls it.
+// tells Advance what it has sent, and closes the Body that it got. Package server does so
+// for a FileBody that comes back as it is; one that is wrapped it reads in chunks. Either
+// way the disk is waited for where the kernel has not cached the file, on the goroutine
+// that pulls it.
 type FileBody struct {
 	file      *os.File
 	off, left int64

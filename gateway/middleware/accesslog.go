@@ -16,7 +16,7 @@ import (
 // "request": its remote address, method, target, protocol, status, bytes of content,
 // duration, referer, user agent, request_id if there is one (see RequestID), and
 // aborted, if not all of the content was taken or the application failed. Give it a
-// logger with a slog.JSONHandler for lines of JSON. The handler runs on the server's
+// logger with a slog.JSONHandler for lines of JSON. The handler may run on the server's
 // event loop, so it should not wait.
 func AccessLog(log *slog.Logger) gateway.Middleware {
 	return logged(func(e *entry) {
@@ -46,7 +46,7 @@ func AccessLog(log *slog.Logger) gateway.Middleware {
 //
 // In what clients send, quotes, backslashes and all that is not printable ASCII are
 // escaped (\x0a), so a client cannot forge a line. A line is one Write; w is called
-// by one goroutine at a time, on the server's event loop, so it should not wait.
+// by one goroutine at a time, maybe on the server's event loop, so it should not wait.
 // Errors of w are dropped: an answer does not fail because of its log.
 func CombinedLog(w io.Writer) gateway.Middleware {
 	var mu sync.Mutex

@@ -16,8 +16,8 @@ import (
 // ConditionalOptions says which answers get an ETag when the application gives none.
 type ConditionalOptions struct {
 	// ETagBytes is the largest content that is hashed for an ETag: that of a Body
-	// of known length in one chunk. 0 makes none. At most 1 MiB, as it is hashed
-	// on the server's event loop.
+	// of known length in one chunk. 0 makes none. At most 1 MiB, as it may be
+	// hashed on the server's event loop.
 	ETagBytes int64
 
 	// Weak makes these ETags weak: for content that is not the same byte for byte

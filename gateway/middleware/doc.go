@@ -45,10 +45,12 @@
 //   - A wrapper gives at least one chunk for each that it takes; an empty one will do.
 //     It does not take the next before it was asked for it.
 //   - A wrapper that changes no length has Len if the inner Body has it
-//     (gateway.Sized). One that changes no bytes has Unwrap (gateway.Wrapper), and a
-//     file behind it is still sent without being read.
+//     (gateway.Sized). One that changes no bytes has Unwrap (gateway.Wrapper), so that
+//     others find a file behind it, and a server may send that without reading it.
+//   - A wrapper hands gateway.ErrWait on.
 //   - All of the Environ is lent until Close has returned: clone what is kept longer.
-//   - Applications run on the server's event loop: do not wait in a middleware.
+//   - By default applications run on the server's event loop (its option Dispatch): do
+//     not wait in a middleware that is for anybody.
 package middleware
 
 import (

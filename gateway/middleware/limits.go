@@ -109,8 +109,10 @@ func (l *rateLimiter) wait(client netip.Addr, now time.Time) time.Duration {
 }
 
 // BodyLimit answers 413 to requests with more than a number of bytes of content. It
-// is for applications, or parts of one, that want less than the server allows: the
-// server has read it all already.
+// is for applications, or parts of one, that want less than the server allows. By
+// default the server has read it all already. On a server that streams content
+// (Dispatch(Pool)) nothing of it has to be read; but content without a length, which
+// is chunked, passes there, and only the server's BodyBytes limits it.
 func BodyLimit(bytes int64) (gateway.Middleware, error) {
 	if bytes < 0 {
 		return nil, fmt.Errorf("middleware: BodyLimit of %d bytes; use 0, for no content, or more", bytes)

@@ -51,7 +51,8 @@ const sniffBytes = 512
 // may (RFC 9110 section 14.2) and which nobody can use to multiply work.
 //
 // The Body is a gateway.FileBody, which a server may send by sendfile. Files are
-// opened on the server's event loop: the directory should be on a local disk.
+// opened where the application runs, by default on the server's event loop: the
+// directory should be on a local disk.
 func Static(dir string, o StaticOptions) (gateway.App, error) {
 	if o.Index == "" {
 		o.Index = "index.html"

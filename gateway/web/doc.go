@@ -29,6 +29,6 @@
 //
 // # Limits
 //
-// The server limits the content of every request (its option BodyBytes) before the
-// application is called. [Options] limits what an application makes of it.
+// The server limits the content of every request (its option BodyBytes), by default
+// before the application is called. [Options] limits what an application makes of it.
 package web
