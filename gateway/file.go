@@ -46,6 +46,15 @@ type Wrapper interface {
 // FileOf returns the FileBody that body is, or hands on as it is (see Wrapper); nil
 // if there is none.
 func FileOf(body Body) *FileBody {
+	switch body.(type) {
+	case *chunk, *chunkList: // inlined, and no more than this for most responses
+		return nil
+	}
+	return fileOf(body)
+}
+
+//go:noinline
+func fileOf(body Body) *FileBody {
 	for {
 		switch b := body.(type) {
 		case *FileBody:

@@ -150,5 +150,13 @@ func (c *Conn) Unsent() int64 {
 	return int64(c.out.bytes) + c.out.files
 }
 
+// UnsentFile is the part of Unsent that is of files.
+func (c *Conn) UnsentFile() int64 {
+	if c.out == nil {
+		return 0
+	}
+	return c.out.files
+}
+
 // Alive says that the connection has not been ended by Abort or an error.
 func (c *Conn) Alive() bool { return c.state < dead }

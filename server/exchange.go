@@ -42,6 +42,8 @@ type exchange struct {
 
 	resp     response
 	body     gateway.Body
+	file     *gateway.FileBody // of body, once the kernel sends it
+	fileSize int64             // how much of it is to be sent
 	keep     bool // the connection goes on after this response
 	more     bool // bytes of a next request have come already
 	headOnly bool // HEAD
@@ -335,7 +337,7 @@ func (x *exchange) pull() {
 			x.c.Yield()
 			return
 		}
-		if file, ok := x.body.(*gateway.FileBody); ok && x.pullFile(file) {
+		if file := gateway.FileOf(x.body); file != nil && x.pullFile(file) {
 			continue
 		}
 		b, err := x.body.Next()
@@ -385,18 +387,26 @@ func (x *exchange) pull() {
 
 // pullFile sends the rest of a file at once. It reports false for one that Next
 // should read.
-func (x *exchange) pullFile(body *gateway.FileBody) bool {
-	if _, _, n := body.Range(); n <= copyBytesMax || !x.resp.started {
+func (x *exchange) pullFile(file *gateway.FileBody) bool {
+	if _, _, n := file.Range(); n <= copyBytesMax || !x.resp.started {
 		return false
 	}
 	if !x.resp.sent {
-		x.commit(body.Len())
+		x.commit(file.Len())
 	}
-	if err := x.sendFile(body); err != nil {
+	if err := x.sendFile(file); err != nil {
 		x.log(slog.LevelError, err.Error())
 	}
 	x.ended = true
 	return true
+}
+
+// fileSent tells the file how much of it was sent, for who wraps it.
+func (x *exchange) fileSent() {
+	if x.file != nil {
+		x.file.Advance(x.fileSize - x.c.UnsentFile())
+		x.file = nil
+	}
 }
 
 // known is the length of the content: what the body says, else n.
@@ -452,6 +462,7 @@ func (x *exchange) done() {
 	}
 	r.whole = true
 	if body := x.body; body != nil {
+		x.fileSent()
 		x.body = nil // closed once, also if that panics
 		x.closed(body.Close())
 	}
@@ -469,6 +480,7 @@ func (x *exchange) closed(err error) {
 // may be at work.
 func (x *exchange) dropBody() {
 	if body := x.body; body != nil {
+		x.fileSent()
 		x.body = nil
 		defer func() {
 			if p := recover(); p != nil {

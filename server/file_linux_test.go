@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"os/exec"
@@ -16,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/gateway/middleware"
 )
 
 // fileApp answers with a file of the test: ?size=bytes of it are there, and its offset
@@ -243,7 +245,7 @@ func TestFileBySendfile(t *testing.T) {
 	for _, tt := range []struct {
 		path  string
 		calls bool
-	}{{"/", true}, {"/wrapped", false}} {
+	}{{"/", true}, {"/wrapped", false}, {"/logged", true}} {
 		trace := filepath.Join(t.TempDir(), "trace")
 		cmd := exec.Command("strace", "-f", "-qq", "-e", "trace=sendfile", "-o", trace,
 			os.Args[0], "-test.run=^TestFileForStrace$", "-test.v")
@@ -267,10 +269,73 @@ func TestFileForStrace(t *testing.T) {
 	if path == "" {
 		t.Skip("run by TestFileBySendfile")
 	}
-	app := newFileApp(t)
+	app := gateway.App(newFileApp(t))
+	if path == "/logged" {
+		app = logged(app, slog.New(slog.DiscardHandler))
+	}
 	c := start(t, app).dial()
 	c.send("GET " + path + "?size=1000000 HTTP/1.1\r\nHost: h\r\n\r\n")
 	c.want("GET", 200, pattern(1_000_000))
+}
+
+// logged is app in middlewares that hand its bodies on.
+func logged(app gateway.App, log *slog.Logger) gateway.App {
+	running, err := middleware.ConcurrencyLimit(100, 0)
+	if err != nil {
+		panic(err)
+	}
+	return middleware.AccessLog(log)(middleware.Recover(running(app)))
+}
+
+// Middlewares see how much of a file was sent without them, and its end: whole, cut to
+// what was declared, or as much as the client took.
+func TestFileWrapped(t *testing.T) {
+	const size = 8 << 20
+	for _, write := range []string{"", "&write=x"} { // by length, chunked
+		app, lines := newFileApp(t), new(logBuffer)
+		s := startSmall(t, logged(app, slog.New(slog.NewTextHandler(lines, nil))))
+		logs := func(want ...string) {
+			t.Helper()
+			eventually(t, "the answer is logged", func() bool { return strings.HasSuffix(lines.String(), "\n") })
+			for _, text := range want {
+				if got := lines.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, text) {
+					t.Errorf("%s: the log has %q, want %q", write, got, text)
+				}
+			}
+			lines.mu.Lock()
+			lines.b.Reset()
+			lines.mu.Unlock()
+		}
+		c := s.dial()
+		n := len(write) / len("&write=x")
+		for _, size := range []int{0, 1000, copyBytesMax, copyBytesMax + 1, 3 << 20} {
+			c.send(fmt.Sprintf("GET /?size=%d%s HTTP/1.1\r\nHost: h\r\n\r\n", size, write))
+			c.want("GET", 200, "x"[:n]+pattern(size))
+			logs(fmt.Sprintf(" bytes=%d ", size+n), "user_agent=\"\"\n")
+		}
+		c.send("GET /?size=1000000&length=300000" + write + " HTTP/1.1\r\nHost: h\r\n\r\n")
+		c.want("GET", 200, ("x"[:n] + pattern(1_000_000))[:300_000])
+		logs(" bytes=300000 ", "user_agent=\"\"\n")
+
+		leaver := s.dial()
+		_ = leaver.SetReadBuffer(64 << 10)
+		leaver.send(fmt.Sprintf("GET /?size=%d%s HTTP/1.1\r\nHost: h\r\n\r\n", size, write))
+		took, err := io.CopyN(io.Discard, leaver.r, 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.waitUnsent()
+		_ = leaver.SetLinger(0)
+		_ = leaver.Close()
+		eventually(t, "the answer is logged", func() bool { return lines.String() != "" })
+		_, text, _ := strings.Cut(lines.String(), " bytes=")
+		text, _, _ = strings.Cut(text, " ")
+		if sent, _ := strconv.ParseInt(text, 10, 64); sent < took-1000 || sent > took+size/2 {
+			t.Errorf("%s: %d bytes are logged for a client that left after %d of %d", write, sent, took, size)
+		}
+		logs("aborted=true")
+		app.closedAll(s)
+	}
 }
 
 // A gigabyte to a slow reader takes no memory to speak of.

@@ -153,17 +153,12 @@ func (j *job) serve() (body gateway.Body, err error) {
 // pull brings what body has, until it ends or nobody wants it.
 func (j *job) pull(body gateway.Body) (err error) {
 	defer j.catch(&err)
-	if sized, ok := body.(gateway.Sized); ok {
-		size := sized.Len()
-		j.mu.Lock()
-		if !j.wrote {
-			j.size = size
-		}
-		j.mu.Unlock()
-	}
-	for {
+	for first := true; ; first = false {
 		j.settle()
 		b, err := body.Next()
+		if sized, ok := body.(gateway.Sized); ok && first { // in which start may be called
+			j.takeSize(sized.Len())
+		}
 		if err != nil && err != io.EOF && err != gateway.ErrWait {
 			return err
 		}
@@ -181,6 +176,15 @@ func (j *job) pull(body gateway.Body) (err error) {
 		if j.ended(err == gateway.ErrWait) {
 			return errOver
 		}
+	}
+}
+
+// takeSize notes the length of the content, unless there is more than the body.
+func (j *job) takeSize(size int64) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if !j.wrote {
+		j.size = size
 	}
 }
 

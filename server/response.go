@@ -284,9 +284,10 @@ func (x *exchange) send(b []byte) error {
 }
 
 // sendFile is send for all that is left of a file, which the kernel sends.
-func (x *exchange) sendFile(body *gateway.FileBody) error {
-	f, off, n := body.Range()
+func (x *exchange) sendFile(file *gateway.FileBody) error {
+	f, off, n := file.Range()
 	n, err := x.frame(n)
+	x.file, x.fileSize = file, n
 	x.c.SendFile(x.h.out, f, off, n)
 	x.h.out = x.h.out[:0]
 	x.lent = x.c.Unsent() > 0
