@@ -79,6 +79,7 @@ func TestChaos(t *testing.T) {
 func build(t *testing.T) (bin string) {
 	t.Helper()
 	sources, err := filepath.Glob("../examples/*/*.go")
+	sources = append(sources, "testdata/pool/main.go")
 	if err != nil || len(sources) == 0 {
 		t.Fatalf("no examples: %v", err)
 	}
@@ -93,7 +94,7 @@ func build(t *testing.T) (bin string) {
 	}
 	bin = t.TempDir()
 	for _, flags := range [][]string{{"-race"}, nil} {
-		args := slices.Concat([]string{"build"}, flags, []string{"-o", bin + string(filepath.Separator), "../examples/..."})
+		args := slices.Concat([]string{"build"}, flags, []string{"-o", bin + string(filepath.Separator), "../examples/...", "./testdata/pool"})
 		out, err := exec.Command("go", args...).CombinedOutput()
 		if err == nil {
 			return bin

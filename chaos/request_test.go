@@ -26,9 +26,10 @@ type example struct {
 	plausible func(a *answer, c *client) bool
 }
 
-// applications are the examples that do not answer every request alike: what a
-// random one gets is the application's business. The tests of examples check them.
-var applications = []string{"files", "middleware", "router"}
+// applications are the examples that do not answer every request alike, or never end:
+// what a random one gets is the application's business. The tests of examples check
+// them.
+var applications = []string{"clock", "files", "middleware", "router", "stream", "upload"}
 
 var examples = []*example{
 	{
@@ -38,6 +39,11 @@ var examples = []*example{
 	},
 	{
 		name: "echo", contentType: "application/octet-stream",
+		answer:    func(r *request, _ netip.AddrPort) []byte { return r.content },
+		plausible: func(a *answer, c *client) bool { return len(a.content) < int(c.offered.Load()) },
+	},
+	{
+		name: "pool", contentType: "application/octet-stream",
 		answer:    func(r *request, _ netip.AddrPort) []byte { return r.content },
 		plausible: func(a *answer, c *client) bool { return len(a.content) < int(c.offered.Load()) },
 	},
