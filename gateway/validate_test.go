@@ -198,7 +198,12 @@ func TestValidateApplication(t *testing.T) {
 		{"Len is negative", "the content has as many", app("200 OK", func() gateway.Body { return long{chunksOf("ab"), -1} })},
 		{"replaced in Next, another Len", "the content has as many", lateApp(3, 5, "late")},
 		{"ErrWait without Waker", "who returns ErrWait", app("200 OK", func() gateway.Body {
-			return nextFunc(func() ([]byte, error) { return nil, gateway.ErrWait })
+			waits := gateway.ErrWait
+			return nextFunc(func() ([]byte, error) {
+				err := waits
+				waits = io.EOF
+				return nil, err
+			})
 		})},
 		{"ErrWait of a Ready", "a Body that is Ready", func(e *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 			_ = e.Waker()
