@@ -44,12 +44,12 @@ type exchange struct {
 	body     gateway.Body
 	file     *gateway.FileBody // of body, once the kernel sends it
 	fileSize int64             // how much of it is to be sent
-	keep     bool // the connection goes on after this response
-	more     bool // bytes of a next request have come already
-	headOnly bool // HEAD
-	lent     bool // the last chunk is in the socket's queue, not copied, or the file
-	ended    bool // the body has no more, or no more is wanted
-	waits    bool // the body has said ErrWait, and was not woken since
+	keep     bool              // the connection goes on after this response
+	more     bool              // bytes of a next request have come already
+	headOnly bool              // HEAD
+	lent     bool              // the last chunk is in the socket's queue, not copied, or the file
+	ended    bool              // the body has no more, or no more is wanted
+	waits    bool              // the body has said ErrWait, and was not woken since
 	waker    *waker
 }
 
