@@ -103,6 +103,11 @@ func motd() gateway.Body {
 	return gateway.File(f)
 }
 
+// waitsOnce is a Body that says ErrWait, and then ends.
+func waitsOnce() gateway.Body {
+	return gateway.Stream(func(yield func([]byte, error) bool) { yield(nil, gateway.ErrWait) })
+}
+
 type ready struct{ gateway.Body }
 
 func (ready) Ready() {}
@@ -198,17 +203,12 @@ func TestValidateApplication(t *testing.T) {
 		{"Len is negative", "the content has as many", app("200 OK", func() gateway.Body { return long{chunksOf("ab"), -1} })},
 		{"replaced in Next, another Len", "the content has as many", lateApp(3, 5, "late")},
 		{"ErrWait without Waker", "who returns ErrWait", app("200 OK", func() gateway.Body {
-			waits := gateway.ErrWait
-			return nextFunc(func() ([]byte, error) {
-				err := waits
-				waits = io.EOF
-				return nil, err
-			})
+			return waitsOnce()
 		})},
 		{"ErrWait of a Ready", "a Body that is Ready", func(e *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 			_ = e.Waker()
 			_, err := start("200 OK", nil, nil)
-			return ready{nextFunc(func() ([]byte, error) { return nil, gateway.ErrWait })}, err
+			return ready{waitsOnce()}, err
 		}},
 		{"a Wrapper with other chunks", "a Wrapper hands on", app("200 OK", func() gateway.Body {
 			return &upper{wrapper{motd()}}
