@@ -75,6 +75,33 @@ func (in *Input) left() int64 {
 	return int64(len(in.b)) + in.rest
 }
 
+// Limit reports whether no more than n bytes are left to read. Where nobody knows yet
+// (Len is -1) it reports true, and reading beyond n bytes from here is the error err.
+func (in *Input) Limit(n int64, err error) bool {
+	if left := in.left(); left != unknown {
+		return left <= n
+	}
+	in.src = &limited{in.src, n - int64(len(in.b)), err}
+	return true
+}
+
+// limited is a source with a limit.
+type limited struct {
+	src  io.Reader
+	left int64 // may be read; negative when more has come
+	err  error
+}
+
+func (l *limited) Read(p []byte) (int, error) {
+	if l.left >= 0 {
+		n, err := l.src.Read(p[:min(int64(len(p)), l.left+1)]) // one more shows that there is more
+		if l.left -= int64(n); l.left >= 0 {
+			return n, err
+		}
+	}
+	return 0, l.err
+}
+
 // Read reads up to len(p) bytes. It waits for the first of them only.
 func (in *Input) Read(p []byte) (int, error) {
 	switch {

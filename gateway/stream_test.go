@@ -469,3 +469,38 @@ func TestWriteToKeepsTheRest(t *testing.T) {
 		t.Errorf("the rest is %d bytes, %v, and not those that were left", len(b), err)
 	}
 }
+
+// Limit lets n bytes through, wherever they come from, and not one more.
+func TestInputLimit(t *testing.T) {
+	for _, known := range []bool{true, false} {
+		for held := range 8 { // come with the head
+			for n := range 8 {
+				r := parse(t, smallGet)
+				r.memory = append(r.memory, "content"[:held]...)
+				e := new(gateway.Environ)
+				r.begin(e)
+				length := int64(-1)
+				if known {
+					length = int64(len("content") - held)
+				}
+				e.ContentStream(strings.NewReader("content"[held:]), length)
+				ok := e.Input().Limit(int64(n), errTest)
+				if known && ok != (n >= len("content")) || !known && !ok {
+					t.Fatalf("known %v: Limit(%d) = %v", known, n, ok)
+				}
+				if !ok {
+					continue
+				}
+				b, err := e.Input().ReadAll()
+				if fits := n >= len("content"); fits && (err != nil || string(b) != "content") || !fits && err != errTest {
+					t.Errorf("known %v, %d at once, limit %d: %q, %v", known, held, n, b, err)
+				}
+				if n < len("content") {
+					if _, err := e.Input().Read(make([]byte, 1)); err == io.EOF {
+						t.Errorf("limit %d: the end", n)
+					}
+				}
+			}
+		}
+	}
+}

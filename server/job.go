@@ -27,7 +27,7 @@ import (
 //	worker:      run: Serve  start  put ................. leave
 //
 // The worker may be the last to leave: nobody can end it. A connection that does
-// not wait for it lets the exchange go (abandon), and the worker brings it back.
+// not wait for it lets the exchange go (handler.give), and the worker brings it back.
 type job struct {
 	x      *exchange
 	start  gateway.StartResponse // startResponse, bound once

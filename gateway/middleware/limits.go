@@ -2,7 +2,9 @@ package middleware
 
 import (
 	"container/list"
+	"errors"
 	"fmt"
+	"io"
 	"math"
 	"net/netip"
 	"strconv"
@@ -108,21 +110,32 @@ func (l *rateLimiter) wait(client netip.Addr, now time.Time) time.Duration {
 	return wait
 }
 
+var errBodyLimit = errors.New("middleware: the content is larger than BodyLimit allows")
+
 // BodyLimit answers 413 to requests with more than a number of bytes of content. It
 // is for applications, or parts of one, that want less than the server allows. By
 // default the server has read it all already. On a server that streams content
-// (Dispatch(Pool)) nothing of it has to be read; but content without a length, which
-// is chunked, passes there, and only the server's BodyBytes limits it.
+// (Dispatch(Pool)) nothing of it has to be read; content without a length, which is
+// chunked, is an error for the application when it reads too much, and if it passes
+// that on before it has called start, the answer is 413, too.
 func BodyLimit(bytes int64) (gateway.Middleware, error) {
 	if bytes < 0 {
 		return nil, fmt.Errorf("middleware: BodyLimit of %d bytes; use 0, for no content, or more", bytes)
 	}
 	return func(app gateway.App) gateway.App {
 		return gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
-			if int64(env.Input().Len()) > bytes {
+			if !env.Input().Limit(bytes, errBodyLimit) {
 				return refuse(env, start, "413 Content Too Large")
 			}
-			return app.Serve(env, start)
+			started := false
+			body, err := app.Serve(env, func(status string, headers []gateway.Header, exc error) (io.Writer, error) {
+				started = true
+				return start(status, headers, exc)
+			})
+			if body == nil && !started && errors.Is(err, errBodyLimit) {
+				return refuse(env, start, "413 Content Too Large")
+			}
+			return body, err
 		})
 	}, nil
 }

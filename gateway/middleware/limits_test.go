@@ -1,6 +1,7 @@
 package middleware
 
 import (
+	"fmt"
 	"io"
 	"math"
 	"net/netip"
@@ -115,6 +116,31 @@ func TestBodyLimit(t *testing.T) {
 	}
 	for n, code := range map[int]int{0: 200, 10: 200, 11: 413, 1000: 413} {
 		if got := gatewaytest.Call(m(&answer{}), gatewaytest.Request{Method: "POST", Body: strings.Repeat("x", n)}); got.Code != code {
+			t.Errorf("%d bytes: %s, want %d", n, show(got), code)
+		}
+	}
+}
+
+// Content of which nobody knows the length counts as it is read.
+func TestBodyLimitOfStreams(t *testing.T) {
+	m, err := BodyLimit(10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n, code := range map[int]int{0: 200, 10: 200, 11: 413, 1000: 413} {
+		app := m(gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			b, err := env.Input().ReadAll()
+			if err != nil {
+				return nil, fmt.Errorf("reading: %w", err)
+			}
+			_, err = start("200 OK", nil, nil)
+			return env.Bytes(b), err
+		}))
+		got := gatewaytest.Get(gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			env.ContentStream(strings.NewReader(strings.Repeat("x", n)), -1)
+			return app.Serve(env, start)
+		}), "/")
+		if got.Code != code || got.Err != nil || code == 200 && len(got.Text()) != n {
 			t.Errorf("%d bytes: %s, want %d", n, show(got), code)
 		}
 	}

@@ -89,10 +89,10 @@ func (r *Request) contentType() string {
 
 // readPairs reads a urlencoded form.
 func (r *Request) readPairs() (*Form, error) {
-	switch n := int64(r.Input().Len()); {
-	case n > r.options.FormBytes:
+	switch in := r.Input(); {
+	case !in.Limit(r.options.FormBytes, errFormBytes):
 		return nil, errFormBytes
-	case n > int64(r.options.FormValueBytes):
+	case !in.Limit(int64(r.options.FormValueBytes), errFormValues):
 		return nil, errFormValues
 	}
 	b, err := r.Input().ReadAll()
@@ -217,7 +217,7 @@ func (r *Request) Parts() iter.Seq2[*Part, error] {
 		case boundary == "" || len(boundary) > boundaryBytesMax:
 			yield(nil, errBoundary)
 			return
-		case int64(r.Input().Len()) > r.options.FormBytes: // it has all come: there is no need to count
+		case !r.Input().Limit(r.options.FormBytes, errFormBytes):
 			yield(nil, errFormBytes)
 			return
 		}

@@ -158,11 +158,8 @@ func (r *Request) JSON(v any) error {
 		return errJSONType
 	}
 	in := r.Input()
-	if int64(in.Len()) > r.options.JSONBytes {
+	if !in.Limit(r.options.JSONBytes, errJSONBytes) {
 		return errJSONBytes
-	}
-	if in.Len() == 0 {
-		return errJSONEmpty
 	}
 	content := &noted{r: in}
 	d := json.NewDecoder(content)
@@ -180,6 +177,8 @@ func (r *Request) JSON(v any) error {
 	switch {
 	case content.err != nil:
 		return content.err
+	case err == io.EOF:
+		return errJSONEmpty
 	case err == errJSONMore, errors.As(err, &programmer):
 		return err
 	}

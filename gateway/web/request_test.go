@@ -146,7 +146,7 @@ func TestJSON(t *testing.T) {
 		{nil, "application/x-www-form-urlencoded", `{"A":1}`, 415, ""},
 		{nil, "json", `{"A":1}`, 415, ""},
 		{nil, "application/json", ``, 400, "no content"},
-		{nil, "application/json", ` `, 400, "cut short"},
+		{nil, "application/json", ` `, 400, "no content"},
 		{nil, "application/json", `{"A":1`, 400, "cut short"},
 		{nil, "application/json", `{"A":1}{`, 400, "follows"},
 		{nil, "application/json", `{"A":1} {"A":2}`, 400, "follows"},
@@ -226,6 +226,47 @@ func TestClient(t *testing.T) {
 		got := gatewaytest.Call(app, gatewaytest.Request{Remote: netip.MustParseAddrPort(remote), Header: header("X-Forwarded-For", "6.6.6.6, 1.2.3.4", "X-Forwarded-Proto", "https")})
 		if got.Text() != want || got.Err != nil {
 			t.Errorf("from %s: %q, %v; want %q", remote, got.Text(), got.Err, want)
+		}
+	}
+}
+
+// The limits hold for content of which nobody knows the length, too.
+func TestLimitsOfStreams(t *testing.T) {
+	o := web.DefaultOptions()
+	o.JSONBytes, o.FormBytes, o.FormValueBytes = 100, 3000, 2000
+	multi := func(n int) string {
+		return "--b\r\nContent-Disposition: form-data; name=f; filename=g\r\n\r\n" + strings.Repeat("x", n) + "\r\n--b--\r\n"
+	}
+	for _, tt := range []struct {
+		kind, content string
+		code          int
+	}{
+		{"application/json", `"` + strings.Repeat("x", 98) + `"`, 200},
+		{"application/json", `"` + strings.Repeat("x", 99) + `"`, 413},
+		{"application/json", `"x"` + strings.Repeat(" ", 98), 413},
+		{"application/json", "", 400},
+		{"application/x-www-form-urlencoded", "a=" + strings.Repeat("x", 1998), 200},
+		{"application/x-www-form-urlencoded", "a=" + strings.Repeat("x", 1999), 413},
+		{"multipart/form-data; boundary=b", multi(3000 - len(multi(0))), 200},
+		{"multipart/form-data; boundary=b", multi(3001 - len(multi(0))), 413},
+	} {
+		app, err := web.NewApp(func(r *web.Request) (*web.Response, error) {
+			var v any
+			if tt.kind == "application/json" {
+				return web.Text("fine"), r.JSON(&v)
+			}
+			_, err := r.Form()
+			return web.Text("fine"), err
+		}, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stream := gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			env.ContentStream(strings.NewReader(tt.content), -1)
+			return app.Serve(env, start)
+		})
+		if got := gatewaytest.Call(stream, gatewaytest.Request{Method: "POST", Header: header("Content-Type", tt.kind)}); got.Code != tt.code || got.Err != nil {
+			t.Errorf("%s, %d bytes: %d, %v; want %d", tt.kind, len(tt.content), got.Code, got.Err, tt.code)
 		}
 	}
 }
