@@ -187,7 +187,7 @@ func environAnswer(r *request, local netip.AddrPort) []byte {
 		"REMOTE_ADDR": local.Addr().String(), "REMOTE_PORT": strconv.Itoa(int(local.Port())), "HTTP_HOST": r.host,
 		"wsgi.version": "[1 0]", "wsgi.url_scheme": "http", "wsgi.input": fmt.Sprintf("%d bytes of content", len(r.content)),
 		"wsgi.errors": "the server's log", "wsgi.multithread": multithread, "wsgi.multiprocess": "false", "wsgi.run_once": "false",
-		"wsgi.input_terminated": "true",
+		"wsgi.input_terminated": "true", "wsgi.file_wrapper": "gateway.File", "isbjorn.context": "context.Background.WithCancel",
 	}
 	for _, f := range r.fields {
 		key := strings.ReplaceAll(strings.ToUpper(f[0]), "-", "_")
