@@ -22,6 +22,7 @@ var importTable = map[string][]string{
 	"gateway/gatewaytest": {"gateway", "parser"},
 	"gateway/web":         {"gateway", "gateway/forwarded"},
 	"gateway/middleware":  {"gateway", "gateway/forwarded"},
+	"gateway/nethttp":     {"gateway"},
 
 	"server": {"loop", "parser", "gateway"},
 }

@@ -1,0 +1,155 @@
+package nethttp_test
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"maps"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/isbjorn/isbjorn/gateway/nethttp"
+	"github.com/isbjorn/isbjorn/server"
+)
+
+// patience is how long a test waits for what must come.
+const patience = 20 * time.Second
+
+// logBuffer is a log that tests can read.
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// place is a server that runs: its address and its log.
+type place struct {
+	addr string
+	log  *logBuffer
+}
+
+// isbjorn serves h behind App.
+func isbjorn(t testing.TB, h http.Handler, options ...server.Option) place {
+	t.Helper()
+	p := place{log: &logBuffer{}}
+	options = append([]server.Option{
+		server.Logger(slog.New(slog.NewTextHandler(p.log, nil))), server.Dispatch(server.Pool), server.Loops(1), server.BodyBytes(16 << 20),
+	}, options...)
+	s, err := server.New(nethttp.App(h), options...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr, err := s.Listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	p.addr = addr.String()
+	return p
+}
+
+// theirs serves h by net/http.
+func theirs(t testing.TB, h http.Handler) place {
+	t.Helper()
+	p := place{log: &logBuffer{}}
+	s := httptest.NewUnstartedServer(h)
+	s.Config.ErrorLog = log.New(p.log, "", 0)
+	s.Start()
+	t.Cleanup(s.Close)
+	p.addr = s.Listener.Addr().String()
+	return p
+}
+
+type client struct {
+	net.Conn
+	t testing.TB
+	r *bufio.Reader
+}
+
+func (p place) dial(t testing.TB) *client {
+	t.Helper()
+	c, err := net.Dial("tcp", p.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = c.SetDeadline(time.Now().Add(patience))
+	t.Cleanup(func() { _ = c.Close() })
+	return &client{c, t, bufio.NewReader(c)}
+}
+
+func (c *client) send(s string) {
+	c.t.Helper()
+	if _, err := io.WriteString(c, s); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// answer is what a client sees.
+type answer struct {
+	status, body string
+	header       http.Header
+	cut          bool // it is not whole, or there is none
+}
+
+// ask sends a request and reads the answer.
+func (p place) ask(t testing.TB, request string) answer {
+	t.Helper()
+	c := p.dial(t)
+	go func() { _, _ = io.WriteString(c, request) }() // the answer may come first
+	method, _, _ := strings.Cut(request, " ")
+	resp, err := http.ReadResponse(c.r, &http.Request{Method: method})
+	if err != nil {
+		return answer{cut: true}
+	}
+	body, err := io.ReadAll(resp.Body)
+	if resp.TransferEncoding != nil {
+		resp.Header["Transfer-Encoding"] = resp.TransferEncoding
+	}
+	return answer{resp.Status, string(body), resp.Header, err != nil}
+}
+
+// String is all of an answer but the fields that are left out.
+func (a answer) text(without ...string) string {
+	if a.cut && a.status == "" {
+		return "no answer"
+	}
+	var b strings.Builder
+	fmt.Fprintln(&b, a.status)
+	for _, name := range slices.Sorted(maps.Keys(a.header)) {
+		if !slices.Contains(without, name) {
+			fmt.Fprintf(&b, "%s: %q\n", name, a.header[name])
+		}
+	}
+	fmt.Fprintf(&b, "cut: %t, %d bytes: %.300q", a.cut, len(a.body), a.body)
+	return b.String()
+}
+
+// quiet is a log of what tests do on purpose.
+var quiet = log.New(io.Discard, "", 0)
+
+// transport is one whose connections end with the test.
+func transport(t testing.TB) *http.Transport {
+	tr := &http.Transport{}
+	t.Cleanup(tr.CloseIdleConnections)
+	return tr
+}

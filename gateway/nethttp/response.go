@@ -1,0 +1,442 @@
+package nethttp
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"net/textproto"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/isbjorn/isbjorn/gateway"
+)
+
+const (
+	// bufferBytes is how much of the content is gathered before any of it is sent: an
+	// answer that is not longer has a Content-Length. As in net/http.
+	bufferBytes = 2 << 10
+
+	// sniffBytes is what http.DetectContentType looks at.
+	sniffBytes = 512
+
+	// copyBytes is what ReadFrom reads at once.
+	copyBytes = 32 << 10
+)
+
+var errOver = errors.New("nethttp: the ResponseWriter is used after its handler has returned")
+
+// response is the http.ResponseWriter. Content is gathered in buf and goes on from
+// there to the write() form; what is still in buf when the handler returns is the Body.
+type response struct {
+	mu sync.Mutex // a handler may flush from a timer
+
+	env      *gateway.Environ // nil when the handler has returned
+	start    gateway.StartResponse
+	header   http.Header
+	headOnly bool
+
+	code     int   // 0 until it is declared
+	declared int64 // Content-Length; -1 for none
+	written  int64 // bytes of content
+	sniffs   bool  // Content-Type is that of the first bytes
+	buf      *buffer
+	file     *gateway.FileBody // all of the content so far
+	eaten    bool              // HEAD: more content than is gathered
+
+	w    io.Writer // once start was called
+	err  error     // of start
+	done bool      // the handler has returned: what comes from buf is the last
+	last []byte    // that, in the memory of buf
+}
+
+// buffer is the memory that a response needs until its Body is closed.
+type buffer struct {
+	content *bufio.Writer
+	fields  []gateway.Header // declared
+}
+
+var buffers = sync.Pool{New: func() any { return &buffer{content: bufio.NewWriterSize(nil, bufferBytes)} }}
+
+func (w *response) open(headOnly bool) {
+	w.headOnly = headOnly
+	w.header = make(http.Header)
+	w.buf = buffers.Get().(*buffer)
+	w.buf.content.Reset((*sink)(w))
+}
+
+// release gives the memory back.
+func (w *response) release() {
+	clear(w.buf.fields)
+	w.buf.fields = w.buf.fields[:0]
+	w.buf.content.Reset(nil)
+	buffers.Put(w.buf)
+	w.buf, w.last = nil, nil
+}
+
+// end takes the Environ back, also after a panic.
+func (w *response) end() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.env = nil
+	if w.file != nil {
+		_ = w.file.Close()
+		w.file = nil
+	}
+}
+
+// Header is the map that WriteHeader sends.
+func (w *response) Header() http.Header { return w.header }
+
+// WriteHeader declares the status and the header as they are now.
+func (w *response) WriteHeader(code int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case code < 100 || code > 999:
+		panic(fmt.Sprintf("nethttp: WriteHeader was called with the code %d; use one of three digits", code))
+	case w.env == nil:
+	case w.code != 0:
+		_, file, line, _ := runtime.Caller(1)
+		fmt.Fprintf(w.env.Errors(), "nethttp: superfluous WriteHeader(%d) at %s:%d; the status is %d already", code, file, line, w.code)
+	case code >= 200 || code == http.StatusSwitchingProtocols:
+		w.declare(code)
+	}
+}
+
+// bodyAllowed says whether a response with this code may have content.
+// RFC 9112 section 6.3, item 1.
+func bodyAllowed(code int) bool {
+	return code >= 200 && code != http.StatusNoContent && code != http.StatusNotModified
+}
+
+// declare takes what the header says now. What is the server's to say, or no field at
+// all, is left out.
+func (w *response) declare(code int) {
+	w.code = code
+	fields := w.buf.fields[:0]
+	for name, values := range w.header {
+		kind, err := gateway.CheckHeader(&gateway.Header{Name: name})
+		switch {
+		case len(values) == 0:
+			continue
+		case kind == gateway.Connection:
+			if hasToken(values, "close") {
+				fields = append(fields, gateway.Header{Name: name, Value: "close"})
+			}
+			continue
+		case err != nil || code == http.StatusNotModified && name == "Content-Type":
+			continue
+		case kind == gateway.ContentLength:
+			if values = values[:1]; !w.declareLength(values[0]) {
+				continue
+			}
+		case kind == gateway.Date || kind == gateway.ServerName:
+			values = values[:1]
+		}
+		for _, value := range values {
+			fields = append(fields, gateway.Header{Name: name, Value: clean(value)})
+		}
+	}
+	slices.SortStableFunc(fields, func(a, b gateway.Header) int { return strings.Compare(a.Name, b.Name) })
+	w.buf.fields = fields
+	_, typed := w.header["Content-Type"]
+	w.sniffs = bodyAllowed(code) && !typed && w.header.Get("Content-Encoding") == "" && w.header.Get("Transfer-Encoding") == ""
+}
+
+// declareLength reports whether value is a length, for content that may be there.
+func (w *response) declareLength(value string) bool {
+	n, err := strconv.ParseUint(value, 10, 63)
+	if err != nil {
+		fmt.Fprintf(w.env.Errors(), "nethttp: the handler has set Content-Length to %q; use a decimal number", value)
+		return false
+	}
+	if !bodyAllowed(w.code) {
+		return false
+	}
+	w.declared = int64(n)
+	return true
+}
+
+var newlines = strings.NewReplacer("\r", " ", "\n", " ")
+
+// clean is a value as net/http sends it: on one line, without space at its ends.
+func clean(value string) string { return textproto.TrimString(newlines.Replace(value)) }
+
+// Write adds content; nothing else ends when it returns an error.
+func (w *response) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.admit(len(p)); err != nil || len(p) == 0 {
+		return 0, err
+	}
+	return w.buf.content.Write(p)
+}
+
+// WriteString is Write for a string.
+func (w *response) WriteString(s string) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.admit(len(s)); err != nil || len(s) == 0 {
+		return 0, err
+	}
+	return w.buf.content.WriteString(s)
+}
+
+// admit prepares for n bytes of content behind what is there.
+func (w *response) admit(n int) error {
+	switch {
+	case w.env == nil:
+		return errOver
+	case w.err != nil:
+		return w.err
+	case w.code == 0:
+		w.declare(http.StatusOK)
+	}
+	if n > 0 && !bodyAllowed(w.code) {
+		return http.ErrBodyNotAllowed
+	}
+	if w.written += int64(n); w.declared >= 0 && w.written > w.declared {
+		return http.ErrContentLength
+	}
+	return w.copyFile()
+}
+
+// Flush sends what was written.
+func (w *response) Flush() { _ = w.FlushError() }
+
+// FlushError is Flush for http.ResponseController.
+func (w *response) FlushError() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.admit(0); err != nil {
+		return err
+	}
+	w.sniffs = w.sniffs && w.written > 0 // the head is what it is now
+	return w.buf.content.Flush()
+}
+
+// EnableFullDuplex is for http.ResponseController. It always is.
+func (w *response) EnableFullDuplex() error { return nil }
+
+// ReadFrom adds what is left of src. A file, or an io.LimitedReader of one, that is all
+// of the content becomes a gateway.FileBody, which the server may send by sendfile(2).
+func (w *response) ReadFrom(src io.Reader) (int64, error) {
+	if n, ok := w.takeFile(src); ok {
+		return n, nil
+	}
+	block := copyBlocks.Get().(*[copyBytes]byte)
+	defer copyBlocks.Put(block)
+	return io.CopyBuffer(struct{ io.Writer }{w}, src, block[:])
+}
+
+var copyBlocks = sync.Pool{New: func() any { return new([copyBytes]byte) }}
+
+// takeFile makes src the file of the response, and reads it as far as it will be sent.
+// It reports false if it cannot, or if there is no use in it.
+func (w *response) takeFile(src io.Reader) (n int64, ok bool) {
+	n = math.MaxInt64
+	limited, _ := src.(*io.LimitedReader)
+	if limited != nil {
+		src, n = limited.R, limited.N
+	}
+	f, ok := src.(*os.File)
+	if !ok {
+		return 0, false
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.admit(0) != nil || w.written > 0 || w.headOnly || !bodyAllowed(w.code) {
+		return 0, false
+	}
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return 0, false
+	}
+	off, err := f.Seek(0, io.SeekCurrent)
+	if n = min(n, info.Size()-off); err != nil || n <= bufferBytes || w.declared >= 0 && n > w.declared {
+		return 0, false
+	}
+	own, err := dup(f) // the handler closes its own when it returns
+	if err != nil {
+		return 0, false
+	}
+	if _, err := f.Seek(n, io.SeekCurrent); err != nil {
+		_ = own.Close()
+		return 0, false
+	}
+	if limited != nil {
+		limited.N -= n
+	}
+	w.file, w.written = gateway.FileRange(own, off, n), n
+	return n, true
+}
+
+// dup is f by another descriptor.
+func dup(f *os.File) (*os.File, error) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	var own int
+	var failed error
+	if err := raw.Control(func(fd uintptr) { own, failed = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0) }); err != nil {
+		return nil, err
+	}
+	if failed != nil {
+		return nil, os.NewSyscallError("fcntl", failed)
+	}
+	return os.NewFile(uintptr(own), f.Name()), nil
+}
+
+// copyFile sends the file as other content, for there is more behind it.
+func (w *response) copyFile() error {
+	if w.file == nil {
+		return nil
+	}
+	file := w.file
+	w.file = nil
+	defer file.Close()
+	f, off, n := file.Range()
+	_, err := io.Copy(struct{ io.Writer }{w.buf.content}, io.NewSectionReader(f, off, n))
+	return err
+}
+
+// sink takes what buf has gathered.
+type sink response
+
+// Write is called with mu locked.
+func (s *sink) Write(p []byte) (int, error) {
+	w := (*response)(s)
+	w.sniff(p)
+	switch {
+	case w.done && w.w == nil:
+		w.last = p
+		return len(p), nil
+	case w.headOnly:
+		w.eaten = true
+		return len(p), nil
+	case w.w == nil:
+		if err := w.begin(); err != nil {
+			return 0, err
+		}
+	}
+	return w.w.Write(p)
+}
+
+// sniff adds the Content-Type of content that begins with p, if the handler has not.
+func (w *response) sniff(p []byte) {
+	if w.sniffs && len(p) > 0 {
+		w.sniffs = false
+		w.buf.fields = append(w.buf.fields, gateway.Header{Name: "Content-Type", Value: http.DetectContentType(p)})
+	}
+}
+
+// begin calls start.
+func (w *response) begin() error {
+	w.w, w.err = w.start(statusLine(w.code), w.buf.fields, nil)
+	return w.err
+}
+
+// finish is the response when the handler has returned. With now it is sent as far as
+// it can be before Serve returns.
+func (w *response) finish(now bool) (gateway.Body, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err == nil && w.code == 0 {
+		w.declare(http.StatusOK)
+	}
+	w.env, w.done = nil, true
+	_ = w.buf.content.Flush() // a client that is gone is no failure of the handler
+	body, err := w.rest(now)
+	if body != (*rest)(w) {
+		w.release()
+	}
+	return body, err
+}
+
+// rest is what is left to send.
+func (w *response) rest(now bool) (gateway.Body, error) {
+	switch {
+	case w.err != nil || w.w != nil:
+		return nil, w.err
+	case w.file != nil:
+		return w.restOfFile()
+	case w.headOnly && w.declared < 0 && len(w.last) == 0:
+		return unknown{}, w.begin() // GET may have content
+	case now && len(w.last) > 0:
+		if w.declared < 0 {
+			w.buf.fields = append(w.buf.fields, gateway.Header{Name: "Content-Length", Value: strconv.Itoa(len(w.last))})
+		}
+		if err := w.begin(); err != nil {
+			return nil, err
+		}
+		_, _ = w.w.Write(w.last)
+		return nil, nil
+	case len(w.last) == 0:
+		return nil, w.begin()
+	}
+	return (*rest)(w), w.begin()
+}
+
+func (w *response) restOfFile() (gateway.Body, error) {
+	var first [sniffBytes]byte
+	if w.sniffs {
+		f, off, n := w.file.Range()
+		k, err := f.ReadAt(first[:min(n, sniffBytes)], off)
+		if err != nil {
+			return nil, err
+		}
+		w.sniff(first[:k])
+	}
+	if err := w.begin(); err != nil {
+		return nil, err
+	}
+	file := w.file
+	w.file = nil
+	return file, nil
+}
+
+// rest is the Body of an answer that buf holds all of.
+type rest response
+
+func (b *rest) Next() ([]byte, error) { return b.last, io.EOF }
+func (b *rest) Len() int64            { return int64(len(b.last)) }
+func (b *rest) Ready()                {}
+
+func (b *rest) Close() error {
+	(*response)(b).release()
+	return nil
+}
+
+// unknown is the Body of an answer to HEAD, of a length that nobody knows.
+type unknown struct{}
+
+func (unknown) Next() ([]byte, error) { return nil, io.EOF }
+func (unknown) Close() error          { return nil }
+func (unknown) Ready()                {}
+
+// statusLines has those that net/http knows.
+var statusLines = func() (t [600]string) {
+	for code := range t {
+		if text := http.StatusText(code); text != "" {
+			t[code] = strconv.Itoa(code) + " " + text
+		}
+	}
+	return t
+}()
+
+func statusLine(code int) string {
+	if code < len(statusLines) && statusLines[code] != "" {
+		return statusLines[code]
+	}
+	return strconv.Itoa(code) + " status code " + strconv.Itoa(code)
+}
