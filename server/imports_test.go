@@ -22,7 +22,7 @@ var importTable = map[string][]string{
 	"gateway/gatewaytest": {"gateway", "parser"},
 	"gateway/web":         {"gateway", "gateway/forwarded"},
 	"gateway/middleware":  {"gateway", "gateway/forwarded"},
-	"gateway/nethttp":     {"gateway"},
+	"gateway/nethttp":     {"gateway", "parser"},
 
 	"server": {"loop", "parser", "gateway"},
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"net/http"
 	"net/textproto"
@@ -14,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -229,6 +231,7 @@ func (w *response) EnableFullDuplex() error { return nil }
 
 // ReadFrom adds what is left of src. A file, or an io.LimitedReader of one, that is all
 // of the content becomes a gateway.FileBody, which the server may send by sendfile(2).
+// For io.Copy from a file the handler declares the Content-Length; http.ServeContent does.
 func (w *response) ReadFrom(src io.Reader) (int64, error) {
 	if n, ok := w.takeFile(src); ok {
 		return n, nil
@@ -240,6 +243,16 @@ func (w *response) ReadFrom(src io.Reader) (int64, error) {
 
 var copyBlocks = sync.Pool{New: func() any { return new([copyBytes]byte) }}
 
+// file is an *os.File, or what its WriteTo gives to ReadFrom in its place. It may be
+// some other type that has a file and reads it in a way of its own: net/http takes it
+// all the same if there is a Content-Length, and so does takeFile.
+type file interface {
+	fs.File
+	io.Seeker
+	syscall.Conn
+	Name() string
+}
+
 // takeFile makes src the file of the response, and reads it as far as it will be sent.
 // It reports false if it cannot, or if there is no use in it.
 func (w *response) takeFile(src io.Reader) (n int64, ok bool) {
@@ -248,13 +261,14 @@ func (w *response) takeFile(src io.Reader) (n int64, ok bool) {
 	if limited != nil {
 		src, n = limited.R, limited.N
 	}
-	f, ok := src.(*os.File)
+	f, ok := src.(file)
 	if !ok {
 		return 0, false
 	}
+	_, itself := src.(*os.File)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.admit(0) != nil || w.written > 0 || w.headOnly || !bodyAllowed(w.code) {
+	if w.admit(0) != nil || !itself && w.declared < 0 || w.written > 0 || w.headOnly || !bodyAllowed(w.code) {
 		return 0, false
 	}
 	info, err := f.Stat()
@@ -281,7 +295,7 @@ func (w *response) takeFile(src io.Reader) (n int64, ok bool) {
 }
 
 // dup is f by another descriptor.
-func dup(f *os.File) (*os.File, error) {
+func dup(f file) (*os.File, error) {
 	raw, err := f.SyscallConn()
 	if err != nil {
 		return nil, err
