@@ -50,7 +50,7 @@ type app struct {
 func (a *app) Serve(env *gateway.Environ, start gateway.StartResponse) (body gateway.Body, err error) {
 	x := &exchange{response: response{env: env, start: start, declared: -1}, content: content{in: env.Input()}}
 	defer x.end()
-	r, err := a.request(env, &x.content)
+	r, err := a.request(env, x)
 	if err != nil {
 		return refuse(env, start)
 	}
@@ -85,6 +85,7 @@ func refuse(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, er
 type exchange struct {
 	response response
 	content  content
+	values   [8]string // of the request's header, unless there are more
 }
 
 // end takes the Environ back: the server gives it to the next request.
@@ -120,7 +121,7 @@ func (c *content) Close() error {
 }
 
 // request is env as net/http has it, in memory of its own.
-func (a *app) request(env *gateway.Environ, body *content) (*http.Request, error) {
+func (a *app) request(env *gateway.Environ, x *exchange) (*http.Request, error) {
 	remote := [len("[ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255%]:65535") + 64]byte{}
 	addr := appendAddr(remote[:0], env.RemoteAddr())
 	size, count := len(env.Method())+len(env.Target())+len(env.Host())+len(addr), 0
@@ -148,7 +149,10 @@ func (a *app) request(env *gateway.Environ, body *content) (*http.Request, error
 	}
 	memory.Write(addr)
 	r.RemoteAddr = memory.String()[memory.Len()-len(addr):]
-	values := make([]string, count)
+	values := x.values[:]
+	if count > len(values) {
+		values = make([]string, count)
+	}
 	for name, value := range env.Headers() {
 		key := http.CanonicalHeaderKey(keep(name))
 		value = keep(value)
@@ -162,7 +166,7 @@ func (a *app) request(env *gateway.Environ, body *content) (*http.Request, error
 	r.ContentLength = int64(env.Input().Len())
 	fixHeader(&r)
 	if r.ContentLength != 0 {
-		r.Body = body
+		r.Body = &x.content
 	}
 	var err error
 	if r.URL, err = url.ParseRequestURI(r.RequestURI); err != nil {

@@ -151,7 +151,7 @@ func (w *response) declare(code int) {
 	slices.SortStableFunc(fields, func(a, b gateway.Header) int { return strings.Compare(a.Name, b.Name) })
 	w.buf.fields = fields
 	_, typed := w.header["Content-Type"]
-	w.sniffs = bodyAllowed(code) && !typed && w.header.Get("Content-Encoding") == "" && w.header.Get("Transfer-Encoding") == ""
+	w.sniffs = !typed && w.header.Get("Content-Encoding") == "" && w.header.Get("Transfer-Encoding") == ""
 }
 
 // declareLength reports whether value is a length, for content that may be there.
@@ -332,7 +332,7 @@ func (s *sink) Write(p []byte) (int, error) {
 	w := (*response)(s)
 	w.sniff(p)
 	switch {
-	case w.done && w.w == nil:
+	case w.done && w.w == nil && !w.eaten:
 		w.last = p
 		return len(p), nil
 	case w.headOnly:

@@ -25,7 +25,8 @@ const get = "GET / HTTP/1.1\r\nHost: example.com\r\n\r\n"
 
 // describe answers with all that a handler can see of its request.
 func describe(w http.ResponseWriter, r *http.Request) {
-	fmt.Fprintln(w, r.Method, r.RequestURI, r.Proto, r.ProtoMajor, r.ProtoMinor, r.Host, r.Close, r.ContentLength, r.TransferEncoding, r.Body == http.NoBody, r.TLS == nil)
+	fmt.Fprintf(w, "%-8s", r.Method) // of one length: that of HEAD is compared with GET
+	fmt.Fprintln(w, r.RequestURI, r.Proto, r.ProtoMajor, r.ProtoMinor, r.Host, r.Close, r.ContentLength, r.TransferEncoding, r.Body == http.NoBody, r.TLS == nil)
 	fmt.Fprintf(w, "%q %q %q %q %q %q\n", r.URL, r.URL.Scheme, r.URL.Host, r.URL.Path, r.URL.RawPath, r.URL.RawQuery)
 	for _, name := range slices.Sorted(maps.Keys(r.Header)) {
 		fmt.Fprintf(w, "%s: %q\n", name, r.Header[name])
@@ -131,7 +132,8 @@ func TestSameAsNetHTTP(t *testing.T) {
 			return
 		}
 		body, err := io.ReadAll(r.Body)
-		fmt.Fprintln(w, r.Method, r.URL.Path, r.ContentLength, r.TransferEncoding, len(body), err, r.Header.Get("X-Forwarded-Host"))
+		fmt.Fprintf(w, "%-8s", r.Method)
+		fmt.Fprintln(w, r.URL.Path, r.ContentLength, r.TransferEncoding, len(body), err, r.Header.Get("X-Forwarded-Host"))
 	}))
 	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
 		r.SetURL(&url.URL{Scheme: "http", Host: upstream.addr})
@@ -201,6 +203,11 @@ func TestSameAsNetHTTP(t *testing.T) {
 		{"too short", writes(0, "Content-Length: 30", "ab"), get, ""},
 		{"a length that is none", writes(0, "Content-Length: x", "ab"), post("/", ""), ""},
 		{"two lengths", writes(0, "Content-Length: 2|Content-Length: 2", "ab"), get, ""},
+		{"nothing for HEAD", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method != http.MethodHead {
+				_, _ = io.WriteString(w, "content")
+			}
+		}), get, ""},
 		{"204", writes(204, "", "no"), get, ""},
 		{"204 with a length", writes(204, "Content-Length: 2|X-A: b"), get, ""},
 		{"304", writes(304, "Etag: \"x\"|Content-Type: a/b|Content-Length: 7", "no"), get, ""},
@@ -332,9 +339,13 @@ func TestSameAsNetHTTP(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			handler.Store(&tt.handler)
-			compare(t, ours, theirs, tt.request, tt.differs)
+			a := compare(t, ours, theirs, tt.request, tt.differs)
 			if head, ok := strings.CutPrefix(tt.request, "GET "); ok {
-				compare(t, ours, theirs, "HEAD "+head, tt.differs+" "+headLength+" Content-Length")
+				h := compare(t, ours, theirs, "HEAD "+head, tt.differs+" "+headLength+" Content-Length")
+				n := h.header.Get("Content-Length")
+				if whole := a.status[:1] == "2" && !a.cut && !strings.Contains(tt.differs, "body"); whole && n != "" && n != fmt.Sprint(len(a.body)) {
+					t.Errorf("HEAD says that the length is %s, and GET has %d", n, len(a.body))
+				}
 			}
 		})
 	}
@@ -342,9 +353,12 @@ func TestSameAsNetHTTP(t *testing.T) {
 
 var number = regexp.MustCompile(`[0-9]+`)
 
-func compare(t *testing.T, ours, theirs place, request, differs string) {
+// compare asks both servers, and returns the answer of App. differs names what may differ:
+// fields, and status, body, cut, or the numbers in the body.
+func compare(t *testing.T, ours, theirs place, request, differs string) answer {
 	t.Helper()
 	got, want := ours.ask(t, request), theirs.ask(t, request)
+	asIs := got
 	without := append(strings.Fields(differs), "Date", "Server", "Connection")
 	if strings.HasPrefix(request, "HEAD ") && want.header.Get("Content-Length") != "" && got.header.Get("Content-Length") != want.header.Get("Content-Length") && differs[0] == ' ' {
 		t.Errorf("%.40q: the length is %v, net/http's %v", request, got.header["Content-Length"], want.header["Content-Length"])
@@ -357,7 +371,7 @@ func compare(t *testing.T, ours, theirs place, request, differs string) {
 		without = append(without, "Content-Length", "Transfer-Encoding")
 	}
 	if slices.Contains(without, "status") && strings.HasPrefix(got.status, "500") && want.status == "" {
-		return
+		return asIs
 	}
 	if slices.Contains(without, "status") {
 		got.status, want.status = "", ""
@@ -384,6 +398,7 @@ func compare(t *testing.T, ours, theirs place, request, differs string) {
 	if g, w := got.text(without...), want.text(without...); g != w {
 		t.Errorf("%.60q:\n%s\n\nnet/http:\n%s", request, g, w)
 	}
+	return asIs
 }
 
 var boundary = regexp.MustCompile(`[0-9a-f]{60}`)
