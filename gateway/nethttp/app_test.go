@@ -109,14 +109,16 @@ func TestExpectIsRefused(t *testing.T) {
 
 // An upload that is cut is an error, whatever its framing.
 func TestCutUpload(t *testing.T) {
-	failed := make(chan error, 1)
+	began, failed := make(chan bool, 1), make(chan error, 1)
 	p := isbjorn(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		began <- true
 		_, err := io.Copy(io.Discard, r.Body)
 		failed <- err
 	}))
 	for _, framing := range []string{"Content-Length: 50\r\n\r\nhello", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"} {
 		c := p.dial(t)
 		c.send("POST / HTTP/1.1\r\nHost: h\r\n" + framing)
+		wait(t, "the handler", began) // who leaves before that is not served at all
 		_ = c.Close()
 		if err := wait(t, "the error", failed); err == nil {
 			t.Errorf("%q: whole", framing)
