@@ -290,6 +290,7 @@ func TestWaitAtShutdown(t *testing.T) {
 			e.put("last")
 			e.finish()
 			c.want("GET", 200, "last")
+			_ = c.Close() // or the server waits for it
 		}
 		if err := <-done; (err == nil) != inTime {
 			t.Errorf("in time %v: Shutdown: %v", inTime, err)
