@@ -50,7 +50,8 @@ func TestPassed(t *testing.T) {
 		} {
 			plain, wrapped := a, a
 			want := gatewaytest.Get(&plain, "/")
-			got := gatewaytest.Get(m(&wrapped), "/")
+			checked := gateway.ValidateMiddleware(m, func(b *gateway.Breach) { t.Errorf("%s: %+v: %v", name, a, b) })
+			got := gatewaytest.Get(checked(&wrapped), "/")
 			if a.chunks == nil {
 				want.Closed, got.Closed = 0, 0
 			}
@@ -61,6 +62,39 @@ func TestPassed(t *testing.T) {
 				if got.Get(h.Name) != h.Value {
 					t.Errorf("%s: %+v: header %v is %q", name, a, h, got.Get(h.Name))
 				}
+			}
+		}
+	}
+}
+
+// Those that change content keep to the rule of chunks, too.
+func TestChangedContent(t *testing.T) {
+	compress, err := Compress(CompressOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tagged, err := Conditional(ConditionalOptions{ETagBytes: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	large := strings.Repeat("0123456789", 10_000)
+	for name, m := range map[string]gateway.Middleware{"Compress": compress, "Conditional": tagged} {
+		for _, a := range []answer{
+			{chunks: []string{large}},
+			{chunks: []string{large}, sized: true},
+			{chunks: []string{large, "", large}},
+			{chunks: []string{"small"}, late: true},
+			{chunks: []string{large}, failNext: errBroken},
+			{chunks: []string{large}, failClose: errBroken},
+		} {
+			a.headers = fields("Content-Type", "text/plain")
+			checked := gateway.ValidateMiddleware(m, func(b *gateway.Breach) { t.Errorf("%s: %.80v: %v", name, a, b) })
+			got := gatewaytest.Call(checked(&a), gatewaytest.Request{Header: fields("Accept-Encoding", "gzip")})
+			if a.closed != 1 || a.failNext == nil && a.failClose == nil && got.Err != nil {
+				t.Errorf("%s: %.80v: %v, closed %d", name, a, got.Err, a.closed)
+			}
+			if coded := got.Get("Content-Encoding") == "gzip"; name == "Compress" && got.Err == nil && coded == (got.Text() == "small") {
+				t.Errorf("%s: %.80v: Content-Encoding %q", name, a, got.Get("Content-Encoding"))
 			}
 		}
 	}
