@@ -179,7 +179,7 @@ func (h *handler) step(c *loop.Conn, cn *conn, b []byte, used *int) {
 	case readingBody:
 		err = cn.x.collect(b, used)
 	case writing:
-		if cn.x.streams {
+		if cn.x.streams && !c.Paused() {
 			err = cn.x.feed(b, used)
 		}
 	}

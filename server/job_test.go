@@ -989,3 +989,30 @@ func TestPoolNeedsSockets(t *testing.T) {
 	}()
 	s.OpenMemory()
 }
+
+// Content that has been stopped stays so until the worker has read most of it: it is
+// the worker alone who makes it go on.
+func TestPoolStopsContentOnce(t *testing.T) {
+	goOn := make(chan struct{})
+	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		<-goOn
+		return hello(env, start)
+	}), Dispatch(Pool), Loops(1))
+	defer close(goOn)
+	c := s.dial()
+	c.send("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
+	s.untilAtWork(1)
+	s.onLoops(func(h *handler, lc *loop.Conn) {
+		j := lc.Context.(*conn).x.job
+		high := h.c.loop.HighWaterBytes
+		if j.feed(make([]byte, high)) {
+			t.Error("there is room above the high-water mark")
+		}
+		if n, err := j.Read(make([]byte, high/2)); n != high/2 || err != nil {
+			t.Errorf("Read: %d, %v", n, err)
+		}
+		if j.feed([]byte("x")) {
+			t.Error("there is room, and nobody would tell when the worker has read the rest")
+		}
+	})
+}
