@@ -379,7 +379,7 @@ func (j *job) feed(b []byte) (room bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.in.Write(b)
-	j.expect = false // it has not waited
+	j.expect = false                                                   // it has not waited
 	j.stopped = j.stopped || j.in.Len() >= j.x.h.c.loop.HighWaterBytes // it is Read that goes on
 	j.cond.Broadcast()
 	return !j.stopped
