@@ -266,7 +266,7 @@ func TestTruncatedUploads(t *testing.T) {
 		return hello(env, start)
 	}))
 	s.dial().exchangeHello()
-	eventually(t, "no connection is left", func() bool { return s.reactor.Len() == 0 })
+	s.untilConns(0)
 	before := openDescriptors(t)
 	for _, size := range []int{0, 100, 50_000} {
 		whole := upload(pattern(300_000), size)
@@ -292,7 +292,7 @@ func TestTruncatedUploads(t *testing.T) {
 			}
 		}
 	}
-	eventually(t, "no connection is left", func() bool { return s.reactor.Len() == 0 })
+	s.untilConns(0)
 	eventually(t, "every descriptor is closed", func() bool { return openDescriptors(t) <= before })
 	if f.opened.Load() == 0 || f.closed.Load() != f.opened.Load() || called.Load() > 0 {
 		t.Errorf("%d files, %d closed; the application was called %d times", f.opened.Load(), f.closed.Load(), called.Load())
@@ -383,7 +383,7 @@ func leave(_ *testing.T, _ *testServer, c *client) {
 
 func stall(t *testing.T, s *testServer, c *client) {
 	_, _ = io.ReadFull(c.r, make([]byte, 1000)) // it has begun
-	eventually(t, "no connection is left", func() bool { return s.reactor.Len() == 0 })
+	s.untilConns(0)
 }
 
 // What cannot be kept is refused with a status that says why, and one line in the

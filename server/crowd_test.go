@@ -97,7 +97,7 @@ func TestMaxConnections(t *testing.T) {
 	}
 	refused.wantEnd()
 	_ = refused.Close()
-	eventually(t, "the refused one is gone", func() bool { return s.reactor.Len() == 3 })
+	s.untilConns(3)
 	if log := s.log.String(); strings.Count(log, "MaxConnections") < 1 {
 		t.Errorf("no line of the log names the option: %s", log)
 	}
@@ -255,11 +255,11 @@ func TestIdlest(t *testing.T) {
 	for range conns - 1 {
 		s.dial()
 	}
-	eventually(t, "all are here", func() bool { return s.reactor.Len() == conns })
+	s.untilConns(conns)
 	s.nextTick()
 	s.dial()
 	first.wantEnd()
-	eventually(t, "one has gone", func() bool { return s.reactor.Len() == conns })
+	s.untilConns(conns)
 	eventually(t, "what the search found is forgotten", func() bool {
 		left := make(chan int)
 		l := s.reactor.Loops()[0]

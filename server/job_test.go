@@ -809,7 +809,7 @@ func TestWorkersSkipsWhoHasLeft(t *testing.T) {
 	eventually(t, "it waits", func() bool { _, waiting := s.crew.load(); return waiting == 1 })
 	_ = second.SetLinger(0)
 	_ = second.Close()
-	eventually(t, "it has left", func() bool { return s.reactor.Len() == 1 })
+	s.untilConns(1)
 	close(goOn)
 	first.want("GET", 200, "Hello, World!")
 	s.untilAtWork(0)

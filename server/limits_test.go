@@ -80,7 +80,7 @@ func TestRefusalWhileTheClientSends(t *testing.T) {
 				break
 			}
 		}
-		eventually(t, "no connection is left", func() bool { return s.reactor.Len() == 0 })
+		s.untilConns(0)
 	})
 	t.Run("DrainTime", func(t *testing.T) {
 		s := start(t, appFunc(echo), DrainTime(20*time.Millisecond))
@@ -89,6 +89,6 @@ func TestRefusalWhileTheClientSends(t *testing.T) {
 		if resp, _ := c.read("POST"); resp.StatusCode != 413 {
 			t.Errorf("answered %d, want 413", resp.StatusCode)
 		}
-		eventually(t, "no connection is left", func() bool { return s.reactor.Len() == 0 })
+		s.untilConns(0)
 	})
 }

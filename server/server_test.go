@@ -859,7 +859,7 @@ func TestClientLeaves(t *testing.T) {
 		_ = c.SetLinger(0)
 		_ = c.Close()
 		eventually(t, "the body is closed", func() bool { return b.closes() == 1 })
-		eventually(t, "no connection is left", func() bool { return s.reactor.Len() == 0 })
+		s.untilConns(0)
 	}
 }
 

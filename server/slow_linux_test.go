@@ -110,7 +110,7 @@ func TestLastAnswerToASlowReader(t *testing.T) {
 				}
 				c.wantEnd()
 				_ = c.Close()
-				eventually(t, "no connection is left", func() bool { return s.reactor.Len() == 0 })
+				s.untilConns(0)
 			}
 		}
 	}

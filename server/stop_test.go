@@ -1,6 +1,7 @@
 package server
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"sync"
@@ -25,6 +26,13 @@ func (s *testServer) onLoops(f func(h *handler, c *loop.Conn)) {
 		})
 		<-done
 	}
+}
+
+// untilConns waits until the server has n connections, and has taken leave of the rest.
+func (s *testServer) untilConns(n int) {
+	s.t.Helper()
+	eventually(s.t, fmt.Sprintf("there are %d connections", n), func() bool { return s.reactor.Len() == n })
+	s.onLoops(func(*handler, *loop.Conn) {}) // a connection counts until its descriptor is closed, Closed comes after that
 }
 
 // A request that waits in its socket, unread, is no reason to take its connection
