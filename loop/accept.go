@@ -88,11 +88,15 @@ func (q *incoming) put(a accepted) {
 	q.in = append(q.in, a)
 }
 
-func (q *incoming) take() (in []accepted) {
+func (q *incoming) take() (a accepted, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	in, q.in = q.in, nil
-	return in
+	if len(q.in) == 0 {
+		q.in = nil
+		return a, false
+	}
+	a, q.in = q.in[0], q.in[1:]
+	return a, true
 }
 
 // handOver gives a to l, from another loop.
@@ -110,7 +114,7 @@ func (l *Loop) handOver(a accepted) {
 }
 
 func (l *Loop) startIncoming() (leave bool) {
-	for _, a := range l.incoming.take() {
+	for a, ok := l.incoming.take(); ok; a, ok = l.incoming.take() {
 		l.start(a.fd, a.remote)
 	}
 	return false

@@ -95,9 +95,11 @@ func (l *Loop) start(fd int, remote netip.AddrPort) {
 		c.forget()
 		return
 	}
+	inTask := l.busy // one that is not to be held by what comes next
 	l.busy = true
 	l.handler.Opened(c)
-	c.progress()
+	l.busy = inTask
+	c.act()
 }
 
 // enter puts c on its loop's list.

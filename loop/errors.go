@@ -17,5 +17,8 @@ var (
 // ErrClosed says that the reactor was stopped before the call.
 var ErrClosed = errors.New("loop: reactor is stopped")
 
+// errGoexit is the failure of a loop whose handler has ended its goroutine.
+var errGoexit = errors.New("loop: a callback or task called runtime.Goexit")
+
 // errAgain says that the kernel has no more for now. Not an error.
 const errAgain = syscall.EAGAIN

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -32,6 +33,8 @@ import (
 //	close         answers "bye" and closes
 //	abort         aborts
 //	stop          answers nothing and uses no more input
+//	hold          holds the loop, and ends its goroutine when the test lets go
+//	hold later    the same from Drained
 type lineServer struct {
 	t       testing.TB
 	r       *Reactor
@@ -46,6 +49,8 @@ type lineServer struct {
 	maxOut  atomic.Int64 // largest Unsent seen
 	unsent  atomic.Int64 // Unsent when a connection was closed, of all together
 	stopped sync.Map     // *Conn that got "stop", to be woken by tests
+
+	holds chan *lineHold // one for each "hold"
 
 	mu     sync.Mutex
 	errs   []error       // given to Closed
@@ -62,7 +67,23 @@ type lineHandler struct {
 // lineConn is a connection's state in the handler.
 type lineConn struct {
 	kept   []byte
-	stream int // bytes of a stream left
+	stream int    // bytes of a stream left
+	unused []byte // of Input, behind the line at hand
+	holds  bool   // at the next Drained
+}
+
+// lineHold is a connection whose callback holds its loop.
+type lineHold struct {
+	c       *Conn
+	unused  []byte
+	release chan bool
+}
+
+func (h *lineHandler) hold(c *Conn, unused []byte) {
+	hold := &lineHold{c, unused, make(chan bool)}
+	h.s.holds <- hold
+	<-hold.release
+	runtime.Goexit()
 }
 
 func pattern(n int) []byte {
@@ -86,6 +107,7 @@ func (h *lineHandler) Input(c *Conn, b []byte) (used int) {
 			break
 		}
 		used += len(line) + 1
+		lc.unused = b[used:]
 		if !h.line(c, lc, line) {
 			break
 		}
@@ -139,6 +161,13 @@ func (h *lineHandler) line(c *Conn, lc *lineConn, line []byte) bool {
 	case "abort":
 		c.Abort()
 		return false
+	case "hold":
+		if rest == "later" {
+			lc.holds = true
+			c.Yield()
+			return false
+		}
+		h.hold(c, lc.unused)
 	case "stop":
 		c.Pause()
 		h.s.stopped.Store(c, true)
@@ -163,6 +192,10 @@ const streamPiece = 10_000
 
 func (h *lineHandler) Drained(c *Conn) {
 	lc := c.Context.(*lineConn)
+	if lc.holds {
+		lc.holds = false
+		h.hold(c, nil)
+	}
 	for i := 0; lc.stream > 0 && !c.Full(); i++ {
 		if i == 8 {
 			c.Yield()
@@ -216,7 +249,7 @@ func startLines(t testing.TB, opt Options, address string) *lineServer {
 
 func newLines(t testing.TB, opt Options) *lineServer {
 	t.Helper()
-	s := &lineServer{t: t, wake: make(chan struct{}), held: func(time.Duration, []byte) bool { return true }}
+	s := &lineServer{t: t, wake: make(chan struct{}), holds: make(chan *lineHold), held: func(time.Duration, []byte) bool { return true }}
 	if opt.Tick == 0 {
 		opt.Tick = 5 * time.Millisecond
 	}

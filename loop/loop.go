@@ -87,6 +87,7 @@ type Loop struct {
 	began   time.Time
 
 	heading atomic.Pointer[[]byte] // of the goroutine's stack
+	turn    atomic.Uint32          // how often the goroutine was changed
 	watch   watch                  // the ticker's
 
 	stopped sync.RWMutex // held for reading while waking the poller
@@ -145,11 +146,27 @@ func (l *Loop) Len() int { return int(l.load.Load()) }
 // run is the life of the loop's goroutine.
 func (l *Loop) run() {
 	l.heading.Store(ownHeading())
+	l.goOn()
+}
+
+// goOn runs the loop until it stops, or until another goroutine has taken it over.
+func (l *Loop) goOn() {
+	turn := l.turn.Load()
+	l.failure = errGoexit // unless run returns
+	defer func() {
+		if p := recover(); p != nil {
+			panic(p) // a fault of ours: nothing is cleaned up behind it
+		}
+		if l.turn.Load() != turn {
+			return // it ends by runtime.Goexit, as TakeOver wants
+		}
+		defer l.reactor.running.Done()
+		l.cleanUp()
+		if l.failure != nil {
+			l.reactor.Halt() // a server that has lost a loop is no server
+		}
+	}()
 	l.failure = l.poller.run()
-	l.cleanUp()
-	if l.failure != nil {
-		l.reactor.Halt() // a server that has lost a loop is no server
-	}
 }
 
 // cleanUp ends all that is left when the poller has returned.
@@ -163,9 +180,9 @@ func (l *Loop) cleanUp() {
 	defer l.stopped.Unlock()
 	l.closed = true
 	_ = l.poller.close()
-	for _, in := range l.incoming.take() {
+	for a, ok := l.incoming.take(); ok; a, ok = l.incoming.take() {
 		l.load.Add(-1)
-		_ = unix.Close(in.fd)
+		_ = unix.Close(a.fd)
 	}
 	close(l.gone)
 }

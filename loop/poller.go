@@ -3,6 +3,8 @@ package loop
 import (
 	"errors"
 	"os"
+	"slices"
+	"sync"
 
 	gneterrors "github.com/panjf2000/gnet/v2/pkg/errors"
 	"github.com/panjf2000/gnet/v2/pkg/netpoll"
@@ -18,6 +20,12 @@ type poller struct {
 
 	// graveyard keeps attachments of removed descriptors alive, see remove.
 	graveyard []*attachment
+
+	// Tasks are kept here and not in netpoll's queue, so that renew loses none.
+	mu    sync.Mutex
+	tasks []task
+	done  int // how many of tasks have begun
+	next  func(any) error
 }
 
 // attachment is what the poller knows about a registered descriptor. With the
@@ -49,10 +57,31 @@ func openPoller(on onEvent) (*poller, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &poller{np: np, cb: func(fd int, ev netpoll.IOEvent, flags netpoll.IOFlags) error {
+	p := &poller{np: np, cb: func(fd int, ev netpoll.IOEvent, flags netpoll.IOFlags) error {
 		on(fd, readinessOf(ev, flags))
 		return nil
-	}}, nil
+	}}
+	p.next = p.runNext
+	return p, nil
+}
+
+// renew gives p another poller of the system, in place of one whose goroutine is held
+// in an event or a task and will not come back to it. Nothing is registered with the new
+// one, and an add to it makes an event of all that is ready. No task is lost. Not
+// while anybody is in wake. If it fails nothing has changed.
+func (p *poller) renew() error {
+	np, err := netpoll.OpenPoller()
+	if err != nil {
+		return err
+	}
+	_ = p.np.Close()
+	p.np = np
+	clear(p.graveyard)
+	p.graveyard = p.graveyard[:0]
+	for range p.tasks[p.done:] {
+		_ = np.Trigger(queue.HighPriority, p.next, nil)
+	}
+	return nil
 }
 
 // attach prepares a for fd. a must stay where it is and alive until remove.
@@ -95,11 +124,26 @@ func (p *poller) bury() {
 
 // wake makes run call t soon, on its goroutine. From any goroutine.
 func (p *poller) wake(t task) error {
-	return p.np.Trigger(queue.HighPriority, runTask, t)
+	p.mu.Lock()
+	if p.done > len(p.tasks)/2 { // a loop that is never without tasks
+		p.tasks = slices.Delete(p.tasks, 0, p.done)
+		p.done = 0
+	}
+	p.tasks = append(p.tasks, t)
+	p.mu.Unlock()
+	return p.np.Trigger(queue.HighPriority, p.next, nil)
 }
 
-func runTask(t any) error {
-	if t.(task)() {
+// runNext runs the oldest task. It comes once for each.
+func (p *poller) runNext(any) error {
+	p.mu.Lock()
+	t := p.tasks[p.done]
+	p.tasks[p.done] = nil
+	if p.done++; p.done == len(p.tasks) {
+		p.tasks, p.done = p.tasks[:0], 0
+	}
+	p.mu.Unlock()
+	if t() {
 		return errLeave
 	}
 	return nil

@@ -74,8 +74,9 @@ func (r *Reactor) Start() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.started = true
+		r.running.Add(len(r.loops)) // run says Done, whichever goroutine of a loop is the last
 		for _, l := range r.loops {
-			r.running.Go(l.run)
+			go l.run()
 		}
 		r.running.Go(r.tick)
 		go r.end()

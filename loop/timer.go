@@ -13,6 +13,7 @@ const wheelSlots = 512
 // once in a rotation, not once a request.
 type wheel struct {
 	slots [wheelSlots]timer // heads of rings
+	due   timer             // head of those that fire now
 	now   int64             // ticks since the loop began
 }
 
@@ -27,6 +28,7 @@ func (w *wheel) init() {
 	for i := range w.slots {
 		w.slots[i].ring()
 	}
+	w.due.ring()
 }
 
 func (t *timer) ring() { t.prev, t.next = t, t }
@@ -59,25 +61,29 @@ func (w *wheel) schedule(t *timer, due int64) {
 
 // advance moves the wheel to tick now and calls fire for every connection that
 // was scheduled up to it. fire schedules again what is not due yet; it may
-// unlink any timer.
+// unlink any timer. If fire does not come back, the next advance goes on.
 func (w *wheel) advance(now int64, fire func(*Conn)) {
-	from := max(w.now+1, now-wheelSlots+1) // after a long sleep one rotation sees all
-	w.now = now
-	for tick := from; tick <= now; tick++ {
-		slot := &w.slots[tick%wheelSlots]
+	w.fire(fire)
+	w.now = max(w.now, now-wheelSlots) // after a long sleep one rotation sees all
+	for w.now < now {
+		w.now++
+		slot := &w.slots[w.now%wheelSlots]
 		if slot.next == slot {
 			continue
 		}
 		// The ring moves to a head of its own first: what fire schedules into
 		// this very slot belongs to the next round.
-		var due timer
-		due.prev, due.next = slot.prev, slot.next
-		due.prev.next, due.next.prev = &due, &due
+		w.due.prev, w.due.next = slot.prev, slot.next
+		w.due.prev.next, w.due.next.prev = &w.due, &w.due
 		slot.ring()
-		for due.next != &due {
-			t := due.next
-			t.unlink()
-			fire(t.conn)
-		}
+		w.fire(fire)
+	}
+}
+
+func (w *wheel) fire(fire func(*Conn)) {
+	for w.due.next != &w.due {
+		t := w.due.next
+		t.unlink()
+		fire(t.conn)
 	}
 }
