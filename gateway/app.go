@@ -15,6 +15,14 @@ type App interface {
 	Serve(env *Environ, start StartResponse) (Body, error)
 }
 
+// Streamer is an App that wants to read the content of a request while the client
+// sends it, where the server can give it a goroutine to wait on. Else a server that can
+// choose collects the content first, and no slow client keeps a goroutine.
+type Streamer interface {
+	App
+	StreamsContent() bool
+}
+
 // AppFunc is a function that is an App.
 type AppFunc func(env *Environ, start StartResponse) (Body, error)
 

@@ -26,10 +26,23 @@ func (l *Loop) checkHold() {
 		w.late = true
 		l.handler.Late()
 	case !l.ticking.Load(): // it has let go just now
-	case l.handler.Held(held, l.stack):
+	case l.handler.Held(held, l.Tracer()):
 		w.told = true
 	default:
 		*w = watch{since: time.Now()}
+	}
+}
+
+// Tracer returns a function that tells what the goroutine does that the loop has now,
+// as in the trace of a panic; nil if it is gone, or cannot be found among too many
+// others. All goroutines stand still meanwhile.
+func (l *Loop) Tracer() (trace func() []byte) {
+	heading := l.heading.Load()
+	return func() []byte {
+		if heading == nil {
+			return nil // not yet running
+		}
+		return stackOf(func(stack []byte) bool { return bytes.HasPrefix(stack, *heading) })
 	}
 }
 
@@ -40,16 +53,6 @@ const (
 	// thousand goroutines. All of them stand still while it is written.
 	stackBytesMax = 4 << 20
 )
-
-// stack is what the loop's goroutine is doing, as in the trace of a panic; nil if
-// it cannot be found among too many others.
-func (l *Loop) stack() []byte {
-	heading := l.heading.Load()
-	if heading == nil {
-		return nil // not yet running
-	}
-	return stackOf(func(stack []byte) bool { return bytes.HasPrefix(stack, *heading) })
-}
 
 // StackWith returns the stack of a goroutine whose trace has text, as in the trace
 // of a panic; nil if none has or there are too many. All goroutines stand still

@@ -35,12 +35,22 @@ func (c *crew) work(j *job) {
 	j.run()
 }
 
+// adopt counts a worker that was not asked for, beyond most if need be: a loop has got
+// another goroutine. It ends with next.
+func (c *crew) adopt() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.busy++
+}
+
 // next gives the place of a worker that has finished to who waits for it.
 func (c *crew) next() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.queue) == 0 {
-		c.queue = nil // grown by a crowd that is gone
+	if len(c.queue) == 0 || c.busy > c.most {
+		if len(c.queue) == 0 {
+			c.queue = nil // grown by a crowd that is gone
+		}
 		if c.busy--; c.busy == 0 && c.idle != nil {
 			close(c.idle)
 			c.idle = nil

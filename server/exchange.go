@@ -37,6 +37,10 @@ type exchange struct {
 	data    content                    // the content that has come
 	job     *job                       // kept for applications that may block; nil until there was one
 	began   int64                      // handler.now when the job began
+	asks    work                       // Serve, or Next of a body that may wait
+	shuts   work                       // Close of such a body
+	away    bool                       // the loop was taken from a call: its goroutine is the job's worker
+	unused  []byte                     // while Input calls: what is behind this request
 	streams bool                       // content goes to the job as it comes
 	expects bool                       // the client of such content waits for 100 Continue
 
@@ -47,6 +51,7 @@ type exchange struct {
 	keep     bool              // the connection goes on after this response
 	more     bool              // bytes of a next request have come already
 	headOnly bool              // HEAD
+	ready    bool              // the body never waits
 	lent     bool              // the last chunk is in the socket's queue, not copied, or the file
 	ended    bool              // the body has no more, or no more is wanted
 	waits    bool              // the body has said ErrWait, and was not woken since
@@ -82,7 +87,7 @@ func (x *exchange) begin(head, b []byte, used *int) error {
 	}
 	x.keep = x.req.KeepAlive()
 	if !x.req.HasContent() {
-		x.serve(head, nil, *used < len(b))
+		x.serve(head, nil, b[*used:])
 		return nil
 	}
 	if string(x.req.Method.Of(head)) == http.MethodTrace {
@@ -92,15 +97,15 @@ func (x *exchange) begin(head, b []byte, used *int) error {
 	rest := b[*used:]
 	if want := x.content.Length(); want >= 0 && int64(len(rest)) >= want {
 		*used += int(want)
-		x.serve(head, rest[:want:want], *used < len(b))
+		x.serve(head, rest[:want:want], b[*used:])
 		return nil
 	}
 	x.head = takeBuffer(head)
 	x.since, x.came = x.h.now, 0
-	if x.h.s.crew != nil {
+	if x.h.s.streams {
 		x.streams = true
 		x.expects = x.req.Expectation() == parser.ExpectContinue && len(rest) == 0
-		x.serve(x.head.B, nil, false)
+		x.serve(x.head.B, nil, nil)
 		return nil // the rest is fed by the next step
 	}
 	x.h.move(x.c, x.conn, headComplete)
@@ -152,7 +157,7 @@ func (x *exchange) collect(b []byte, used *int) error {
 		return x.notKept(err)
 	}
 	if x.content.Done() {
-		x.serve(x.head.B, x.data.bytes(), *used < len(b))
+		x.serve(x.head.B, x.data.bytes(), b[*used:])
 	}
 	return nil
 }
@@ -211,23 +216,26 @@ func (x *exchange) outOfTime() {
 	x.breakOff(errRequestTime)
 }
 
-// serve runs the application and sends what it answers. more says that bytes of
-// a next request are there.
-func (x *exchange) serve(head, content []byte, more bool) {
-	x.more = more
+// serve runs the application and sends what it answers. unused is what has come behind
+// this request.
+func (x *exchange) serve(head, content, unused []byte) {
+	x.more = len(unused) > 0
 	x.h.move(x.c, x.conn, requestComplete)
 	x.conn.served = true
-	if x.h.s.crew != nil {
+	if x.streams || x.h.s.pools() {
 		x.dispatch(head, content)
 		return
 	}
+	x.unused = unused
 	x.env.Begin(&x.req, head, content, &x.h.host, x)
 	if x.data.file != nil {
 		x.env.ContentFrom(x.data.file, x.data.size)
 	}
-	x.h.publish(x)
-	var err error
-	x.body, err = x.h.s.app.Serve(&x.env, x.start)
+	body, away, err := x.ask()
+	if away {
+		x.job.goOn(func() (gateway.Body, error) { return x.job.respond(body, err) })
+	}
+	x.body, x.ready = body, body == nil || isReady(body)
 	switch {
 	case x.resp.err != nil:
 		x.fail(x.resp.err)
@@ -250,6 +258,8 @@ func (x *exchange) dispatch(head, content []byte) {
 	if x.streams {
 		x.job.inEnd, x.job.expect = nil, x.expects
 		x.env.ContentStream(x.job, x.content.Length())
+	} else if x.data.file != nil {
+		x.env.ContentFrom(x.data.file, x.data.size)
 	}
 	if !x.h.s.crew.give(x.job) {
 		x.job.left = true
@@ -257,7 +267,7 @@ func (x *exchange) dispatch(head, content []byte) {
 		x.h.refuse(x.c, x.conn, errBusy)
 		return
 	}
-	x.body, x.waits = x.job, true
+	x.body, x.ready, x.waits = x.job, true, true
 	x.hold()
 }
 
@@ -340,7 +350,7 @@ func (x *exchange) pull() {
 		if file := gateway.FileOf(x.body); file != nil && x.pullFile(file) {
 			continue
 		}
-		b, err := x.body.Next()
+		b, err := x.next()
 		if r.err != nil {
 			err = r.err
 		}
@@ -425,7 +435,7 @@ func (x *exchange) known(n int64) int64 {
 
 // hold suspends the response. Views of the request stay good until it goes on.
 func (x *exchange) hold() {
-	x.h.takeBack()
+	x.unused = nil
 	if x.conn.phase == handling {
 		if !x.streams {
 			x.c.Pause()
@@ -442,7 +452,6 @@ func (x *exchange) hold() {
 // resume is pull for a response that was held.
 func (cn *conn) resume() {
 	defer cn.guard()
-	cn.x.h.publish(cn.x)
 	cn.x.pull()
 }
 
@@ -464,9 +473,21 @@ func (x *exchange) done() {
 	if body := x.body; body != nil {
 		x.fileSent()
 		x.body = nil // closed once, also if that panics
-		x.closed(body.Close())
+		x.close(body)
 	}
 	x.leave()
+}
+
+// close closes the body of the response.
+func (x *exchange) close(body gateway.Body) {
+	if x.ready {
+		x.closed(body.Close())
+		return
+	}
+	x.h.hold.enter(&x.shuts)
+	err := body.Close()
+	x.h.hold.exit(&x.shuts)
+	x.closed(err)
 }
 
 // closed takes note of how the body of a response was closed.
@@ -484,10 +505,11 @@ func (x *exchange) dropBody() {
 		x.body = nil
 		defer func() {
 			if p := recover(); p != nil {
+				x.h.hold.forget()
 				x.closed(fmt.Errorf("%w: %v", errPanic, p))
 			}
 		}()
-		x.closed(body.Close())
+		x.close(body)
 	}
 }
 

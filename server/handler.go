@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/netip"
 	"runtime/debug"
-	"sync/atomic"
 	"time"
 
 	"github.com/isbjorn/isbjorn/gateway"
@@ -39,8 +38,7 @@ type handler struct {
 
 	stopping bool // Shutdown was called
 
-	serving atomic.Pointer[exchange] // whose application is at work; nil if none is, or Late has taken it
-	hold    hold
+	hold hold
 
 	counts counts
 }
@@ -155,6 +153,7 @@ func (cn *conn) guard() {
 	if x == nil || cn.phase != handling && cn.phase != writing {
 		panic(p) // not the application's: a fault of ours, and not to be hidden
 	}
+	x.h.hold.forget()
 	x.log(slog.LevelError, "the application panicked", slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
 	x.fail(errPanic)
 }
@@ -344,10 +343,7 @@ func (h *handler) Closed(c *loop.Conn, err error) {
 				x.job.cancel(whyGone(err))
 			}
 		}
-		if x.body != nil {
-			h.publish(x)
-			x.dropBody()
-		}
+		x.dropBody()
 		h.give(x)
 	}
 	h.move(c, cn, gone)
@@ -395,7 +391,7 @@ func (h *handler) sayCut(c *loop.Conn, cn *conn) {
 	if x := cn.x; x != nil && (cn.phase != readingHead || x.req.Started()) {
 		since := cn.active
 		if cn.phase != readingHead {
-			if since = x.since; x.job != nil {
+			if since = x.since; x.body == x.job {
 				since = x.began
 			}
 			method, target := x.requestLine()
@@ -477,6 +473,7 @@ func (h *handler) take(c *loop.Conn, cn *conn) {
 		h.free = h.free[:last]
 	} else {
 		x = &exchange{h: h}
+		x.asks, x.shuts = work{x: x, takeable: h.s.crew != nil}, work{x: x}
 		x.start = x.startResponse
 	}
 	x.c, x.conn, cn.x = c, cn, x
@@ -485,7 +482,6 @@ func (h *handler) take(c *loop.Conn, cn *conn) {
 // give ends it. Nobody may hold a view of it any more, but a worker that is still at
 // it: then it is the worker who brings it back.
 func (h *handler) give(x *exchange) {
-	h.takeBack()
 	if x.conn != nil {
 		x.conn.x = nil
 	}
@@ -502,7 +498,8 @@ func (h *handler) give(x *exchange) {
 	giveBuffer(x.head)
 	x.data.close()
 	x.c, x.conn, x.head, x.body = nil, nil, nil, nil
-	x.headOnly, x.lent, x.ended, x.waits = false, false, false, false
+	x.headOnly, x.lent, x.ended, x.waits, x.ready = false, false, false, false, false
+	x.asks.inside, x.away, x.unused = false, false, nil
 	if x.waker != nil {
 		x.waker.x, x.waker = nil, nil
 	}

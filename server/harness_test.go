@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -64,6 +65,24 @@ type testServer struct {
 	t    testing.TB
 	addr net.Addr
 	log  *logBuffer
+	apps *counted
+}
+
+// counted is an application that knows how often it is being called.
+type counted struct {
+	gateway.App
+	now atomic.Int64
+}
+
+func (a *counted) StreamsContent() bool {
+	s, ok := a.App.(gateway.Streamer)
+	return ok && s.StreamsContent()
+}
+
+func (a *counted) Serve(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+	a.now.Add(1)
+	defer a.now.Add(-1)
+	return a.App.Serve(env, start)
 }
 
 // start runs a server for app on a port of its own.
@@ -72,7 +91,8 @@ func start(t testing.TB, app gateway.App, options ...Option) *testServer {
 	log := &logBuffer{}
 	logger := slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	fast := func(c *config) { c.loop.Tick = 5 * time.Millisecond } // timers in tests
-	s, err := New(app, append([]Option{Logger(logger), fast, Loops(2)}, options...)...)
+	apps := &counted{App: app}
+	s, err := New(apps, append([]Option{Logger(logger), fast, Loops(2), Dispatch(Inline)}, options...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +106,7 @@ func start(t testing.TB, app gateway.App, options ...Option) *testServer {
 			t.Errorf("Wait: %v", err)
 		}
 	})
-	return &testServer{s, t, addr, log}
+	return &testServer{s, t, addr, log, apps}
 }
 
 type client struct {

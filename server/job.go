@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -40,6 +41,7 @@ type job struct {
 	over   error     // why nobody wants the response any more; nil while somebody does
 	left   bool      // the worker has left
 	wakes  bool      // the application has a waker; of the worker alone
+	asked  bool      // the body was pulled; of the worker alone
 	nudged bool      // it was called
 
 	// Content, brought by the loop.
@@ -77,10 +79,32 @@ func newJob(x *exchange) *job {
 // begin prepares j for the request of its exchange.
 func (j *job) begin() {
 	j.remote, j.local = j.x.conn.ends()
-	j.over, j.left, j.wakes = nil, false, false
+	j.over, j.left, j.wakes, j.asked = nil, false, false, false
 	j.inEnd, j.expect, j.stopped = io.EOF, false, false
 	j.resp.account = account{}
 	j.began, j.wrote, j.size, j.rest, j.err, j.awaited = false, false, -1, nil, nil, true
+}
+
+// adopt begins j for a call that is under way on the loop, with the response as far as
+// it is.
+func (j *job) adopt() {
+	x := j.x
+	j.begin()
+	x.began = x.h.now
+	j.err = x.resp.err
+	j.wakes = x.waker != nil
+	if j.began = x.resp.sent; !j.began {
+		j.resp, x.resp = x.resp, j.resp
+	}
+}
+
+// disown takes adopt back.
+func (j *job) disown() {
+	x := j.x
+	j.left = true
+	if !j.began {
+		j.resp, x.resp = x.resp, j.resp
+	}
 }
 
 // finish empties the buffers when the worker has left.
@@ -116,27 +140,46 @@ func (j *job) nudge() {
 }
 
 // run is the work.
+func (j *job) run() {
+	j.work(func() (gateway.Body, error) {
+		if j.ended(false) { // while it was queued
+			return nil, errOver
+		}
+		return j.respond(j.serve())
+	})
+}
+
+// goOn is the rest of run for a call that was taken from its loop, on the goroutine of
+// that call, which ends with it.
+func (j *job) goOn(rest func() (gateway.Body, error)) {
+	defer j.x.h.s.crew.next()
+	j.work(rest)
+	runtime.Goexit()
+}
+
+// work does f, whose Body the loop may pull, and leaves.
 //
 //go:noinline
-func (j *job) run() { // stackOf looks for it by this name
+func (j *job) work(f func() (gateway.Body, error)) { // stack looks for it by this name
 	var rest gateway.Body
-	err := errGoexit // unless it returns
+	err := errGoexit // unless f returns
 	defer func() { j.leave(rest, err) }()
-	if j.ended(false) { // while it was queued
-		err = errOver
-		return
+	rest, err = f()
+	runtime.KeepAlive(j) // in the trace
+}
+
+// respond brings what the application has returned, or leaves it to the loop.
+func (j *job) respond(body gateway.Body, failure error) (rest gateway.Body, err error) {
+	if failure == nil && (body == nil || isReady(body)) {
+		return body, nil
 	}
-	body, failure := j.serve()
-	switch {
-	case failure == nil && (body == nil || isReady(body)):
-		rest = body
-	case body != nil:
+	if body != nil {
 		defer j.close(body)
-		if failure == nil {
-			failure = j.pull(body)
-		}
 	}
-	err = failure
+	if failure == nil {
+		failure = j.pull(body)
+	}
+	return nil, failure
 }
 
 // isReady reports whether the loop may pull body: it never waits.
@@ -153,30 +196,40 @@ func (j *job) serve() (body gateway.Body, err error) {
 // pull brings what body has, until it ends or nobody wants it.
 func (j *job) pull(body gateway.Body) (err error) {
 	defer j.catch(&err)
-	for first := true; ; first = false {
+	for {
 		j.settle()
 		b, err := body.Next()
-		if sized, ok := body.(gateway.Sized); ok && first { // in which start may be called
-			j.takeSize(sized.Len())
-		}
-		if err != nil && err != io.EOF && err != gateway.ErrWait {
+		if more, err := j.bring(body, b, err); !more {
 			return err
 		}
-		if len(b) > 0 {
-			if failure := j.put(b, err == io.EOF); failure != nil {
-				return failure
-			}
-		}
-		if err == io.EOF {
-			return nil
-		}
-		if err == gateway.ErrWait && !j.wakes {
-			return errNoWaker
-		}
-		if j.ended(err == gateway.ErrWait) {
-			return errOver
+	}
+}
+
+// bring is what comes after Next, which has returned b and err. It reports whether to
+// ask again.
+func (j *job) bring(body gateway.Body, b []byte, err error) (more bool, failure error) {
+	if sized, ok := body.(gateway.Sized); ok && !j.asked { // Next may have called start
+		j.takeSize(sized.Len())
+	}
+	j.asked = true
+	if err != nil && err != io.EOF && err != gateway.ErrWait {
+		return false, err
+	}
+	if len(b) > 0 {
+		if failure := j.put(b, err == io.EOF); failure != nil {
+			return false, failure
 		}
 	}
+	if err == io.EOF {
+		return false, nil
+	}
+	if err == gateway.ErrWait && !j.wakes {
+		return false, errNoWaker
+	}
+	if j.ended(err == gateway.ErrWait) {
+		return false, errOver
+	}
+	return true, nil
 }
 
 // takeSize notes the length of the content, unless there is more than the body.
@@ -466,7 +519,7 @@ func (j *job) length() int64 {
 // stack is what the worker is doing, as in the trace of a panic. All goroutines
 // stand still meanwhile.
 func (j *job) stack() string {
-	return string(loop.StackWith(fmt.Sprintf("(*job).run(%p", j)))
+	return string(loop.StackWith(fmt.Sprintf("(*job).work(%p", j)))
 }
 
 // atWork reports whether the worker is still at it, and has the environ.

@@ -86,7 +86,7 @@ func (p *succession) run(app gateway.App, addr string, options []Option, signals
 		fmt.Fprintf(stdout, "listening on %s\n", at)
 	}
 	p.ready(s) // before a client is accepted: the old process may kill this one until then
-	s.reactor.Start()
+	s.start()
 
 	failed := make(chan error, 1)
 	go func() { failed <- s.Wait() }()

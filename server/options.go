@@ -85,8 +85,8 @@ func newConfig(options []Option) (*config, error) {
 	if c.bodyRate == 0 || c.bodyRate < -1 {
 		return nil, fmt.Errorf("server: option BodyRate is %d; use a positive number of bytes a second, or -1 for none", c.bodyRate)
 	}
-	if c.dispatch != Inline && c.dispatch != Pool {
-		return nil, fmt.Errorf("server: option Dispatch is %d; use Inline or Pool", c.dispatch)
+	if c.dispatch < Auto || c.dispatch > Pool {
+		return nil, fmt.Errorf("server: option Dispatch is %d; use Auto, Inline or Pool", c.dispatch)
 	}
 	if c.workers < 1 {
 		return nil, fmt.Errorf("server: option Workers is %d; use a positive number", c.workers)
@@ -97,8 +97,8 @@ func newConfig(options []Option) (*config, error) {
 	if c.requestTime < 0 {
 		return nil, fmt.Errorf("server: option RequestTimeout is %v; use a positive duration, or leave it out for none", c.requestTime)
 	}
-	if c.requestTime > 0 && c.dispatch != Pool {
-		return nil, fmt.Errorf("server: option RequestTimeout needs the option Dispatch(Pool): an application on the loop cannot be left behind")
+	if c.requestTime > 0 && c.dispatch == Inline {
+		return nil, fmt.Errorf("server: option RequestTimeout needs the option Dispatch(Auto) or Dispatch(Pool): an application on the loop cannot be left behind")
 	}
 	if c.maxConns < 1 {
 		return nil, fmt.Errorf("server: option MaxConnections is %d; use a positive number, or leave it out for as many as there are descriptors", c.maxConns)
@@ -243,16 +243,24 @@ func HoldLimit(d time.Duration) Option { return func(c *config) { c.loop.HoldLim
 type Dispatching int
 
 const (
-	// Inline runs them on the event loop: the fastest, for applications that neither
-	// block nor compute for long. They get a request when its content has come.
-	Inline Dispatching = iota
+	// Auto runs them on the event loop, as long as they come back at once. One that has
+	// not after some milliseconds goes on on a goroutine of its own, the loop with another; and
+	// once it was seen to block all requests are run as with Pool, which the log says
+	// once, with the request and the stack. They get a request when its content has
+	// come, unless the application is a gateway.Streamer: then one whose content has not
+	// come with its head is run as with Pool.
+	Auto Dispatching = iota
+
+	// Inline runs them on the event loop: for applications that neither block nor
+	// compute for long, whatever happens. They get a request when its content has come.
+	Inline
 
 	// Pool runs each request on a goroutine of its own. An application may block, and
 	// reads content while the client sends it.
 	Pool
 )
 
-// Dispatch says where the application runs. Default Inline.
+// Dispatch says where the application runs. Default Auto.
 func Dispatch(d Dispatching) Option { return func(c *config) { c.dispatch = d } }
 
 // Workers limits the requests that Pool runs at once. Default 4096: a goroutine with

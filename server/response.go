@@ -65,6 +65,10 @@ var (
 // startResponse is gateway.StartResponse. It renders the head at once, so that
 // nothing of the application's is kept.
 func (x *exchange) startResponse(status string, headers []gateway.Header, exc error) (io.Writer, error) {
+	if x.h.hold.surface(&x.asks) {
+		return x.job.start(status, headers, exc)
+	}
+	defer x.h.hold.dive(&x.asks)
 	if x.c == nil || x.resp.whole {
 		return nil, net.ErrClosed // kept beyond its response
 	}
@@ -339,6 +343,14 @@ type writer exchange
 // Write sends p before anything of the Body, at once.
 func (w *writer) Write(p []byte) (n int, err error) {
 	x := (*exchange)(w)
+	if x.h.hold.surface(&x.asks) {
+		return (*jobWriter)(x.job).Write(p)
+	}
+	defer func() {
+		if !x.away {
+			x.h.hold.dive(&x.asks)
+		}
+	}()
 	switch {
 	case x.resp.err != nil:
 		return 0, x.resp.err
@@ -351,6 +363,10 @@ func (w *writer) Write(p []byte) (n int, err error) {
 	}
 	// p is the caller's again after the call: in pieces small enough to copy.
 	for n < len(p) {
+		if x.c.Full() && x.handOff("the application writes more than its client takes, and has to wait") {
+			k, err := (*jobWriter)(x.job).Write(p[n:])
+			return n + k, err
+		}
 		k := min(len(p)-n, copyBytesMax)
 		if x.resp.framing == byLength {
 			k = min(k, int(x.resp.left))

@@ -20,12 +20,15 @@ type Server struct {
 	app     gateway.App
 	config  *config
 	reactor *loop.Reactor
-	crew    *crew // nil if the application runs on the loops
+	crew    *crew // nil if the application runs on the loops only
+	streams bool  // workers read content as it comes; else it is collected first
 
 	stopping  atomic.Bool
 	outOfTime atomic.Bool // Shutdown cuts what is left
 	shutdown  sync.Once
 	last      sync.Once
+	watched   sync.Once     // there is a watchman
+	blocks    atomic.Bool   // the application was seen to hold its loop: workers run it
 	dropped   sync.Once     // a field with "_" in its name was logged
 	empty     chan struct{} // closed when the last connection went after Shutdown
 
@@ -55,8 +58,10 @@ func New(app gateway.App, options ...Option) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{app: app, config: c, empty: make(chan struct{})}
-	if c.dispatch == Pool {
+	if c.dispatch != Inline {
 		s.crew = &crew{most: c.workers, queueMost: c.queue}
+		streamer, ok := app.(gateway.Streamer)
+		s.streams = c.dispatch == Pool || ok && streamer.StreamsContent()
 	}
 	s.reactor, err = loop.New(c.loop, func(l *loop.Loop) loop.Handler { return newHandler(s, l) })
 	if err != nil {
@@ -91,10 +96,21 @@ func (s *Server) ListenAndServe(addr string) error {
 func (s *Server) Listen(addr string) (net.Addr, error) {
 	bound, err := s.open(addr)
 	if err == nil {
-		s.reactor.Start()
+		s.start()
 	}
 	return bound, err
 }
+
+// start lets the loops run.
+func (s *Server) start() {
+	s.reactor.Start()
+	if s.config.dispatch == Auto {
+		s.watched.Do(func() { go (&watchman{s: s}).run() })
+	}
+}
+
+// pools reports whether workers run all requests.
+func (s *Server) pools() bool { return s.config.dispatch == Pool || s.blocks.Load() }
 
 // open is Listen without Start: clients that come have to wait.
 func (s *Server) open(addr string) (net.Addr, error) {
@@ -125,7 +141,7 @@ func (s *Server) Serve(l net.Listener) error {
 	s.mu.Lock()
 	s.given = append(s.given, l)
 	s.mu.Unlock()
-	s.reactor.Start()
+	s.start()
 	return s.Wait()
 }
 
@@ -228,11 +244,13 @@ func (s *Server) drain() {
 // OpenMemory opens a connection without a socket: bytes in by Feed, bytes out in
 // Out, with all of the server between them. For tests and benchmarks of
 // applications; s must not listen, and one goroutine uses all such connections. With
-// Dispatch(Pool) it panics: nothing would run what workers ask of the loop.
+// Dispatch(Pool) it panics: nothing would run what workers ask of the loop; Auto is
+// Inline here.
 func (s *Server) OpenMemory() *loop.Memory {
-	if s.crew != nil {
+	if s.config.dispatch == Pool {
 		panic("server: OpenMemory needs the option Dispatch(Inline): its loop does not run")
 	}
+	s.crew, s.streams = nil, false // Auto is Inline where nobody can look
 	return s.reactor.Loops()[0].OpenMemory()
 }
 

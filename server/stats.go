@@ -35,7 +35,8 @@ type Stats struct {
 
 	Busy uint64 // requests refused: as many are at work and wait as Workers and WorkerQueue allow
 
-	Holds uint64 // times that a loop was held for HoldLimit
+	Holds   uint64 // times that a loop was held for HoldLimit
+	Rescues uint64 // times that a loop was held with Dispatch(Auto), and went on with another goroutine
 
 	// There was no room.
 	Displaced    uint64 // idle connections closed for a new one: MaxConnections is reached
@@ -63,6 +64,7 @@ const (
 	requestTimeouts
 	busy
 	holds
+	rescued
 	displaced
 	crowded
 	noDescriptor
@@ -93,7 +95,7 @@ func (s *Server) Stats() Stats {
 		Refused:      n[refused],
 		HeadTimeouts: n[headTimeouts], BodyTimeouts: n[bodyTimeouts], RateTimeouts: n[rateTimeouts], IdleTimeouts: n[idleTimeouts],
 		RequestTimeouts: n[requestTimeouts], Busy: n[busy],
-		Holds:     n[holds],
+		Holds: n[holds], Rescues: n[rescued],
 		Displaced: n[displaced], Crowded: n[crowded], NoDescriptor: n[noDescriptor],
 	}
 }

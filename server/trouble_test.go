@@ -356,7 +356,7 @@ func TestShutdownClosesAGivenListener(t *testing.T) {
 	}
 	served := make(chan error)
 	go func() { served <- s.Serve(l) }()
-	busy := (&testServer{s, t, l.Addr(), nil}).dial()
+	busy := (&testServer{s, t, l.Addr(), nil, nil}).dial()
 	busy.send("POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n")
 	if resp, _ := busy.read("POST"); resp.StatusCode != 100 {
 		t.Fatalf("answered %d", resp.StatusCode)

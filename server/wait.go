@@ -27,7 +27,11 @@ func (w *waker) wake() {
 
 func (w *waker) run() {
 	w.due.Swap(false) // before Next looks: what happens from now on is another task
-	if x := w.x; x != nil && x.waits {
+	switch x := w.x; {
+	case x == nil:
+	case x.away && w == x.waker:
+		x.job.nudge() // it was taken when it belonged to the loop
+	case x.waits:
 		x.waits = false
 		x.h.Drained(x.c)
 	}
@@ -38,13 +42,29 @@ var errNoWaker = errors.New("server: Next returned gateway.ErrWait, and nobody c
 // The exchange is the Environ's gateway.Conn.
 
 // RemoteAddr is the peer's address.
-func (x *exchange) RemoteAddr() netip.AddrPort { return x.c.RemoteAddr() }
+func (x *exchange) RemoteAddr() netip.AddrPort {
+	if x.h.hold.surface(&x.asks) {
+		return x.job.remote
+	}
+	defer x.h.hold.dive(&x.asks)
+	return x.c.RemoteAddr()
+}
 
 // LocalAddr is the address that the peer connected to.
-func (x *exchange) LocalAddr() netip.AddrPort { return x.c.LocalAddr() }
+func (x *exchange) LocalAddr() netip.AddrPort {
+	if x.h.hold.surface(&x.asks) {
+		return x.job.local
+	}
+	defer x.h.hold.dive(&x.asks)
+	return x.c.LocalAddr()
+}
 
 // Waker is gateway.Waker.
 func (x *exchange) Waker() (wake func()) {
+	if x.h.hold.surface(&x.asks) {
+		return x.job.Waker()
+	}
+	defer x.h.hold.dive(&x.asks)
 	if x.waker == nil {
 		x.waker = &waker{loop: x.h.loop, x: x}
 	}

@@ -46,6 +46,9 @@ type app struct {
 	server *http.Server
 }
 
+// StreamsContent says yes: see gateway.Streamer.
+func (a *app) StreamsContent() bool { return true }
+
 // Serve runs the handler for one request.
 func (a *app) Serve(env *gateway.Environ, start gateway.StartResponse) (body gateway.Body, err error) {
 	x := &exchange{response: response{env: env, start: start, declared: -1}, content: content{in: env.Input()}}

@@ -1,0 +1,618 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/isbjorn/isbjorn/gateway"
+)
+
+// Lines of the log.
+const promoted = "from now on workers run all requests"
+
+// startAuto runs a server with one loop, from which requests to /stuck are rescued.
+func startAuto(t *testing.T, app appFunc, options ...Option) *testServer {
+	t.Helper()
+	return start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		if env.Path() != "/stuck" {
+			return hello(env, start)
+		}
+		return app(env, start)
+	}), append([]Option{Dispatch(Auto), Loops(1)}, options...)...)
+}
+
+const stuck = "GET /stuck HTTP/1.1\r\nHost: h\r\n\r\n"
+
+// hello is one request and its answer.
+func (c *client) hello() {
+	c.t.Helper()
+	c.send(get)
+	c.want("GET", 200, "Hello, World!")
+}
+
+// sizedNext is a Body made of a function, with a length.
+type sizedNext struct {
+	next
+	n int64
+}
+
+func (b sizedNext) Len() int64 { return b.n }
+
+// untilRescued waits until the loop was taken n times.
+func (s *testServer) untilRescued(n uint64) {
+	s.t.Helper()
+	eventually(s.t, "the loop has another goroutine", func() bool { return s.Stats().Rescues == n })
+}
+
+// An application that holds its loop at any point, however it goes on, keeps nobody
+// else, and its own response is what it would have been.
+func TestRescue(t *testing.T) {
+	hold, release := func() {}, func() {} // replaced for each test
+	ok := func(start gateway.StartResponse) io.Writer {
+		w, err := start("200 OK", []gateway.Header{{Name: "X-Test", Value: "a"}}, nil)
+		if err != nil {
+			t.Error(err)
+		}
+		return w
+	}
+	body := func(parts ...string) gateway.Body { return &body{Body: chunks(parts...)} }
+	for _, tt := range []struct {
+		name string
+		app  appFunc
+		want string // content; or a status
+	}{
+		{"before start", func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			hold()
+			ok(start)
+			return body("a", "b"), nil
+		}, "ab"},
+		{"a ready body", func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			hold()
+			ok(start)
+			return env.Text("ab"), nil
+		}, "ab"},
+		{"no body", func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			hold()
+			ok(start)
+			return nil, nil
+		}, ""},
+		{"after start", func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			ok(start)
+			hold()
+			return body("a", "b"), nil
+		}, "ab"},
+		{"after write", func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			w := ok(start)
+			_, _ = io.WriteString(w, "a")
+			hold()
+			_, err := io.WriteString(w, "b")
+			return body("c"), err
+		}, "abc"},
+		{"start again", func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			ok(start)
+			hold()
+			_, err := start("404 Not Found", nil, errors.New("changed"))
+			return nil, err
+		}, "404"},
+		{"start twice", func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			ok(start)
+			hold()
+			_, err := start("200 OK", nil, nil)
+			if err == nil {
+				t.Error("no error")
+			}
+			return body("a"), nil
+		}, "500"},
+		{"a failed start", func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			_, _ = start("200 OK\r\n", nil, nil)
+			hold()
+			return body("a"), nil
+		}, "500"},
+		{"the first Next", func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			ok(start)
+			return next(func() ([]byte, error) { hold(); return []byte("a"), io.EOF }), nil
+		}, "a"},
+		{"a later Next", func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			ok(start)
+			n := 0
+			return next(func() ([]byte, error) {
+				if n++; n == 3 {
+					hold()
+				}
+				if n == 5 {
+					return nil, io.EOF
+				}
+				return []byte{byte('a' + n - 1)}, nil
+			}), nil
+		}, "abcd"},
+		{"Next, with a length", func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			ok(start)
+			return sizedNext{func() ([]byte, error) { hold(); return []byte("abc"), io.EOF }, 3}, nil
+		}, "abc"},
+		{"Next fails", func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			ok(start)
+			return next(func() ([]byte, error) { hold(); return nil, errors.New("broken") }), nil
+		}, "500"},
+		{"Serve fails", func(*gateway.Environ, gateway.StartResponse) (gateway.Body, error) {
+			hold()
+			return nil, errors.New("broken")
+		}, "500"},
+		{"Serve panics", func(*gateway.Environ, gateway.StartResponse) (gateway.Body, error) {
+			hold()
+			panic("broken")
+		}, "500"},
+		{"Next panics", func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			ok(start)
+			return next(func() ([]byte, error) { hold(); panic("broken") }), nil
+		}, "500"},
+		{"Serve ends its goroutine", func(*gateway.Environ, gateway.StartResponse) (gateway.Body, error) {
+			hold()
+			runtime.Goexit()
+			return nil, nil
+		}, "500"},
+		{"Next ends its goroutine", func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			ok(start)
+			return next(func() ([]byte, error) { hold(); runtime.Goexit(); return nil, nil }), nil
+		}, "500"},
+		{"the environ", func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			before := fmt.Sprint(env.RemoteAddr(), env.Get("SERVER_PORT"), env.Path(), env.Header("Host"), env.Context().Err())
+			hold()
+			after := fmt.Sprint(env.RemoteAddr(), env.Get("SERVER_PORT"), env.Path(), env.Header("Host"), env.Context().Err())
+			if before != after {
+				t.Errorf("the environ was %s, is %s", before, after)
+			}
+			ok(start)
+			return env.Text("a"), nil
+		}, "a"},
+		{"a waker", func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			wake := env.Waker()
+			ok(start)
+			n := 0
+			return next(func() ([]byte, error) {
+				switch n++; n {
+				case 1:
+					hold()
+					fallthrough
+				case 2, 3:
+					time.AfterFunc(time.Millisecond, wake)
+					return []byte{byte('a' + n - 1)}, gateway.ErrWait
+				}
+				return nil, io.EOF
+			}), nil
+		}, "abc"},
+	} {
+		for _, around := range []struct{ name, before, behind string }{
+			{"alone", "", ""},
+			{"pipelined", get, get + "GET /a HT"},
+		} {
+			t.Run(tt.name+", "+around.name, func(t *testing.T) {
+				held, goOn := make(chan bool), make(chan bool)
+				hold = sync.OnceFunc(func() { close(held); <-goOn })
+				release = sync.OnceFunc(func() { close(goOn) })
+				defer release()
+				s := startAuto(t, tt.app)
+				busy := s.dial()
+				busy.hello()
+				c := s.dial()
+				c.send(around.before + stuck + around.behind)
+				<-held
+				s.untilRescued(1)
+				line := s.wantLine(1, promoted, "chan receive")
+				busy.hello()
+				s.dial().hello()
+				if around.before != "" {
+					c.want("GET", 200, "Hello, World!")
+				}
+				release()
+				switch resp, got := c.read("GET"); {
+				case tt.want == "404" || tt.want == "500":
+					if resp.Status[:3] != tt.want {
+						t.Errorf("answered %s, want %s", resp.Status, tt.want)
+					}
+				case resp.StatusCode != 200 || got != tt.want || resp.Header.Get("X-Test") != "a":
+					t.Errorf("answered %s %q, want 200 %q", resp.Status, got, tt.want)
+				}
+				if around.behind != "" {
+					c.want("GET", 200, "Hello, World!")
+					c.send("TP/1.1\r\nHost: h\r\n\r\n")
+					c.want("GET", 200, "Hello, World!")
+				}
+				c.hello()
+				s.untilAtWork(0)
+				for _, want := range []string{"level=WARN", "method=GET target=/stuck", "TestRescue", "remote=" + c.LocalAddr().String()} {
+					if !strings.Contains(line, want) {
+						t.Errorf("no %s in %s", want, line)
+					}
+				}
+			})
+		}
+	}
+}
+
+// Whoever is held may lose its client, or its server.
+func TestRescueOfWhoIsGone(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		end  func(*testServer, *client)
+		want error
+	}{
+		{"reset before", func(_ *testServer, c *client) { _ = c.SetLinger(0); _ = c.Close() }, gateway.ErrClientGone},
+		{"reset after", func(s *testServer, c *client) { s.untilRescued(1); _ = c.SetLinger(0); _ = c.Close() }, gateway.ErrClientGone},
+		{"Close", func(s *testServer, _ *client) { s.untilRescued(1); go s.Close() }, gateway.ErrStopped},
+		{"out of time", func(s *testServer, _ *client) {
+			s.untilRescued(1)
+			ctx, cancel := context.WithCancel(context.Background())
+			cancel()
+			go s.Shutdown(ctx)
+		}, gateway.ErrStopped},
+		{"RequestTimeout", func(s *testServer, c *client) {
+			c.want("GET", 504, "Gateway Timeout: "+errRequestTime.Why+"\n")
+			c.wantEnd()
+		}, gateway.ErrTimeout},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			options := []Option{Dispatch(Auto)}
+			if tt.name == "RequestTimeout" {
+				options = append(options, RequestTimeout(30*time.Millisecond))
+			}
+			cause, held, b := make(chan error, 1), make(chan bool), &body{}
+			s := startAuto(t, func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+				close(held)
+				_, err := untilCancelled(cause)(env, start)
+				b.Body = chunks("a")
+				return b, err
+			}, options...)
+			c := s.dial()
+			c.send(stuck)
+			<-held
+			tt.end(s, c)
+			if err := <-cause; err != tt.want {
+				t.Errorf("cause %v, want %v", err, tt.want)
+			}
+			eventually(t, "Close", func() bool { return b.closes() > 0 })
+			s.untilAtWork(0)
+			if n := b.closes(); n != 1 {
+				t.Errorf("closed %d times", n)
+			}
+		})
+	}
+}
+
+// The others of a loop miss little of it when a request never returns: the first try in
+// which the machine has time must show that.
+func TestRescueIsSoon(t *testing.T) {
+	const want = 20 * time.Millisecond
+	worst := rescueTakes(t)
+	for began := time.Now(); !raceEnabled && worst > want && time.Since(began) < 10*time.Second; {
+		worst = min(worst, rescueTakes(t))
+	}
+	if worst > want && !raceEnabled {
+		t.Errorf("a request took %v, want at most %v", worst, want)
+	}
+}
+
+// rescueTakes returns the longest time of a request on 100 connections, while one
+// request never returns.
+func rescueTakes(t *testing.T) (longest time.Duration) {
+	release := make(chan bool)
+	defer close(release)
+	s := startAuto(t, func(*gateway.Environ, gateway.StartResponse) (gateway.Body, error) {
+		<-release
+		return nil, errors.New("nobody waits")
+	})
+	var all []*client
+	for range 100 {
+		c := s.dial()
+		c.hello()
+		all = append(all, c)
+	}
+	d := s.dial()
+	for i := range 100 {
+		if i == 10 {
+			d.send(stuck)
+		}
+		began := time.Now()
+		for _, c := range all {
+			c.send(get)
+		}
+		for _, c := range all {
+			c.want("GET", 200, "Hello, World!")
+		}
+		longest = max(longest, time.Since(began))
+	}
+	if s.Stats().Rescues == 0 { // a busy machine may have held it, too
+		t.Error("no rescue")
+	}
+	return longest
+}
+
+// One request after the other that never returns, and the loop still serves. It stops,
+// too.
+func TestRescueAgain(t *testing.T) {
+	release := make(chan bool)
+	defer close(release)
+	s := startAuto(t, func(*gateway.Environ, gateway.StartResponse) (gateway.Body, error) {
+		<-release
+		return nil, errors.New("nobody waits")
+	})
+	for i := range 5 {
+		s.dial().send(stuck)
+		s.untilAtWork(i + 1)
+		s.dial().hello()
+		s.blocks.Store(false) // or they would not come to the loop
+		s.watched = sync.Once{}
+		s.start()
+	}
+}
+
+// An application that blocks for less than the watchman's time is seen, too; one that
+// does not block is left on its loop, however much there is to do.
+func TestPromotion(t *testing.T) {
+	var lock sync.Mutex
+	for name, tt := range map[string]struct {
+		app  func()
+		want bool
+	}{
+		"waits shortly":    {func() { time.Sleep(200 * time.Microsecond) }, true},
+		"does nothing":     {func() {}, false},
+		"computes shortly": {func() { spin(50 * time.Microsecond) }, false},
+		"a free lock":      {func() { lock.Lock(); defer lock.Unlock() }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+				tt.app()
+				return hello(env, start)
+			}), Dispatch(Auto), Loops(1))
+			c := s.dial()
+			began := time.Now()
+			for !s.blocks.Load() && time.Since(began) < map[bool]time.Duration{true: 20 * time.Second, false: time.Second}[tt.want] {
+				c.hello()
+			}
+			if got := s.blocks.Load(); got != tt.want {
+				t.Errorf("promoted: %v, want %v; the log:\n%s", got, tt.want, s.log)
+			}
+			if lines := s.lines(promoted); len(lines) > 1 || len(lines) == 1 != tt.want {
+				t.Errorf("%d lines of the log: %s", len(lines), lines)
+			}
+		})
+	}
+}
+
+// spin computes.
+func spin(d time.Duration) {
+	for began := time.Now(); time.Since(began) < d; {
+	}
+}
+
+// streamer is an application that reads content as it comes.
+type streamer struct{ appFunc }
+
+func (streamer) StreamsContent() bool { return true }
+
+// Content that has not come with its head is read by a worker as it comes, if the
+// application wants that.
+func TestAutoStreamsContent(t *testing.T) {
+	s := start(t, streamer{func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		w, err := start("200 OK", nil, nil)
+		for line, failed := range env.Input().Lines() {
+			if failed != nil {
+				return nil, failed
+			}
+			_, _ = w.Write(line)
+		}
+		return nil, err
+	}}, Dispatch(Auto), Loops(1))
+	c := s.dial()
+	c.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\n")
+	s.untilAtWork(1)
+	c.send("a\n")
+	resp, err := http.ReadResponse(c.r, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 2)
+	if _, err := io.ReadFull(resp.Body, b); err != nil || string(b) != "a\n" {
+		t.Errorf("%q, %v", b, err)
+	}
+	c.send("b\n")
+	if rest, err := io.ReadAll(resp.Body); err != nil || string(rest) != "b\n" {
+		t.Errorf("%q, %v", rest, err)
+	}
+	if s.blocks.Load() || s.Stats().Rescues > 0 {
+		t.Error("the loop was held")
+	}
+}
+
+// Else it is collected first, on the loop and for workers.
+func TestAutoCollectsContent(t *testing.T) {
+	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		if n := env.Input().Len(); n < 0 {
+			t.Errorf("%s: the length of the content is %d", env.Path(), n)
+		}
+		return readAll(env, start)
+	}), Dispatch(Auto), Loops(1))
+	for _, pools := range []bool{false, true} {
+		s.blocks.Store(pools)
+		for _, size := range []int{5, 100_000} { // in memory, in a file
+			c := s.dial()
+			c.send(fmt.Sprintf("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n", size))
+			if busy, _ := s.crew.load(); busy > 0 {
+				t.Error("a worker waits for content")
+			}
+			c.send(pattern(size))
+			c.want("POST", 200, fmt.Sprintf("%d <nil>", size))
+			c.send("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n" + get[:4])
+			c.want("POST", 200, "1 <nil>")
+		}
+	}
+}
+
+// An application that writes more than its client takes waits, and not on its loop.
+func TestAutoWaitsForSlowClients(t *testing.T) {
+	const piece, pieces = 64 << 10, 500
+	var wrote atomic.Int64
+	s := startAuto(t, func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		w, err := start("200 OK", nil, nil)
+		text := []byte(pattern(piece))
+		for range pieces {
+			n, err := w.Write(text)
+			wrote.Add(int64(n))
+			if err != nil {
+				return nil, err
+			}
+		}
+		return chunks("the end"), err
+	})
+	c := s.dial()
+	c.send(stuck)
+	s.wantLine(1, "writes more than its client takes")
+	s.dial().hello()
+	if n := wrote.Load(); n > piece*pieces/2 {
+		t.Errorf("%d bytes were written, and the client has read none", n)
+	}
+	_, got := c.read("GET")
+	if want := strings.Repeat(pattern(piece), pieces) + "the end"; got != want {
+		t.Errorf("read %d bytes, want %d", len(got), len(want))
+	}
+	c.hello()
+}
+
+// An application that ends its goroutine ends that of a loop, not the loop.
+func TestAutoGoexit(t *testing.T) {
+	s := startAuto(t, func(*gateway.Environ, gateway.StartResponse) (gateway.Body, error) {
+		runtime.Goexit()
+		return nil, nil
+	})
+	c := s.dial()
+	c.send(get + stuck + get)
+	c.want("GET", 200, "Hello, World!")
+	c.want("GET", 500, "Internal Server Error\n")
+	c.want("GET", 200, "Hello, World!")
+	s.dial().hello()
+}
+
+// Without a descriptor for another poller the loop stays held, and goes on later.
+func TestRescueWithoutDescriptors(t *testing.T) {
+	release := make(chan bool)
+	s := startAuto(t, func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		<-release
+		return hello(env, start)
+	})
+	c, d := s.dial(), s.dial()
+	c.hello()
+	d.hello()
+	var old unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
+		t.Fatal(err)
+	}
+	tight := old
+	tight.Cur = 0 // no new one at all
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &tight); err != nil {
+		t.Fatal(err)
+	}
+	restore := sync.OnceFunc(func() {
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
+			t.Error(err)
+		}
+	})
+	defer restore()
+	c.send(stuck)
+	s.wantLine(1, takeFailed, "target=/stuck")
+	d.send(get)
+	if s.Stats().Rescues != 0 {
+		t.Error("a rescue was counted")
+	}
+	restore()
+	s.untilRescued(1)
+	d.want("GET", 200, "Hello, World!")
+	close(release)
+	c.want("GET", 200, "Hello, World!")
+	c.hello()
+}
+
+// Clients, requests that block, and rescues, of every kind, under the race detector.
+func TestRescueChurn(t *testing.T) {
+	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		nap := func() {
+			if env.Query() == "slow" {
+				time.Sleep(12 * time.Millisecond)
+			}
+		}
+		content, err := env.Input().ReadAll()
+		if err != nil {
+			return nil, err
+		}
+		nap()
+		w, err := start("200 OK", nil, nil)
+		if err != nil {
+			return nil, err
+		}
+		if env.Method() == "POST" {
+			nap()
+			_, _ = w.Write(content)
+		}
+		n := 0
+		return &body{Body: next(func() ([]byte, error) {
+			nap()
+			if n++; n == 3 {
+				return nil, io.EOF
+			}
+			return []byte("x"), nil
+		})}, nil
+	}), Dispatch(Auto), Logger(slog.New(slog.DiscardHandler)))
+	stop := make(chan bool)
+	var forget sync.WaitGroup
+	forget.Go(func() { // the loops go on being used
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(time.Millisecond):
+				s.blocks.Store(false)
+			}
+		}
+	})
+	var wg sync.WaitGroup
+	for k := range 8 {
+		wg.Go(func() {
+			for i := range 30 {
+				c := s.dial()
+				target := []string{"/", "/?slow"}[(k+i)%4/3]
+				text := pattern((k*40+i)*997%20_000 + 1)
+				one := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%s", target, len(text), text)
+				two := "GET " + target + " HTTP/1.1\r\nHost: h\r\n\r\n"
+				go func() { _, _ = io.WriteString(c, one+two+one) }()
+				if i%5 == 4 { // leaves in the middle
+					_, _ = c.r.ReadByte()
+					_ = c.SetLinger(0)
+					_ = c.Close()
+					continue
+				}
+				for j, want := range []string{text + "xx", "xx", text + "xx"} {
+					if resp, got, err := c.tryRead("POST"); err != nil || resp.StatusCode != 200 || got != want {
+						t.Errorf("%d.%d.%d: %v, %d bytes, want %d", k, i, j, err, len(got), len(want))
+						break
+					}
+				}
+				_ = c.Close()
+			}
+		})
+	}
+	wg.Wait()
+	close(stop)
+	forget.Wait()
+	s.untilAtWork(0)
+	t.Logf("%d rescues", s.Stats().Rescues)
+}
