@@ -1,12 +1,8 @@
 package nethttp
 
 import (
-	"context"
 	"net/http"
-	"net/netip"
-	"net/textproto"
 	"net/url"
-	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -51,10 +47,9 @@ func (a *app) StreamsContent() bool { return true }
 
 // Serve runs the handler for one request.
 func (a *app) Serve(env *gateway.Environ, start gateway.StartResponse) (body gateway.Body, err error) {
-	x := &exchange{response: response{env: env, start: start, declared: -1}, content: content{in: env.Input()}}
+	x := a.begin(env, start)
 	defer x.end()
-	r, err := a.request(env, x)
-	if err != nil {
+	if err := x.read(env); err != nil {
 		return refuse(env, start)
 	}
 	defer func() {
@@ -64,6 +59,7 @@ func (a *app) Serve(env *gateway.Environ, start gateway.StartResponse) (body gat
 			panic(p) // the stack is still that of the first
 		}
 	}()
+	r := &x.request
 	x.response.open(r.Method == http.MethodHead)
 	if r.RequestURI == "*" && r.Method == http.MethodOptions {
 		return x.response.finish(false) // net/http's server answers for itself, too
@@ -84,16 +80,31 @@ func refuse(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, er
 	return env.Text("400 Bad Request"), err
 }
 
-// exchange is what one request needs, in one piece.
+// exchange is what one request needs, in one piece but for its text and the two maps.
+// A handler may keep any part of it, so it is not used again.
 type exchange struct {
+	request  http.Request
+	url      url.URL
+	ending   ending
 	response response
 	content  content
-	values   [8]string // of the request's header, unless there are more
+	values   [12]string // of the request's header, unless there are more: browsers send about as many
+}
+
+// noRequest is what requests are made of: only its methods can set a Context.
+var noRequest http.Request
+
+// begin makes an exchange.
+func (a *app) begin(env *gateway.Environ, start gateway.StartResponse) *exchange {
+	x := &exchange{response: response{env: env, start: start, declared: -1}, content: content{in: env.Input()}, ending: ending{server: a.server, env: env}}
+	x.request = *noRequest.WithContext(&x.ending)
+	return x
 }
 
 // end takes the Environ back: the server gives it to the next request.
 func (x *exchange) end() {
 	x.response.end()
+	x.ending.end()
 	x.content.closed.Store(true)
 	x.content.mu.Lock()
 	defer x.content.mu.Unlock()
@@ -121,104 +132,4 @@ func (c *content) Read(p []byte) (int, error) {
 func (c *content) Close() error {
 	c.closed.Store(true)
 	return nil
-}
-
-// request is env as net/http has it, in memory of its own.
-func (a *app) request(env *gateway.Environ, x *exchange) (*http.Request, error) {
-	remote := [len("[ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255%]:65535") + 64]byte{}
-	addr := appendAddr(remote[:0], env.RemoteAddr())
-	size, count := len(env.Method())+len(env.Target())+len(env.Host())+len(addr), 0
-	for name, value := range env.Headers() {
-		size += len(name) + len(value)
-		count++
-	}
-	var memory strings.Builder // all that is kept of the head
-	memory.Grow(size)
-	keep := func(s string) string {
-		at := memory.Len()
-		memory.WriteString(s)
-		return memory.String()[at:]
-	}
-	r := http.Request{
-		Method:     keep(env.Method()),
-		RequestURI: keep(env.Target()),
-		Host:       keep(env.Host()),
-		Proto:      "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: make(http.Header, count),
-		Body:   http.NoBody,
-	}
-	if env.Protocol() == "HTTP/1.0" {
-		r.Proto, r.ProtoMinor = "HTTP/1.0", 0
-	}
-	memory.Write(addr)
-	r.RemoteAddr = memory.String()[memory.Len()-len(addr):]
-	values := x.values[:]
-	if count > len(values) {
-		values = make([]string, count)
-	}
-	for name, value := range env.Headers() {
-		key := http.CanonicalHeaderKey(keep(name))
-		value = keep(value)
-		if before, ok := r.Header[key]; ok {
-			r.Header[key] = append(before, value)
-		} else if key != "Host" {
-			values[0] = value
-			r.Header[key], values = values[:1:1], values[1:]
-		}
-	}
-	r.ContentLength = int64(env.Input().Len())
-	fixHeader(&r)
-	if r.ContentLength != 0 {
-		r.Body = &x.content
-	}
-	var err error
-	if r.URL, err = url.ParseRequestURI(r.RequestURI); err != nil {
-		return nil, err
-	}
-	if env.ScriptName() != "" { // a middleware has mounted the handler there
-		r.URL.Path, r.URL.RawPath = strings.Clone(env.Path()), ""
-	}
-	return r.WithContext(context.WithValue(env.Context(), http.ServerContextKey, a.server)), nil
-}
-
-// appendAddr appends RemoteAddr: "@" for a Unix socket.
-func appendAddr(b []byte, addr netip.AddrPort) []byte {
-	if !addr.IsValid() {
-		return append(b, '@')
-	}
-	return addr.AppendTo(b)
-}
-
-// fixHeader moves what net/http keeps outside of the header, or adds to it.
-func fixHeader(r *http.Request) {
-	if r.Header["Transfer-Encoding"] != nil { // the server takes no other than chunked
-		r.TransferEncoding, r.ContentLength = []string{"chunked"}, -1
-		delete(r.Header, "Transfer-Encoding")
-		for _, names := range r.Header["Trailer"] {
-			for name := range strings.SplitSeq(names, ",") {
-				if r.Trailer == nil {
-					r.Trailer = make(http.Header)
-				}
-				r.Trailer[http.CanonicalHeaderKey(textproto.TrimString(name))] = nil
-			}
-		}
-		delete(r.Header, "Trailer")
-	}
-	if p := r.Header["Pragma"]; len(p) > 0 && p[0] == "no-cache" && r.Header["Cache-Control"] == nil {
-		r.Header["Cache-Control"] = []string{"no-cache"}
-	}
-	connection := r.Header["Connection"]
-	r.Close = hasToken(connection, "close") || r.ProtoMinor == 0 && !hasToken(connection, "keep-alive")
-}
-
-// hasToken looks for a token in a list, RFC 9110 section 5.6.1.
-func hasToken(list []string, token string) bool {
-	for _, line := range list {
-		for item := range strings.SplitSeq(line, ",") {
-			if strings.EqualFold(textproto.TrimString(item), token) {
-				return true
-			}
-		}
-	}
-	return false
 }

@@ -8,7 +8,6 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httputil"
-	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -19,7 +18,6 @@ import (
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/gateway/gatewaytest"
 	"github.com/isbjorn/isbjorn/gateway/nethttp"
-	"github.com/isbjorn/isbjorn/parser"
 )
 
 // until reads lines until one has text.
@@ -368,48 +366,3 @@ func TestDebug(t *testing.T) {
 		}
 	}
 }
-
-// allocsMost is what a request and its answer take, two of which are the handler's
-// own: the map of response fields grows by its first, and that is a slice.
-const allocsMost = 12
-
-func TestAllocations(t *testing.T) {
-	if race {
-		t.Skip("the race detector allocates, too")
-	}
-	head := []byte("GET /path?query HTTP/1.1\r\nHost: example.com\r\nUser-Agent: test\r\nAccept: */*\r\nCookie: a=1\r\n\r\n")
-	var req parser.Request
-	limits := parser.DefaultLimits()
-	if _, err := req.Parse(head, &limits); err != nil {
-		t.Fatal(err)
-	}
-	app := nethttp.App(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/plain")
-		_, _ = io.WriteString(w, "Hello, World!")
-	}))
-	start := func(string, []gateway.Header, error) (io.Writer, error) { return io.Discard, nil }
-	host := &gateway.Host{Scheme: "http"}
-	var env gateway.Environ
-	n := testing.AllocsPerRun(1000, func() {
-		env.Begin(&req, head, nil, host, ends{})
-		body, err := app.Serve(&env, start)
-		if err != nil {
-			t.Error(err)
-		}
-		if b, err := body.Next(); string(b) != "Hello, World!" || err != io.EOF {
-			t.Errorf("%q, %v", b, err)
-		}
-		_ = body.Close()
-		env.End()
-	})
-	t.Logf("%v allocations", n)
-	if n > allocsMost {
-		t.Errorf("%v allocations, want at most %d", n, allocsMost)
-	}
-}
-
-// ends is a gateway.Conn of addresses alone.
-type ends struct{}
-
-func (ends) RemoteAddr() netip.AddrPort { return netip.MustParseAddrPort("192.0.2.1:1234") }
-func (ends) LocalAddr() netip.AddrPort  { return netip.AddrPort{} }

@@ -1,0 +1,94 @@
+package nethttp_test
+
+import (
+	"bytes"
+	"io"
+	"log/slog"
+	"net/http"
+	"testing"
+
+	"github.com/isbjorn/isbjorn/gateway/nethttp"
+	"github.com/isbjorn/isbjorn/loop"
+	"github.com/isbjorn/isbjorn/server"
+)
+
+// heads are requests as they come.
+var heads = []struct{ name, request string }{
+	{"hello", "GET / HTTP/1.1\r\nHost: localhost:8080\r\n\r\n"},
+	{"browser", "GET / HTTP/1.1\r\nHost: localhost:8080\r\n" +
+		"User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36\r\n" +
+		"Accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8\r\n" +
+		"Accept-Encoding: gzip, deflate, br, zstd\r\n" +
+		"Accept-Language: en-US,en;q=0.9,de;q=0.8\r\n" +
+		"Cache-Control: max-age=0\r\n" +
+		"Cookie: _ga=GA1.1.1234567890.1700000000; session=0123456789abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJ; theme=dark\r\n" +
+		"Referer: http://localhost:8080/some/where?x=1&y=2\r\n" +
+		"Sec-Fetch-Dest: document\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Site: same-origin\r\n" +
+		"Upgrade-Insecure-Requests: 1\r\n\r\n"},
+}
+
+// hello is an ordinary handler: two allocations are its own, those of a response
+// field in a map.
+func hello(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain")
+	_, _ = io.WriteString(w, "Hello, World!")
+}
+
+// inMemory is a server for h whose one connection has no socket.
+func inMemory(tb testing.TB, h http.Handler) *loop.Memory {
+	tb.Helper()
+	s, err := server.New(nethttp.App(h), server.Loops(1), server.Logger(slog.New(slog.DiscardHandler)))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(s.Close)
+	return s.OpenMemory()
+}
+
+// BenchmarkApp is a request through the server and App, without system calls.
+func BenchmarkApp(b *testing.B) {
+	for _, head := range heads {
+		b.Run("head="+head.name, func(b *testing.B) {
+			m, in := inMemory(b, http.HandlerFunc(hello)), []byte(head.request)
+			b.SetBytes(int64(len(in)))
+			b.ReportAllocs()
+			for b.Loop() {
+				m.Out = m.Out[:0]
+				m.Feed(in)
+			}
+			if !bytes.HasPrefix(m.Out, []byte("HTTP/1.1 200 OK\r\n")) || !bytes.HasSuffix(m.Out, []byte("\r\n\r\nHello, World!")) {
+				b.Errorf("answered %q", m.Out)
+			}
+		})
+	}
+}
+
+// What a request takes is counted, from its bytes to those of the answer.
+func TestAllocations(t *testing.T) {
+	if race {
+		t.Skip("the race detector allocates, too")
+	}
+	nothing := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+	const lean = "Host: example.com\r\nUser-Agent: test\r\nAccept: */*\r\nAccept-Encoding: gzip\r\nAccept-Language: en\r\n" +
+		"cookie: a=1\r\nDNT: 1\r\nUpgrade-Insecure-Requests: 1\r\nX-Own: 1\r\n\r\n"
+	for _, tt := range []struct {
+		name, request string
+		handler       http.HandlerFunc
+		most          float64 // the exchange, its text, the map of its header (with fields 2, with more than 8 of them 4), that of the answer
+	}{
+		{"no fields", heads[0].request, nothing, 1 + 1 + 1 + 1},
+		{"no fields, hello", heads[0].request, hello, 1 + 1 + 1 + 1 + 2},
+		{"lean head", "GET /path?query HTTP/1.1\r\n" + lean, nothing, 1 + 1 + 2 + 1},
+		{"lean head, hello", "GET /path?query HTTP/1.1\r\n" + lean, hello, 1 + 1 + 2 + 1 + 2},
+		{"browser, hello", heads[1].request, hello, 1 + 1 + 4 + 1 + 2},
+	} {
+		m, in := inMemory(t, tt.handler), []byte(tt.request)
+		n := testing.AllocsPerRun(1000, func() {
+			m.Out = m.Out[:0]
+			m.Feed(in)
+		})
+		if n > tt.most || !bytes.HasPrefix(m.Out, []byte("HTTP/1.1 200 OK\r\n")) {
+			t.Errorf("%s: %v allocations, want at most %v; %q", tt.name, n, tt.most, m.Out)
+		}
+	}
+}

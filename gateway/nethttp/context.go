@@ -1,0 +1,64 @@
+package nethttp
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/isbjorn/isbjorn/gateway"
+)
+
+// ending is the Context of a request: that of its Environ, which is made when
+// somebody first asks what it has, as most handlers never do.
+type ending struct {
+	server *http.Server
+
+	mu  sync.Mutex       // a handler may ask from other goroutines
+	env *gateway.Environ // nil when the handler has returned
+	ctx context.Context  // of env; nil until it was asked for
+}
+
+// over is the Context of a request that ended before anybody asked for one.
+var over = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
+
+// context makes what was not asked for before.
+func (e *ending) context() context.Context {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case e.ctx != nil:
+	case e.env != nil:
+		e.ctx = e.env.Context()
+	default:
+		e.ctx = over
+	}
+	return e.ctx
+}
+
+// end takes the Environ back. Its Context ends with the response.
+func (e *ending) end() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.env = nil
+}
+
+func (e *ending) Deadline() (time.Time, bool) { return e.context().Deadline() }
+func (e *ending) Done() <-chan struct{}       { return e.context().Done() }
+func (e *ending) Err() error                  { return e.context().Err() }
+
+// Value has the server. Package context asks by a key of its own for what its
+// contexts are cancelled by, and so children need no goroutine.
+func (e *ending) Value(key any) any {
+	if key == http.ServerContextKey {
+		return e.server
+	}
+	return e.context().Value(key)
+}
+
+// String is for those who print a context.
+func (e *ending) String() string { return "nethttp.App" }

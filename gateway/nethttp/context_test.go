@@ -1,0 +1,128 @@
+package nethttp_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/isbjorn/isbjorn/gateway/gatewaytest"
+	"github.com/isbjorn/isbjorn/gateway/nethttp"
+)
+
+// on runs a test for App and for net/http, which must not differ.
+func on(t *testing.T, h http.Handler, test func(t *testing.T, p place)) {
+	t.Run("isbjorn", func(t *testing.T) { test(t, isbjorn(t, h)) })
+	t.Run("net/http", func(t *testing.T) { test(t, theirs(t, h)) })
+}
+
+// What comes of a request's Context ends with the request.
+func TestContextEnds(t *testing.T) {
+	type key struct{}
+	ended := make(chan context.Context, 10)
+	on(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/itself":
+			ended <- r.Context() // of which nobody has asked anything yet
+		case "/asked":
+			if err := r.Context().Err(); err != nil {
+				t.Error(err)
+			}
+			ended <- r.Context()
+		case "/child":
+			ctx, cancel := context.WithCancel(context.WithValue(r.Context(), key{}, "value"))
+			context.AfterFunc(ctx, cancel)
+			ended <- ctx
+		case "/of a copy":
+			ctx, cancel := context.WithTimeout(r.Clone(context.WithValue(r.Context(), key{}, "value")).Context(), time.Hour)
+			context.AfterFunc(ctx, cancel)
+			ended <- ctx
+		case "/after":
+			context.AfterFunc(r.Context(), func() { ended <- r.Context() })
+		}
+	}), func(t *testing.T, p place) {
+		for _, path := range []string{"/itself", "/asked", "/child", "/of%20a%20copy", "/after"} {
+			if a := p.ask(t, "GET "+path+" HTTP/1.1\r\nHost: h\r\n\r\n"); a.status != "200 OK" {
+				t.Error(a.text())
+			}
+			ctx := wait(t, path, ended)
+			wait(t, "the end of "+path, ctx.Done())
+			if ctx.Err() != context.Canceled || context.Cause(ctx) != context.Canceled {
+				t.Errorf("%s: %v because of %v", path, ctx.Err(), context.Cause(ctx))
+			}
+			child, cancel := context.WithCancel(ctx)
+			defer cancel()
+			wait(t, "the end of a child that came late", child.Done())
+			if ctx.Value(http.ServerContextKey) == nil || ctx.Value(context.Canceled) != nil {
+				t.Errorf("%s: %v, %v", path, ctx.Value(http.ServerContextKey), ctx.Value(context.Canceled))
+			}
+		}
+	})
+}
+
+// They end when the client leaves, while the handler is still at it.
+func TestContextOfClientGone(t *testing.T) {
+	began, ended := make(chan bool), make(chan error, 3)
+	on(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		child, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		context.AfterFunc(r.Context(), func() { ended <- r.Context().Err() })
+		began <- true
+		<-r.Context().Done()
+		ended <- r.Context().Err()
+		<-child.Done()
+		ended <- child.Err()
+	}), func(t *testing.T, p place) {
+		c := p.dial(t)
+		c.send(get)
+		wait(t, "the handler", began)
+		_ = c.Close()
+		for range cap(ended) {
+			if err := wait(t, "the end", ended); err != context.Canceled {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+// Children need no goroutine, and a Context may be asked from any.
+func TestContextIsShared(t *testing.T) {
+	var all sync.WaitGroup
+	handler := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		before := runtime.NumGoroutine()
+		for range 100 {
+			_, cancel := context.WithCancel(r.Context())
+			defer cancel()
+		}
+		if n := runtime.NumGoroutine() - before; n > 50 {
+			t.Errorf("%d goroutines for 100 children", n)
+		}
+	})
+	if got := gatewaytest.Get(nethttp.App(handler), "/"); got.Err != nil {
+		t.Error(got.Err)
+	}
+	asks := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		for range 4 {
+			all.Go(func() {
+				ctx := r.Context()
+				_, _ = ctx.Deadline()
+				_, _ = ctx.Value("key"), fmt.Sprint(ctx)
+				<-ctx.Done()
+				if ctx.Err() != context.Canceled {
+					t.Error(ctx.Err())
+				}
+			})
+		}
+	})
+	for range 50 {
+		if got := gatewaytest.Get(nethttp.App(asks), "/"); got.Err != nil {
+			t.Error(got.Err)
+		}
+	}
+	done := make(chan bool)
+	go func() { all.Wait(); close(done) }()
+	wait(t, "the end of them all", done)
+}

@@ -1,0 +1,201 @@
+package nethttp
+
+import (
+	"net/http"
+	"net/netip"
+	"net/textproto"
+	"net/url"
+	"strings"
+	"sync"
+
+	"github.com/isbjorn/isbjorn/gateway"
+)
+
+// draft is a request on its way into memory of its own. All that is kept of the
+// head is gathered in text, which then becomes one string.
+type draft struct {
+	text  []byte
+	lines []line
+}
+
+// line is a field line of a request.
+type line struct {
+	key        string // "" for a name that is in text, before the value
+	value, end int    // of the value, in text
+}
+
+// draftBytesMax is what is kept of a draft for the next request.
+const draftBytesMax = 16 << 10
+
+var drafts = sync.Pool{New: func() any { return new(draft) }}
+
+// add gathers s. It returns where it ends.
+func (d *draft) add(s string) (end int) {
+	d.text = append(d.text, s...)
+	return len(d.text)
+}
+
+// release gives the memory back.
+func (d *draft) release() {
+	if cap(d.text) <= draftBytesMax {
+		clear(d.lines) // they have parts of the string
+		d.text, d.lines = d.text[:0], d.lines[:0]
+		drafts.Put(d)
+	}
+}
+
+// read fills the request from env, as net/http has it, in memory of its own.
+func (x *exchange) read(env *gateway.Environ) error {
+	d := drafts.Get().(*draft)
+	defer d.release()
+	method := d.add(env.Method())
+	target := d.add(env.Target())
+	host := d.add(env.Host())
+	d.text = appendAddr(d.text, env.RemoteAddr())
+	addr := len(d.text)
+	amended := false
+	for name, value := range env.Headers() {
+		known := nameOf(name)
+		if known.amends {
+			amended = true
+		} else if known.key == "" {
+			d.add(name)
+		} else if known.key == "Host" {
+			continue
+		}
+		at := len(d.text)
+		d.lines = append(d.lines, line{known.key, at, d.add(value)})
+	}
+
+	text := string(d.text)
+	r := &x.request
+	r.Method, r.RequestURI, r.Host, r.RemoteAddr = text[:method], text[method:target], text[target:host], text[host:addr]
+	r.Proto, r.ProtoMajor, r.ProtoMinor = "HTTP/1.1", 1, 1
+	if env.Protocol() == "HTTP/1.0" {
+		r.Proto, r.ProtoMinor, r.Close = "HTTP/1.0", 0, true
+	}
+	r.Header = x.header(text, addr, d.lines)
+	r.Body, r.ContentLength = http.NoBody, int64(env.Input().Len())
+	if amended {
+		amend(r)
+	}
+	if r.ContentLength != 0 {
+		r.Body = &x.content
+	}
+	r.URL = &x.url
+	if err := parseTarget(r.URL, r.RequestURI); err != nil {
+		return err
+	}
+	if env.ScriptName() != "" { // a middleware has mounted the handler there
+		r.URL.Path, r.URL.RawPath = strings.Clone(env.Path()), ""
+	}
+	return nil
+}
+
+// header is the map of the lines, the first of which begins at text[at:].
+func (x *exchange) header(text string, at int, lines []line) http.Header {
+	h := make(http.Header, len(lines))
+	values := x.values[:]
+	if len(lines) > len(values) {
+		values = make([]string, len(lines))
+	}
+	for i := range lines {
+		l := &lines[i]
+		if l.key == "" {
+			l.key = http.CanonicalHeaderKey(text[at:l.value])
+		}
+		values[i] = text[l.value:l.end]
+		at = l.end
+		h[l.key] = values[i : i+1 : i+1]
+	}
+	if len(h) < len(lines) { // some came more than once
+		clear(h)
+		for i, l := range lines {
+			h[l.key] = append(h[l.key], values[i])
+		}
+	}
+	return h
+}
+
+// appendAddr appends RemoteAddr: "@" for a Unix socket.
+func appendAddr(b []byte, addr netip.AddrPort) []byte {
+	if !addr.IsValid() {
+		return append(b, '@')
+	}
+	return addr.AppendTo(b)
+}
+
+// plainPath has the bytes that a path and its encoding have in common.
+var plainPath = func() (t [256]bool) {
+	for c := range t {
+		u := url.URL{Path: "/" + string([]byte{byte(c)})}
+		t[c] = c != '%' && u.EscapedPath() == u.Path
+	}
+	return t
+}()
+
+// parseTarget is url.ParseRequestURI, without memory of its own for most targets.
+func parseTarget(u *url.URL, target string) error {
+	end := 0
+	for end < len(target) && plainPath[target[end]] {
+		end++
+	}
+	path, query := target[:end], target[end:]
+	if end > 0 && path[0] == '/' && (query == "" || query[0] == '?' && !hasControl(query)) {
+		u.Path, u.ForceQuery = path, query == "?"
+		if query != "" {
+			u.RawQuery = query[1:]
+		}
+		return nil
+	}
+	parsed, err := url.ParseRequestURI(target)
+	if err == nil {
+		*u = *parsed
+	}
+	return err
+}
+
+func hasControl(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] == 0x7f {
+			return true
+		}
+	}
+	return false
+}
+
+// amend moves what net/http keeps outside of the header, or adds to it, for the fields
+// whose names say so.
+func amend(r *http.Request) {
+	if r.Header["Transfer-Encoding"] != nil { // the server takes no other than chunked
+		r.TransferEncoding, r.ContentLength = []string{"chunked"}, -1
+		delete(r.Header, "Transfer-Encoding")
+		for _, names := range r.Header["Trailer"] {
+			for name := range strings.SplitSeq(names, ",") {
+				if r.Trailer == nil {
+					r.Trailer = make(http.Header)
+				}
+				r.Trailer[http.CanonicalHeaderKey(textproto.TrimString(name))] = nil
+			}
+		}
+		delete(r.Header, "Trailer")
+	}
+	if p := r.Header["Pragma"]; len(p) > 0 && p[0] == "no-cache" && r.Header["Cache-Control"] == nil {
+		r.Header["Cache-Control"] = []string{"no-cache"}
+	}
+	if connection := r.Header["Connection"]; connection != nil {
+		r.Close = hasToken(connection, "close") || r.ProtoMinor == 0 && !hasToken(connection, "keep-alive")
+	}
+}
+
+// hasToken looks for a token in a list, RFC 9110 section 5.6.1.
+func hasToken(list []string, token string) bool {
+	for _, line := range list {
+		for item := range strings.SplitSeq(line, ",") {
+			if strings.EqualFold(textproto.TrimString(item), token) {
+				return true
+			}
+		}
+	}
+	return false
+}
