@@ -22,6 +22,8 @@ import (
 //   - Flush sends what was written, the head with the first byte of it.
 //   - Trailers are neither received nor sent, and 1xx statuses not sent; but 100
 //     Continue is, by the server, when the Body is first read.
+//   - The Context has no [http.LocalAddrContextKey]. It ends with the response, which may
+//     be a moment after the handler, and for a cause, see gateway.Environ.
 //   - A panic before anything was sent is answered by 500, [http.ErrAbortHandler] too.
 //   - Request fields with "_" in their names show only if the server keeps them, and
 //     Proxy never (see gateway.Environ). Response fields that are the server's to send

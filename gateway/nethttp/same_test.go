@@ -147,15 +147,7 @@ func TestSameAsNetHTTP(t *testing.T) {
 		return "GET " + target + " HTTP/1.1\r\nHost: example.com\r\n" + fields + "\r\n"
 	}
 
-	var handler atomic.Pointer[http.Handler]
-	now := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*handler.Load()).ServeHTTP(w, r) })
-	ours, theirs := isbjorn(t, now), theirs(t, now)
-	for _, tt := range []struct {
-		name    string
-		handler http.Handler
-		request string
-		differs string // field names that may; see the constants
-	}{
+	same(t, []sameCase{
 		// What a handler sees.
 		{"request", http.HandlerFunc(describe), get, ""},
 		{"request with fields", http.HandlerFunc(describe), of("/a/b?c=d&e", "accept: */*\r\nX-one: 1\r\nUser-Agent: test\r\nx-ONE: 2\r\nCookie: a=1\r\nCookie: b=2\r\nReferer: r\r\nEmpty:\r\n"), ""},
@@ -336,7 +328,23 @@ func TestSameAsNetHTTP(t *testing.T) {
 		{"proxy, cut between chunks", proxy, of("/cut/chunks", ""), "body"},
 		{"proxy, early answer", proxy, post("/early", strings.Repeat(large, 4)), ""},
 		{"proxy, Upgrade", proxy, of("/up", "Connection: upgrade\r\nUpgrade: x\r\n"), ""},
-	} {
+	})
+}
+
+// sameCase is a request to a handler that App and net/http serve.
+type sameCase struct {
+	name    string
+	handler http.Handler
+	request string
+	differs string // field names that may; see the constants
+}
+
+// same runs cases, those of GET with HEAD, too.
+func same(t *testing.T, cases []sameCase) {
+	var handler atomic.Pointer[http.Handler]
+	now := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*handler.Load()).ServeHTTP(w, r) })
+	ours, theirs := isbjorn(t, now), theirs(t, now)
+	for _, tt := range cases {
 		t.Run(tt.name, func(t *testing.T) {
 			handler.Store(&tt.handler)
 			a := compare(t, ours, theirs, tt.request, tt.differs)
