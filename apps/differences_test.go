@@ -1,0 +1,86 @@
+package apps
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/chi/v5/middleware"
+)
+
+// What differs from net/http, each with both answers: a line here that is no longer
+// true has to go, and from the comment of nethttp.App, too.
+func TestDifferences(t *testing.T) {
+	upstream := byNetHTTP(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/trailer":
+			w.Header().Set("Trailer", "X-Sum")
+			_, _ = io.WriteString(w, "content")
+			w.Header().Set("X-Sum", "7")
+		case "/hints":
+			w.Header().Set("Link", "</a.css>; rel=preload")
+			w.WriteHeader(http.StatusEarlyHints)
+			fmt.Fprintln(w, "late")
+		}
+	}))
+	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: upstream.addr})
+	proxy.Transport = upstream.client.Transport
+	recovering := chi.NewRouter()
+	recovering.Use(middleware.Recoverer)
+	recovering.Get("/", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
+	const failed = "500 Internal Server Error"
+	for _, tt := range []struct {
+		name         string
+		app          http.Handler
+		request      request
+		ours, theirs string // some of the answer
+		without      string // what is in theirs alone
+	}{
+		{"a handler that aborts before it answers: 500, so that the client knows whose fault it is", recovering, request{}, failed, "no answer", "no answer"},
+		{"a handler that panics before it answers: the same", http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("broken") }), request{}, failed, "no answer", "no answer"},
+		{"trailers are not sent", proxy, request{target: "/trailer"}, `"content"`, `trailer X-Sum: ["7"]`, "X-Sum"},
+		{"nor 1xx", proxy, request{target: "/hints"}, `"late\n"`, "103 map", "103"},
+		{
+			"a client that sends more than http.MaxBytesReader allows: the method that says so is net/http's alone; the server throws the rest away, within its own bounds",
+			http.MaxBytesHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				b, err := io.ReadAll(r.Body)
+				fmt.Fprintln(w, len(b), err)
+			}), 1000), request{method: "POST", body: large[:1001]}, "close false", "close true", "close true",
+		},
+		{
+			"more than 256 KiB of content that nobody reads: the same",
+			http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) }),
+			request{method: "POST", body: large}, "close false", "close true", "close true",
+		},
+	} {
+		tt.request.name = tt.name
+		ours, theirs := byIsbjorn(t, tt.app).do(&tt.request), byNetHTTP(t, tt.app).do(&tt.request)
+		if !strings.Contains(theirs.text, tt.theirs) {
+			t.Errorf("%s: net/http's answer is now\n%.1000v", tt.name, theirs)
+		}
+		if !strings.Contains(ours.text, tt.ours) || strings.Contains(ours.text, tt.without) {
+			t.Errorf("%s: isbjorn's answer is now\n%.1000v", tt.name, ours)
+		}
+	}
+}
+
+// closeNotifies says whether isbjorn's ResponseWriter is an http.CloseNotifier, which is
+// deprecated and which gin's Context.Stream cannot do without.
+const closeNotifies = false
+
+func TestGinStream(t *testing.T) {
+	app := func(testing.TB) http.Handler { return ginApp(t.TempDir()) }
+	q := []request{{target: "/stream"}}
+	if closeNotifies {
+		same(t, app, q)
+		return
+	}
+	if got := byIsbjorn(t, app(t)).do(&q[0]); !strings.Contains(got.text, "500 Internal Server Error") {
+		t.Errorf("set closeNotifies: the answer is now\n%v", got)
+	}
+}
