@@ -54,6 +54,10 @@ func TestDifferences(t *testing.T) {
 		{"trailers are not sent", proxy, request{target: "/trailer"}, `"content"`, `trailer X-Sum: ["7"]`, "X-Sum"},
 		{"nor 1xx", proxy, request{target: "/hints"}, `"late\n"`, "103 map", "103"},
 		{
+			"fields that are the server's to send, Upgrade in a 426 among them (RFC 9110 section 15.5.22 wants it)",
+			http.HandlerFunc(coderEcho), request{}, "426 Upgrade Required", `Upgrade: ["websocket"]`, "Upgrade:",
+		},
+		{
 			"a client that sends more than http.MaxBytesReader allows: the method that says so is net/http's alone; the server throws the rest away, within its own bounds",
 			http.MaxBytesHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				b, err := io.ReadAll(r.Body)
