@@ -18,6 +18,17 @@ import (
 
 type articleKey struct{}
 
+// lines are a log without the stacks of panics.
+type lines struct{ middleware.DefaultLogFormatter }
+
+type line struct{ middleware.LogEntry }
+
+func (l lines) NewLogEntry(r *http.Request) middleware.LogEntry {
+	return line{l.DefaultLogFormatter.NewLogEntry(r)}
+}
+
+func (line) Panic(any, []byte) {}
+
 // chiApp is a service of articles.
 func chiApp(logged io.Writer) http.Handler {
 	r := chi.NewRouter()
@@ -26,7 +37,7 @@ func chiApp(logged io.Writer) http.Handler {
 		middleware.ClientIPFromRemoteAddr,
 		//lint:ignore SA1019 it is in many applications
 		middleware.RealIP,
-		middleware.RequestLogger(&middleware.DefaultLogFormatter{Logger: log.New(logged, "", 0), NoColor: true}),
+		middleware.RequestLogger(lines{middleware.DefaultLogFormatter{Logger: log.New(logged, "", 0), NoColor: true}}),
 		middleware.Recoverer,
 		middleware.Heartbeat("/ping"),
 		middleware.GetHead,

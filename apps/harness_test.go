@@ -206,7 +206,7 @@ func (s *site) do(q *request) (a answer) {
 func scrub(s, what string) string { return regexp.MustCompile(what).ReplaceAllString(s, "*") }
 
 // crowd is how many clients ask at once.
-const crowd = 8
+const crowd = 4
 
 // same asks both servers, one request after the other, and then isbjorn again by many
 // clients at once.

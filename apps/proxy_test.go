@@ -187,7 +187,7 @@ func TestProxiedEcho(t *testing.T) {
 			t.Error(err)
 		}
 	}))
-	content := strings.Repeat(large, 20)
+	content := strings.Repeat(large, 8)
 	onEachWithProxy(t, app, func(t *testing.T, s *site) {
 		for _, body := range []io.Reader{strings.NewReader(content), struct{ io.Reader }{strings.NewReader(content)}} {
 			resp, err := s.client.Post(s.url("/"), "text/plain", body)

@@ -93,14 +93,14 @@ func onEachSocket(t *testing.T, test func(*testing.T, *site)) {
 	for _, app := range sockets {
 		t.Run(app.name, func(t *testing.T) {
 			onEachWithProxy(t, app.app, func(t *testing.T, s *site) {
-				if byOurs := strings.Contains(t.Name(), "isbjorn"); byOurs && !hijacks {
-					_, resp, err := websocket.Dial(t.Context(), s.url("/"), &websocket.DialOptions{HTTPClient: s.client})
-					if err == nil || resp == nil || resp.StatusCode != app.refusal {
-						t.Errorf("set hijacks: %v, %v", resp, err)
-					}
+				if !strings.Contains(t.Name(), "isbjorn") || hijacks {
+					test(t, s)
 					return
 				}
-				test(t, s)
+				_, resp, err := websocket.Dial(t.Context(), s.url("/"), &websocket.DialOptions{HTTPClient: s.client})
+				if err == nil || resp == nil || resp.StatusCode != app.refusal {
+					t.Errorf("set hijacks: %v, %v", resp, err)
+				}
 			})
 		})
 	}
@@ -202,11 +202,14 @@ func TestWebSocketHandshake(t *testing.T) {
 
 func TestWebSocketCrowd(t *testing.T) {
 	onEachSocket(t, func(t *testing.T, s *site) {
-		var all sync.WaitGroup
 		conns := make([]*websocket.Conn, 100)
+		if strings.Contains(t.Name(), "_") {
+			conns = conns[:10] // in something: each costs more
+		}
 		for i := range conns { // all are open at once
 			conns[i] = s.socket(t, websocket.CompressionDisabled)
 		}
+		var all sync.WaitGroup
 		for _, c := range conns {
 			all.Go(func() {
 				echoes(t, c, 1)
