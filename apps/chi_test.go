@@ -182,7 +182,7 @@ func TestCompressedParts(t *testing.T) {
 		}
 		for i := range 3 {
 			if i > 0 {
-				next <- i
+				give(t, "a part", next, i)
 			}
 			var got int
 			if _, err := fmt.Fscanf(z, "part %d\n", &got); err != nil || got != i {

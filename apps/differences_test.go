@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
@@ -56,6 +57,18 @@ func TestDifferences(t *testing.T) {
 		{
 			"fields that are the server's to send, Upgrade in a 426 among them (RFC 9110 section 15.5.22 wants it)",
 			http.HandlerFunc(coderEcho), request{}, "426 Upgrade Required", `Upgrade: ["websocket"]`, "Upgrade:",
+		},
+		{
+			"deadlines are the server's own", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				c, soon := http.NewResponseController(w), time.Now().Add(patience)
+				fmt.Fprint(w, c.SetReadDeadline(soon), " and ", c.SetWriteDeadline(soon))
+			}), request{}, "feature not supported and feature not supported", "<nil> and <nil>", "<nil>",
+		},
+		{
+			"the context does not have the address that the client connected to", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				_, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+				fmt.Fprint(w, "address ", ok)
+			}), request{}, "address false", "address true", "address true",
 		},
 		{
 			"a client that sends more than http.MaxBytesReader allows: the method that says so is net/http's alone; the server throws the rest away, within its own bounds",

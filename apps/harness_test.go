@@ -71,6 +71,7 @@ func byNetHTTP(t testing.TB, app http.Handler) *site {
 	return s
 }
 
+// byIsbjorn lifts the limit of content, which net/http leaves to handlers.
 func byIsbjorn(t testing.TB, app http.Handler) *site {
 	t.Helper()
 	s := &site{log: &logBuffer{}, client: newClient(t)}
@@ -247,6 +248,16 @@ func wait[T any](t testing.TB, what string, c <-chan T) (v T) {
 		t.Fatalf("%s: nothing came in %v", what, patience)
 	}
 	return v
+}
+
+// give fails when nobody takes v.
+func give[T any](t testing.TB, what string, c chan<- T, v T) {
+	t.Helper()
+	select {
+	case c <- v:
+	case <-time.After(patience):
+		t.Fatalf("%s: nobody took it in %v", what, patience)
+	}
 }
 
 // dial opens a connection for what http.Client cannot send.

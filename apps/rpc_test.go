@@ -14,10 +14,10 @@ import (
 
 type (
 	message = structpb.Struct
-	header  struct{}
+	nextKey struct{}
 )
 
-// greetings is a service of four procedures.
+// greetings is a service of three procedures.
 func greetings() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/greet.v1.Greetings/Greet", connect.NewUnaryHandler("/greet.v1.Greetings/Greet",
@@ -59,8 +59,12 @@ func greetings() http.Handler {
 				if err := stream.Send(m); err != nil {
 					return err
 				}
-				if next, ok := ctx.Value(header{}).(chan bool); ok {
-					<-next
+				if next, ok := ctx.Value(nextKey{}).(chan bool); ok {
+					select {
+					case <-next:
+					case <-ctx.Done():
+						return ctx.Err()
+					}
 				}
 			}
 			return connect.NewError(connect.CodeOutOfRange, errors.New("that is all"))
@@ -103,7 +107,7 @@ func TestConnect(t *testing.T) {
 func TestConnectClient(t *testing.T) {
 	next := make(chan bool)
 	app := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		greetings().ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), header{}, next)))
+		greetings().ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), nextKey{}, next)))
 	})
 	onEachWithProxy(t, only(app), func(t *testing.T, s *site) {
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -125,7 +129,7 @@ func TestConnectClient(t *testing.T) {
 				if !stream.Receive() || stream.Msg().GetFields()["n"].GetNumberValue() != float64(i) {
 					t.Fatalf("%s: %v, %v", name, stream.Msg(), stream.Err())
 				}
-				next <- true
+				give(t, "leave to go on", next, true)
 			}
 			if stream.Receive() || connect.CodeOf(stream.Err()) != connect.CodeOutOfRange {
 				t.Errorf("%s: %v", name, stream.Err())

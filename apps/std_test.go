@@ -279,3 +279,28 @@ func TestPprofAndExpvar(t *testing.T) {
 		}
 	}
 }
+
+// An audit that is written behind the answer: what a handler keeps of a request stays
+// what it was, while the server has others.
+func TestKeptRequest(t *testing.T) {
+	const most = 200
+	kept := make(chan *http.Request, most)
+	app := only(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := io.Copy(io.Discard, r.Body); err != nil {
+			t.Error(err)
+		}
+		kept <- r
+		w.WriteHeader(http.StatusNoContent)
+	}))
+	onEach(t, app, func(t *testing.T, s *site) {
+		for i := range most {
+			s.do(&request{method: "PUT", target: fmt.Sprintf("/audit/%04d?n=%04d", i, i), header: fmt.Sprintf("Expect: 100-continue\nX-Number: %04d", i), body: "content"})
+		}
+		for i := range most {
+			r, n := wait(t, "a request", kept), fmt.Sprintf("%04d", i)
+			if r.Method != "PUT" || r.URL.Path != "/audit/"+n || r.FormValue("n") != n || r.Header.Get("X-Number") != n || r.Host != "example.com" {
+				t.Fatalf("request %s is now %s %s %v %s", n, r.Method, r.URL, r.Header, r.Host)
+			}
+		}
+	})
+}

@@ -45,7 +45,7 @@ func TestServerSentEvents(t *testing.T) {
 		in := bufio.NewReader(resp.Body)
 		for i := range 20 {
 			if i > 0 {
-				next <- i
+				give(t, "an event", next, i)
 			}
 			for _, want := range []string{fmt.Sprintf("id: %d\n", i), fmt.Sprintf("data: event %d\n", i), "\n"} {
 				if line, err := in.ReadString('\n'); line != want {
