@@ -1,6 +1,7 @@
 package apps
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"log"
@@ -132,5 +133,32 @@ func TestFlushOfTheHead(t *testing.T) {
 			t.Errorf("%s: the head has come: %t, %v; see flushSendsHead", server.name, came, err)
 		}
 		_ = c.Close() // ends the handler
+	}
+}
+
+// logsAborts says whether a handler that panics with http.ErrAbortHandler is an error in
+// isbjorn's log. In net/http's it is none, and a proxy does so whenever an upstream or a
+// client leaves in the middle of an answer.
+const logsAborts = true
+
+func TestAbortInTheLog(t *testing.T) {
+	for _, server := range servers {
+		s := server.serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, large)
+			panic(http.ErrAbortHandler)
+		}))
+		if got := s.do(&request{}); !strings.Contains(got.text, "unexpected EOF") {
+			t.Errorf("%s: %.300v", server.name, got)
+		}
+		// The last line of a log may come behind the end of the connection, but not behind that of the server.
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		if err := s.shutdown(ctx); err != nil {
+			t.Error(err)
+		}
+		wants := logsAborts && server.name == "isbjorn"
+		if log := s.log.String(); strings.Contains(log, "abort") != wants || !wants && log != "" {
+			t.Errorf("%s: %q; see logsAborts", server.name, log)
+		}
 	}
 }

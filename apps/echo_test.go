@@ -101,7 +101,7 @@ func TestEcho(t *testing.T) {
 		{name: "form", method: "POST", target: "/api/orders/7", header: asForm, body: "item=fish"},
 		{name: "bad JSON", method: "POST", target: "/api/orders/7", header: asJSON, body: `{"item":5}`},
 		{name: "no type", method: "POST", target: "/api/orders/7", body: "fish"},
-		{name: "too large", method: "POST", target: "/api/orders/7", header: asJSON, body: `{"item":"` + large + `"}`},
+		{name: "too large", method: "POST", target: "/api/orders/7", header: asJSON, body: `{"item":"` + large + large + `"}`},
 		{target: "/api/orders/7?q=x"},
 		{target: "/api/orders/seven"},
 		{method: "DELETE", target: "/api/orders/7"},
