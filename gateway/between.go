@@ -121,3 +121,5 @@ func (c counter) Write(p []byte) (int, error) {
 	*c.n += n
 	return n, err
 }
+
+func (c counter) Flush() error { return Flush(c.w) }

@@ -254,6 +254,19 @@ func (w validWriter) Write(p []byte) (int, error) {
 	return w.w.Write(p)
 }
 
+func (w validWriter) Flush() error {
+	v := w.v
+	if v.env.lease.over {
+		return v.fail(&ruleKeptStart, "its writer is flushed after the end")
+	}
+	if v.failed != nil {
+		return v.failed
+	}
+	err := Flush(w.w)
+	v.sent = v.sent || err == nil
+	return err
+}
+
 // validBody is the Body that the server gets.
 type validBody validator
 

@@ -54,6 +54,7 @@ type job struct {
 	resp    response     // what start has declared, until the loop takes it
 	began   bool         // the loop has taken it, and resp is not this response any more
 	wrote   bool         // the write() form was used
+	flushed bool         // the head is to be sent, whether there is content or not
 	size    int64        // of the content, if the body says; else -1
 	out     bytes.Buffer // content that the loop has not taken
 	taken   bytes.Buffer // what it took last
@@ -82,7 +83,7 @@ func (j *job) begin() {
 	j.over, j.left, j.wakes, j.asked = nil, false, false, false
 	j.inEnd, j.expect, j.stopped = io.EOF, false, false
 	j.resp.account = account{}
-	j.began, j.wrote, j.size, j.rest, j.err, j.awaited = false, false, -1, nil, nil, true
+	j.began, j.wrote, j.flushed, j.size, j.rest, j.err, j.awaited = false, false, false, -1, nil, nil, true
 }
 
 // adopt begins j for a call that is under way on the loop, with the response as far as
@@ -293,7 +294,7 @@ func (j *job) startResponse(status string, headers []gateway.Header, exc error) 
 	case j.began && exc == nil:
 		j.fails(errStartTwice)
 		return nil, errStartTwice
-	case j.began || j.out.Len() > 0:
+	case j.began || j.flushed || j.out.Len() > 0:
 		if exc == nil {
 			exc = errStartTwice
 		}
@@ -377,10 +378,7 @@ func (w *jobWriter) Write(p []byte) (int, error) {
 	j.wrote = true
 	j.mu.Unlock()
 	if err := j.put(p, false); err != nil {
-		if err == errOver || err == gateway.ErrClientGone {
-			err = net.ErrClosed
-		}
-		return 0, err
+		return 0, told(err)
 	}
 	return len(p), nil
 }
@@ -452,11 +450,14 @@ func (j *job) end(why error) {
 func (j *job) Next() ([]byte, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if !j.began && (j.out.Len() > 0 || j.left) {
+	if !j.began && (j.flushed || j.out.Len() > 0 || j.left) {
 		j.began = true
 		j.x.resp, j.resp = j.resp, j.x.resp
 		if j.left && j.x.streams {
 			j.x.keep = false // nobody reads the rest of the content
+		}
+		if j.flushed {
+			j.x.commit(-1)
 		}
 	}
 	if j.out.Len() > 0 {

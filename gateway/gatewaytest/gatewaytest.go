@@ -191,6 +191,12 @@ func (w writer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// Flush is gateway.Flusher.
+func (w writer) Flush() error {
+	w.c.sent = true
+	return w.c.sticks
+}
+
 // send sends a chunk, behind which the client may leave.
 func (c *call) send(b []byte) {
 	if len(b) == 0 {

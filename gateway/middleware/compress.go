@@ -152,6 +152,7 @@ type compressed struct {
 	chunk   []byte // of body, and not yet compressed
 	err     error  // that came with it
 	left    int64  // bytes that the application still owes; -1 if it did not say
+	flush   bool   // the application has flushed
 }
 
 func (c *compressed) serve(app gateway.App, env *gateway.Environ) (gateway.Body, error) {
@@ -212,6 +213,13 @@ func (w plainWriter) Write(p []byte) (int, error) {
 	}
 	w.c.headers = nil
 	return w.w.Write(p)
+}
+
+// Flush sends the head, after which Serve can begin to compress no more. In Next all
+// that was taken before it is on its way, or goes with what Next gives.
+func (w plainWriter) Flush() error {
+	w.c.headers, w.c.flush = nil, true
+	return gateway.Flush(w.w)
 }
 
 // compressible says whether an answer could be compressed for some client.
@@ -312,7 +320,8 @@ func (c *compressed) Next() ([]byte, error) {
 		if err := c.encoder.Close(); err != nil {
 			return nil, err
 		}
-	case c.err == nil && c.left < 0 || c.err == gateway.ErrWait && len(part) > 0:
+	case c.flush || c.err == nil && c.left < 0 || c.err == gateway.ErrWait && len(part) > 0:
+		c.flush = false
 		if err := c.encoder.Flush(); err != nil {
 			return nil, err
 		}

@@ -111,10 +111,11 @@ func (c *conditional) declare(status string, headers []gateway.Header, exc error
 	}
 	etag := get(headers, "ETag")
 	if status, headers, ok := c.check(etag, headers); ok {
-		if _, err := c.start(status, headers, nil); err != nil {
+		w, err := c.start(status, headers, nil)
+		if err != nil {
 			return nil, err
 		}
-		return io.Discard, nil
+		return bareWriter{w}, nil
 	}
 	if etag == "" && c.options.ETagBytes > 0 && c.inner == nil {
 		c.headers = clone(headers)
@@ -136,6 +137,18 @@ func (w noETag) Write(p []byte) (int, error) {
 	w.c.headers = nil
 	return w.w.Write(p)
 }
+
+// Flush sends the head: it is too late for another.
+func (w noETag) Flush() error {
+	w.c.headers = nil
+	return gateway.Flush(w.w)
+}
+
+// bareWriter takes content that is not sent.
+type bareWriter struct{ w io.Writer }
+
+func (bareWriter) Write(p []byte) (int, error) { return len(p), nil }
+func (b bareWriter) Flush() error              { return gateway.Flush(b.w) }
 
 // check returns what is to be declared in place of a 200, if a precondition fails.
 func (c *conditional) check(etag string, headers []gateway.Header) (string, []gateway.Header, bool) {

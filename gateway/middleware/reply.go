@@ -68,6 +68,8 @@ func (c countingWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
+func (c countingWriter) Flush() error { return gateway.Flush(c.w) }
+
 func (r *reply) Next() ([]byte, error) {
 	r.err = errPanic
 	b, err := r.inner.Next()

@@ -1,0 +1,147 @@
+package server
+
+import (
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"testing"
+
+	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/loop"
+)
+
+// both runs a test on the loop and on workers.
+func both(t *testing.T, f func(t *testing.T, options ...Option)) {
+	t.Helper()
+	t.Run("inline", func(t *testing.T) { f(t) })
+	t.Run("pool", func(t *testing.T) { f(t, Dispatch(Pool)) })
+}
+
+// readHead reads one head, without the lines that are the server's own.
+func (c *client) readHead() string {
+	c.t.Helper()
+	var head []string
+	for {
+		line, err := c.r.ReadString('\n')
+		if err != nil {
+			c.t.Fatalf("after %q: %v", head, err)
+		}
+		if line == "\r\n" {
+			return strings.Join(head, "|")
+		}
+		if !strings.HasPrefix(line, "Date:") && !strings.HasPrefix(line, "Server:") {
+			head = append(head, strings.TrimSuffix(line, "\r\n"))
+		}
+	}
+}
+
+// The head is there before there is content, and what was written before the rest.
+func TestFlush(t *testing.T) {
+	for _, tt := range []struct {
+		name, request, status string
+		headers               []gateway.Header
+		head, rest            string
+	}{
+		{"chunked", get, "200 OK", nil, "HTTP/1.1 200 OK|Transfer-Encoding: chunked", "3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n"},
+		{"length", get, "200 OK", []gateway.Header{{Name: "Content-Length", Value: "6"}}, "HTTP/1.1 200 OK|Content-Length: 6", "onetwo"},
+		{"HTTP/1.0", "GET / HTTP/1.0\r\n\r\n", "200 OK", nil, "HTTP/1.1 200 OK|Connection: close", "onetwo"},
+		{"HEAD", "HEAD / HTTP/1.1\r\nHost: h\r\n\r\n", "200 OK", nil, "HTTP/1.1 200 OK|Transfer-Encoding: chunked", ""},
+		{"204", get, "204 No Content", nil, "HTTP/1.1 204 No Content", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			both(t, func(t *testing.T, options ...Option) {
+				head, one := make(chan struct{}), make(chan struct{})
+				s := start(t, appFunc(func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+					w, err := start(tt.status, tt.headers, nil)
+					if err != nil {
+						return nil, err
+					}
+					if err := gateway.Flush(w); err != nil {
+						t.Errorf("Flush: %v", err)
+					}
+					<-head
+					if tt.rest == "" {
+						return nil, nil
+					}
+					_, err = io.WriteString(w, "one")
+					if err := gateway.Flush(w); err != nil {
+						t.Errorf("the second Flush: %v", err)
+					}
+					<-one
+					return gateway.Text("two"), err
+				}), options...)
+				c := s.dial()
+				c.send(tt.request)
+				if got := c.readHead(); got != tt.head {
+					t.Errorf("head %q, want %q", got, tt.head)
+				}
+				close(head)
+				if tt.rest != "" {
+					if b, err := c.r.Peek(strings.Index(tt.rest, "one") + 3); err != nil {
+						t.Errorf("read %q, %v", b, err)
+					}
+				}
+				close(one)
+				got := make([]byte, len(tt.rest))
+				if _, err := io.ReadFull(c.r, got); err != nil || string(got) != tt.rest {
+					t.Errorf("read %q, %v; want %q", got, err, tt.rest)
+				}
+				if strings.Contains(tt.head, "close") {
+					c.wantEnd()
+					return
+				}
+				c.send("HEAD / HTTP/1.1\r\nHost: h\r\n\r\n") // the connection goes on
+				if got := c.readHead(); !strings.HasPrefix(got, "HTTP/1.1 "+tt.status) {
+					t.Errorf("the next is %q", got)
+				}
+			})
+		})
+	}
+}
+
+// What was flushed cannot be replaced, and does not look whole if the application fails.
+func TestFlushIsSent(t *testing.T) {
+	both(t, func(t *testing.T, options ...Option) {
+		why := errors.New("changed my mind")
+		s := start(t, appFunc(func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			w, err := start("200 OK", nil, nil)
+			if err == nil {
+				err = gateway.Flush(w)
+			}
+			if _, exc := start("500 Oops", nil, why); exc != why {
+				t.Errorf("start returned %v, want %v", exc, why)
+			}
+			return nil, err
+		}), options...)
+		c := s.dial()
+		c.send(get)
+		if resp, got, err := c.tryRead("GET"); err == nil || resp == nil || resp.StatusCode != 200 {
+			t.Errorf("%v with %q, want a 200 that is cut", resp, got)
+		}
+		if stats := s.Stats(); stats.Aborted != 1 {
+			t.Errorf("Aborted %d, want 1", stats.Aborted)
+		}
+	})
+}
+
+// The writer ends with its response.
+func TestFlushTooLate(t *testing.T) {
+	both(t, func(t *testing.T, options ...Option) {
+		kept := make(chan io.Writer, 1)
+		s := start(t, appFunc(func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			w, err := start("200 OK", nil, nil)
+			kept <- w
+			return nil, err
+		}), append(options, Loops(1))...)
+		c := s.dial()
+		c.send(get)
+		c.want("GET", 200, "")
+		w := <-kept
+		s.onLoops(func(*handler, *loop.Conn) {
+			if err := gateway.Flush(w); !errors.Is(err, net.ErrClosed) {
+				t.Errorf("Flush after the end: %v, want %v", err, net.ErrClosed)
+			}
+		})
+	})
+}
