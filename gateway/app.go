@@ -11,7 +11,8 @@ type App interface {
 	// afterwards (see StartResponse). A nil Body is an empty one.
 	//
 	// With an error the server answers 500, or cuts the connection if a part of
-	// the response was sent already; the Body, if there is one, is closed.
+	// the response was sent already; the Body, if there is one, is closed. See
+	// ErrAbort for one that it says nothing of.
 	Serve(env *Environ, start StartResponse) (Body, error)
 }
 

@@ -9,6 +9,13 @@ import (
 // What is beyond PEP 3333's idea: an application that needs it asks its server, and
 // works on without it where the answer is errors.ErrUnsupported.
 
+// ErrAbort is the error, alone or wrapped, of an application that wants its response to
+// end here, and nothing said of it: returned by Serve or Next, or thrown by either as a
+// panic. What was sent does not look whole, unless it is, with its Content-Length; if
+// nothing was, the client sees the end of the connection and no answer. An error of
+// start counts for more.
+var ErrAbort = errors.New("gateway: the application aborts its response")
+
 // Flusher is a writer of [StartResponse] that can send at once. Those of a server's own
 // are, and a middleware that wraps one passes Flush on: see [Flush].
 type Flusher interface {

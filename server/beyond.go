@@ -1,6 +1,8 @@
 package server
 
 import (
+	"errors"
+	"log/slog"
 	"net"
 
 	"github.com/isbjorn/isbjorn/gateway"
@@ -46,4 +48,20 @@ func told(why error) error {
 		return net.ErrClosed
 	}
 	return why
+}
+
+// abortOf is what was thrown as an error, if that is gateway.ErrAbort.
+func abortOf(p any) error {
+	if err, ok := p.(error); ok && errors.Is(err, gateway.ErrAbort) {
+		return err
+	}
+	return nil
+}
+
+// noteAbort counts a response that the application aborts.
+func (x *exchange) noteAbort(err error) {
+	if x.c.Alive() { // else it is the client who has left
+		x.h.count(aborted)
+	}
+	x.log(slog.LevelDebug, "the application has aborted its response", slog.Any("error", err))
 }

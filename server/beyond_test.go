@@ -2,9 +2,11 @@ package server
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/isbjorn/isbjorn/gateway"
@@ -143,5 +145,88 @@ func TestFlushTooLate(t *testing.T) {
 				t.Errorf("Flush after the end: %v, want %v", err, net.ErrClosed)
 			}
 		})
+	})
+}
+
+// An application that aborts is taken at its word, and nothing said of it.
+func TestAbort(t *testing.T) {
+	wrapped := fmt.Errorf("enough: %w", gateway.ErrAbort)
+	length := []gateway.Header{{Name: "Content-Length", Value: "9"}}
+	for name, how := range map[string]func() error{
+		"returned": func() error { return wrapped },
+		"thrown":   func() error { panic(wrapped) },
+	} {
+		for _, tt := range []struct {
+			name, request string
+			headers       []gateway.Header
+			written       string
+			inNext        bool
+			want          string // begins with; "" is no answer at all
+			reset         bool
+		}{
+			{"nothing", get, nil, "", false, "", false},
+			{"nothing, declared", get, length, "", true, "", false},
+			{"chunks", get, nil, "part", false, "4\r\npart\r\n", false},
+			{"a length", get, length, "part", true, "part", false},
+			{"the end of the connection", "GET / HTTP/1.0\r\n\r\n", nil, "part", true, "part", true},
+		} {
+			t.Run(name+"/"+tt.name, func(t *testing.T) {
+				both(t, func(t *testing.T, options ...Option) {
+					got := make(chan struct{})
+					s := start(t, appFunc(func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+						w, err := start("200 OK", tt.headers, nil)
+						if err != nil {
+							return nil, err
+						}
+						if tt.written != "" {
+							_, _ = io.WriteString(w, tt.written)
+							<-got
+						}
+						if tt.inNext {
+							return next(func() ([]byte, error) { return nil, how() }), nil
+						}
+						return nil, how()
+					}), options...)
+					c := s.dial()
+					c.send(tt.request)
+					if tt.want != "" {
+						c.readHead()
+						if b, err := c.r.Peek(len(tt.want)); err != nil || string(b) != tt.want {
+							t.Errorf("read %q, %v; want %q", b, err, tt.want)
+						}
+						_, _ = c.r.Discard(len(tt.want))
+					}
+					close(got)
+					b, err := io.ReadAll(c.r)
+					if len(b) > 0 || tt.reset != errors.Is(err, syscall.ECONNRESET) || !tt.reset && err != nil {
+						t.Errorf("then %q, %v; want an end by reset: %v", b, err, tt.reset)
+					}
+					_ = c.Close()
+					s.untilConns(0)
+					if log := s.log.String(); strings.Contains(log, "level=ERROR") || strings.Contains(log, "level=WARN") || !strings.Contains(log, "enough") {
+						t.Errorf("log:\n%s", log)
+					}
+					if stats := s.Stats(); stats.Aborted != 1 || stats.Failed != 0 {
+						t.Errorf("Aborted %d, Failed %d; want 1 and 0", stats.Aborted, stats.Failed)
+					}
+				})
+			})
+		}
+	}
+}
+
+// Answers before the one that is aborted are sent.
+func TestAbortSparesOthers(t *testing.T) {
+	both(t, func(t *testing.T, options ...Option) {
+		s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			if env.Path() == "/abort" {
+				return nil, gateway.ErrAbort
+			}
+			return hello(env, start)
+		}), options...)
+		c := s.dial()
+		c.send(get + "GET /abort HTTP/1.1\r\nHost: h\r\n\r\n" + get)
+		c.want("GET", 200, "Hello, World!")
+		c.wantEnd()
 	})
 }

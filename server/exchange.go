@@ -515,9 +515,14 @@ func (x *exchange) dropBody() {
 
 // fail answers 500, or cuts the connection if a part of the response is sent, so
 // that the client does not take it as whole. An application that was told by the
-// writer that its client is gone, and passes this on, has not failed.
+// writer that its client is gone, and passes this on, has not failed, nor has one that
+// wants the end (gateway.ErrAbort), which gets no 500.
 func (x *exchange) fail(err error) {
-	if x.c.Alive() || !errors.Is(err, net.ErrClosed) {
+	quiet := errors.Is(err, gateway.ErrAbort)
+	switch {
+	case quiet:
+		x.noteAbort(err)
+	case x.c.Alive() || !errors.Is(err, net.ErrClosed):
 		x.h.count(failed)
 		if x.resp.sent && !x.resp.whole {
 			x.h.count(aborted)
@@ -528,7 +533,7 @@ func (x *exchange) fail(err error) {
 	}
 	x.dropBody()
 	switch {
-	case x.resp.whole:
+	case x.resp.whole, quiet && !x.resp.sent:
 		x.keep = false
 	case x.resp.sent:
 		x.keep = false

@@ -154,6 +154,10 @@ func (cn *conn) guard() {
 		panic(p) // not the application's: a fault of ours, and not to be hidden
 	}
 	x.h.hold.forget()
+	if err := abortOf(p); err != nil {
+		x.fail(err)
+		return
+	}
 	x.log(slog.LevelError, "the application panicked", slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
 	x.fail(errPanic)
 }

@@ -273,6 +273,9 @@ func (j *job) close(body gateway.Body) {
 // catch makes a panic an error, and a line of the log.
 func (j *job) catch(err *error) {
 	if p := recover(); p != nil {
+		if *err = abortOf(p); *err != nil {
+			return
+		}
 		j.log(slog.LevelError, "the application panicked", slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
 		*err = errPanic
 	}

@@ -20,7 +20,7 @@ type Stats struct {
 
 	// Requests that the application failed, each with a line in the log.
 	Failed  uint64 // by an error, a panic, or a response that cannot be
-	Aborted uint64 // those of them whose answer had begun: the rest got a 500
+	Aborted uint64 // those of them whose answer had begun: the rest got a 500; also by gateway.ErrAbort, which is no failure
 
 	// Requests that the server itself answered by 4xx or 5xx, in place of the
 	// application; also those that the client ended in the middle, but in order.

@@ -1,6 +1,7 @@
 package middleware
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"runtime/debug"
@@ -13,7 +14,8 @@ import (
 // Body, a message for the server's log (wsgi.errors) with the stack. The client gets
 // a 500 if nothing was sent, else an answer that is aborted, so that it does not look
 // whole. The server does as much by itself; here it is done inside of middlewares
-// that are to see the 500, such as AccessLog.
+// that are to see the 500, such as AccessLog. A panic with gateway.ErrAbort becomes that
+// error, and no message.
 func Recover(app gateway.App) gateway.App {
 	return gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (body gateway.Body, err error) {
 		g := &guard{reply: reply{end: func(*reply) {}}, env: env}
@@ -89,6 +91,9 @@ func (g *guard) Close() (err error) {
 // 500 could be started.
 func (g *guard) recovered(p any, err error) error {
 	if p == nil {
+		return err
+	}
+	if err, ok := p.(error); ok && errors.Is(err, gateway.ErrAbort) {
 		return err
 	}
 	exc := g.log(p)

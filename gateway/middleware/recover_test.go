@@ -1,6 +1,7 @@
 package middleware
 
 import (
+	"errors"
 	"io"
 	"log/slog"
 	"strings"
@@ -91,5 +92,19 @@ func TestRecoverStartFails(t *testing.T) {
 	}))
 	if got := gatewaytest.Get(app, "/"); got.Err == nil || !strings.Contains(got.Err.Error(), `"nonsense"`) {
 		t.Errorf("%v", got.Err)
+	}
+}
+
+// A panic with ErrAbort is one, and no 500.
+func TestRecoverAborts(t *testing.T) {
+	for _, a := range []*answer{
+		{failServe: gateway.ErrAbort, panics: true},
+		{failNext: gateway.ErrAbort, panics: true, chunks: []string{"part"}},
+	} {
+		log := new(keeper)
+		got := gatewaytest.Call(Recover(a), gatewaytest.Request{Log: slog.New(log)})
+		if !errors.Is(got.Err, gateway.ErrAbort) || len(log.records) > 0 {
+			t.Errorf("%+v, and %d records", got, len(log.records))
+		}
 	}
 }
