@@ -44,3 +44,32 @@ func TestFlush(t *testing.T) {
 		}
 	}
 }
+
+// LocalAddr is the connection's, but for what was Set.
+func TestLocalAddr(t *testing.T) {
+	const here = "192.0.2.80:8080" // tcp4
+	e := environ(t, "GET / HTTP/1.1\r\nHost: example.com:81\r\n\r\n")
+	want := func(want string) {
+		t.Helper()
+		for _, e := range []*gateway.Environ{e, e.Clone()} {
+			if got := e.LocalAddr().String(); got != want {
+				t.Errorf("LocalAddr %s, want %s", got, want)
+			}
+		}
+	}
+	want(here)
+	e.Set("SERVER_PORT", "443")
+	want("192.0.2.80:443")
+	e.Set("SERVER_ADDR", "2001:db8::2")
+	want("[2001:db8::2]:443")
+	e.Delete("SERVER_PORT")
+	want("[2001:db8::2]:0")
+
+	r := parse(t, smallGet)
+	r.conn = unixSocket()
+	r.begin(e)
+	e.Delete("SERVER_ADDR")
+	if got := e.LocalAddr(); got.IsValid() {
+		t.Errorf("LocalAddr of a Unix socket is %v", got)
+	}
+}

@@ -347,19 +347,30 @@ func (e *Environ) Headers() iter.Seq2[string, string] {
 // RemoteAddr is the peer's address, or the one that a middleware has found out
 // (REMOTE_ADDR, REMOTE_PORT); the zero AddrPort on a Unix socket.
 func (e *Environ) RemoteAddr() netip.AddrPort {
-	remote := e.conn.RemoteAddr()
-	if s, ok := e.setText("REMOTE_ADDR"); ok {
+	return e.setAddr(e.conn.RemoteAddr(), "REMOTE_ADDR", "REMOTE_PORT")
+}
+
+// LocalAddr is the address that the peer connected to, or the one that a middleware has
+// Set (SERVER_ADDR, SERVER_PORT); the zero AddrPort on a Unix socket. Where nobody has,
+// SERVER_PORT is the port that the client asked for, which is this one if it did not say.
+func (e *Environ) LocalAddr() netip.AddrPort {
+	return e.setAddr(e.conn.LocalAddr(), "SERVER_ADDR", "SERVER_PORT")
+}
+
+// setAddr is ap with those of its parts replaced that were Set.
+func (e *Environ) setAddr(ap netip.AddrPort, addrKey, portKey string) netip.AddrPort {
+	if s, ok := e.setText(addrKey); ok {
 		addr, _ := netip.ParseAddr(s)
-		remote = netip.AddrPortFrom(addr, remote.Port())
+		ap = netip.AddrPortFrom(addr, ap.Port())
 	}
-	if s, ok := e.setText("REMOTE_PORT"); ok {
+	if s, ok := e.setText(portKey); ok {
 		port, err := strconv.ParseUint(s, 10, 16)
 		if err != nil {
 			port = 0
 		}
-		remote = netip.AddrPortFrom(remote.Addr(), uint16(port))
+		ap = netip.AddrPortFrom(ap.Addr(), uint16(port))
 	}
-	return remote
+	return ap
 }
 
 // Input is the request's content (wsgi.input).

@@ -230,3 +230,16 @@ func TestAbortSparesOthers(t *testing.T) {
 		c.wantEnd()
 	})
 }
+
+// An application learns which address its client has connected to.
+func TestLocalAddr(t *testing.T) {
+	both(t, func(t *testing.T, options ...Option) {
+		s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			_, err := start("200 OK", nil, nil)
+			return gateway.Text(env.LocalAddr().String()), err
+		}), options...)
+		c := s.dial()
+		c.send(get)
+		c.want("GET", 200, s.addr.String())
+	})
+}
