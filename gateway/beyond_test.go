@@ -73,3 +73,57 @@ func TestLocalAddr(t *testing.T) {
 		t.Errorf("LocalAddr of a Unix socket is %v", got)
 	}
 }
+
+// informed is a connection that takes interim responses.
+type informed struct {
+	*fakeConn
+	n int
+}
+
+func (c *informed) Inform(int, []gateway.Header) error { c.n++; return nil }
+
+// What cannot be sent is refused before a server is asked. Validate says who is at fault,
+// also of a call that comes too late.
+func TestInform(t *testing.T) {
+	field := func(name, value string) []gateway.Header { return []gateway.Header{{Name: name, Value: value}} }
+	for name, tt := range map[string]struct {
+		code    int
+		headers []gateway.Header
+		late    bool
+		ok      bool
+	}{
+		"102": {102, nil, false, true}, "103": {103, field("Link", "</a>"), false, true}, "199": {199, field("Date", "x"), false, true},
+		"100": {code: 100}, "101": {code: 101}, "200": {code: 200}, "0": {code: 0},
+		"line end": {103, field("Link", "a\r\nB: c"), false, false}, "NUL": {103, field("Link", "\x00"), false, false},
+		"name": {103, field("a b", ""), false, false}, "hop by hop": {103, field("Keep-Alive", "1"), false, false},
+		"length": {103, field("Content-Length", "1"), false, false}, "close": {103, field("Connection", "close"), false, false},
+		"late": {103, nil, true, false},
+	} {
+		conn := &informed{fakeConn: tcp4()}
+		r := parse(t, smallGet)
+		env := new(gateway.Environ)
+		env.Begin(&r.req, r.memory, nil, quiet, conn)
+		if err := env.Inform(tt.code, tt.headers); !tt.late && tt.ok != (err == nil) {
+			t.Errorf("%s: %v", name, err)
+		}
+		var breaches []*gateway.Breach
+		app := gateway.ValidateWith(gateway.Debug(gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			if tt.late {
+				_, _ = start("200 OK", nil, nil)
+			}
+			err := env.Inform(tt.code, tt.headers)
+			if !tt.late {
+				_, _ = start("200 OK", nil, nil)
+			}
+			return nil, err
+		})), func(b *gateway.Breach) { breaches = append(breaches, b) })
+		before := conn.n
+		_, err := app.Serve(env, func(string, []gateway.Header, error) (io.Writer, error) { return io.Discard, nil })
+		if found := len(breaches) > 0; found == tt.ok || tt.ok != (err == nil) || tt.ok != (conn.n > before) {
+			t.Errorf("%s: breaches %v, error %v, asked %v", name, breaches, err, conn.n > before)
+		}
+	}
+	if err := environ(t, smallGet).Inform(103, nil); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("a server without it: %v", err)
+	}
+}

@@ -75,6 +75,8 @@ var (
 		"leave the method Ready out"}
 	ruleWrapper = rule{Application, "a Wrapper hands on the chunks of what it wraps as they are",
 		"leave the method Unwrap out, or return nil"}
+	ruleInform = rule{Application, "an interim response is one of 102 to 199, with headers like those of a final one, and comes before start (RFC 9110 section 15.2)",
+		"call Inform first, or leave it out"}
 	ruleKept = rule{Application, "an Environ and its Input end with the response",
 		"keep copies: Environ.Clone, strings.Clone, bytes.Clone"}
 	ruleKeptStart = rule{Application, "start and its writer end with the response",

@@ -351,8 +351,8 @@ func (e *Environ) RemoteAddr() netip.AddrPort {
 }
 
 // LocalAddr is the address that the peer connected to, or the one that a middleware has
-// Set (SERVER_ADDR, SERVER_PORT); the zero AddrPort on a Unix socket. Where nobody has,
-// SERVER_PORT is the port that the client asked for, which is this one if it did not say.
+// Set (SERVER_ADDR, SERVER_PORT); the zero AddrPort on a Unix socket. A SERVER_PORT that
+// nobody has Set is the port that the client asked for, which may be another.
 func (e *Environ) LocalAddr() netip.AddrPort {
 	return e.setAddr(e.conn.LocalAddr(), "SERVER_ADDR", "SERVER_PORT")
 }

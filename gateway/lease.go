@@ -15,6 +15,7 @@ type lease struct {
 	over     bool
 	waker    bool          // was asked for
 	breached func(*Breach) // told before a panic; nil for nobody
+	v        *validator    // of Validate
 }
 
 // lend makes a leased Environ for the request of e. What is Set in one shows in the

@@ -104,7 +104,7 @@ func (v *validator) serve(app App, env *Environ) (Body, error) {
 		env.input.src = checkedSource{env.input.src, v}
 	}
 	v.env = env.lend(false)
-	v.env.lease.breached = v.say
+	v.env.lease.breached, v.env.lease.v = v.say, v
 	_ = env.Context() // the end of which is the end of the request
 	env.ending.after = append(env.ending.after, v.end)
 	defer func() {

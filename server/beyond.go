@@ -4,6 +4,8 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/http"
+	"strconv"
 
 	"github.com/isbjorn/isbjorn/gateway"
 )
@@ -64,4 +66,72 @@ func (x *exchange) noteAbort(err error) {
 		x.h.count(aborted)
 	}
 	x.log(slog.LevelDebug, "the application has aborted its response", slog.Any("error", err))
+}
+
+var errInformLate = errors.New("server: Inform was called after start, or after the response has ended; call it before")
+
+// Inform is gateway.Informer on the loop.
+func (x *exchange) Inform(code int, headers []gateway.Header) error {
+	switch {
+	case x.c == nil || !x.c.Alive():
+		return net.ErrClosed
+	case x.resp.started || x.resp.whole:
+		return errInformLate
+	case x.req.Minor == 0: // RFC 9110 section 15.2
+		return nil
+	}
+	x.h.out = appendInterim(x.h.out, code, headers)
+	x.h.flush(x.c)
+	return nil
+}
+
+// Inform is gateway.Informer on a worker. It waits where the client is slow.
+func (j *job) Inform(code int, headers []gateway.Header) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for j.over == nil && len(j.interim) >= j.x.h.c.loop.HighWaterBytes {
+		j.cond.Wait()
+	}
+	switch {
+	case j.over != nil || j.left:
+		return told(j.over)
+	case j.began || j.resp.started:
+		return errInformLate
+	case j.x.req.Minor == 0:
+		return nil
+	}
+	j.interim = appendInterim(j.interim, code, headers)
+	j.tell()
+	return nil
+}
+
+// takeInterim puts what Inform was given on its way.
+func (j *job) takeInterim() {
+	if len(j.interim) > 0 {
+		j.x.h.out = append(j.x.h.out, j.interim...)
+		j.interim = j.interim[:0]
+		j.cond.Broadcast()
+	}
+}
+
+// appendInterim appends an interim response.
+func appendInterim(b []byte, code int, headers []gateway.Header) []byte {
+	b = append(b, statusPrefix...)
+	b = strconv.AppendInt(b, int64(code), 10)
+	b = append(b, ' ')
+	b = append(b, http.StatusText(code)...)
+	b = append(b, "\r\n"...)
+	b = appendFields(b, headers)
+	return append(b, "\r\n"...)
+}
+
+// appendFields appends field lines, which are checked.
+func appendFields(b []byte, headers []gateway.Header) []byte {
+	for _, h := range headers {
+		b = append(b, h.Name...)
+		b = append(b, ": "...)
+		b = append(b, h.Value...)
+		b = append(b, "\r\n"...)
+	}
+	return b
 }

@@ -243,3 +243,89 @@ func TestLocalAddr(t *testing.T) {
 		c.want("GET", 200, s.addr.String())
 	})
 }
+
+// Interim responses come before the final one, while the application works on it.
+func TestInform(t *testing.T) {
+	link := []gateway.Header{{Name: "Link", Value: "</style.css>; rel=preload"}}
+	both(t, func(t *testing.T, options ...Option) {
+		for _, request := range []string{get, "HEAD / HTTP/1.1\r\nHost: h\r\n\r\n", "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"} {
+			got := make(chan struct{})
+			s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+				if err := env.Inform(102, nil); err != nil {
+					t.Errorf("102: %v", err)
+				}
+				<-got
+				return next(func() ([]byte, error) { // start has not been called
+					if err := env.Inform(103, link); err != nil {
+						t.Errorf("103: %v", err)
+					}
+					if _, err := start("200 OK", nil, nil); err != nil {
+						return nil, err
+					}
+					if err := env.Inform(102, nil); err != errInformLate {
+						t.Errorf("after start: %v, want %v", err, errInformLate)
+					}
+					return []byte("final"), io.EOF
+				}), nil
+			}), options...)
+			c := s.dial()
+			c.send(request + request)
+			want := []string{"HTTP/1.1 102 Processing", "HTTP/1.1 103 Early Hints|Link: </style.css>; rel=preload"}
+			if strings.Contains(request, "HTTP/1.0") {
+				want = nil
+				close(got)
+			}
+			for i := range 2 {
+				for k, want := range want {
+					if head := c.readHead(); head != want {
+						t.Errorf("%d: %q, want %q", i, head, want)
+					}
+					if k == 0 {
+						got <- struct{}{}
+					}
+				}
+				if resp, text := c.read(request[:strings.Index(request, " ")]); resp.StatusCode != 200 || text != "final" && request[0] == 'G' {
+					t.Errorf("%d: %v %q", i, resp, text)
+				}
+			}
+		}
+	})
+}
+
+// What a client does not take waits, and the worker with it.
+func TestInformWaits(t *testing.T) {
+	const size, n = 32 << 10, 200
+	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		headers := []gateway.Header{{Name: "X", Value: pattern(size)}}
+		for range n {
+			if err := env.Inform(102, headers); err != nil {
+				return nil, err
+			}
+		}
+		return hello(env, start)
+	}), Dispatch(Pool), Loops(1))
+	c := s.dial()
+	_ = c.SetReadBuffer(16 << 10)
+	c.send(get)
+	waiting := func() (n int) {
+		s.onLoops(func(h *handler, lc *loop.Conn) {
+			j := lc.Context.(*conn).x.job
+			j.mu.Lock()
+			defer j.mu.Unlock()
+			if n = len(j.interim); lc.Unsent() > int64(3*h.c.loop.HighWaterBytes) {
+				t.Errorf("%d bytes wait for the socket", lc.Unsent())
+			}
+		})
+		return n
+	}
+	eventually(t, "the worker waits", func() bool {
+		h := s.reactor.Loops()[0].Handler().(*handler)
+		return waiting() >= h.c.loop.HighWaterBytes
+	})
+	for range n {
+		if head := c.readHead(); !strings.HasPrefix(head, "HTTP/1.1 102 ") || len(head) < size {
+			t.Fatalf("%.80q of %d bytes", head, len(head))
+		}
+	}
+	c.want("GET", 200, "Hello, World!")
+}

@@ -56,6 +56,7 @@ type job struct {
 	wrote   bool         // the write() form was used
 	flushed bool         // the head is to be sent, whether there is content or not
 	size    int64        // of the content, if the body says; else -1
+	interim []byte       // interim responses that the loop has not taken
 	out     bytes.Buffer // content that the loop has not taken
 	taken   bytes.Buffer // what it took last
 	rest    gateway.Body // the loop may pull it itself
@@ -82,7 +83,7 @@ func (j *job) begin() {
 	j.remote, j.local = j.x.conn.ends()
 	j.over, j.left, j.wakes, j.asked = nil, false, false, false
 	j.inEnd, j.expect, j.stopped = io.EOF, false, false
-	j.resp.account = account{}
+	j.resp.account, j.interim = account{}, nil
 	j.began, j.wrote, j.flushed, j.size, j.rest, j.err, j.awaited = false, false, false, -1, nil, nil, true
 }
 
@@ -453,6 +454,7 @@ func (j *job) end(why error) {
 func (j *job) Next() ([]byte, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	j.takeInterim()
 	if !j.began && (j.flushed || j.out.Len() > 0 || j.left) {
 		j.began = true
 		j.x.resp, j.resp = j.resp, j.x.resp

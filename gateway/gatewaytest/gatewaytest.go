@@ -44,12 +44,19 @@ type Response struct {
 	Code   int              // 200
 	Status string           // "200 OK"
 	Header []gateway.Header // as declared
+	Before []Interim        // responses before it
 	Chunks []string         // as sent: what was written, then what the body gave; no empty ones, none for HEAD
 	Closed int              // how often the body was closed: 1, or 0 if there was none
 
 	// Err is what went wrong: a *gateway.Breach of a rule, or else the error of Serve,
 	// Next, or Close. A server answers 500, or cuts the response where Chunks end.
 	Err error
+}
+
+// Interim is what an application gave to Environ.Inform.
+type Interim struct {
+	Code   int
+	Header []gateway.Header
 }
 
 // Text is the content.
@@ -76,7 +83,7 @@ func Get(app gateway.App, target string) *Response { return Call(app, Request{Ta
 func Call(app gateway.App, req Request) *Response {
 	r := new(Response)
 	woken := make(chan struct{}, 1)
-	env, err := environ(req, woken)
+	env, err := environ(req, r, woken)
 	if err != nil {
 		r.Err = err
 		return r
@@ -173,11 +180,15 @@ func (c *call) start(status string, headers []gateway.Header, exc error) (io.Wri
 		return nil, exc
 	}
 	c.Code, _ = strconv.Atoi(status[:3])
-	c.Status, c.Header = strings.Clone(status), nil
-	for _, h := range headers {
-		c.Header = append(c.Header, gateway.Header{Name: strings.Clone(h.Name), Value: strings.Clone(h.Value)})
-	}
+	c.Status, c.Header = strings.Clone(status), cloned(headers)
 	return writer{c}, nil
+}
+
+func cloned(headers []gateway.Header) (own []gateway.Header) {
+	for _, h := range headers {
+		own = append(own, gateway.Header{Name: strings.Clone(h.Name), Value: strings.Clone(h.Value)})
+	}
+	return own
 }
 
 // writer is PEP 3333's write().
@@ -214,7 +225,7 @@ func (c *call) send(b []byte) {
 }
 
 // environ is an Environ for req, read by the parser as a server would.
-func environ(req Request, woken chan<- struct{}) (*gateway.Environ, error) {
+func environ(req Request, r *Response, woken chan<- struct{}) (*gateway.Environ, error) {
 	var b strings.Builder
 	method, target, version := req.Method, req.Target, "HTTP/1.1"
 	if method == "" {
@@ -254,7 +265,7 @@ func environ(req Request, woken chan<- struct{}) (*gateway.Environ, error) {
 	if n != len(head) {
 		return nil, fmt.Errorf("gatewaytest: the request is not right: %q", head)
 	}
-	conn := conn{req.Remote, netip.MustParseAddrPort("192.0.2.80:8080"), woken}
+	conn := conn{req.Remote, netip.MustParseAddrPort("192.0.2.80:8080"), woken, r, req.HTTP10}
 	if !conn.remote.IsValid() {
 		conn.remote = netip.MustParseAddrPort("192.0.2.1:1234")
 	}
@@ -267,10 +278,13 @@ func environ(req Request, woken chan<- struct{}) (*gateway.Environ, error) {
 	return env, nil
 }
 
-// conn is a connection that is nothing but its addresses, and what wakes a response.
+// conn is a connection that is nothing but its addresses, and what wakes a response or
+// adds to it.
 type conn struct {
 	remote, local netip.AddrPort
 	woken         chan<- struct{}
+	r             *Response
+	http10        bool
 }
 
 func (c conn) RemoteAddr() netip.AddrPort { return c.remote }
@@ -283,4 +297,12 @@ func (c conn) Waker() (wake func()) {
 		default: // it is awake already
 		}
 	}
+}
+
+// Inform is gateway.Informer.
+func (c conn) Inform(code int, headers []gateway.Header) error {
+	if !c.http10 {
+		c.r.Before = append(c.r.Before, Interim{code, cloned(headers)})
+	}
+	return nil
 }

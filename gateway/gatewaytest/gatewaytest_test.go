@@ -81,3 +81,21 @@ func TestWait(t *testing.T) {
 		t.Errorf("%q, closed %d times, %v", got.Text(), got.Closed, got.Err)
 	}
 }
+
+// Interim responses are kept, where the client would get them.
+func TestInform(t *testing.T) {
+	app := gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		if err := env.Inform(103, []gateway.Header{{Name: "Link", Value: "</a>"}}); err != nil {
+			return nil, err
+		}
+		_, err := start("200 OK", nil, nil)
+		return nil, err
+	})
+	got := gatewaytest.Get(app, "/")
+	if got.Err != nil || len(got.Before) != 1 || got.Before[0].Code != 103 || got.Before[0].Header[0].Value != "</a>" {
+		t.Errorf("%+v", got)
+	}
+	if got := gatewaytest.Call(app, gatewaytest.Request{HTTP10: true}); got.Err != nil || len(got.Before) != 0 {
+		t.Errorf("%+v", got)
+	}
+}
