@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 )
 
 // What is beyond PEP 3333's idea: an application that needs it asks its server, and
@@ -46,15 +47,7 @@ var errNoFlush = fmt.Errorf("gateway: this writer cannot flush: %w", errors.ErrU
 // section 15.2, RFC 8297.
 func (e *Environ) Inform(code int, headers []Header) error {
 	e.check()
-	err := checkInterim(code, headers)
-	for l := e.lease; l != nil; l = l.of.lease {
-		if l.v != nil {
-			if breach := l.v.inform(err); breach != nil {
-				return breach
-			}
-		}
-	}
-	if err != nil {
+	if err := e.validated(checkInterim(code, headers), (*validator).inform); err != nil {
 		return err
 	}
 	if c, ok := e.conn.(Informer); ok {
@@ -78,22 +71,105 @@ func checkInterim(code int, headers []Header) error {
 		switch kind, err := CheckHeader(&headers[i]); {
 		case err != nil:
 			return err
-		case kind == ContentLength, kind == Connection:
+		case kind == ContentLength, kind == Connection, kind == Trailer:
 			return fmt.Errorf("gateway: Inform with header %s, which is for final responses", headers[i].Name)
 		}
 	}
 	return nil
 }
 
+// validated asks those who validate the request of e about a call that has the error
+// err: the first of them to find something answers.
+func (e *Environ) validated(err error, ask func(v *validator, err error) error) error {
+	for l := e.lease; l != nil; l = l.of.lease {
+		if l.v == nil {
+			continue
+		}
+		if l.v.failed != nil {
+			return l.v.failed
+		}
+		if breach := ask(l.v, err); breach != nil {
+			return breach
+		}
+	}
+	return err
+}
+
 // inform checks a call of Inform whose arguments have the error err.
 func (v *validator) inform(err error) error {
 	switch {
-	case v.failed != nil:
-		return v.failed
 	case err != nil:
 		return v.fail(&ruleInform, "%v", err)
 	case v.started:
 		return v.fail(&ruleInform, "it was called before")
 	}
 	return nil
+}
+
+// Trailer adds fields that are sent after the content, such as a checksum of it: until
+// Serve has returned, or in Next of a Body before it says io.EOF. Each is checked, see
+// CheckTrailer; where one is wrong none is added, and the error does not stick.
+//
+// Only chunked content has a place for them. Other responses go without: those with a
+// Content-Length that the application declared, to HTTP/1.0 clients, to HEAD, and 204 or
+// 304. What the Body says by Len is no such length, if the application has called
+// Trailer before the head was sent, with no headers maybe, or declares the field
+// "Trailer", which tells the client the names: then the response is chunked. A second
+// call of start, with exc, forgets the fields. RFC 9110 section 6.5.
+func (e *Environ) Trailer(headers []Header) error {
+	e.check()
+	var err error
+	for i := range headers {
+		if err = CheckTrailer(&headers[i]); err != nil {
+			break
+		}
+	}
+	if err = e.validated(err, (*validator).trailer); err != nil {
+		return err
+	}
+	if c, ok := e.conn.(Trailers); ok {
+		return c.Trailer(headers)
+	}
+	return fmt.Errorf("gateway: this server has no Trailer: %w", errors.ErrUnsupported)
+}
+
+// Trailers is a Conn whose server sends trailer fields. For servers: what they are given
+// is checked, and lent for the call.
+type Trailers interface {
+	Trailer(headers []Header) error
+}
+
+// trailer checks a call of Trailer whose arguments have the error err.
+func (v *validator) trailer(err error) error {
+	if err != nil {
+		return v.fail(&ruleTrailer, "%v", err)
+	}
+	return nil
+}
+
+// CheckTrailer checks a field as given to [Environ.Trailer]: like a header, and it is
+// none that a client must know before the content.
+func CheckTrailer(h *Header) error {
+	if _, err := CheckHeader(h); err != nil {
+		return err
+	}
+	if name := strings.ToLower(h.Name); early[name] || strings.HasPrefix(name, "if-") {
+		return fmt.Errorf("gateway: header %s has no meaning after the content; pass it to start", h.Name)
+	}
+	return nil
+}
+
+// early are the fields that cannot be trailers, besides those that are the server's:
+// RFC 9110 section 6.5.1.
+var early = map[string]bool{
+	// framing and routing
+	"content-length": true, "connection": true, "host": true, "trailer": true,
+	// how a message is to be taken
+	"cache-control": true, "expect": true, "max-forwards": true, "pragma": true, "range": true,
+	// authentication
+	"authorization": true, "cookie": true, "set-cookie": true, "www-authenticate": true,
+	// control data of responses
+	"age": true, "date": true, "expires": true, "location": true, "retry-after": true, "vary": true, "warning": true,
+	// what the content is
+	"content-encoding": true, "content-range": true, "content-type": true,
 }

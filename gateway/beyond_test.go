@@ -127,3 +127,49 @@ func TestInform(t *testing.T) {
 		t.Errorf("a server without it: %v", err)
 	}
 }
+
+// trailed is a connection that takes trailer fields.
+type trailed struct {
+	*fakeConn
+	got []gateway.Header
+}
+
+func (c *trailed) Trailer(headers []gateway.Header) error {
+	c.got = append(c.got, headers...)
+	return nil
+}
+
+// Fields that mean nothing behind the content are refused, in any case, and with them all
+// of the call.
+func TestTrailer(t *testing.T) {
+	for _, tt := range []struct {
+		name, value string
+		ok          bool
+	}{
+		{"X-Sum", "1", true}, {"ETag", `"x"`, true}, {"Server-Timing", "a", true}, {"Digest", "", true},
+		{"Content-Length", "1", false}, {"TRANSFER-ENCODING", "chunked", false}, {"trailer", "x", false}, {"hOST", "h", false},
+		{"Content-Type", "a/b", false}, {"content-encoding", "gzip", false}, {"Content-Range", "x", false}, {"Authorization", "x", false},
+		{"Set-Cookie", "a=b", false}, {"Cache-Control", "no-store", false}, {"If-Match", "*", false}, {"Connection", "close", false},
+		{"Date", "x", false}, {"Location", "/", false}, {"a b", "", false}, {"", "", false}, {"X", "a\r\nB: c", false}, {"X", "\x00", false},
+	} {
+		conn := &trailed{fakeConn: tcp4()}
+		r := parse(t, smallGet)
+		env := new(gateway.Environ)
+		env.Begin(&r.req, r.memory, nil, quiet, conn)
+		headers := []gateway.Header{{Name: "First", Value: "1"}, {Name: tt.name, Value: tt.value}}
+		if err := env.Trailer(headers); tt.ok != (err == nil) || len(conn.got) > 0 != tt.ok {
+			t.Errorf("%s: %v, and %v was added", tt.name, err, conn.got)
+		}
+		breaches := 0
+		_, err := gateway.ValidateWith(gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			_, _ = start("200 OK", nil, nil)
+			return nil, env.Trailer(headers)
+		}), func(*gateway.Breach) { breaches++ }).Serve(env, func(string, []gateway.Header, error) (io.Writer, error) { return io.Discard, nil })
+		if tt.ok != (breaches == 0) || tt.ok != (err == nil) {
+			t.Errorf("%s: %d breaches, %v", tt.name, breaches, err)
+		}
+	}
+	if err := environ(t, smallGet).Trailer(nil); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("a server without it: %v", err)
+	}
+}

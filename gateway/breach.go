@@ -77,6 +77,8 @@ var (
 		"leave the method Unwrap out, or return nil"}
 	ruleInform = rule{Application, "an interim response is one of 102 to 199, with headers like those of a final one, and comes before start (RFC 9110 section 15.2)",
 		"call Inform first, or leave it out"}
+	ruleTrailer = rule{Application, "a trailer field is one that a client can take after the content (RFC 9110 section 6.5.1)",
+		"pass it to start"}
 	ruleKept = rule{Application, "an Environ and its Input end with the response",
 		"keep copies: Environ.Clone, strings.Clone, bytes.Clone"}
 	ruleKeptStart = rule{Application, "start and its writer end with the response",

@@ -11,6 +11,7 @@ const (
 	Date                      // replaces the server's
 	ServerName                // "Server"; replaces the server's
 	Connection                // only "close" is the application's to say
+	Trailer                   // announces trailer fields; makes the response chunked where it can be
 	Forbidden                 // hop-by-hop, or "Status": the server's business
 )
 
@@ -47,7 +48,10 @@ func KindOf(name string) Kind {
 			return Forbidden
 		}
 	case 't':
-		if fold(name, "te") || fold(name, "trailer") || fold(name, "transfer-encoding") {
+		if fold(name, "trailer") {
+			return Trailer
+		}
+		if fold(name, "te") || fold(name, "transfer-encoding") {
 			return Forbidden
 		}
 	case 'u':

@@ -128,7 +128,7 @@ var kinds = []struct {
 	{"proxy-connection", gateway.Forbidden},
 	{"proxy-x", gateway.Forbidden},
 	{"te", gateway.Forbidden},
-	{"trailer", gateway.Forbidden},
+	{"trailer", gateway.Trailer},
 	{"transfer-encoding", gateway.Forbidden},
 	{"upgrade", gateway.Forbidden},
 

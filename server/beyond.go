@@ -135,3 +135,32 @@ func appendFields(b []byte, headers []gateway.Header) []byte {
 	}
 	return b
 }
+
+// Trailer is gateway.Trailers on the loop.
+func (x *exchange) Trailer(headers []gateway.Header) error {
+	if x.c == nil || x.resp.whole {
+		return net.ErrClosed
+	}
+	x.resp.addTrailer(headers)
+	return nil
+}
+
+// Trailer is gateway.Trailers on a worker.
+func (j *job) Trailer(headers []gateway.Header) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	switch {
+	case j.over != nil || j.left:
+		return told(j.over)
+	case j.began || j.flushed || j.out.Len() > 0: // however far the loop is
+		j.late = appendFields(j.late, headers)
+	default:
+		j.resp.addTrailer(headers)
+	}
+	return nil
+}
+
+func (r *response) addTrailer(headers []gateway.Header) {
+	r.trailers = true
+	r.trailer = appendFields(r.trailer, headers)
+}

@@ -312,8 +312,8 @@ func TestInformWaits(t *testing.T) {
 			j := lc.Context.(*conn).x.job
 			j.mu.Lock()
 			defer j.mu.Unlock()
-			if n = len(j.interim); lc.Unsent() > int64(3*h.c.loop.HighWaterBytes) {
-				t.Errorf("%d bytes wait for the socket", lc.Unsent())
+			if n = len(j.interim); n > h.c.loop.HighWaterBytes+2*size || lc.Unsent() > int64(3*h.c.loop.HighWaterBytes) {
+				t.Errorf("%d bytes wait for the loop, and %d for the socket", n, lc.Unsent())
 			}
 		})
 		return n
@@ -328,4 +328,109 @@ func TestInformWaits(t *testing.T) {
 		}
 	}
 	c.want("GET", 200, "Hello, World!")
+}
+
+// Trailer fields are sent where they have a place, and make one if they come in time.
+func TestTrailer(t *testing.T) {
+	sum := []gateway.Header{{Name: "X-Sum", Value: "42"}}
+	const none, half, full = "", "half", "half and full"
+	for _, tt := range []struct {
+		name, request string
+		headers       []gateway.Header // of start
+		early         bool             // Trailer(nil) is called before the head is sent
+		flush         bool
+		content       string
+		chunked, got  bool
+	}{
+		{"called before", get, nil, true, false, full, true, true},
+		{"no content", get, nil, true, false, none, true, true},
+		{"announced", get, []gateway.Header{{Name: "Trailer", Value: "X-Sum"}}, false, false, full, true, true},
+		{"flushed", get, nil, false, true, full, true, true},
+		{"HTTP/1.0", "GET / HTTP/1.0\r\n\r\n", nil, true, false, full, false, false},
+		{"a length", get, []gateway.Header{{Name: "Content-Length", Value: fmt.Sprint(len(full))}}, true, false, full, false, false},
+		{"HEAD", "HEAD / HTTP/1.1\r\nHost: h\r\n\r\n", nil, true, false, full, true, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			both(t, func(t *testing.T, options ...Option) {
+				s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+					if env.Path() == "/next" {
+						return hello(env, start)
+					}
+					w, err := start("200 OK", tt.headers, nil)
+					if err != nil {
+						return nil, err
+					}
+					if tt.early {
+						err = env.Trailer(nil)
+					}
+					if tt.flush {
+						err = errors.Join(err, gateway.Flush(w))
+					}
+					if tt.content == none {
+						return gateway.Text(tt.content), errors.Join(err, env.Trailer(sum))
+					}
+					left := []string{half, full[len(half):]}
+					return next(func() ([]byte, error) {
+						if env.Trailer([]gateway.Header{{Name: "Content-Type", Value: "text/plain"}}) == nil {
+							t.Error("Content-Type as a trailer is no error")
+						}
+						part := left[0]
+						if left = left[1:]; len(left) > 0 {
+							return []byte(part), nil
+						}
+						if err := env.Trailer(sum); err != nil {
+							t.Errorf("Trailer: %v", err)
+						}
+						return []byte(part), io.EOF
+					}), err
+				}), options...)
+				c := s.dial()
+				c.send(tt.request)
+				method, _, _ := strings.Cut(tt.request, " ")
+				resp, text := c.read(method)
+				if chunked := len(resp.TransferEncoding) > 0; chunked != tt.chunked {
+					t.Errorf("chunked %v, want %v", chunked, tt.chunked)
+				}
+				if got := resp.Trailer.Get("X-Sum") == "42"; got != tt.got || text != tt.content && method != "HEAD" {
+					t.Errorf("trailer %v with %q, want %v", resp.Trailer, text, tt.got)
+				}
+				if tt.name == "HTTP/1.0" {
+					c.wantEnd()
+					return
+				}
+				c.send("GET /next HTTP/1.1\r\nHost: h\r\n\r\n")
+				if resp := c.want("GET", 200, "Hello, World!"); resp.ContentLength < 0 || len(resp.Trailer) > 0 {
+					t.Errorf("the next: %+v", resp)
+				}
+			})
+		})
+	}
+}
+
+// Trailer fields of a response that was replaced, or is over, are not those of the next.
+func TestTrailerOfWhatIsOver(t *testing.T) {
+	both(t, func(t *testing.T, options ...Option) {
+		s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			if _, err := start("200 OK", nil, nil); err != nil {
+				return nil, err
+			}
+			if err := env.Trailer([]gateway.Header{{Name: "X-Sum", Value: "42"}}); err != nil {
+				return nil, err
+			}
+			if env.Path() == "/fail" {
+				return nil, io.ErrNoProgress
+			}
+			_, err := start("500 Oops", nil, io.ErrNoProgress)
+			return gateway.Text("x"), err
+		}), options...)
+		c := s.dial()
+		for range 2 {
+			for _, path := range []string{"/fail", "/replace"} {
+				c.send("GET " + path + " HTTP/1.1\r\nHost: h\r\n\r\n")
+				if resp, _ := c.read("GET"); resp.StatusCode != 500 || resp.ContentLength < 0 || len(resp.Trailer) > 0 {
+					t.Errorf("%s: %+v", path, resp)
+				}
+			}
+		}
+	})
 }

@@ -56,6 +56,7 @@ type job struct {
 	wrote   bool         // the write() form was used
 	flushed bool         // the head is to be sent, whether there is content or not
 	size    int64        // of the content, if the body says; else -1
+	late    []byte       // trailer fields that came when the head was on its way
 	interim []byte       // interim responses that the loop has not taken
 	out     bytes.Buffer // content that the loop has not taken
 	taken   bytes.Buffer // what it took last
@@ -84,6 +85,7 @@ func (j *job) begin() {
 	j.over, j.left, j.wakes, j.asked = nil, false, false, false
 	j.inEnd, j.expect, j.stopped = io.EOF, false, false
 	j.resp.account, j.interim = account{}, nil
+	j.late = nil
 	j.began, j.wrote, j.flushed, j.size, j.rest, j.err, j.awaited = false, false, false, -1, nil, nil, true
 }
 
@@ -464,6 +466,9 @@ func (j *job) Next() ([]byte, error) {
 		if j.flushed {
 			j.x.commit(-1)
 		}
+	}
+	if j.left && j.late != nil {
+		j.x.resp.trailer, j.late = append(j.x.resp.trailer, j.late...), nil
 	}
 	if j.out.Len() > 0 {
 		j.taken, j.out = j.out, j.taken

@@ -47,10 +47,12 @@ type account struct {
 	whole    bool // and all of the content
 	closes   bool // the application said "Connection: close"
 	hasLen   bool // the application declared a Content-Length
+	trailers bool // the application has or announces trailer fields
 	framing  framing
-	declared int64 // that Content-Length
-	left     int64 // byLength: bytes still owed
-	err      error // sticks: what was wrong in a call of start
+	declared int64  // that Content-Length
+	left     int64  // byLength: bytes still owed
+	trailer  []byte // its trailer fields
+	err      error  // sticks: what was wrong in a call of start
 }
 
 var (
@@ -165,6 +167,8 @@ func (r *response) render(status string, headers []gateway.Header) error {
 		case gateway.Connection:
 			r.closes = true
 			continue
+		case gateway.Trailer:
+			r.trailers = true
 		case gateway.Date:
 			if r.date {
 				return errDateTwice
@@ -189,8 +193,11 @@ func (r *response) render(status string, headers []gateway.Header) error {
 // of the content, -1 if nobody knows.
 func (x *exchange) commit(known int64) {
 	r := &x.resp
-	if r.hasLen {
+	switch {
+	case r.hasLen:
 		known = r.declared
+	case r.trailers && x.req.Minor > 0: // chunked has a place for them
+		known = -1
 	}
 	t := tail{second: x.h.second, date: r.date, name: r.name, length: -1}
 	bare := bodiless(r.code)
@@ -332,7 +339,9 @@ func (x *exchange) finish() (whole bool) {
 	case byLength:
 		return x.resp.left == 0
 	case chunked:
-		x.h.out = append(x.h.out, "0\r\n\r\n"...)
+		x.h.out = append(x.h.out, "0\r\n"...)
+		x.h.out = append(x.h.out, x.resp.trailer...)
+		x.h.out = append(x.h.out, "\r\n"...)
 	}
 	return true
 }

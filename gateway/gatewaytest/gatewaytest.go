@@ -45,6 +45,7 @@ type Response struct {
 	Status string           // "200 OK"
 	Header []gateway.Header // as declared
 	Before []Interim        // responses before it
+	After  []gateway.Header // as given to Environ.Trailer; a server sends them where the content is chunked
 	Chunks []string         // as sent: what was written, then what the body gave; no empty ones, none for HEAD
 	Closed int              // how often the body was closed: 1, or 0 if there was none
 
@@ -304,5 +305,11 @@ func (c conn) Inform(code int, headers []gateway.Header) error {
 	if !c.http10 {
 		c.r.Before = append(c.r.Before, Interim{code, cloned(headers)})
 	}
+	return nil
+}
+
+// Trailer is gateway.Trailers.
+func (c conn) Trailer(headers []gateway.Header) error {
+	c.r.After = append(c.r.After, cloned(headers)...)
 	return nil
 }

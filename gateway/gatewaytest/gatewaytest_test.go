@@ -99,3 +99,14 @@ func TestInform(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// Trailer fields are kept.
+func TestTrailer(t *testing.T) {
+	got := gatewaytest.Get(gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		_, err := start("200 OK", nil, nil)
+		return gateway.Text("x"), errors.Join(err, env.Trailer([]gateway.Header{{Name: "X-Sum", Value: "1"}}))
+	}), "/")
+	if got.Err != nil || len(got.After) != 1 || got.After[0].Name != "X-Sum" {
+		t.Errorf("%+v", got)
+	}
+}
