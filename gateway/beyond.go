@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"strings"
 )
 
@@ -172,4 +173,57 @@ var early = map[string]bool{
 	"age": true, "date": true, "expires": true, "location": true, "retry-after": true, "vary": true, "warning": true,
 	// what the content is
 	"content-encoding": true, "content-range": true, "content-type": true,
+}
+
+// ErrHijacked is what start, its writer and Input return when the connection is the
+// application's.
+var ErrHijacked = errors.New("gateway: the connection was taken over by Hijack")
+
+// Hijack gives the connection to the application, for an upgrade say: conn is a TCP or
+// Unix connection, to be closed by its new owner, and rest what was read from it and
+// belongs before what conn reads, such as a request behind this one. The server does not
+// touch it again: it sends nothing, counts and closes nothing, waits for nothing when it
+// stops, and what Serve returns is ignored. Context goes on until Serve returns.
+//
+// It waits until the answers before this one are sent, and is an error after a part of
+// this one was, or while content of the request is unread: Read has to have said io.EOF,
+// or as many bytes as Content-Length have to be read. Then the request goes on.
+//
+// Only on a goroutine of the application's own (the option Dispatch(Pool) of package
+// server), elsewhere the error is errors.ErrUnsupported. The goroutine keeps its place
+// among Workers until Serve returns; conn may go to another.
+func (e *Environ) Hijack() (conn net.Conn, rest []byte, err error) {
+	e.check()
+	c, ok := e.conn.(Hijacker)
+	switch {
+	case !ok:
+		return nil, nil, fmt.Errorf("gateway: this server has no Hijack: %w", errors.ErrUnsupported)
+	case e.Hijacked():
+		return nil, nil, ErrHijacked
+	case e.input.left() != 0:
+		return nil, nil, errHijackContent
+	}
+	if conn, rest, err = c.Hijack(); err != nil {
+		return nil, nil, err
+	}
+	e.input.rest, e.input.err = unknown, ErrHijacked
+	for l := e.lease; l != nil; l = l.of.lease {
+		l.of.input.rest, l.of.input.err = unknown, ErrHijacked
+		if l.v != nil {
+			l.v.hijacked = true
+		}
+	}
+	return conn, rest, nil
+}
+
+// Hijacked reports whether the connection is the application's. For middlewares that
+// log or count.
+func (e *Environ) Hijacked() bool { return e.input.err == ErrHijacked }
+
+var errHijackContent = errors.New("gateway: Hijack with content that is not read; read Input to io.EOF first")
+
+// Hijacker is a Conn whose server can give its connection up. For servers: Hijack is
+// called when no content is left.
+type Hijacker interface {
+	Hijack() (conn net.Conn, rest []byte, err error)
 }

@@ -55,6 +55,7 @@ type validator struct {
 	failed      *Breach // the first; sticks
 
 	started, sent bool
+	hijacked      bool
 	declared      bool // since this was set to false
 	code          int
 	length        int64 // Content-Length; -1 for none
@@ -165,6 +166,9 @@ func (v *validator) start(status string, headers []Header, exc error) (io.Writer
 	if v.failed != nil {
 		return nil, v.failed
 	}
+	if v.hijacked {
+		return nil, ErrHijacked
+	}
 	if v.started && exc == nil {
 		return nil, v.fail(&ruleTwice, "it was called again without exc")
 	}
@@ -225,6 +229,8 @@ func (v *validator) count(n int) error {
 // whole checks a response whose content has ended.
 func (v *validator) whole() error {
 	switch {
+	case v.hijacked:
+		return nil
 	case !v.started:
 		return v.fail(&ruleStart, "the response ended before it was called")
 	case v.headOnly || v.code == 304:
@@ -247,6 +253,9 @@ func (w validWriter) Write(p []byte) (int, error) {
 	}
 	if v.failed != nil {
 		return 0, v.failed
+	}
+	if v.hijacked {
+		return 0, ErrHijacked
 	}
 	if err := v.count(len(p)); err != nil {
 		return 0, err

@@ -139,7 +139,11 @@ func (c *Conn) forget() {
 		if c.cut() {
 			_ = socket.SetLinger(int(c.fd), 0) // close resets
 		}
-		l.poller.remove(&c.att)
+		if c.err == ErrDetached {
+			l.poller.removeShared(&c.att)
+		} else {
+			l.poller.remove(&c.att)
+		}
 		l.reactor.conns.clear(int(c.fd))
 		_ = unix.Close(int(c.fd))
 	}

@@ -143,8 +143,14 @@ func TestLeaveEndsTheRegistration(t *testing.T) {
 // registered is how many pollers of this process hold the listener of s.
 func registered(t *testing.T, s *lineServer) (n int) {
 	t.Helper()
+	return registrations(t, s.r.loops[0].listeners[0].fd)
+}
+
+// registrations is how many pollers of this process hold the socket of fd.
+func registrations(t *testing.T, fd int) (n int) {
+	t.Helper()
 	var st unix.Stat_t
-	if err := unix.Fstat(s.r.loops[0].listeners[0].fd, &st); err != nil {
+	if err := unix.Fstat(fd, &st); err != nil {
 		t.Fatal(err)
 	}
 	infos, err := filepath.Glob("/proc/self/fdinfo/*")

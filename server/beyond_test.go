@@ -347,6 +347,7 @@ func TestTrailer(t *testing.T) {
 		{"announced", get, []gateway.Header{{Name: "Trailer", Value: "X-Sum"}}, false, false, full, true, true},
 		{"flushed", get, nil, false, true, full, true, true},
 		{"HTTP/1.0", "GET / HTTP/1.0\r\n\r\n", nil, true, false, full, false, false},
+		{"HTTP/1.0, known", "GET / HTTP/1.0\r\n\r\n", nil, true, false, none, false, false},
 		{"a length", get, []gateway.Header{{Name: "Content-Length", Value: fmt.Sprint(len(full))}}, true, false, full, false, false},
 		{"HEAD", "HEAD / HTTP/1.1\r\nHost: h\r\n\r\n", nil, true, false, full, true, false},
 	} {
@@ -394,7 +395,10 @@ func TestTrailer(t *testing.T) {
 				if got := resp.Trailer.Get("X-Sum") == "42"; got != tt.got || text != tt.content && method != "HEAD" {
 					t.Errorf("trailer %v with %q, want %v", resp.Trailer, text, tt.got)
 				}
-				if tt.name == "HTTP/1.0" {
+				if strings.HasPrefix(tt.name, "HTTP/1.0") {
+					if known := resp.ContentLength == 0; known != (tt.content == none) {
+						t.Errorf("length %d", resp.ContentLength)
+					}
 					c.wantEnd()
 					return
 				}

@@ -10,8 +10,9 @@ type crew struct {
 
 	mu    sync.Mutex
 	busy  int
+	away  int // of them with a connection of their own, which nobody waits for
 	queue []*job
-	idle  chan struct{} // closed when busy is 0; nil if nobody waits for that
+	idle  chan struct{} // closed when nobody is busy, who is not away; nil if nobody waits for that
 }
 
 // give takes a job on. It reports false if there is no room for it.
@@ -51,10 +52,8 @@ func (c *crew) next() {
 		if len(c.queue) == 0 {
 			c.queue = nil // grown by a crowd that is gone
 		}
-		if c.busy--; c.busy == 0 && c.idle != nil {
-			close(c.idle)
-			c.idle = nil
-		}
+		c.busy--
+		c.tellIdle()
 		return
 	}
 	j := c.queue[0]
@@ -63,22 +62,46 @@ func (c *crew) next() {
 	go c.work(j)
 }
 
-// whenIdle returns a channel that is closed when no worker is busy.
+// whenIdle returns a channel that is closed when no worker is busy, but those that
+// are away.
 func (c *crew) whenIdle() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.idle == nil {
 		c.idle = make(chan struct{})
-		if c.busy == 0 {
+		if c.busy == c.away {
 			defer func(idle chan struct{}) { close(idle); c.idle = nil }(c.idle)
 		}
 	}
 	return c.idle
 }
 
+// tellIdle tells who waits that no worker is busy, if so. With mu.
+func (c *crew) tellIdle() {
+	if c.busy == c.away && c.idle != nil {
+		close(c.idle)
+		c.idle = nil
+	}
+}
+
+// leave says that a worker has taken its connection over. It keeps its place.
+func (c *crew) leave() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.away++
+	c.tellIdle()
+}
+
+// back is for one that has finished.
+func (c *crew) back() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.away--
+}
+
 // load is how many requests are at work, and how many wait.
 func (c *crew) load() (busy, waiting int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.busy, len(c.queue)
+	return c.busy - c.away, len(c.queue)
 }

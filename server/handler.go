@@ -337,11 +337,15 @@ func (h *handler) arm(c *loop.Conn, cn *conn) {
 // Closed takes back what a connection has left.
 func (h *handler) Closed(c *loop.Conn, err error) {
 	cn := c.Context.(*conn)
-	if err != nil {
+	switch err {
+	case nil:
+	case loop.ErrDetached:
+		cn.x.job.takenOver()
+	default:
 		h.lost(c, cn, err)
 	}
 	if x := cn.x; x != nil {
-		if cn.phase == writing {
+		if cn.phase == writing && err != loop.ErrDetached {
 			x.env.Cancel(whyGone(err))
 			if x.job != nil {
 				x.job.cancel(whyGone(err))

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/netip"
 	"runtime"
 	"runtime/debug"
@@ -62,7 +61,8 @@ type job struct {
 	taken   bytes.Buffer // what it took last
 	rest    gateway.Body // the loop may pull it itself
 	err     error        // how the worker ended; nil in order
-	awaited bool         // the loop wants to be told of more
+	hijack  hijack
+	awaited bool // the loop wants to be told of more
 }
 
 // errOver is for an application whose response has ended without it: the cause of its
@@ -85,7 +85,7 @@ func (j *job) begin() {
 	j.over, j.left, j.wakes, j.asked = nil, false, false, false
 	j.inEnd, j.expect, j.stopped = io.EOF, false, false
 	j.resp.account, j.interim = account{}, nil
-	j.late = nil
+	j.late, j.hijack = nil, hijack{}
 	j.began, j.wrote, j.flushed, j.size, j.rest, j.err, j.awaited = false, false, false, -1, nil, nil, true
 }
 
@@ -167,13 +167,24 @@ func (j *job) goOn(rest func() (gateway.Body, error)) {
 func (j *job) work(f func() (gateway.Body, error)) { // stack looks for it by this name
 	var rest gateway.Body
 	err := errGoexit // unless f returns
-	defer func() { j.leave(rest, err) }()
+	defer func() {
+		if j.hijack.conn != nil {
+			j.x.h.s.crew.back()
+		}
+		j.leave(rest, err)
+	}()
 	rest, err = f()
 	runtime.KeepAlive(j) // in the trace
 }
 
 // respond brings what the application has returned, or leaves it to the loop.
 func (j *job) respond(body gateway.Body, failure error) (rest gateway.Body, err error) {
+	if j.hijack.conn != nil { // what it has returned is of no interest
+		if body != nil {
+			j.close(body)
+		}
+		return nil, nil
+	}
 	if failure == nil && (body == nil || isReady(body)) {
 		return body, nil
 	}
@@ -296,7 +307,7 @@ func (j *job) startResponse(status string, headers []gateway.Header, exc error) 
 	r := &j.resp
 	switch {
 	case j.over != nil || j.left:
-		return nil, net.ErrClosed
+		return nil, told(j.over)
 	case j.began && exc == nil:
 		j.fails(errStartTwice)
 		return nil, errStartTwice
@@ -457,6 +468,9 @@ func (j *job) Next() ([]byte, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.takeInterim()
+	if j.hijack.asked && j.giveUp() {
+		return nil, nil
+	}
 	if !j.began && (j.flushed || j.out.Len() > 0 || j.left) {
 		j.began = true
 		j.x.resp, j.resp = j.resp, j.x.resp

@@ -15,7 +15,8 @@ import (
 // AccessLog logs each answer when it is closed, at level Info, as the record
 // "request": its remote address, method, target, protocol, status, bytes of content,
 // duration, referer, user agent, request_id if there is one (see RequestID), and
-// aborted, if not all of the content was taken or the application failed. Give it a
+// aborted, if not all of the content was taken or the application failed. The status is
+// 101 where the application has taken the connection over (Environ.Hijack). Give it a
 // logger with a slog.JSONHandler for lines of JSON. The handler may run on the server's
 // event loop, so it should not wait.
 func AccessLog(log *slog.Logger) gateway.Middleware {
@@ -101,7 +102,10 @@ func newEntry(env *gateway.Environ, r *reply, began time.Time) *entry {
 	bodiless := method == "HEAD" || r.code == 204 || r.code == 304 // and nobody asks for content
 	failed := r.err != nil && r.err != io.EOF
 	e.aborted = failed || !bodiless && !r.whole()
-	if failed && e.bytes == 0 || r.code == 0 {
+	switch {
+	case env.Hijacked():
+		e.status, e.aborted = 101, false
+	case failed && e.bytes == 0 || r.code == 0:
 		e.status = 500 // which is what a server answers
 	}
 	return e

@@ -1,0 +1,79 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/isbjorn/isbjorn/gateway"
+)
+
+// hijack is the way of a connection from the loop to the application of a job. The
+// worker asks and waits; the loop gives it up when all before it is sent, and the worker
+// goes on when the loop has closed its own descriptor and counted the connection out.
+type hijack struct {
+	asked bool // by the worker, and not yet answered
+	conn  net.Conn
+	rest  []byte
+	err   error
+}
+
+var (
+	errInline     = fmt.Errorf("server: the application runs on the event loop, and this is for those of the option Dispatch(Pool): %w", errors.ErrUnsupported)
+	errHijackLate = errors.New("server: Hijack after a part of the response was sent; call it before Write and Flush")
+)
+
+// Hijack is gateway.Hijacker: an event loop has nothing that it could wait in.
+func (x *exchange) Hijack() (net.Conn, []byte, error) { return nil, nil, errInline }
+
+// Hijack is gateway.Hijacker on a worker.
+func (j *job) Hijack() (net.Conn, []byte, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	switch {
+	case j.over != nil || j.left:
+		return nil, nil, told(j.over)
+	case j.began || j.flushed || j.out.Len() > 0:
+		return nil, nil, errHijackLate
+	}
+	j.hijack = hijack{asked: true}
+	j.tell()
+	for j.over == nil && j.hijack.err == nil {
+		j.cond.Wait()
+	}
+	switch {
+	case j.over == gateway.ErrHijacked:
+		j.x.h.s.crew.leave()
+		return j.hijack.conn, j.hijack.rest, nil
+	case j.over != nil:
+		return nil, nil, told(j.over)
+	}
+	return nil, nil, j.hijack.err
+}
+
+// giveUp gives the connection to the worker, if all is sent that was to be: else it is
+// held until then, like a response whose chunk is lent. It reports whether the exchange
+// has nothing else to do now. On the loop, with mu.
+func (j *job) giveUp() (done bool) {
+	x := j.x
+	x.h.flush(x.c)
+	if x.c.Unsent() > 0 {
+		x.lent = true
+		return true
+	}
+	j.hijack.conn, j.hijack.rest, j.hijack.err = x.c.Detach()
+	j.hijack.asked = false
+	if j.hijack.err != nil {
+		j.cond.Broadcast()
+		return !x.c.Alive()
+	}
+	return true // Closed comes next
+}
+
+// takenOver tells the worker that the connection is its own. On the loop.
+func (j *job) takenOver() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.over = gateway.ErrHijacked
+	j.cond.Broadcast()
+}
