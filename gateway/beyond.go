@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"time"
 )
 
 // What is beyond PEP 3333's idea: an application that needs it asks its server, and
@@ -226,4 +227,43 @@ var errHijackContent = errors.New("gateway: Hijack with content that is not read
 // called when no content is left.
 type Hijacker interface {
 	Hijack() (conn net.Conn, rest []byte, err error)
+}
+
+// SetReadDeadline sets when reading Input waits no more: then, or if t is past already, it
+// is the error os.ErrDeadlineExceeded, which sticks there like every error of Input. The
+// rest of the content is not read, and the connection closes after the response. The zero
+// Time is for no deadline; it may be set from any goroutine until Serve and Next have
+// returned, also while a read waits, and ends with the request.
+//
+// What waits is content that still comes. Where all of it is there before the application
+// is called, and on event loops, the error may be errors.ErrUnsupported: see the option
+// Dispatch(Pool) of package server.
+func (e *Environ) SetReadDeadline(t time.Time) error {
+	e.check()
+	if c, ok := e.conn.(Deadliner); ok {
+		return c.SetReadDeadline(t)
+	}
+	return errNoDeadline
+}
+
+// SetWriteDeadline sets when the writer of start, Inform, and the pulling of a Body that
+// is not [Ready] wait no more for a client to make room, as SetReadDeadline does for
+// Input; after it each Write fails. A response that has missed a write is cut, as by
+// ErrAbort, whatever the application returns. What was written before it is still sent,
+// as long as the server waits for the client.
+func (e *Environ) SetWriteDeadline(t time.Time) error {
+	e.check()
+	if c, ok := e.conn.(Deadliner); ok {
+		return c.SetWriteDeadline(t)
+	}
+	return errNoDeadline
+}
+
+var errNoDeadline = fmt.Errorf("gateway: this server has no deadlines: %w", errors.ErrUnsupported)
+
+// Deadliner is a Conn whose server has deadlines for content and response. For servers.
+// Both may be called from any goroutine.
+type Deadliner interface {
+	SetReadDeadline(t time.Time) error
+	SetWriteDeadline(t time.Time) error
 }

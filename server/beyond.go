@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
 
 	"github.com/isbjorn/isbjorn/gateway"
@@ -89,12 +90,14 @@ func (x *exchange) Inform(code int, headers []gateway.Header) error {
 func (j *job) Inform(code int, headers []gateway.Header) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	for j.over == nil && len(j.interim) >= j.x.h.c.loop.HighWaterBytes {
+	for j.over == nil && !j.writeBy.passed && len(j.interim) >= j.x.h.c.loop.HighWaterBytes {
 		j.cond.Wait()
 	}
 	switch {
 	case j.over != nil || j.left:
 		return told(j.over)
+	case j.writeBy.passed:
+		return os.ErrDeadlineExceeded
 	case j.began || j.resp.started:
 		return errInformLate
 	case j.x.req.Minor == 0:

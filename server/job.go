@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"os"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -62,7 +63,10 @@ type job struct {
 	rest    gateway.Body // the loop may pull it itself
 	err     error        // how the worker ended; nil in order
 	hijack  hijack
-	awaited bool // the loop wants to be told of more
+
+	readBy, writeBy deadline
+	broken          bool // by a read that was broken off: the connection goes on no more
+	awaited         bool // the loop wants to be told of more
 }
 
 // errOver is for an application whose response has ended without it: the cause of its
@@ -85,7 +89,7 @@ func (j *job) begin() {
 	j.over, j.left, j.wakes, j.asked = nil, false, false, false
 	j.inEnd, j.expect, j.stopped = io.EOF, false, false
 	j.resp.account, j.interim = account{}, nil
-	j.late, j.hijack = nil, hijack{}
+	j.late, j.hijack, j.broken = nil, hijack{}, false
 	j.began, j.wrote, j.flushed, j.size, j.rest, j.err, j.awaited = false, false, false, -1, nil, nil, true
 }
 
@@ -337,13 +341,16 @@ func (j *job) fails(err error) {
 func (j *job) put(b []byte, last bool) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	for j.over == nil && j.err == nil && j.out.Len() >= j.x.h.c.loop.HighWaterBytes {
+	for j.over == nil && j.err == nil && !j.writeBy.passed && j.out.Len() >= j.x.h.c.loop.HighWaterBytes {
 		j.cond.Wait()
 	}
 	switch {
 	case j.over != nil:
 		return j.over
 	case j.err != nil:
+		return j.err
+	case j.writeBy.passed:
+		j.fails(errWriteTime)
 		return j.err
 	case !j.began && !j.resp.started:
 		return errNotStarted
@@ -365,6 +372,8 @@ func (j *job) tell() {
 // leave is the last that the worker does. The loop pulls what is left of body.
 func (j *job) leave(body gateway.Body, err error) {
 	j.mu.Lock()
+	j.readBy.stop()
+	j.writeBy.stop()
 	if j.fails(err); j.over == nil {
 		j.rest, j.left = body, true
 		j.tell()
@@ -404,12 +413,16 @@ func (w *jobWriter) Write(p []byte) (int, error) {
 func (j *job) Read(p []byte) (int, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	for j.in.Len() == 0 && j.inEnd == nil && j.over == nil {
+	for j.in.Len() == 0 && j.inEnd == nil && j.over == nil && !j.readBy.passed {
 		if j.expect {
 			j.expect = false
 			j.x.h.loop.Do(j.sayContinue)
 		}
 		j.cond.Wait()
+	}
+	if j.readBy.passed {
+		j.broken = true
+		return 0, os.ErrDeadlineExceeded
 	}
 	if j.in.Len() == 0 {
 		return 0, cmp.Or(j.inEnd, j.over)
@@ -467,6 +480,9 @@ func (j *job) end(why error) {
 func (j *job) Next() ([]byte, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if j.broken {
+		j.x.keep = false
+	}
 	j.takeInterim()
 	if j.hijack.asked && j.giveUp() {
 		return nil, nil

@@ -14,7 +14,7 @@ import (
 // A connection that the application has taken over is no failure to the log.
 func TestHijackIsLogged(t *testing.T) {
 	entries := make(chan *entry, 1)
-	app := logged(func(e *entry) { entries <- e })(Recover(gateway.Validate(gateway.Debug(gateway.AppFunc(
+	app := logged(func(e *entry) { entries <- e })(Recover(gateway.ValidateWith(gateway.Debug(gateway.AppFunc(
 		func(env *gateway.Environ, _ gateway.StartResponse) (gateway.Body, error) {
 			conn, _, err := env.Hijack()
 			if err != nil {
@@ -22,7 +22,7 @@ func TestHijackIsLogged(t *testing.T) {
 			}
 			_, _ = io.WriteString(conn, "hello")
 			return nil, conn.Close()
-		})))))
+		})), func(b *gateway.Breach) { t.Error(b) })))
 	s, err := server.New(app, server.Logger(slog.New(slog.DiscardHandler)), server.Dispatch(server.Pool))
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,65 @@
+package server
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/isbjorn/isbjorn/gateway"
+)
+
+// deadline is when calls of a worker wait no more. With job.mu.
+type deadline struct {
+	timer  *time.Timer // nil if none runs
+	passed bool
+}
+
+// errWriteTime sticks: something is missing from the response, which must not look whole.
+var errWriteTime = fmt.Errorf("server: the time of SetWriteDeadline is over: %w: %w", os.ErrDeadlineExceeded, gateway.ErrAbort)
+
+// SetReadDeadline is of gateway.Deadliner. There is nothing on a loop that waits.
+func (x *exchange) SetReadDeadline(time.Time) error { return errInline }
+
+// SetWriteDeadline is of gateway.Deadliner.
+func (x *exchange) SetWriteDeadline(time.Time) error { return errInline }
+
+// SetReadDeadline is of gateway.Deadliner on a worker.
+func (j *job) SetReadDeadline(t time.Time) error { return j.setDeadline(&j.readBy, t) }
+
+// SetWriteDeadline is of gateway.Deadliner on a worker.
+func (j *job) SetWriteDeadline(t time.Time) error { return j.setDeadline(&j.writeBy, t) }
+
+func (j *job) setDeadline(d *deadline, t time.Time) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.over != nil || j.left {
+		return told(j.over)
+	}
+	d.stop()
+	switch left := time.Until(t); {
+	case t.IsZero():
+	case left <= 0:
+		d.passed = true
+		j.cond.Broadcast()
+	default:
+		var timer *time.Timer
+		timer = time.AfterFunc(left, func() {
+			j.mu.Lock()
+			defer j.mu.Unlock()
+			if d.timer == timer { // and not one that came after it
+				d.passed = true
+				j.cond.Broadcast()
+			}
+		})
+		d.timer = timer
+	}
+	return nil
+}
+
+// stop makes it none.
+func (d *deadline) stop() {
+	if d.timer != nil {
+		d.timer.Stop()
+	}
+	*d = deadline{}
+}
