@@ -54,7 +54,7 @@ func TestFlush(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			both(t, func(t *testing.T, options ...Option) {
 				head, one := make(chan struct{}), make(chan struct{})
-				s := start(t, appFunc(func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+				s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 					w, err := start(tt.status, tt.headers, nil)
 					if err != nil {
 						return nil, err
@@ -67,7 +67,7 @@ func TestFlush(t *testing.T) {
 						return nil, nil
 					}
 					_, err = io.WriteString(w, "one")
-					if err := gateway.Flush(w); err != nil {
+					if err := gateway.Flush(w); err != nil && env.Method() != "HEAD" { // the answer to which may be over
 						t.Errorf("the second Flush: %v", err)
 					}
 					<-one

@@ -88,8 +88,7 @@ func (j *job) begin() {
 	j.remote, j.local = j.x.conn.ends()
 	j.over, j.left, j.wakes, j.asked = nil, false, false, false
 	j.inEnd, j.expect, j.stopped = io.EOF, false, false
-	j.resp.account, j.interim = account{}, nil
-	j.late, j.hijack, j.broken = nil, hijack{}, false
+	j.resp.account, j.broken = account{}, false
 	j.began, j.wrote, j.flushed, j.size, j.rest, j.err, j.awaited = false, false, false, -1, nil, nil, true
 }
 
@@ -117,6 +116,7 @@ func (j *job) disown() {
 
 // finish empties the buffers when the worker has left.
 func (j *job) finish() {
+	j.late, j.interim, j.hijack = nil, nil, hijack{}
 	for _, b := range []*bytes.Buffer{&j.in, &j.out, &j.taken} {
 		if b.Reset(); b.Cap() > keepBytesMax {
 			*b = bytes.Buffer{}
