@@ -18,10 +18,20 @@ type deadline struct {
 var errWriteTime = fmt.Errorf("server: the time of SetWriteDeadline is over: %w: %w", os.ErrDeadlineExceeded, gateway.ErrAbort)
 
 // SetReadDeadline is of gateway.Deadliner. There is nothing on a loop that waits.
-func (x *exchange) SetReadDeadline(time.Time) error { return errInline }
+func (x *exchange) SetReadDeadline(t time.Time) error {
+	if j := x.asJob("the application sets deadlines"); j != nil {
+		return j.SetReadDeadline(t)
+	}
+	return errInline
+}
 
 // SetWriteDeadline is of gateway.Deadliner.
-func (x *exchange) SetWriteDeadline(time.Time) error { return errInline }
+func (x *exchange) SetWriteDeadline(t time.Time) error {
+	if j := x.asJob("the application sets deadlines"); j != nil {
+		return j.SetWriteDeadline(t)
+	}
+	return errInline
+}
 
 // SetReadDeadline is of gateway.Deadliner on a worker.
 func (j *job) SetReadDeadline(t time.Time) error { return j.setDeadline(&j.readBy, t) }

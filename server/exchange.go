@@ -222,7 +222,7 @@ func (x *exchange) serve(head, content, unused []byte) {
 	x.more = len(unused) > 0
 	x.h.move(x.c, x.conn, requestComplete)
 	x.conn.served = true
-	if x.streams || x.h.s.pools() {
+	if x.streams || x.h.s.pools() || x.h.s.crew != nil && x.upgrades() {
 		x.dispatch(head, content)
 		return
 	}
@@ -245,6 +245,13 @@ func (x *exchange) serve(head, content, unused []byte) {
 		x.ended = x.body == nil
 		x.pull()
 	}
+}
+
+// upgrades reports whether the client asks for another protocol, which an application
+// can give it by Hijack. RFC 9110 section 7.8.
+func (x *exchange) upgrades() bool {
+	_, ok := x.req.Known(parser.Upgrade)
+	return ok
 }
 
 // dispatch has a worker run the application. The exchange is held meanwhile.

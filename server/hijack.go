@@ -24,7 +24,12 @@ var (
 )
 
 // Hijack is gateway.Hijacker: an event loop has nothing that it could wait in.
-func (x *exchange) Hijack() (net.Conn, []byte, error) { return nil, nil, errInline }
+func (x *exchange) Hijack() (net.Conn, []byte, error) {
+	if j := x.asJob("the application takes a connection over"); j != nil {
+		return j.Hijack()
+	}
+	return nil, nil, errInline
+}
 
 // Hijack is gateway.Hijacker on a worker.
 func (j *job) Hijack() (net.Conn, []byte, error) {

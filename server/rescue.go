@@ -243,6 +243,16 @@ func (x *exchange) handOff(why string) bool {
 	return true
 }
 
+// asJob is the job of an application that is to go on as a worker, if it is not one
+// already; nil if it cannot.
+func (x *exchange) asJob(why string) *job {
+	if x.h.hold.surface(&x.asks) || x.handOff(why) {
+		return x.job
+	}
+	x.h.hold.dive(&x.asks)
+	return nil
+}
+
 const takeFailed = "a loop that is held cannot be given another goroutine; raise the limit of open files (ulimit -n, LimitNOFILE)"
 
 // ask calls the application. If the loop is taken away meanwhile this goroutine is the
@@ -306,10 +316,12 @@ func (x *exchange) emerge(p any, away *bool, err *error) {
 		} // else the loop ends
 		return
 	case p != nil:
-		*err = errPanic
+		if *err = abortOf(p); *err == nil {
+			*err = errPanic
+		}
 	}
 	*away = x.h.hold.exit(&x.asks)
-	if p == nil {
+	if p == nil || *err != errPanic {
 		return
 	}
 	attrs := []slog.Attr{slog.Any("panic", p), slog.String("stack", string(debug.Stack()))}

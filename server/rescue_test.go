@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"regexp"
 	"runtime"
 	"strings"
 	"sync"
@@ -615,4 +616,103 @@ func TestRescueChurn(t *testing.T) {
 	forget.Wait()
 	s.untilAtWork(0)
 	t.Logf("%d rescues", s.Stats().Rescues)
+}
+
+// What is beyond StartResponse and Body works on the loop, on a worker that was one,
+// and where it takes a worker, hands the loop off.
+func TestAutoBeyond(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		head  string
+		app   appFunc
+		want  string // all that is answered, but Date and Server
+		hands bool   // the loop off
+	}{
+		{"Flush", "", func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			w, err := start("200 OK", nil, nil)
+			if err := gateway.Flush(w); err != nil {
+				t.Error(err)
+			}
+			return gateway.Text("a"), err
+		}, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n", false},
+		{"Inform", "", func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			if err := env.Inform(103, []gateway.Header{{Name: "Link", Value: "</a>"}}); err != nil {
+				t.Error(err)
+			}
+			return hello(env, start)
+		}, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 13\r\n\r\nHello, World!", false},
+		{"Trailer", "", func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			_, err := start("200 OK", []gateway.Header{{Name: "Trailer", Value: "X-A"}}, nil)
+			if err := env.Trailer([]gateway.Header{{Name: "X-A", Value: "b"}}); err != nil {
+				t.Error(err)
+			}
+			return gateway.Text("a"), err
+		}, "HTTP/1.1 200 OK\r\nTrailer: X-A\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nX-A: b\r\n\r\n", false},
+		{"ErrAbort", "", func(*gateway.Environ, gateway.StartResponse) (gateway.Body, error) {
+			panic(gateway.ErrAbort)
+		}, "", false},
+		{"deadlines", "", func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			if err := env.SetReadDeadline(time.Now().Add(time.Hour)); err != nil {
+				t.Error(err)
+			}
+			if err := env.SetWriteDeadline(time.Now().Add(time.Hour)); err != nil {
+				t.Error(err)
+			}
+			return hello(env, start)
+		}, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 13\r\n\r\nHello, World!", true},
+		{"Hijack", "", takesOver(t), "taken over", true},
+		{"Hijack, announced", "Connection: Upgrade\r\nUpgrade: a\r\n", takesOver(t), "taken over", false},
+	} {
+		for _, hold := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, held %v", tt.name, hold), func(t *testing.T) {
+				goOn := make(chan bool)
+				s := startAuto(t, func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+					if hold {
+						<-goOn
+					}
+					return tt.app(env, start)
+				})
+				c := s.dial()
+				c.send("GET /stuck HTTP/1.1\r\nHost: h\r\n" + tt.head + "\r\n")
+				_ = c.CloseWrite()
+				worker := tt.head != ""
+				if hold {
+					if !worker {
+						s.untilRescued(1)
+					}
+					close(goOn)
+				}
+				b, err := io.ReadAll(c.r)
+				if err != nil {
+					t.Error(err)
+				}
+				got := regexp.MustCompile(`(Date|Server|Connection): [^\r]*\r\n`).ReplaceAllString(string(b), "")
+				if got != tt.want {
+					t.Errorf("answered %q, want %q", got, tt.want)
+				}
+				want := uint64(0)
+				if hold && !worker || tt.hands {
+					want = 1
+				}
+				if n := s.Stats().Rescues; n != want {
+					t.Errorf("%d times the loop was handed off, want %d", n, want)
+				}
+				s.dial().hello()
+			})
+		}
+	}
+}
+
+// takesOver is an application that hijacks its connection and says so.
+func takesOver(t *testing.T) appFunc {
+	return func(env *gateway.Environ, _ gateway.StartResponse) (gateway.Body, error) {
+		conn, _, err := env.Hijack()
+		if err != nil {
+			t.Error(err)
+			return nil, err
+		}
+		defer conn.Close()
+		_, err = io.WriteString(conn, "taken over")
+		return nil, err
+	}
 }

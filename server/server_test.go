@@ -611,7 +611,7 @@ func TestTooLong(t *testing.T) {
 
 // What is too long is pulled no further.
 func TestTooLongIsNotPulled(t *testing.T) {
-	for name, dispatch := range map[string]Dispatching{"Inline": Inline, "Pool": Pool} {
+	for name, dispatch := range map[string]Dispatching{"Auto": Auto, "Inline": Inline, "Pool": Pool} {
 		b := new(body)
 		s := start(t, appFunc(func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 			_, err := start("200 OK", []gateway.Header{{Name: "Content-Length", Value: "3"}}, nil)

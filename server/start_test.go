@@ -122,7 +122,7 @@ func TestStartAgain(t *testing.T) {
 
 // Empty chunks send nothing: the response can still be replaced.
 func TestEmptyChunksSendNothing(t *testing.T) {
-	for name, dispatch := range map[string]Dispatching{"Inline": Inline, "Pool": Pool} {
+	for name, dispatch := range map[string]Dispatching{"Auto": Auto, "Inline": Inline, "Pool": Pool} {
 		s := start(t, startApp(func(start gateway.StartResponse) (gateway.Body, error) {
 			_, err := start("200 First", []gateway.Header{{Name: "Content-Length", Value: "100"}}, nil)
 			n := 0
