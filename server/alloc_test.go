@@ -70,7 +70,13 @@ func TestNoAllocations(t *testing.T) {
 
 // The same over a socket, with the system calls, the poller and the timers.
 func TestNoAllocationsOverASocket(t *testing.T) {
-	s := start(t, appFunc(hello), Loops(1))
+	for _, d := range []Dispatching{Auto, Inline} {
+		noAllocationsOverASocket(t, start(t, appFunc(hello), Loops(1), Dispatch(d)))
+	}
+}
+
+func noAllocationsOverASocket(t *testing.T, s *testServer) {
+	t.Helper()
 	c := s.dial()
 	c.send(get)
 	c.want("GET", 200, "Hello, World!")

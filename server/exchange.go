@@ -222,14 +222,20 @@ func (x *exchange) serve(head, content, unused []byte) {
 	x.more = len(unused) > 0
 	x.h.move(x.c, x.conn, requestComplete)
 	x.conn.served = true
-	if x.streams || x.h.s.pools() || x.h.s.crew != nil && x.upgrades() {
+	if x.streams || x.h.s.pools() {
 		x.dispatch(head, content)
 		return
 	}
-	x.unused = unused
 	x.env.Begin(&x.req, head, content, &x.h.host, x)
 	if x.data.file != nil {
 		x.env.ContentFrom(x.data.file, x.data.size)
+	}
+	if x.h.s.crew != nil {
+		if x.needsWorker() {
+			x.dispatch(head, content)
+			return
+		}
+		x.unused = unused
 	}
 	body, away, err := x.ask()
 	if away {
@@ -247,11 +253,21 @@ func (x *exchange) serve(head, content, unused []byte) {
 	}
 }
 
-// upgrades reports whether the client asks for another protocol, which an application
-// can give it by Hijack. RFC 9110 section 7.8.
-func (x *exchange) upgrades() bool {
-	_, ok := x.req.Known(parser.Upgrade)
-	return ok
+// needsWorker chooses between the loop and a worker, and whether the loop may be taken.
+func (x *exchange) needsWorker() bool {
+	d := Auto
+	if by := x.h.c.dispatchBy; by != nil {
+		d = by(&x.env)
+	}
+	x.asks.takeable = d != Inline
+	switch d {
+	case Inline:
+		return false
+	case Pool:
+		return true
+	}
+	_, upgrades := x.req.Known(parser.Upgrade) // to a protocol of the application's, by Hijack: RFC 9110 section 7.8
+	return upgrades || x.h.s.blocks.Load()
 }
 
 // dispatch has a worker run the application. The exchange is held meanwhile.

@@ -30,6 +30,7 @@ type config struct {
 	idleTime    time.Duration
 	maxConns    int
 	dispatch    Dispatching
+	dispatchBy  func(*gateway.Environ) Dispatching // nil: dispatch says it for all
 	workers     int
 	queue       int           // requests that wait for a worker
 	requestTime time.Duration // 0 for none
@@ -87,6 +88,9 @@ func newConfig(options []Option) (*config, error) {
 	}
 	if c.dispatch < Auto || c.dispatch > Pool {
 		return nil, fmt.Errorf("server: option Dispatch is %d; use Auto, Inline or Pool", c.dispatch)
+	}
+	if c.dispatchBy != nil && c.dispatch != Auto {
+		return nil, fmt.Errorf("server: option DispatchBy chooses for each request; leave the option Dispatch out")
 	}
 	if c.workers < 1 {
 		return nil, fmt.Errorf("server: option Workers is %d; use a positive number", c.workers)
@@ -262,6 +266,16 @@ const (
 
 // Dispatch says where the application runs. Default Auto.
 func Dispatch(d Dispatching) Option { return func(c *config) { c.dispatch = d } }
+
+// DispatchBy asks f about each request, where the application is one of several that
+// differ: those under a path that block, say, and those that never do, whose latency is
+// to be that of Inline. Auto, too, may be its answer; what it has learnt then of the
+// application does not count for Inline. f is called on the event loop, with an Environ
+// that is lent for the call. It is for Dispatch(Auto). A request whose content a
+// gateway.Streamer reads as it comes is a worker's in any case.
+func DispatchBy(f func(env *gateway.Environ) Dispatching) Option {
+	return func(c *config) { c.dispatchBy = f }
+}
 
 // Workers limits the requests that Pool runs at once. Default 4096: a goroutine with
 // its stack and request costs some 10 KiB.

@@ -33,8 +33,8 @@ const (
 	// peekGoroutines is how many there may be: it takes time for each.
 	peekGoroutines = 256
 
-	// waitsMost is how many times in a row a loop may be seen to wait in the application:
-	// a lock may be busy by chance.
+	// waitsMost is how many times more often a loop may be seen to wait in the application
+	// than to run in it: a lock may be busy by chance.
 	waitsMost = 3
 
 	// takenMost is how many times within takenTime a loop may be taken from an
@@ -47,7 +47,7 @@ const (
 type watchman struct {
 	s      *Server
 	peeked time.Time
-	waits  int // times in a row that a loop was seen to wait
+	waits  int // times that a loop was seen to wait, less those that it ran
 	since  time.Time
 	taken  int       // since then
 	failed time.Time // the last line about that
@@ -90,7 +90,7 @@ func (w *watchman) look(l *loop.Loop) (idle bool) {
 		return true
 	case again:
 		w.rescue(h)
-	case !w.s.pools():
+	case !w.s.blocks.Load():
 		w.peek(h, at)
 	}
 	return false
@@ -164,12 +164,14 @@ func (w *watchman) peek(h *handler, at *work) {
 	}
 	stack, request := h.loop.Tracer()(), at.x.named()
 	h.hold.mu.Unlock()
-	if !waits(stack) || bytes.Contains(stack, []byte("(*hold).isAway")) {
-		w.waits = 0
-		return
-	}
-	if w.waits++; w.waits == waitsMost {
-		w.s.promote("the application blocks its loop", stack, request)
+	switch {
+	case bytes.Contains(stack, []byte("(*hold).isAway")):
+	case !waits(stack):
+		w.waits = max(w.waits-1, 0)
+	default:
+		if w.waits++; w.waits == waitsMost {
+			w.s.promote("the application blocks its loop", stack, request)
+		}
 	}
 }
 

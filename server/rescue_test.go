@@ -391,6 +391,47 @@ func TestPromotion(t *testing.T) {
 	}
 }
 
+// Each request goes where DispatchBy says, whatever was learnt of others.
+func TestDispatchBy(t *testing.T) {
+	goOn := make(chan bool)
+	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		if env.Path() != "/" {
+			<-goOn
+		}
+		return hello(env, start)
+	}), Loops(1), HoldLimit(holdLimit), Dispatch(Auto), DispatchBy(func(env *gateway.Environ) Dispatching {
+		return map[string]Dispatching{"/": Inline, "/inline": Inline, "/pool": Pool, "/stuck": Auto}[env.Path()]
+	}))
+	var all []*client
+	ask := func(target string) {
+		c := s.dial()
+		c.send("GET " + target + " HTTP/1.1\r\nHost: h\r\n\r\n")
+		all = append(all, c)
+	}
+	ask("/pool")
+	s.untilAtWork(1)
+	s.dial().hello()
+	ask("/stuck")
+	s.untilRescued(1)
+	s.wantLine(1, promoted, "target=/stuck")
+	s.dial().hello()
+	ask("/stuck") // a worker's, now
+	s.untilAtWork(3)
+	s.dial().hello()
+	if n := s.Stats().Rescues; n != 1 {
+		t.Errorf("%d rescues", n)
+	}
+	ask("/inline")
+	s.wantLine(1, heldLine, "target=/inline") // nobody takes that from its loop
+	if n := s.Stats().Rescues; n != 1 {
+		t.Errorf("%d rescues", n)
+	}
+	close(goOn)
+	for _, c := range all {
+		c.want("GET", 200, "Hello, World!")
+	}
+}
+
 // spin computes.
 func spin(d time.Duration) {
 	for began := time.Now(); time.Since(began) < d; {

@@ -110,7 +110,9 @@ func (s *Server) start() {
 }
 
 // pools reports whether workers run all requests.
-func (s *Server) pools() bool { return s.config.dispatch == Pool || s.blocks.Load() }
+func (s *Server) pools() bool {
+	return s.config.dispatch == Pool || s.config.dispatchBy == nil && s.blocks.Load()
+}
 
 // open is Listen without Start: clients that come have to wait.
 func (s *Server) open(addr string) (net.Addr, error) {

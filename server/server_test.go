@@ -1224,7 +1224,7 @@ func TestOptionsRefused(t *testing.T) {
 	for name, o := range map[string]Option{
 		"Loops": Loops(0), "HeadBytes": HeadBytes(0), "TargetBytes": TargetBytes(-1), "Fields": Fields(101), "HeadTimeout": HeadTimeout(0),
 		"BodyTimeout": BodyTimeout(-1), "IdleTimeout": IdleTimeout(0), "WriteTimeout": WriteTimeout(0), "SocketMode": SocketMode(os.ModeDir),
-		"Name": Name("a\nb"), "Environ": Environ(map[string]any{"HTTP_X": 1}), "UnderscoreFields": UnderscoreFields(KeepUnderscores + 1), "Logger": Logger(nil), "Dispatch": Dispatch(Pool + 1), "Workers": Workers(0), "WorkerQueue": WorkerQueue(-1), "RequestTimeout": func(c *config) { c.dispatch, c.requestTime = Inline, time.Second }, "BodyRate": BodyRate(0), "MaxConnections": MaxConnections(0),
+		"Name": Name("a\nb"), "Environ": Environ(map[string]any{"HTTP_X": 1}), "UnderscoreFields": UnderscoreFields(KeepUnderscores + 1), "Logger": Logger(nil), "Dispatch": Dispatch(Pool + 1), "Workers": Workers(0), "DispatchBy": func(c *config) { c.dispatch, c.dispatchBy = Pool, func(*gateway.Environ) Dispatching { return Auto } }, "WorkerQueue": WorkerQueue(-1), "RequestTimeout": func(c *config) { c.dispatch, c.requestTime = Inline, time.Second }, "BodyRate": BodyRate(0), "MaxConnections": MaxConnections(0),
 		"MethodBytes": MethodBytes(6), "ChunkLineBytes": ChunkLineBytes(15), "TempBytes": TempBytes(0), "TrailerBytes": TrailerBytes(-1), "TrailerFields": TrailerFields(-1),
 		"HighWaterBytes": HighWaterBytes(0), "DrainBytes": DrainBytes(0), "DrainTime": DrainTime(0),
 		"HoldLimit": HoldLimit(0),
