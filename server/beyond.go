@@ -17,10 +17,11 @@ import (
 // Flush is gateway.Flusher on the loop.
 func (w *writer) Flush() error {
 	x := (*exchange)(w)
-	if x.h.hold.surface(&x.asks) {
+	was := x.h.hold.surface(&x.asks)
+	if was == away {
 		return (*jobWriter)(x.job).Flush()
 	}
-	defer x.h.hold.dive(&x.asks)
+	defer x.asks.dive(was)
 	switch {
 	case x.resp.err != nil:
 		return x.resp.err
@@ -77,10 +78,11 @@ var errInformLate = errors.New("server: Inform was called after start, or after 
 
 // Inform is gateway.Informer on the loop.
 func (x *exchange) Inform(code int, headers []gateway.Header) error {
-	if x.h.hold.surface(&x.asks) {
+	was := x.h.hold.surface(&x.asks)
+	if was == away {
 		return x.job.Inform(code, headers)
 	}
-	defer x.h.hold.dive(&x.asks)
+	defer x.asks.dive(was)
 	switch {
 	case x.c == nil || !x.c.Alive():
 		return net.ErrClosed
@@ -149,10 +151,11 @@ func appendFields(b []byte, headers []gateway.Header) []byte {
 
 // Trailer is gateway.Trailers on the loop.
 func (x *exchange) Trailer(headers []gateway.Header) error {
-	if x.h.hold.surface(&x.asks) {
+	was := x.h.hold.surface(&x.asks)
+	if was == away {
 		return x.job.Trailer(headers)
 	}
-	defer x.h.hold.dive(&x.asks)
+	defer x.asks.dive(was)
 	if x.c == nil || x.resp.whole {
 		return net.ErrClosed
 	}

@@ -39,7 +39,6 @@ type exchange struct {
 	began   int64                      // handler.now when the job began
 	asks    work                       // Serve, or Next of a body that may wait
 	shuts   work                       // Close of such a body
-	away    bool                       // the loop was taken from a call: its goroutine is the job's worker
 	unused  []byte                     // while Input calls: what is behind this request
 	streams bool                       // content goes to the job as it comes
 	expects bool                       // the client of such content waits for 100 Continue
@@ -237,8 +236,8 @@ func (x *exchange) serve(head, content, unused []byte) {
 		}
 		x.unused = unused
 	}
-	body, away, err := x.ask()
-	if away {
+	body, isAway, err := x.ask()
+	if isAway {
 		x.job.goOn(func() (gateway.Body, error) { return x.job.respond(body, err) })
 	}
 	x.body, x.ready = body, body == nil || isReady(body)
@@ -528,7 +527,7 @@ func (x *exchange) dropBody() {
 		x.body = nil
 		defer func() {
 			if p := recover(); p != nil {
-				x.h.hold.forget()
+				x.h.hold.exit(&x.shuts)
 				x.closed(fmt.Errorf("%w: %v", errPanic, p))
 			}
 		}()

@@ -153,12 +153,12 @@ func (cn *conn) guard() {
 	if x == nil || cn.phase != handling && cn.phase != writing {
 		panic(p) // not the application's: a fault of ours, and not to be hidden
 	}
-	x.h.hold.forget()
+	x.h.hold.exit(&x.shuts)
 	if err := abortOf(p); err != nil {
 		x.fail(err)
 		return
 	}
-	x.log(slog.LevelError, "the application panicked", slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
+	x.log(slog.LevelError, panicked, slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
 	x.fail(errPanic)
 }
 
@@ -481,7 +481,7 @@ func (h *handler) take(c *loop.Conn, cn *conn) {
 		h.free = h.free[:last]
 	} else {
 		x = &exchange{h: h}
-		x.asks, x.shuts = work{x: x, takeable: h.s.crew != nil}, work{x: x}
+		x.asks.x, x.asks.takeable, x.shuts.x = x, h.s.crew != nil, x
 		x.start = x.startResponse
 	}
 	x.c, x.conn, cn.x = c, cn, x
@@ -507,7 +507,10 @@ func (h *handler) give(x *exchange) {
 	x.data.close()
 	x.c, x.conn, x.head, x.body = nil, nil, nil, nil
 	x.headOnly, x.lent, x.ended, x.waits, x.ready = false, false, false, false, false
-	x.asks.inside, x.away, x.unused = false, false, nil
+	x.unused = nil
+	if x.asks.state.Load() == away {
+		x.asks.state.Store(outside)
+	}
 	if x.waker != nil {
 		x.waker.x, x.waker = nil, nil
 	}

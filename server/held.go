@@ -11,101 +11,115 @@ import (
 type work struct {
 	x        *exchange
 	takeable bool // the loop can go on without it (rescue.go)
-	inside   bool // one that is takeable has begun, and not ended; of the goroutine that makes it
+	state    atomic.Uint32
 }
+
+// The states of work. The goroutine that makes the call goes in and comes back, also
+// around the server's own code that the application calls meanwhile: each is one
+// atomic step. Who looks from another goroutine makes inside suspect. A call that finds
+// that has got on, and says so under hold.mu: as long as suspect stays the goroutine is
+// in the application, and who holds mu may read what the call is about, or take the
+// loop.
+const (
+	outside uint32 = iota
+	inside
+	suspect
+	away // the loop was taken; the call is a worker's now
+)
 
 // hold is what is known of the call of the application that a loop is in, for the
-// rescue and the report of a loop that does not go on. The loop says where it is by one
-// exchange of a pointer (at) when it goes in and one when it comes back, and again
-// around the server's own code that the application calls meanwhile. Who looks, on
-// another goroutine, puts suspected in its place: a loop that finds that has got
-// on, and says so under mu. As long as suspected stays the goroutine of the loop is in
-// that call, and who holds mu may read what the call is about, or take the loop.
+// rescue and the report of a loop that does not go on.
 type hold struct {
-	at atomic.Pointer[work] // nil in the server
+	last atomic.Pointer[work] // call that has begun; it may have ended
+	none atomic.Bool          // the loop was in no call when Late came, and has begun none since
 
-	mu      sync.Mutex
-	suspect *work // what suspected has replaced
-	looked  bool  // by look, for the last time or before
+	mu     sync.Mutex
+	marks  uint64    // how often inside was made suspect
+	late   *work     // what Late has found; nil if the loop was in no call
+	lateOf uint64    // marks then
+	looked uint64    // marks at the last look
+	since  time.Time // of the hold that was reported; zero while there is none
 
-	since   time.Time // of the hold that was reported; zero while there is none
-	request []any     // that was named then
+	request []any // that was named then
 }
-
-var suspected = new(work)
 
 // enter says that a call of the application begins.
 func (h *hold) enter(w *work) {
-	w.inside = w.takeable
-	h.at.Store(w)
+	if h.last.Load() != w {
+		h.last.Store(w)
+	}
+	if h.none.Load() {
+		h.none.Store(false)
+	}
+	w.state.Store(inside)
 }
 
 // exit says that it has ended. If it was taken away the loop belongs to another
 // goroutine now.
-func (h *hold) exit(w *work) (away bool) {
-	if !h.at.CompareAndSwap(w, nil) && h.isAway(w) {
-		return true
-	}
-	w.inside = false
-	return false
-}
+func (h *hold) exit(w *work) (isAway bool) { return h.surface(w) == away }
 
-// surface is what the server's own code begins with if the application calls it: the
-// loop is not taken away before dive. It may be called in vain.
-func (h *hold) surface(w *work) (away bool) {
-	return w.inside && !h.at.CompareAndSwap(w, nil) && h.isAway(w)
+// surface is what the server's own code begins with where the application may be the
+// caller: the loop is not taken before dive. It returns the state that was, suspect
+// being inside.
+func (h *hold) surface(w *work) (was uint32) {
+	if w.state.CompareAndSwap(inside, outside) {
+		return inside
+	}
+	if w.state.Load() == outside {
+		return outside
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if w.state.CompareAndSwap(suspect, outside) {
+		return inside
+	}
+	return w.state.Load()
 }
 
 // dive ends surface.
-func (h *hold) dive(w *work) {
-	if w.inside {
-		h.at.Store(w)
+func (w *work) dive(was uint32) {
+	if was == inside {
+		w.state.Store(inside)
 	}
 }
 
-func (h *hold) isAway(w *work) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.suspect == w {
-		h.clear()
+// mark makes the call that the loop is in suspect; nil if it is in none. With mu.
+func (h *hold) mark() *work {
+	w := h.last.Load()
+	if w == nil {
+		return nil
 	}
-	return w.x.away
-}
-
-// forget is exit for a call that has panicked.
-func (h *hold) forget() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.clear()
-}
-
-// clear forgets a call that has ended. With mu.
-func (h *hold) clear() {
-	h.at.Store(nil)
-	h.suspect = nil
+	if w.state.CompareAndSwap(inside, suspect) {
+		h.marks++
+	}
+	if w.state.Load() != suspect {
+		return nil
+	}
+	return w
 }
 
 // Late takes the call that the loop is in under suspicion.
 func (h *handler) Late() {
 	h.hold.mu.Lock()
 	defer h.hold.mu.Unlock()
-	if w := h.hold.at.Swap(suspected); w != suspected {
-		h.hold.suspect, h.hold.looked = w, false
-	}
+	h.hold.late = h.hold.mark()
+	h.hold.lateOf = h.hold.marks
+	h.hold.none.Store(h.hold.late == nil)
 }
 
 // Held reports a loop that does not go on, and the request that holds it.
 func (h *handler) Held(d time.Duration, stack func() []byte) (reported bool) {
 	h.hold.mu.Lock()
 	defer h.hold.mu.Unlock()
-	if h.hold.at.Load() != suspected {
+	w := h.hold.late
+	if w == nil && !h.hold.none.Load() || w != nil && (w.state.Load() != suspect || h.hold.marks != h.hold.lateOf) {
 		return false // busy: with one request after the other
 	}
 	h.count(holds)
 	h.hold.since = time.Now().Add(-d)
 	h.hold.request = nil
 	msg := "a loop is held, and its connections wait; no application is at work: the stack tells what is"
-	if w := h.hold.suspect; w != nil {
+	if w != nil {
 		h.hold.request = w.x.named()
 		msg = "an application holds its loop, and the other connections of the loop wait; it must neither block nor compute for as long as the option HoldLimit"
 	}

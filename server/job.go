@@ -294,7 +294,7 @@ func (j *job) catch(err *error) {
 		if *err = abortOf(p); *err != nil {
 			return
 		}
-		j.log(slog.LevelError, "the application panicked", slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
+		j.log(slog.LevelError, panicked, slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
 		*err = errPanic
 	}
 }

@@ -84,52 +84,27 @@ func (w *watchman) run() {
 // look reports whether l was in no call of the application.
 func (w *watchman) look(l *loop.Loop) (idle bool) {
 	h := l.Handler().(*handler)
-	at, again := h.look()
+	h.hold.mu.Lock()
+	defer h.hold.mu.Unlock()
+	at := h.hold.mark()
+	again := h.hold.looked == h.hold.marks
+	h.hold.looked = h.hold.marks
 	switch {
 	case at == nil:
 		return true
+	case !at.takeable:
 	case again:
-		w.rescue(h)
+		w.rescue(h, at)
 	case !w.s.blocks.Load():
 		w.peek(h, at)
 	}
 	return false
 }
 
-// look returns the call that the loop is in, and whether it was in that the last
-// time.
-func (h *handler) look() (at *work, again bool) {
-	h.hold.mu.Lock()
-	defer h.hold.mu.Unlock()
-	at = h.hold.at.Load()
-	switch {
-	case at == nil:
-		return nil, false
-	case at == suspected:
-		again, h.hold.looked = h.hold.looked, true
-	case !h.hold.at.CompareAndSwap(at, suspected):
-		return nil, false // it gets on
-	default:
-		h.hold.suspect, h.hold.looked = at, true
-	}
-	if at = h.hold.suspect; at == nil || !at.takeable {
-		return nil, false
-	}
-	return at, again
-}
-
-// rescue gives the loop another goroutine, if it is still where look has found it.
-func (w *watchman) rescue(h *handler) {
-	h.hold.mu.Lock()
-	at := h.hold.suspect
-	if h.hold.at.Load() != suspected || at == nil || !at.takeable {
-		h.hold.mu.Unlock()
-		return
-	}
+// rescue gives the loop another goroutine. With hold.mu.
+func (w *watchman) rescue(h *handler, at *work) {
 	request, trace := at.x.named(), h.loop.Tracer()
-	err := h.takeLoop(at.x)
-	h.hold.mu.Unlock()
-	if err != nil {
+	if err := h.takeLoop(at.x); err != nil {
 		if now := time.Now(); now.Sub(w.failed) > time.Second {
 			w.failed = now
 			h.c.log.Error(takeFailed, append([]any{slog.Any("error", err)}, request...)...)
@@ -137,7 +112,7 @@ func (w *watchman) rescue(h *handler) {
 		return
 	}
 	stack := trace()
-	if waits(stack) {
+	if waits(stack) && !comesBack(stack) {
 		w.s.promote("the application has held its loop", stack, request)
 		return
 	}
@@ -149,28 +124,22 @@ func (w *watchman) rescue(h *handler) {
 	}
 }
 
-// peek looks whether the goroutine of the loop waits for something in the call. A
-// call that ends meanwhile waits for mu, which shows.
+// peek looks whether the goroutine of the loop waits for something in the call. With
+// hold.mu.
 func (w *watchman) peek(h *handler, at *work) {
 	now := time.Now()
 	if now.Sub(w.peeked) < peekEvery || runtime.NumGoroutine() > peekGoroutines {
 		return
 	}
 	w.peeked = now
-	h.hold.mu.Lock()
-	if h.hold.at.Load() != suspected || h.hold.suspect != at {
-		h.hold.mu.Unlock()
-		return
-	}
-	stack, request := h.loop.Tracer()(), at.x.named()
-	h.hold.mu.Unlock()
+	stack := h.loop.Tracer()()
 	switch {
-	case bytes.Contains(stack, []byte("(*hold).isAway")):
+	case comesBack(stack):
 	case !waits(stack):
 		w.waits = max(w.waits-1, 0)
 	default:
 		if w.waits++; w.waits == waitsMost {
-			w.s.promote("the application blocks its loop", stack, request)
+			w.s.promote("the application blocks its loop", stack, at.x.named())
 		}
 	}
 }
@@ -188,6 +157,9 @@ func waits(stack []byte) bool {
 	return !bytes.HasPrefix(text, []byte("GC "))
 }
 
+// comesBack reports whether the goroutine waits for hold.mu only.
+func comesBack(stack []byte) bool { return bytes.Contains(stack, []byte("(*hold).surface(")) }
+
 // promote has workers run the application from now on.
 func (s *Server) promote(why string, stack []byte, request []any) {
 	if s.blocks.Swap(true) {
@@ -203,13 +175,9 @@ func (h *handler) takeLoop(x *exchange) error {
 		x.job = newJob(x)
 	}
 	x.job.adopt()
-	was, suspect := h.hold.at.Load(), h.hold.suspect
-	h.hold.clear()
-	x.away = true
+	was := x.asks.state.Swap(away)
 	if err := h.loop.TakeOver(x.c, x.unused, x.taken); err != nil {
-		x.away = false
-		h.hold.at.Store(was)
-		h.hold.suspect = suspect
+		x.asks.state.Store(was)
 		x.job.disown()
 		return err
 	}
@@ -227,9 +195,9 @@ func (x *exchange) taken() {
 }
 
 // handOff is takeLoop for the goroutine in the call itself, before it waits for
-// something. It reports false if that cannot be.
-func (x *exchange) handOff(why string) bool {
-	if !x.asks.inside {
+// something and after surface. It reports false if that cannot be.
+func (x *exchange) handOff(was uint32, why string) bool {
+	if was != inside || !x.asks.takeable {
 		return false
 	}
 	h := x.h
@@ -248,10 +216,11 @@ func (x *exchange) handOff(why string) bool {
 // asJob is the job of an application that is to go on as a worker, if it is not one
 // already; nil if it cannot.
 func (x *exchange) asJob(why string) *job {
-	if x.h.hold.surface(&x.asks) || x.handOff(why) {
+	was := x.h.hold.surface(&x.asks)
+	if was == away || x.handOff(was, why) {
 		return x.job
 	}
-	x.h.hold.dive(&x.asks)
+	x.asks.dive(was)
 	return nil
 }
 
@@ -259,18 +228,17 @@ const takeFailed = "a loop that is held cannot be given another goroutine; raise
 
 // ask calls the application. If the loop is taken away meanwhile this goroutine is the
 // worker of x's job, and what it has got is the job's.
-func (x *exchange) ask() (body gateway.Body, away bool, err error) {
-	if x.h.s.crew == nil {
-		x.h.hold.enter(&x.asks)
-		body, err = x.h.s.app.Serve(&x.env, x.start)
-		x.h.hold.exit(&x.asks)
-		return body, false, err
-	}
-	err = errGoexit // unless it returns
-	defer func() { x.emerge(recover(), &away, &err) }()
+func (x *exchange) ask() (body gateway.Body, isAway bool, err error) {
+	ended := false
+	defer func() {
+		if !ended {
+			isAway, err = x.emerge(recover())
+		}
+	}()
 	x.h.hold.enter(&x.asks)
 	body, err = x.h.s.app.Serve(&x.env, x.start)
-	return body, false, err
+	ended = true
+	return body, x.h.hold.exit(&x.asks), err
 }
 
 // next asks the body for its next chunk, in the same way.
@@ -279,8 +247,8 @@ func (x *exchange) next() ([]byte, error) {
 		return x.body.Next()
 	}
 	body := x.body
-	b, away, err := x.askNext(body)
-	if away {
+	b, isAway, err := x.askNext(body)
+	if isAway {
 		x.job.goOn(func() (gateway.Body, error) {
 			defer x.job.close(body)
 			more, err := x.job.bring(body, b, err)
@@ -293,45 +261,40 @@ func (x *exchange) next() ([]byte, error) {
 	return b, err
 }
 
-func (x *exchange) askNext(body gateway.Body) (b []byte, away bool, err error) {
-	if x.h.s.crew == nil {
-		x.h.hold.enter(&x.asks)
-		b, err = body.Next()
-		x.h.hold.exit(&x.asks)
-		return b, false, err
-	}
-	err = errGoexit
-	defer func() { x.emerge(recover(), &away, &err) }()
+func (x *exchange) askNext(body gateway.Body) (b []byte, isAway bool, err error) {
+	ended := false
+	defer func() {
+		if !ended {
+			isAway, err = x.emerge(recover())
+		}
+	}()
 	x.h.hold.enter(&x.asks)
 	b, err = body.Next()
-	return b, false, err
+	ended = true
+	return b, x.h.hold.exit(&x.asks), err
 }
 
-// emerge ends a call of the application, which has panicked with p if that is not nil.
-func (x *exchange) emerge(p any, away *bool, err *error) {
-	switch {
-	case *err == errGoexit && p == nil: // then this goroutine is ending
-		x.h.hold.surface(&x.asks)
-		if x.away || x.handOff("the application has ended its goroutine") {
+// emerge ends a call of the application that has panicked with p, or is ending its
+// goroutine.
+func (x *exchange) emerge(p any) (isAway bool, err error) {
+	if p == nil {
+		if was := x.h.hold.surface(&x.asks); was == away || x.handOff(was, "the application has ended its goroutine") {
 			defer x.h.s.crew.next()
 			x.job.leave(nil, errGoexit)
 		} // else the loop ends
-		return
-	case p != nil:
-		if *err = abortOf(p); *err == nil {
-			*err = errPanic
-		}
+		return true, errGoexit
 	}
-	*away = x.h.hold.exit(&x.asks)
-	if p == nil || *err != errPanic {
-		return
+	isAway = x.h.hold.exit(&x.asks)
+	if err = abortOf(p); err != nil {
+		return isAway, err
 	}
 	attrs := []slog.Attr{slog.Any("panic", p), slog.String("stack", string(debug.Stack()))}
-	if *away {
+	if isAway {
 		x.job.log(slog.LevelError, panicked, attrs...)
 	} else {
 		x.log(slog.LevelError, panicked, attrs...)
 	}
+	return isAway, errPanic
 }
 
 const panicked = "the application panicked"

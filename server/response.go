@@ -67,10 +67,17 @@ var (
 // startResponse is gateway.StartResponse. It renders the head at once, so that
 // nothing of the application's is kept.
 func (x *exchange) startResponse(status string, headers []gateway.Header, exc error) (io.Writer, error) {
-	if x.h.hold.surface(&x.asks) {
+	was := x.h.hold.surface(&x.asks)
+	if was == away {
 		return x.job.start(status, headers, exc)
 	}
-	defer x.h.hold.dive(&x.asks)
+	w, err := x.startHere(status, headers, exc)
+	x.asks.dive(was)
+	return w, err
+}
+
+// startHere is startResponse on the loop.
+func (x *exchange) startHere(status string, headers []gateway.Header, exc error) (io.Writer, error) {
 	if x.c == nil || x.resp.whole {
 		return nil, net.ErrClosed // kept beyond its response
 	}
@@ -352,14 +359,11 @@ type writer exchange
 // Write sends p before anything of the Body, at once.
 func (w *writer) Write(p []byte) (n int, err error) {
 	x := (*exchange)(w)
-	if x.h.hold.surface(&x.asks) {
+	was := x.h.hold.surface(&x.asks)
+	if was == away {
 		return (*jobWriter)(x.job).Write(p)
 	}
-	defer func() {
-		if !x.away {
-			x.h.hold.dive(&x.asks)
-		}
-	}()
+	defer func() { x.asks.dive(was) }()
 	switch {
 	case x.resp.err != nil:
 		return 0, x.resp.err
@@ -372,7 +376,8 @@ func (w *writer) Write(p []byte) (n int, err error) {
 	}
 	// p is the caller's again after the call: in pieces small enough to copy.
 	for n < len(p) {
-		if x.c.Full() && x.handOff("the application writes more than its client takes, and has to wait") {
+		if x.c.Full() && x.handOff(was, "the application writes more than its client takes, and has to wait") {
+			was = away
 			k, err := (*jobWriter)(x.job).Write(p[n:])
 			return n + k, err
 		}

@@ -29,7 +29,7 @@ func (w *waker) run() {
 	w.due.Swap(false) // before Next looks: what happens from now on is another task
 	switch x := w.x; {
 	case x == nil:
-	case x.away && w == x.waker:
+	case x.asks.state.Load() == away && w == x.waker:
 		x.job.nudge() // it was taken when it belonged to the loop
 	case x.waits:
 		x.waits = false
@@ -43,28 +43,31 @@ var errNoWaker = errors.New("server: Next returned gateway.ErrWait, and nobody c
 
 // RemoteAddr is the peer's address.
 func (x *exchange) RemoteAddr() netip.AddrPort {
-	if x.h.hold.surface(&x.asks) {
+	was := x.h.hold.surface(&x.asks)
+	if was == away {
 		return x.job.remote
 	}
-	defer x.h.hold.dive(&x.asks)
+	defer x.asks.dive(was)
 	return x.c.RemoteAddr()
 }
 
 // LocalAddr is the address that the peer connected to.
 func (x *exchange) LocalAddr() netip.AddrPort {
-	if x.h.hold.surface(&x.asks) {
+	was := x.h.hold.surface(&x.asks)
+	if was == away {
 		return x.job.local
 	}
-	defer x.h.hold.dive(&x.asks)
+	defer x.asks.dive(was)
 	return x.c.LocalAddr()
 }
 
 // Waker is gateway.Waker.
 func (x *exchange) Waker() (wake func()) {
-	if x.h.hold.surface(&x.asks) {
+	was := x.h.hold.surface(&x.asks)
+	if was == away {
 		return x.job.Waker()
 	}
-	defer x.h.hold.dive(&x.asks)
+	defer x.asks.dive(was)
 	if x.waker == nil {
 		x.waker = &waker{loop: x.h.loop, x: x}
 	}
