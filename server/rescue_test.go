@@ -378,7 +378,7 @@ func TestPromotion(t *testing.T) {
 			}), Dispatch(Auto), Loops(1))
 			c := s.dial()
 			began := time.Now()
-			for !s.blocks.Load() && time.Since(began) < map[bool]time.Duration{true: 20 * time.Second, false: time.Second}[tt.want] {
+			for !s.blocks.Load() && time.Since(began) < map[bool]time.Duration{true: 20 * time.Second, false: 300 * time.Millisecond}[tt.want] {
 				c.hello()
 			}
 			if got := s.blocks.Load(); got != tt.want {
@@ -629,7 +629,7 @@ func TestRescueChurn(t *testing.T) {
 	var wg sync.WaitGroup
 	for k := range 8 {
 		wg.Go(func() {
-			for i := range 30 {
+			for i := range 12 {
 				c := s.dial()
 				target := []string{"/", "/?slow"}[(k+i)%4/3]
 				text := pattern((k*40+i)*997%20_000 + 1)
