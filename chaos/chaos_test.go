@@ -79,7 +79,8 @@ func TestChaos(t *testing.T) {
 func build(t *testing.T) (bin string) {
 	t.Helper()
 	sources, err := filepath.Glob("../examples/*/*.go")
-	sources = append(sources, "testdata/pool/main.go")
+	own, _ := filepath.Glob("testdata/*/main.go")
+	sources = append(sources, own...)
 	if err != nil || len(sources) == 0 {
 		t.Fatalf("no examples: %v", err)
 	}
@@ -94,7 +95,7 @@ func build(t *testing.T) (bin string) {
 	}
 	bin = t.TempDir()
 	for _, flags := range [][]string{{"-race"}, nil} {
-		args := slices.Concat([]string{"build"}, flags, []string{"-o", bin + string(filepath.Separator), "../examples/...", "./testdata/pool"})
+		args := slices.Concat([]string{"build"}, flags, []string{"-o", bin + string(filepath.Separator), "../examples/...", "./testdata/auto", "./testdata/bridge", "./testdata/pool"})
 		out, err := exec.Command("go", args...).CombinedOutput()
 		if err == nil {
 			return bin

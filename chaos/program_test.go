@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -96,6 +97,9 @@ const logBytesMax = 64 << 10
 // plainPort is in the line about clients that speak TLS.
 const plainPort = "a client speaks TLS to a port that does not"
 
+// blocks is in the line about an application that holds its loop.
+const blocks = "from now on workers run all requests"
+
 func (p *program) readLog(r *bufio.Reader) {
 	for {
 		line, err := r.ReadString('\n')
@@ -105,6 +109,8 @@ func (p *program) readLog(r *bufio.Reader) {
 			p.heap, _ = strconv.Atoi(m[1])
 		} else if strings.Contains(line, plainPort) {
 			// one of our clients did
+		} else if strings.Contains(line, blocks) && filepath.Base(p.cmd.Path) == "bridge" {
+			// it is meant to
 		} else if p.log.Len() < logBytesMax {
 			p.log.WriteString(line)
 		}

@@ -37,16 +37,8 @@ var examples = []*example{
 		answer:    func(*request, netip.AddrPort) []byte { return []byte("Hello, World!") },
 		plausible: func(a *answer, _ *client) bool { return string(a.content) == "Hello, World!" },
 	},
-	{
-		name: "echo", contentType: "application/octet-stream",
-		answer:    func(r *request, _ netip.AddrPort) []byte { return r.content },
-		plausible: func(a *answer, c *client) bool { return len(a.content) < int(c.offered.Load()) },
-	},
-	{
-		name: "pool", contentType: "application/octet-stream",
-		answer:    func(r *request, _ netip.AddrPort) []byte { return r.content },
-		plausible: func(a *answer, c *client) bool { return len(a.content) < int(c.offered.Load()) },
-	},
+	echoes("echo"),
+	echoes("pool"), echoes("auto"), echoes("bridge"), // of testdata
 	{
 		name: "environ", contentType: "text/plain; charset=utf-8",
 		answer: environAnswer,
@@ -54,6 +46,15 @@ var examples = []*example{
 			return bytes.Contains(a.content, fmt.Appendf(nil, "\nREMOTE_PORT = %d\n", c.local.Port()))
 		},
 	},
+}
+
+// echoes is an example that answers the content of the request.
+func echoes(name string) *example {
+	return &example{
+		name: name, contentType: "application/octet-stream",
+		answer:    func(r *request, _ netip.AddrPort) []byte { return r.content },
+		plausible: func(a *answer, c *client) bool { return len(a.content) < int(c.offered.Load()) },
+	}
 }
 
 // request is a good request.

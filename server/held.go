@@ -38,6 +38,8 @@ type hold struct {
 	late   *work     // what Late has found; nil if the loop was in no call
 	lateOf uint64    // marks then
 	looked uint64    // marks at the last look
+	looks  int       // how often it was the same then
+	failed time.Time // the last line about a loop that could not be taken
 	since  time.Time // of the hold that was reported; zero while there is none
 
 	request []any // that was named then

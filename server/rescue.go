@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/isbjorn/isbjorn/gateway"
@@ -12,45 +13,48 @@ import (
 )
 
 // With Dispatch(Auto) an application runs on the loop, and nobody knows whether it will
-// come back. A watchman looks where the loops are. One that he finds twice in the same
-// call is given another goroutine; the one in the call goes on as a worker, with the
-// job of its exchange, and ends with it. Now and then he looks at what the goroutine of
-// a loop does, too: an application that waits, however shortly, keeps its loop from the
-// others. Once it was seen to block, workers run all its requests.
+// come back. A watchman looks where the loops are. Where he finds the same call again,
+// and its goroutine waits for something, or has not come back for a longer time, he gives
+// the loop another goroutine; the one in the call goes on as a worker, with the job of
+// its exchange, and ends with it. Now and then he looks at the first sight, too: an
+// application that waits, however shortly, keeps its loop from the others. Once it was
+// seen to wait, workers run all its requests. One that computes is left on the loops:
+// nobody can tell it from one that a busy machine does not let run.
 
 const (
-	// lookEvery is the time between two looks. A loop is held for at most two of them,
-	// and what it takes to begin with another goroutine.
+	// lookEvery is the time between two looks. A loop is held for at most two of them by
+	// an application that waits, and what it takes to begin with another goroutine.
 	lookEvery = 4 * time.Millisecond
 
 	// lookEveryIdle is the same while there is no connection.
 	lookEveryIdle = 50 * time.Millisecond
 
-	// peekEvery is the least time between two looks at stacks, for which all goroutines
-	// stand still, some 50 us.
+	// looksMost is for how many looks a call may go on that does not wait, or of which that
+	// is not known.
+	looksMost = 5
+
+	// peekEvery is the least time between two stacks at the first sight: all goroutines
+	// stand still for them, some 50 us.
 	peekEvery = 50 * time.Millisecond
 
-	// peekGoroutines is how many there may be: it takes time for each.
-	peekGoroutines = 256
+	// goroutinesMost is how many there may be for a stack: it takes time for each.
+	goroutinesMost = 512
 
 	// waitsMost is how many times more often a loop may be seen to wait in the application
 	// than to run in it: a lock may be busy by chance.
 	waitsMost = 3
 
-	// takenMost is how many times within takenTime a loop may be taken from an
-	// application that computes, or that a busy machine does not let run.
-	takenMost = 10
-	takenTime = 10 * time.Second
+	// unknownMost is how many times a loop may be taken from a call of which nothing else
+	// is known.
+	unknownMost = 10
 )
 
 // watchman looks where the loops are, until they have ended.
 type watchman struct {
-	s      *Server
-	peeked time.Time
-	waits  int // times that a loop was seen to wait, less those that it ran
-	since  time.Time
-	taken  int       // since then
-	failed time.Time // the last line about that
+	s       *Server
+	peeked  time.Time
+	waits   int // times that a loop was seen to wait, less those that it ran
+	unknown int // times that a loop was taken, and nobody knows why
 }
 
 func (w *watchman) run() {
@@ -84,58 +88,48 @@ func (w *watchman) run() {
 // look reports whether l was in no call of the application.
 func (w *watchman) look(l *loop.Loop) (idle bool) {
 	h := l.Handler().(*handler)
-	h.hold.mu.Lock()
-	defer h.hold.mu.Unlock()
-	at := h.hold.mark()
-	again := h.hold.looked == h.hold.marks
-	h.hold.looked = h.hold.marks
+	at, busy, looks := h.look()
 	switch {
 	case at == nil:
-		return true
-	case !at.takeable:
-	case again:
-		w.rescue(h, at)
-	case !w.s.blocks.Load():
-		w.peek(h, at)
+		return !busy
+	case looks > 0:
+		w.again(h, at, looks)
+	case !w.s.blocks.Load() && time.Since(w.peeked) >= peekEvery:
+		w.first(h, at)
 	}
 	return false
 }
 
-// rescue gives the loop another goroutine. With hold.mu.
-func (w *watchman) rescue(h *handler, at *work) {
-	request, trace := at.x.named(), h.loop.Tracer()
-	if err := h.takeLoop(at.x); err != nil {
-		if now := time.Now(); now.Sub(w.failed) > time.Second {
-			w.failed = now
-			h.c.log.Error(takeFailed, append([]any{slog.Any("error", err)}, request...)...)
-		}
-		return
+// look makes the call that the loop is in suspect, and returns how many looks have
+// found it before. at is nil if there is none, or one that keeps its loop.
+func (h *handler) look() (at *work, busy bool, looks int) {
+	h.hold.mu.Lock()
+	defer h.hold.mu.Unlock()
+	at = h.hold.mark()
+	if h.hold.looks++; h.hold.looked != h.hold.marks {
+		h.hold.looks, h.hold.looked = 0, h.hold.marks
 	}
-	stack := trace()
-	if waits(stack) && !comesBack(stack) {
-		w.s.promote("the application has held its loop", stack, request)
-		return
+	if at != nil && !at.takeable {
+		return nil, true, 0
 	}
-	if now := time.Now(); now.Sub(w.since) > takenTime {
-		w.since, w.taken = now, 0
-	}
-	if w.taken++; w.taken == takenMost {
-		w.s.promote("the application has held its loop", stack, request)
-	}
+	return at, at != nil, h.hold.looks
 }
 
-// peek looks whether the goroutine of the loop waits for something in the call. With
+// still reports whether the loop is in the call that the last look has found. With
 // hold.mu.
-func (w *watchman) peek(h *handler, at *work) {
-	now := time.Now()
-	if now.Sub(w.peeked) < peekEvery || runtime.NumGoroutine() > peekGoroutines {
-		return
-	}
-	w.peeked = now
-	stack := h.loop.Tracer()()
+func (h *handler) still(at *work) bool {
+	return at.state.Load() == suspect && h.hold.looked == h.hold.marks
+}
+
+// first is for a call that was not seen before.
+func (w *watchman) first(h *handler, at *work) {
+	w.peeked = time.Now()
+	stack := trace(h) // without mu, which the loop may want
+	h.hold.mu.Lock()
+	defer h.hold.mu.Unlock()
 	switch {
-	case comesBack(stack):
-	case !waits(stack):
+	case stack == nil || !h.still(at) || comesBack(stack):
+	case !waits(state(stack)):
 		w.waits = max(w.waits-1, 0)
 	default:
 		if w.waits++; w.waits == waitsMost {
@@ -144,23 +138,58 @@ func (w *watchman) peek(h *handler, at *work) {
 	}
 }
 
-// waits reads from the first line of a trace, "goroutine 7 [chan receive, 2 minutes]:",
-// whether the goroutine waits for something: it does not run, nor wait for a core, nor
-// work for the collector, and is not in a system call, which may be short.
-func waits(stack []byte) bool {
-	_, text, _ := bytes.Cut(stack, []byte("["))
-	text = text[:max(bytes.IndexAny(text, ",]"), 0)]
-	switch string(text) {
-	case "", "running", "runnable", "syscall", "copystack", "preempted":
-		return false
+// again is for a call that looks have seen before.
+func (w *watchman) again(h *handler, at *work, looks int) {
+	stack := trace(h)
+	does := state(stack)
+	waiting, long := waits(does), looks >= looksMost
+	h.hold.mu.Lock()
+	defer h.hold.mu.Unlock()
+	if !h.still(at) || comesBack(stack) || !waiting && !long {
+		return
 	}
-	return !bytes.HasPrefix(text, []byte("GC "))
+	request := h.takeLoop(at.x, suspect)
+	if request == nil {
+		return
+	}
+	if does == "" || does == "coroutine" { // of iter.Pull: what runs there is another goroutine
+		w.unknown++
+	}
+	if waiting || does == "syscall" || w.unknown == unknownMost {
+		w.s.promote("the application has held its loop", stack, request)
+	}
+}
+
+// trace is what the goroutine of the loop does; nil if it would take too long to ask.
+func trace(h *handler) []byte {
+	if runtime.NumGoroutine() > goroutinesMost {
+		return nil
+	}
+	return h.loop.Tracer()()
+}
+
+// state is what the first line of a trace says that the goroutine does, as in
+// "goroutine 7 [chan receive, 2 minutes]:".
+func state(stack []byte) string {
+	_, text, _ := bytes.Cut(stack, []byte("["))
+	return string(text[:max(bytes.IndexAny(text, ",]"), 0)])
+}
+
+// waits reports whether an application does that which waits. The runtime's own reasons
+// are not meant: the collector's, or that of a goroutine that others stand still for.
+func waits(state string) bool {
+	for _, kind := range []string{"chan ", "select", "sleep", "IO wait", "sync."} {
+		if strings.HasPrefix(state, kind) {
+			return true
+		}
+	}
+	return false
 }
 
 // comesBack reports whether the goroutine waits for hold.mu only.
 func comesBack(stack []byte) bool { return bytes.Contains(stack, []byte("(*hold).surface(")) }
 
-// promote has workers run the application from now on.
+// promote has workers run the application from now on, for what it does with a request.
 func (s *Server) promote(why string, stack []byte, request []any) {
 	if s.blocks.Swap(true) {
 		return
@@ -168,23 +197,33 @@ func (s *Server) promote(why string, stack []byte, request []any) {
 	s.config.log.Warn(why+": from now on workers run all requests; the option Dispatch(Pool) says so from the start, Dispatch(Inline) keeps them on the loop", append([]any{slog.String("stack", string(stack))}, request...)...)
 }
 
-// takeLoop gives the loop another goroutine than the one that is in a call for x. If it
-// fails, for want of descriptors, nothing has changed. With hold.mu.
-func (h *handler) takeLoop(x *exchange) error {
+// takeLoop gives the loop another goroutine than the one that is in a call for x, if its
+// state is still was, and says of which request: nil if the state is another. If it fails,
+// for want of descriptors, nothing has changed but the log. With hold.mu.
+func (h *handler) takeLoop(x *exchange, was uint32) (request []any) {
+	if !x.asks.state.CompareAndSwap(was, away) {
+		return nil
+	}
+	request = x.named()
 	if x.job == nil {
 		x.job = newJob(x)
 	}
 	x.job.adopt()
-	was := x.asks.state.Swap(away)
 	if err := h.loop.TakeOver(x.c, x.unused, x.taken); err != nil {
-		x.asks.state.Store(was)
 		x.job.disown()
-		return err
+		x.asks.state.Store(was)
+		if now := time.Now(); now.Sub(h.hold.failed) > time.Second {
+			h.hold.failed = now
+			h.c.log.Error(takeFailed, append([]any{slog.Any("error", err)}, request...)...)
+		}
+		return nil
 	}
 	h.s.crew.adopt()
 	h.count(rescued)
-	return nil
+	return request
 }
+
+const takeFailed = "a loop that is held cannot be given another goroutine; raise the limit of open files (ulimit -n, LimitNOFILE)"
 
 // taken goes on with the loop where a call of the application was, on its new
 // goroutine.
@@ -194,37 +233,61 @@ func (x *exchange) taken() {
 	x.h.arm(x.c, x.conn)
 }
 
-// handOff is takeLoop for the goroutine in the call itself, before it waits for
-// something and after surface. It reports false if that cannot be.
+// handOff is takeLoop before the call itself waits for something. It reports false if
+// that cannot be, or the state was another. With hold.mu.
 func (x *exchange) handOff(was uint32, why string) bool {
-	if was != inside || !x.asks.takeable {
+	if !x.asks.takeable {
 		return false
 	}
-	h := x.h
-	h.hold.mu.Lock()
-	request := x.named()
-	err := h.takeLoop(x)
-	h.hold.mu.Unlock()
-	if err != nil {
-		h.c.log.Error(takeFailed, append([]any{slog.Any("error", err)}, request...)...)
+	request := x.h.takeLoop(x, was)
+	if request != nil {
+		x.h.s.promote(why, debug.Stack(), request)
+	}
+	return request != nil
+}
+
+// leaveLoop is handOff for the server's own code, after surface.
+func (x *exchange) leaveLoop(was uint32, why string) bool {
+	if was != inside {
 		return false
 	}
-	h.s.promote(why, debug.Stack(), request)
-	return true
+	x.h.hold.mu.Lock()
+	defer x.h.hold.mu.Unlock()
+	return x.handOff(outside, why)
 }
 
 // asJob is the job of an application that is to go on as a worker, if it is not one
-// already; nil if it cannot.
+// already; nil if it cannot. Other goroutines of the application may call it, too: they
+// wait until that of the loop is not in the server's own code.
 func (x *exchange) asJob(why string) *job {
-	was := x.h.hold.surface(&x.asks)
-	if was == away || x.handOff(was, why) {
-		return x.job
+	for try := range asJobTries {
+		if j, again := x.tryJob(why); !again {
+			return j
+		}
+		if try < asJobTries/10 {
+			runtime.Gosched()
+		} else {
+			time.Sleep(asJobPause)
+		}
 	}
-	x.asks.dive(was)
 	return nil
 }
 
-const takeFailed = "a loop that is held cannot be given another goroutine; raise the limit of open files (ulimit -n, LimitNOFILE)"
+// The server's own code takes a system call at most, so these are 20 ms in the end.
+const (
+	asJobTries = 1000
+	asJobPause = 20 * time.Microsecond
+)
+
+func (x *exchange) tryJob(why string) (j *job, again bool) {
+	x.h.hold.mu.Lock()
+	defer x.h.hold.mu.Unlock()
+	switch state := x.asks.state.Load(); {
+	case state == away, (state == inside || state == suspect) && x.handOff(state, why):
+		return x.job, false
+	}
+	return nil, x.asks.takeable
+}
 
 // ask calls the application. If the loop is taken away meanwhile this goroutine is the
 // worker of x's job, and what it has got is the job's.
@@ -278,7 +341,7 @@ func (x *exchange) askNext(body gateway.Body) (b []byte, isAway bool, err error)
 // goroutine.
 func (x *exchange) emerge(p any) (isAway bool, err error) {
 	if p == nil {
-		if was := x.h.hold.surface(&x.asks); was == away || x.handOff(was, "the application has ended its goroutine") {
+		if was := x.h.hold.surface(&x.asks); was == away || x.leaveLoop(was, "the application has ended its goroutine") {
 			defer x.h.s.crew.next()
 			x.job.leave(nil, errGoexit)
 		} // else the loop ends

@@ -1,0 +1,46 @@
+// Auto is an echo on the loop that now and then computes for so long that its loop is
+// taken from it.
+package main
+
+import (
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/server"
+)
+
+func main() { server.Main(gateway.AppFunc(echo)) }
+
+var calls atomic.Int64
+
+func echo(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+	n := calls.Add(1)
+	compute(n)
+	content, err := env.Input().ReadAll()
+	if err != nil {
+		return nil, err
+	}
+	headers := []gateway.Header{
+		{Name: "Content-Type", Value: "application/octet-stream"},
+		{Name: "Content-Length", Value: strconv.Itoa(len(content))},
+	}
+	if _, err := start("200 OK", headers, nil); err != nil {
+		return nil, err
+	}
+	return gateway.Stream(func(yield func([]byte, error) bool) {
+		compute(n + 1)
+		if yield(content[:len(content)/2], nil) {
+			yield(content[len(content)/2:], nil)
+		}
+	}), nil
+}
+
+// compute holds the loop in one of some thousand calls.
+func compute(n int64) {
+	if n%5000 == 0 {
+		for began := time.Now(); time.Since(began) < 40*time.Millisecond; {
+		}
+	}
+}
