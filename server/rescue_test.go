@@ -782,6 +782,7 @@ func takesOver(t *testing.T) appFunc {
 		return nil, err
 	}
 }
+
 // A deadline may be set from any goroutine, also while the application is on the loop
 // and writes.
 func TestAutoDeadlineFromElsewhere(t *testing.T) {
