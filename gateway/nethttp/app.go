@@ -1,6 +1,7 @@
 package nethttp
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
 	"sync"
@@ -9,26 +10,32 @@ import (
 	"github.com/isbjorn/isbjorn/gateway"
 )
 
-// App returns handler as a gateway.App; nil is http.DefaultServeMux. The handler is
-// meant to block where it likes, and so is for a server that gives each request a
-// goroutine of its own, as the option Dispatch(Pool) of package server does.
+// App returns handler as a gateway.App; nil is http.DefaultServeMux. The handler may block
+// where it likes: package server's Dispatch(Auto), its default, finds out whether it does,
+// and Dispatch(Pool) says so from the start.
 //
 // The *http.Request and all that comes from it are copies, and may be kept for ever;
-// its Body and the ResponseWriter end when the handler returns, with errors. Of what
-// net/http's own server does for a handler, these are different:
+// its Body and the ResponseWriter end when the handler returns, with errors. The
+// ResponseWriter has what that of net/http's own server has, [http.Hijacker],
+// [http.CloseNotifier] and all of [http.ResponseController] among it; where a server has
+// no such thing the error is [http.ErrNotSupported]. Of what net/http's server does for a
+// handler, these are different:
 //
-//   - [http.Hijacker] and deadlines are not there: [http.ResponseController] returns
-//     [http.ErrNotSupported].
-//   - Flush sends what was written, the head with the first byte of it.
-//   - Trailers are neither received nor sent, and 1xx statuses not sent; but 100
-//     Continue is, by the server, when the Body is first read.
-//   - The Context has no [http.LocalAddrContextKey]. It ends with the response, which may
-//     be a moment after the handler, and for a cause, see gateway.Environ.
-//   - A panic before anything was sent is answered by 500, [http.ErrAbortHandler] too.
+//   - A panic before anything was sent is answered by 500, but for [http.ErrAbortHandler].
+//   - Hijack is an error after Write or Flush, and while content of the request is
+//     unread: see gateway.Environ. Between WriteHeader and the handler's own bytes there
+//     is no framing but the handler's.
+//   - Trailers of the request are not received. Those of the response have to be fields
+//     that gateway.CheckTrailer takes.
+//   - WriteHeader(100) does nothing: the server sends 100 Continue when the Body is first
+//     read. HTTP/1.0 clients get no 1xx. The status 101 is for Hijack, and answered by
+//     500 without it, like one over 599 and a control character in a field's value.
+//   - The Context ends with the response, which may be a moment after the handler, and
+//     for a cause, see gateway.Environ.
 //   - Request fields with "_" in their names show only if the server keeps them, and
 //     Proxy never (see gateway.Environ). Response fields that are the server's to send
-//     (gateway.Forbidden) are dropped; a status over 599, or a control character in a
-//     field's value, is answered by 500.
+//     (gateway.Forbidden) are dropped, Upgrade among them but with 101.
+//   - [http.MaxBytesReader] does not close the connection of who sends more.
 func App(handler http.Handler) gateway.App {
 	if handler == nil {
 		handler = http.DefaultServeMux
@@ -55,8 +62,9 @@ func (a *app) Serve(env *gateway.Environ, start gateway.StartResponse) (body gat
 		return refuse(env, start)
 	}
 	defer func() {
-		if p := recover(); p == http.ErrAbortHandler {
-			body, err = nil, http.ErrAbortHandler
+		p := recover()
+		if failed, ok := p.(error); ok && errors.Is(failed, http.ErrAbortHandler) {
+			body, err = nil, gateway.ErrAbort
 		} else if p != nil {
 			panic(p) // the stack is still that of the first
 		}
@@ -85,6 +93,7 @@ func refuse(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, er
 // exchange is what one request needs, in one piece but for its text and the two maps.
 // A handler may keep any part of it, so it is not used again.
 type exchange struct {
+	app      *app
 	request  http.Request
 	url      url.URL
 	ending   ending
@@ -98,7 +107,8 @@ var noRequest http.Request
 
 // begin makes an exchange.
 func (a *app) begin(env *gateway.Environ, start gateway.StartResponse) *exchange {
-	x := &exchange{response: response{env: env, start: start, declared: -1}, content: content{in: env.Input()}, ending: ending{server: a.server, env: env}}
+	x := &exchange{app: a, response: response{env: env, start: start, declared: -1}, content: content{in: env.Input()}, ending: ending{env: env}}
+	x.response.x, x.ending.x = x, x
 	x.request = *noRequest.WithContext(&x.ending)
 	return x
 }

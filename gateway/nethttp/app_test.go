@@ -248,7 +248,7 @@ func TestHead(t *testing.T) {
 
 func TestSuperfluousWriteHeader(t *testing.T) {
 	p := isbjorn(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.WriteHeader(http.StatusEarlyHints) // none
+		w.WriteHeader(http.StatusEarlyHints) // is not the final one
 		w.WriteHeader(http.StatusAccepted)
 		w.WriteHeader(http.StatusTeapot)
 	}))

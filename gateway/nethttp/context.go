@@ -12,7 +12,7 @@ import (
 // ending is the Context of a request: that of its Environ, which is made when
 // somebody first asks what it has, as most handlers never do.
 type ending struct {
-	server *http.Server
+	x *exchange
 
 	mu  sync.Mutex       // a handler may ask from other goroutines
 	env *gateway.Environ // nil when the handler has returned
@@ -40,6 +40,17 @@ func (e *ending) context() context.Context {
 	return e.ctx
 }
 
+// with does something with the Environ that a handler may do from any goroutine, also
+// while a Write waits.
+func (e *ending) with(do func(*gateway.Environ) error) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.env == nil {
+		return errOver
+	}
+	return supported(do(e.env))
+}
+
 // end takes the Environ back. Its Context ends with the response.
 func (e *ending) end() {
 	e.mu.Lock()
@@ -51,11 +62,14 @@ func (e *ending) Deadline() (time.Time, bool) { return e.context().Deadline() }
 func (e *ending) Done() <-chan struct{}       { return e.context().Done() }
 func (e *ending) Err() error                  { return e.context().Err() }
 
-// Value has the server. Package context asks by a key of its own for what its
-// contexts are cancelled by, and so children need no goroutine.
+// Value has the server and its address. Package context asks by a key of its own for what
+// its contexts are cancelled by, and so children need no goroutine.
 func (e *ending) Value(key any) any {
-	if key == http.ServerContextKey {
-		return e.server
+	switch key {
+	case http.ServerContextKey:
+		return e.x.app.server
+	case http.LocalAddrContextKey:
+		return e.x.response.localAddr()
 	}
 	return e.context().Value(key)
 }

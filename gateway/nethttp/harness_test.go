@@ -106,9 +106,10 @@ func (c *client) send(s string) {
 
 // answer is what a client sees.
 type answer struct {
-	status, body string
-	header       http.Header
-	cut          bool // it is not whole, or there is none
+	interim         string // responses before it, but 100
+	status, body    string
+	header, trailer http.Header
+	cut             bool // it is not whole, or there is none
 }
 
 // ask sends a request and reads the answer.
@@ -117,28 +118,47 @@ func (p place) ask(t testing.TB, request string) answer {
 	c := p.dial(t)
 	go func() { _, _ = io.WriteString(c, request) }() // the answer may come first
 	method, _, _ := strings.Cut(request, " ")
-	resp, err := http.ReadResponse(c.r, &http.Request{Method: method})
-	if err != nil {
-		return answer{cut: true}
+	var a answer
+	for {
+		resp, err := http.ReadResponse(c.r, &http.Request{Method: method})
+		if err != nil {
+			a.cut = true
+			return a
+		}
+		if resp.StatusCode < 200 {
+			if resp.StatusCode != http.StatusContinue {
+				a.interim += fmt.Sprintln(resp.Status, resp.Header)
+			}
+			continue
+		}
+		body, err := io.ReadAll(resp.Body)
+		if resp.TransferEncoding != nil {
+			resp.Header["Transfer-Encoding"] = resp.TransferEncoding
+		}
+		if method == "HEAD" { // with chunked package http has it in one place, else in the other
+			delete(resp.Header, "Trailer")
+			resp.Trailer = nil
+		}
+		a.status, a.body, a.header, a.trailer, a.cut = resp.Status, string(body), resp.Header, resp.Trailer, err != nil
+		return a
 	}
-	body, err := io.ReadAll(resp.Body)
-	if resp.TransferEncoding != nil {
-		resp.Header["Transfer-Encoding"] = resp.TransferEncoding
-	}
-	return answer{resp.Status, string(body), resp.Header, err != nil}
 }
 
 // String is all of an answer but the fields that are left out.
 func (a answer) text(without ...string) string {
 	if a.cut && a.status == "" {
-		return "no answer"
+		return a.interim + "no answer"
 	}
 	var b strings.Builder
+	b.WriteString(a.interim)
 	fmt.Fprintln(&b, a.status)
 	for _, name := range slices.Sorted(maps.Keys(a.header)) {
 		if !slices.Contains(without, name) {
 			fmt.Fprintf(&b, "%s: %q\n", name, a.header[name])
 		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(a.trailer)) {
+		fmt.Fprintf(&b, "trailer %s: %q\n", name, a.trailer[name])
 	}
 	fmt.Fprintf(&b, "cut: %t, %d bytes: %.300q", a.cut, len(a.body), a.body)
 	return b.String()

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"math"
+	"net"
 	"net/http"
 	"net/textproto"
 	"os"
@@ -41,29 +42,34 @@ var errOver = errors.New("nethttp: the ResponseWriter is used after its handler 
 type response struct {
 	mu sync.Mutex // a handler may flush from a timer
 
-	env      *gateway.Environ // nil when the handler has returned
-	start    gateway.StartResponse
-	header   http.Header
+	x      *exchange
+	env    *gateway.Environ // nil when the handler has returned
+	start  gateway.StartResponse
+	header http.Header
+	local  net.Addr // for the Context; nil until it was asked for
+
 	headOnly bool
+	sniffs   bool // Content-Type is that of the first bytes
+	eaten    bool // HEAD: more content than is gathered
+	trails   bool // trailer fields were announced
+	done     bool // the handler has returned: what comes from buf is the last
 
 	code     int   // 0 until it is declared
 	declared int64 // Content-Length; -1 for none
 	written  int64 // bytes of content
-	sniffs   bool  // Content-Type is that of the first bytes
 	buf      *buffer
 	file     *gateway.FileBody // all of the content so far
-	eaten    bool              // HEAD: more content than is gathered
 
 	w    io.Writer // once start was called
-	err  error     // of start
-	done bool      // the handler has returned: what comes from buf is the last
-	last []byte    // that, in the memory of buf
+	err  error     // of start; http.ErrHijacked when the connection is the handler's
+	last []byte    // of the content, in the memory of buf
 }
 
 // buffer is the memory that a response needs until its Body is closed.
 type buffer struct {
-	content *bufio.Writer
-	fields  []gateway.Header // declared
+	content  *bufio.Writer
+	fields   []gateway.Header // declared
+	trailers []string         // the names that the field "Trailer" had
 }
 
 var buffers = sync.Pool{New: func() any { return &buffer{content: bufio.NewWriterSize(nil, bufferBytes)} }}
@@ -78,7 +84,8 @@ func (w *response) open(headOnly bool) {
 // release gives the memory back.
 func (w *response) release() {
 	clear(w.buf.fields)
-	w.buf.fields = w.buf.fields[:0]
+	clear(w.buf.trailers)
+	w.buf.fields, w.buf.trailers = w.buf.fields[:0], w.buf.trailers[:0]
 	w.buf.content.Reset(nil)
 	buffers.Put(w.buf)
 	w.buf, w.last = nil, nil
@@ -98,7 +105,8 @@ func (w *response) end() {
 // Header is the map that WriteHeader sends.
 func (w *response) Header() http.Header { return w.header }
 
-// WriteHeader declares the status and the header as they are now.
+// WriteHeader declares the status and the header as they are now. It sends 1xx statuses
+// at once, but 100, which is the server's, and 101, which waits for Hijack.
 func (w *response) WriteHeader(code int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -106,12 +114,30 @@ func (w *response) WriteHeader(code int) {
 	case code < 100 || code > 999:
 		panic(fmt.Sprintf("nethttp: WriteHeader was called with the code %d; use one of three digits", code))
 	case w.env == nil:
+	case w.err == http.ErrHijacked:
+		fmt.Fprintf(w.env.Errors(), "nethttp: WriteHeader(%d) on a connection that was taken over by Hijack", code)
 	case w.code != 0:
 		_, file, line, _ := runtime.Caller(1)
 		fmt.Fprintf(w.env.Errors(), "nethttp: superfluous WriteHeader(%d) at %s:%d; the status is %d already", code, file, line, w.code)
 	case code >= 200 || code == http.StatusSwitchingProtocols:
 		w.declare(code)
+	case code > http.StatusContinue:
+		w.inform(code)
 	}
+}
+
+// inform sends an interim response with the header as it is now, but for what is not
+// for one, to who takes it.
+func (w *response) inform(code int) {
+	fields := w.buf.fields[:0]
+	for name, values := range w.header {
+		if kind, err := gateway.CheckHeader(&gateway.Header{Name: name}); err == nil && kind != gateway.ContentLength && kind != gateway.Trailer {
+			fields = appendField(fields, name, values)
+		}
+	}
+	sortFields(fields)
+	w.buf.fields = fields
+	_ = w.env.Inform(code, fields)
 }
 
 // bodyAllowed says whether a response with this code may have content.
@@ -130,13 +156,23 @@ func (w *response) declare(code int) {
 		switch {
 		case len(values) == 0:
 			continue
+		case code == http.StatusSwitchingProtocols: // for Hijack: as it is, but what frames content
+			if err != nil && kind == gateway.Plain || kind == gateway.ContentLength || name == "Transfer-Encoding" {
+				continue
+			}
 		case kind == gateway.Connection:
 			if hasToken(values, "close") {
 				fields = append(fields, gateway.Header{Name: name, Value: "close"})
 			}
 			continue
+		case strings.HasPrefix(name, http.TrailerPrefix):
+			w.trails = true
+			continue
 		case err != nil || code == http.StatusNotModified && name == "Content-Type":
 			continue
+		case kind == gateway.Trailer:
+			w.trails = true
+			w.announce(values)
 		case kind == gateway.ContentLength:
 			if values = values[:1]; !w.declareLength(values[0]) {
 				continue
@@ -144,14 +180,48 @@ func (w *response) declare(code int) {
 		case kind == gateway.Date || kind == gateway.ServerName:
 			values = values[:1]
 		}
-		for _, value := range values {
-			fields = append(fields, gateway.Header{Name: name, Value: clean(value)})
-		}
+		fields = appendField(fields, name, values)
 	}
-	slices.SortStableFunc(fields, func(a, b gateway.Header) int { return strings.Compare(a.Name, b.Name) })
+	sortFields(fields)
 	w.buf.fields = fields
 	_, typed := w.header["Content-Type"]
 	w.sniffs = !typed && w.header.Get("Content-Encoding") == "" && w.header.Get("Transfer-Encoding") == ""
+}
+
+// appendField appends a field line for each value.
+func appendField(fields []gateway.Header, name string, values []string) []gateway.Header {
+	for _, value := range values {
+		fields = append(fields, gateway.Header{Name: name, Value: clean(value)})
+	}
+	return fields
+}
+
+// sortFields sorts them by name, as net/http does.
+func sortFields(fields []gateway.Header) {
+	slices.SortStableFunc(fields, func(a, b gateway.Header) int { return strings.Compare(a.Name, b.Name) })
+}
+
+// announce takes the names of trailer fields.
+func (w *response) announce(list []string) {
+	for _, names := range list {
+		for name := range strings.SplitSeq(names, ",") {
+			w.buf.trailers = append(w.buf.trailers, http.CanonicalHeaderKey(textproto.TrimString(name)))
+		}
+	}
+}
+
+// trailer is the trailer fields that the header has now: those that were announced, and
+// those with http.TrailerPrefix. What cannot be one is left out.
+func (w *response) trailer() (fields []gateway.Header) {
+	for key, values := range w.header {
+		if name, ok := strings.CutPrefix(key, http.TrailerPrefix); ok {
+			fields = appendField(fields, name, values)
+		}
+	}
+	for _, name := range w.buf.trailers {
+		fields = appendField(fields, name, w.header[name])
+	}
+	return slices.DeleteFunc(fields, func(h gateway.Header) bool { return gateway.CheckTrailer(&h) != nil })
 }
 
 // declareLength reports whether value is a length, for content that may be there.
@@ -212,7 +282,7 @@ func (w *response) admit(n int) error {
 	return w.copyFile()
 }
 
-// Flush sends what was written.
+// Flush sends what was written, and the head.
 func (w *response) Flush() { _ = w.FlushError() }
 
 // FlushError is Flush for http.ResponseController.
@@ -223,11 +293,28 @@ func (w *response) FlushError() error {
 		return err
 	}
 	w.sniffs = w.sniffs && w.written > 0 // the head is what it is now
-	return w.buf.content.Flush()
+	if err := w.buf.content.Flush(); err != nil {
+		return err
+	}
+	if w.w == nil {
+		if err := w.begin(); err != nil {
+			return err
+		}
+	}
+	err := gateway.Flush(w.w)
+	if w.written > 0 && errors.Is(err, errors.ErrUnsupported) {
+		return nil // each Write was sent at once
+	}
+	return supported(err)
 }
 
-// EnableFullDuplex is for http.ResponseController. It always is.
-func (w *response) EnableFullDuplex() error { return nil }
+// supported is err as net/http has it.
+func supported(err error) error {
+	if errors.Is(err, errors.ErrUnsupported) {
+		return fmt.Errorf("%w: %w", http.ErrNotSupported, err)
+	}
+	return err
+}
 
 // ReadFrom adds what is left of src. A file, or an io.LimitedReader of one, that is all
 // of the content becomes a gateway.FileBody, which the server may send by sendfile(2).
@@ -368,8 +455,18 @@ func (w *response) finish(now bool) (gateway.Body, error) {
 	if w.err == nil && w.code == 0 {
 		w.declare(http.StatusOK)
 	}
+	env := w.env
 	w.env, w.done = nil, true
-	_ = w.buf.content.Flush() // a client that is gone is no failure of the handler
+	if w.err == http.ErrHijacked {
+		w.release()
+		return nil, nil
+	}
+	_ = w.buf.content.Flush()   // a client that is gone is no failure of the handler
+	if w.trails || w.w != nil { // else the length is known, and there is no place for them
+		if fields := w.trailer(); w.trails || len(fields) > 0 {
+			_ = env.Trailer(fields) // what the server has no Trailer for goes without
+		}
+	}
 	body, err := w.rest(now)
 	if body != (*rest)(w) {
 		w.release()
@@ -387,7 +484,7 @@ func (w *response) rest(now bool) (gateway.Body, error) {
 	case w.headOnly && w.declared < 0 && len(w.last) == 0:
 		return unknown{}, w.begin() // GET may have content
 	case now && len(w.last) > 0:
-		if w.declared < 0 {
+		if w.declared < 0 && !w.trails {
 			w.buf.fields = append(w.buf.fields, gateway.Header{Name: "Content-Length", Value: strconv.Itoa(len(w.last))})
 		}
 		if err := w.begin(); err != nil {

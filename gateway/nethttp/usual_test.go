@@ -347,6 +347,23 @@ func TestSameConnections(t *testing.T) {
 			_, _ = io.WriteString(w, "flushed ")
 			_ = http.NewResponseController(w).Flush()
 			panic(http.ErrAbortHandler)
+		case "/abort/head":
+			_ = http.NewResponseController(w).Flush()
+			panic(http.ErrAbortHandler)
+		case "/abort/unsent":
+			_, _ = io.WriteString(w, "not sent")
+			panic(http.ErrAbortHandler)
+		case "/flush/head":
+			_ = http.NewResponseController(w).Flush()
+		case "/flush/204":
+			w.WriteHeader(http.StatusNoContent)
+			_ = http.NewResponseController(w).Flush()
+			return
+		case "/trailer":
+			w.Header().Set("Trailer", "X-Sum")
+			w.Header().Set("X-Sum", "1")
+		case "/hints":
+			w.WriteHeader(http.StatusEarlyHints)
 		}
 		fmt.Fprint(w, r.URL.Path)
 	})
@@ -367,6 +384,18 @@ func TestSameConnections(t *testing.T) {
 		{"GET /204 HTTP/1.1", "", ""},
 		{"GET /304 HTTP/1.1", "", ""},
 		{"GET /abort HTTP/1.1", "", ""},
+		{"GET /abort/head HTTP/1.1", "", ""},
+		{"HEAD /abort/head HTTP/1.1", "", ""},
+		{"GET /abort/unsent HTTP/1.1", "", ""},
+		{"GET /flush/head HTTP/1.1", "", ""},
+		{"HEAD /flush/head HTTP/1.1", "", ""},
+		{"GET /flush/head HTTP/1.0", "Connection: keep-alive\r\n", ""},
+		{"GET /flush/204 HTTP/1.1", "", ""},
+		{"GET /trailer HTTP/1.1", "", ""},
+		{"HEAD /trailer HTTP/1.1", "", ""},
+		{"GET /trailer HTTP/1.0", "", ""},
+		{"GET /hints HTTP/1.1", "", ""},
+		{"HEAD /hints HTTP/1.1", "", ""},
 		{"GET /% HTTP/1.1", "", ""},
 		{"OPTIONS * HTTP/1.1", "", ""},
 		{"GET /a HTTP/1.0", "", ""},
@@ -399,6 +428,9 @@ func (p place) goesOn(t *testing.T, request string) string {
 		_, _ = io.WriteString(c, request) // the connection may have ended
 		method, _, _ := strings.Cut(request, " ")
 		resp, err := http.ReadResponse(c.r, &http.Request{Method: method})
+		for err == nil && resp.StatusCode == http.StatusEarlyHints {
+			resp, err = http.ReadResponse(c.r, &http.Request{Method: method})
+		}
 		if err != nil {
 			b.WriteString("no answer\n")
 			break
