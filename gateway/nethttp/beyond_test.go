@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -202,10 +203,9 @@ func TestHijackBehindStatus(t *testing.T) {
 // Where Hijack is an error the request goes on.
 func TestHijackTooLate(t *testing.T) {
 	for name, before := range map[string]func(http.ResponseWriter, *http.Request){
-		"written":            func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "a") },
-		"flushed":            func(w http.ResponseWriter, _ *http.Request) { w.(http.Flusher).Flush() },
-		"content not read":   func(http.ResponseWriter, *http.Request) {},
-		"content being read": func(_ http.ResponseWriter, r *http.Request) { go io.Copy(io.Discard, r.Body) },
+		"written":          func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "a") },
+		"flushed":          func(w http.ResponseWriter, _ *http.Request) { w.(http.Flusher).Flush() },
+		"content not read": func(http.ResponseWriter, *http.Request) {},
 	} {
 		request := get
 		if strings.HasPrefix(name, "content") {
@@ -220,6 +220,75 @@ func TestHijackTooLate(t *testing.T) {
 			t.Errorf("%s: %s", name, a.text())
 		}
 	}
+}
+
+// Hijack does not wait for who reads content that does not come.
+func TestHijackWhileReading(t *testing.T) {
+	p := isbjorn(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		go func() { _, _ = io.Copy(io.Discard, r.Body) }()
+		for end := time.Now().Add(patience); ; {
+			_, _, err := w.(http.Hijacker).Hijack()
+			if err == nil || strings.Contains(err.Error(), "another goroutine") || time.Now().After(end) {
+				fmt.Fprint(w, err)
+				return
+			}
+		}
+	}))
+	if a := p.ask(t, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nab"); !strings.Contains(a.body, "another goroutine") {
+		t.Error(a.text())
+	}
+}
+
+// A middleware around a handler that hijacks sees no error.
+func TestHijackIsNoError(t *testing.T) {
+	returned := make(chan error, 1)
+	app := nethttp.App(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if conn, _, err := w.(http.Hijacker).Hijack(); err == nil {
+			_ = conn.Close()
+		}
+	}))
+	s, err := server.New(gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		body, err := app.Serve(env, start)
+		if body != nil || !env.Hijacked() {
+			t.Errorf("%v, hijacked: %t", body, env.Hijacked())
+		}
+		returned <- err
+		return body, err
+	}), server.Logger(slog.New(slog.DiscardHandler)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	addr, err := s.Listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	place{addr: addr.String()}.dial(t).send(get)
+	if err := wait(t, "the end of Serve", returned); err != nil {
+		t.Error(err)
+	}
+}
+
+// Content comes before a reader that a handler has left behind has ended, the trailers
+// when it has.
+func TestTrailerWhileReading(t *testing.T) {
+	began := make(chan bool)
+	p := isbjorn(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		go func() {
+			_, _ = r.Body.Read(make([]byte, 2))
+			close(began)
+			_, _ = r.Body.Read(make([]byte, 2))
+		}()
+		<-began
+		w.Header().Set("Trailer", "X-Sum")
+		_, _ = io.WriteString(w, "text")
+		w.Header().Set("X-Sum", "1")
+	}))
+	c := p.dial(t)
+	c.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nab")
+	c.until("text")
+	c.send("cd")
+	c.until("X-Sum: 1")
 }
 
 // The server asks nothing of the connection any more, and the context ends with the handler.

@@ -25,7 +25,8 @@ import (
 // application there: SCRIPT_NAME is what was cut, PATH_INFO the rest. REQUEST_URI is
 // that of the client. A head larger than the default limits of package parser is
 // answered by 431, or by 414 if it is the target. An answer has no Content-Type but the
-// application's. The environ's protocol is HTTP/1.1 for later ones.
+// application's. The environ's protocol is HTTP/1.1 for later ones. Of what is beyond
+// PEP 3333's idea an application has Flush, ErrAbort, and gateway.ErrWait alone.
 func Handler(app gateway.App) http.Handler {
 	if app == nil {
 		panic("nethttp: Handler was given a nil App; give it the application")
@@ -78,6 +79,14 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer func() {
 		if !stop() {
 			<-gone
+		}
+	}()
+	defer func() {
+		p := recover()
+		if err, ok := p.(error); ok && errors.Is(err, gateway.ErrAbort) {
+			panic(http.ErrAbortHandler)
+		} else if p != nil {
+			panic(p) // the stack is still that of the first
 		}
 	}()
 	if err := c.run(h.app); err != nil {
@@ -406,8 +415,24 @@ func (w *writer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// Flush is gateway.Flusher.
+func (w *writer) Flush() error {
+	c := (*call)(w)
+	switch {
+	case c.over:
+		return net.ErrClosed
+	case c.err != nil:
+		return c.err
+	}
+	c.commit(-1)
+	return http.NewResponseController(c.w).Flush()
+}
+
 // fail answers 500, or aborts if a part of the response was sent.
 func (c *call) fail(err error) {
+	if errors.Is(err, gateway.ErrAbort) {
+		panic(http.ErrAbortHandler)
+	}
 	var left gone
 	if !errors.As(err, &left) && err != gateway.ErrClientGone {
 		c.say(slog.LevelError, "the application failed", err)

@@ -233,3 +233,57 @@ func TestHandlerLogs(t *testing.T) {
 		}
 	}
 }
+
+// An application that aborts is not logged; the client sees the end and nothing that
+// looks whole.
+func TestHandlerAborts(t *testing.T) {
+	var log logBuffer
+	previous := slog.Default()
+	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
+	t.Cleanup(func() { slog.SetDefault(previous) })
+	aborts := fmt.Errorf("enough: %w", gateway.ErrAbort)
+	for name, app := range map[string]appFunc{
+		"error": func(*gateway.Environ, gateway.StartResponse) (gateway.Body, error) { return nil, aborts },
+		"panic": func(*gateway.Environ, gateway.StartResponse) (gateway.Body, error) { panic(aborts) },
+		"error after start": func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			_, _ = start("200 OK", nil, nil)
+			return nil, aborts
+		},
+		"error in the content": func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			closed := 0
+			_, err := start("200 OK", nil, nil)
+			return &parts{[]string{"a"}, aborts, &closed}, err
+		},
+	} {
+		p := theirs(t, nethttp.Handler(app))
+		if a := p.ask(t, get); !a.cut || (a.status != "") != (name == "error in the content") {
+			t.Errorf("%s: %s", name, a.text())
+		}
+		if log := log.String() + p.log.String(); log != "" {
+			t.Errorf("%s: %s", name, log)
+		}
+	}
+}
+
+// Flush sends the head before there is content.
+func TestHandlerFlush(t *testing.T) {
+	flushed := make(chan error, 2)
+	p := theirs(t, nethttp.Handler(appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		w, err := start("202 Accepted", nil, nil)
+		if err != nil {
+			return nil, err
+		}
+		flushed <- gateway.Flush(w)
+		<-env.Context().Done()
+		flushed <- gateway.Flush(w) // it may be an error, or not yet
+		return nil, gateway.ErrAbort
+	})))
+	c := p.dial(t)
+	c.send(get)
+	if err := wait(t, "Flush", flushed); err != nil {
+		t.Error(err)
+	}
+	c.until("202 Accepted")
+	_ = c.Close()
+	wait(t, "the end", flushed)
+}
