@@ -145,8 +145,10 @@ func TestChiLog(t *testing.T) {
 		s.do(&request{method: "POST", target: "/articles/", header: "Content-Type: application/json\nX-Request-Id: p", body: `{}`})
 		logs = append(logs, scrub(log.String(), `127\.0\.0\.1:\d+|in \S+`))
 	}
-	if logs[0] != logs[1] || strings.Count(logs[0], "\n") != 5 {
-		t.Errorf("isbjorn:\n%s\nnet/http:\n%s", logs[1], logs[0])
+	for i, log := range logs {
+		if log != logs[0] || strings.Count(log, "\n") != 5 {
+			t.Errorf("%s:\n%s\nnet/http:\n%s", servers[i].name, log, logs[0])
+		}
 	}
 }
 

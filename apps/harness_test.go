@@ -54,11 +54,17 @@ type site struct {
 	shutdown func(context.Context) error
 }
 
-// servers are the two that run each application.
-var servers = []struct {
+// aServer runs applications.
+type aServer struct {
 	name  string
 	serve func(testing.TB, http.Handler) *site
-}{{"net-http", byNetHTTP}, {"isbjorn", byIsbjorn}}
+}
+
+// isbjorns are isbjorn as it is and with an option that its users have.
+var isbjorns = []aServer{{"isbjorn", byIsbjorn}, {"isbjorn-pool", byIsbjornPool}}
+
+// servers are those that run each application: net/http's is the first.
+var servers = append([]aServer{{"net-http", byNetHTTP}}, isbjorns...)
 
 func byNetHTTP(t testing.TB, app http.Handler) *site {
 	t.Helper()
@@ -71,11 +77,14 @@ func byNetHTTP(t testing.TB, app http.Handler) *site {
 	return s
 }
 
-// byIsbjorn lifts the limit of content, which net/http leaves to handlers.
-func byIsbjorn(t testing.TB, app http.Handler) *site {
+func byIsbjorn(t testing.TB, app http.Handler) *site     { return byIsbjornWith(t, app, server.Auto) }
+func byIsbjornPool(t testing.TB, app http.Handler) *site { return byIsbjornWith(t, app, server.Pool) }
+
+// byIsbjornWith lifts the limit of content, which net/http leaves to handlers.
+func byIsbjornWith(t testing.TB, app http.Handler, d server.Dispatching) *site {
 	t.Helper()
 	s := &site{log: &logBuffer{}, client: newClient(t)}
-	srv, err := server.New(nethttp.App(app), server.Dispatch(server.Pool),
+	srv, err := server.New(nethttp.App(app), server.Dispatch(d),
 		server.BodyBytes(-1), server.Logger(slog.New(slog.NewTextHandler(s.log, nil))))
 	if err != nil {
 		t.Fatal(err)
@@ -105,7 +114,7 @@ func newClient(t testing.TB) *http.Client {
 	}
 }
 
-// onEach runs a test of an application on both servers.
+// onEach runs a test of an application on all servers.
 func onEach(t *testing.T, app func(testing.TB) http.Handler, test func(*testing.T, *site)) {
 	for _, server := range servers {
 		t.Run(server.name, func(t *testing.T) { test(t, server.serve(t, app(t))) })
@@ -209,11 +218,16 @@ func scrub(s, what string) string { return regexp.MustCompile(what).ReplaceAllSt
 // crowd is how many clients ask at once.
 const crowd = 4
 
-// same asks both servers, one request after the other, and then isbjorn again by many
-// clients at once.
+// same asks each isbjorn and net/http, one request after the other, and then isbjorn
+// again by many clients at once.
 func same(t *testing.T, app func(testing.TB) http.Handler, requests []request) {
-	t.Helper()
-	ours, theirs := byIsbjorn(t, app(t)), byNetHTTP(t, app(t))
+	for _, isbjorn := range isbjorns {
+		t.Run(isbjorn.name, func(t *testing.T) { sameBy(t, isbjorn, app, requests) })
+	}
+}
+
+func sameBy(t *testing.T, isbjorn aServer, app func(testing.TB) http.Handler, requests []request) {
+	ours, theirs := isbjorn.serve(t, app(t)), byNetHTTP(t, app(t))
 	answers := make([]answer, len(requests))
 	for i := range requests {
 		q := &requests[i]

@@ -274,8 +274,10 @@ func TestPprofAndExpvar(t *testing.T) {
 			}
 			looks = append(looks, look{resp.Status, resp.Header.Get("Content-Type"), resp.Header.Get("Content-Disposition"), resp.Close, shape(content)})
 		}
-		if looks[0] != looks[1] || looks[1].shape == "false" {
-			t.Errorf("%s: isbjorn %+v, net/http %+v", target, looks[1], looks[0])
+		for i, look := range looks {
+			if look != looks[0] || look.shape == "false" {
+				t.Errorf("%s: %s %+v, net/http %+v", target, servers[i].name, look, looks[0])
+			}
 		}
 	}
 }

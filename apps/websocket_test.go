@@ -3,7 +3,6 @@ package apps
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -18,10 +17,6 @@ import (
 	"github.com/go-chi/chi/v5/middleware"
 	gorilla "github.com/gorilla/websocket"
 )
-
-// hijacks says whether isbjorn's ResponseWriter is an http.Hijacker. As long as it is
-// not, a handshake is to be refused as a server without one refuses it.
-const hijacks = false
 
 // messageMost is the largest message, in bytes.
 const messageMost = 64 << 10
@@ -65,44 +60,31 @@ func gorillaEcho(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// sockets are the applications with WebSockets, and the status by which each refuses
-// where nothing can be hijacked.
+// sockets are the applications with WebSockets.
 var sockets = []struct {
-	name    string
-	app     func(testing.TB) http.Handler
-	refusal int
+	name string
+	app  func(testing.TB) http.Handler
 }{
-	{"coder", only(http.HandlerFunc(coderEcho)), http.StatusNotImplemented},
-	{"gorilla", only(http.HandlerFunc(gorillaEcho)), http.StatusInternalServerError},
+	{"coder", only(http.HandlerFunc(coderEcho))},
+	{"gorilla", only(http.HandlerFunc(gorillaEcho))},
 	{"coder in chi", func(testing.TB) http.Handler {
 		r := chi.NewRouter()
 		r.Use(middleware.RequestID, middleware.Recoverer)
 		r.Get("/", coderEcho)
 		return r
-	}, http.StatusNotImplemented},
+	}},
 	{"gorilla in gin", func(testing.TB) http.Handler {
 		r := gin.New()
 		r.Use(gin.RecoveryWithWriter(io.Discard))
 		r.GET("/", gin.WrapF(gorillaEcho))
 		return r
-	}, http.StatusOK}, // gin takes each ResponseWriter for a Hijacker, panics, and recovers without a status
+	}},
 }
 
-// onEachSocket runs a test of the WebSockets on both servers, also through a proxy.
+// onEachSocket runs a test of the WebSockets on all servers, also through a proxy.
 func onEachSocket(t *testing.T, test func(*testing.T, *site)) {
 	for _, app := range sockets {
-		t.Run(app.name, func(t *testing.T) {
-			onEachWithProxy(t, app.app, func(t *testing.T, s *site) {
-				if !strings.Contains(t.Name(), "isbjorn") || hijacks {
-					test(t, s)
-					return
-				}
-				_, resp, err := websocket.Dial(t.Context(), s.url("/"), &websocket.DialOptions{HTTPClient: s.client})
-				if err == nil || resp == nil || resp.StatusCode != app.refusal {
-					t.Errorf("set hijacks: %v, %v", resp, err)
-				}
-			})
-		})
+		t.Run(app.name, func(t *testing.T) { onEachWithProxy(t, app.app, test) })
 	}
 }
 
@@ -227,9 +209,6 @@ func TestShutdownWithWebSockets(t *testing.T) {
 	for _, app := range sockets {
 		t.Run(app.name, func(t *testing.T) {
 			for _, server := range servers {
-				if server.name == "isbjorn" && !hijacks {
-					continue // onEachSocket says why
-				}
 				s := server.serve(t, app.app(t))
 				conns := []*websocket.Conn{s.socket(t, 0), s.socket(t, 0), s.socket(t, 0)}
 				echoes(t, conns[0], 1)
@@ -280,14 +259,8 @@ func TestHijack(t *testing.T) {
 		c := s.dial(t)
 		fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: h\r\n\r\nbehind it\n")
 		answer, err := io.ReadAll(c)
-		if hijacks || strings.Contains(t.Name(), "net-http") {
-			if failed := wait(t, "Hijack", got); failed != nil || string(answer) != "raw behind it\n" || err != nil {
-				t.Errorf("%q, %v, %v", answer, failed, err)
-			}
-			return
-		}
-		if failed := wait(t, "Hijack", got); !errors.Is(failed, http.ErrNotSupported) || !strings.HasPrefix(string(answer), "HTTP/1.1 501 ") {
-			t.Errorf("set hijacks: %q, %v", answer, failed)
+		if failed := wait(t, "Hijack", got); failed != nil || string(answer) != "raw behind it\n" || err != nil {
+			t.Errorf("%q, %v, %v", answer, failed, err)
 		}
 	})
 }
