@@ -2,8 +2,9 @@
 //
 //	log.Fatal(server.ListenAndServe("127.0.0.1:8080", app))
 //
-// or, for a whole program with flags, signals, an orderly end, and restarts that
-// refuse nobody, [Main]; [Run] is Main without flags.
+// For an http.Handler there is [ListenAndServeHTTP], or package gateway/nethttp. For a
+// whole program with flags, signals, an orderly end, and restarts that
+// refuse nobody there is [Main]; [Run] is Main without flags.
 //
 // The way of a request, file by file:
 //

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log"
 	"log/slog"
+	"net/http"
 	"time"
 
 	"github.com/isbjorn/isbjorn/gateway"
@@ -29,6 +30,15 @@ func Example() {
 		log.Fatal(err)
 	}
 	server.Main(stack)
+}
+
+// A program on net/http moves by one line: this was http.ListenAndServe.
+func ExampleListenAndServeHTTP() {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /hello/{name}", func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, "Hello, %s!\n", r.PathValue("name"))
+	})
+	log.Fatal(server.ListenAndServeHTTP("127.0.0.1:8080", mux))
 }
 
 // An application that waits for a database, or computes for long, runs on workers.

@@ -24,7 +24,7 @@ var importTable = map[string][]string{
 	"gateway/middleware":  {"gateway", "gateway/forwarded"},
 	"gateway/nethttp":     {"gateway", "parser"},
 
-	"server": {"loop", "parser", "gateway"},
+	"server": {"loop", "parser", "gateway", "gateway/nethttp"},
 }
 
 func TestImports(t *testing.T) {
