@@ -4,8 +4,10 @@
 // memory. It starts a server command, opens connections, sends one request on
 // each, and divides the growth of VmRSS by their number. Linux only.
 //
-//	go build -o bin/hello ./examples/hello
+//	make build
 //	go run ./bench/idle -n 10000 bin/hello -addr 127.0.0.1:0
+//	go run ./bench/idle -n 10000 bin/bridge -addr 127.0.0.1:0
+//	go run ./bench/idle -n 10000 bin/bridge -server nethttp -addr 127.0.0.1:0
 //
 // The command must print "listening on http://HOST:PORT" on its standard output.
 package main
