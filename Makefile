@@ -9,6 +9,8 @@ HEAD      ?= hello
 DEPTH     ?= 1
 ROUNDS    ?= 3
 SECONDS   ?= 3
+SWEEP     ?=
+CONNS     ?= 10000
 DURATION  ?= 2m
 SLOW      ?= 20s
 SEED      ?= 0
@@ -18,20 +20,23 @@ BIN         := $(CURDIR)/bin
 STATICCHECK := $(BIN)/staticcheck
 PLATFORMS   := darwin/arm64 freebsd/amd64 linux/arm64
 
-.PHONY: help build test race fuzz chaos chaos-lossy slowhttptest bench measure lint cross ci clean
+.PHONY: help build test race apps fuzz chaos chaos-lossy slowhttptest bench measure sweep idle lint cross ci clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-build: ## build the examples and the net/http twin into ./bin
+build: ## build the examples and the programs to measure into ./bin
 	@mkdir -p $(BIN)
-	CGO_ENABLED=0 go build -o $(BIN)/ ./examples/... ./bench/nethttp
+	CGO_ENABLED=0 go build -o $(BIN)/ ./examples/... ./bench/nethttp ./bench/bridge
 
 test: ## run the tests
 	go test ./...
 
 race: ## run the tests with the race detector, in random order
 	go test -race -shuffle=on ./...
+
+apps: ## applications of others, by net/http and by isbjorn
+	cd apps && go vet ./... && go test -shuffle=on ./...
 
 fuzz: ## run every fuzz target for FUZZTIME (10s)
 	@go test -list '^Fuzz' ./... \
@@ -59,6 +64,14 @@ measure: build ## CPU time per request: C floor, hello, net/http (HEAD, DEPTH, R
 		"floor=$(PORT)=$(BIN)/floor $(PORT)" \
 		"isbjorn=$$(( $(PORT) + 1 ))=$(BIN)/hello -addr 127.0.0.1:$$(( $(PORT) + 1 ))" \
 		"nethttp=$$(( $(PORT) + 2 ))=$(BIN)/nethttp -addr 127.0.0.1:$$(( $(PORT) + 2 ))"
+
+sweep: build ## an http.Handler by what it costs: net/http, isbjorn, Pool (SWEEP, ROUNDS)
+	python3 bench/measure/sweep.py --rounds $(ROUNDS) --seconds $(SECONDS) $(SWEEP) $(BIN)/bridge
+
+idle: build ## memory of an idle connection: hello, an http.Handler, net/http (CONNS=10000)
+	go run ./bench/idle -n $(CONNS) $(BIN)/hello -addr 127.0.0.1:0
+	go run ./bench/idle -n $(CONNS) $(BIN)/bridge -addr 127.0.0.1:0
+	go run ./bench/idle -n $(CONNS) $(BIN)/bridge -server nethttp -addr 127.0.0.1:0
 
 lint: $(STATICCHECK) ## gofmt, go vet and staticcheck, with both pollers
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "run gofmt -w on:"; echo "$$unformatted"; exit 1; fi
