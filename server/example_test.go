@@ -7,11 +7,14 @@ import (
 	"log"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/gateway/forwarded"
 	"github.com/isbjorn/isbjorn/gateway/gatewaytest"
 	"github.com/isbjorn/isbjorn/gateway/middleware"
+	"github.com/isbjorn/isbjorn/gateway/nethttp"
 	"github.com/isbjorn/isbjorn/gateway/web"
 	"github.com/isbjorn/isbjorn/server"
 )
@@ -39,6 +42,77 @@ func ExampleListenAndServeHTTP() {
 		fmt.Fprintf(w, "Hello, %s!\n", r.PathValue("name"))
 	})
 	log.Fatal(server.ListenAndServeHTTP("127.0.0.1:8080", mux))
+}
+
+// A whole program around an http.Handler: the flag -addr, signals, an end in order,
+// restarts that refuse nobody.
+func ExampleMain_netHTTP() {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /upload", func(w http.ResponseWriter, r *http.Request) {
+		r.Body = http.MaxBytesReader(w, r.Body, 10<<20)
+		// ...
+	})
+	server.Main(nethttp.App(mux),
+		server.BodyBytes(-1),                  // limits are the handlers', as with net/http
+		server.Workers(200),                   // at once, of those that block
+		server.RequestTimeout(30*time.Second), // then 504, and the Context ends
+	)
+}
+
+// In place of http.Server, its Shutdown too.
+func ExampleNew_netHTTP() {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "Hello, World!") })
+	s, err := server.New(nethttp.App(mux), server.BodyBytes(-1))
+	if err != nil {
+		log.Fatal(err)
+	}
+	addr, err := s.Listen("127.0.0.1:0") // it serves
+	if err != nil {
+		log.Fatal(err)
+	}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Get("http://" + addr.String())
+	if err != nil {
+		log.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	fmt.Println(resp.Status)
+
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	if err := s.Shutdown(ctx); err != nil {
+		log.Print(err)
+	}
+	// Output: 200 OK
+}
+
+// Behind a proxy on the same machine a handler sees the client's address and host.
+func ExampleNew_behindAProxy() {
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintln(w, r.RemoteAddr, r.Host)
+	})
+	trust, err := middleware.TrustedProxies(forwarded.Proxies{
+		Prefixes: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, // or Unix: true
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	app := trust(nethttp.App(handler))
+	s, err := server.New(app, server.Dispatch(server.Pool))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer s.Close()
+
+	says := []gateway.Header{{Name: "X-Forwarded-For", Value: "192.0.2.7"}, {Name: "X-Forwarded-Host", Value: "www.example.com"}}
+	for _, peer := range []string{"127.0.0.1:4000", "192.0.2.9:4000"} { // the proxy, and a stranger
+		request := gatewaytest.Request{Header: says, Remote: netip.MustParseAddrPort(peer)}
+		fmt.Print(gatewaytest.Call(app, request).Text())
+	}
+	// Output:
+	// 192.0.2.7:0 www.example.com
+	// 192.0.2.9:4000 example.com
 }
 
 // An application that waits for a database, or computes for long, runs on workers.
