@@ -34,9 +34,10 @@
 // A server runs an application on its event loop, where the other connections of
 // that loop wait as long as it runs; or on a goroutine of its own for each request,
 // where it may block, and reads content that still comes. Which of the two is the
-// deployer's choice: the option Dispatch of package server, Inline or Pool, the former
-// by default. An application that is for either neither blocks nor computes for long.
-// One that waits for an event says [ErrWait].
+// deployer's choice: the option Dispatch of package server, Inline or Pool; or the
+// server's, Auto, by default: the loop, until the application was seen to block. One that
+// is for the loop neither blocks nor computes for long. One that waits for an event says
+// [ErrWait].
 //
 // # Servers
 //
