@@ -5,7 +5,7 @@
 //	go run ./bench/bridge -server nethttp -work 50us
 //
 // With -inline there is an application of package gateway beside it, at /inline, which
-// never blocks: so one can see what becomes of it while handlers do.
+// never blocks and stays on the loop: so one can see what becomes of it while handlers do.
 //
 //	go run ./bench/bridge -inline -sleep 5ms
 //	wrk -c 500 -d 10s http://127.0.0.1:8080/
@@ -56,11 +56,17 @@ func main() {
 	var err error
 	switch *by {
 	case "isbjorn":
-		app := nethttp.App(handler)
+		app, option := nethttp.App(handler), server.Dispatch(where)
 		if *inline {
 			app = beside(app)
+			option = server.DispatchBy(func(env *gateway.Environ) server.Dispatching {
+				if isInline(env) {
+					return server.Inline
+				}
+				return where
+			})
 		}
-		err = server.Run(app, *addr, server.Dispatch(where))
+		err = server.Run(app, *addr, option)
 	case "nethttp":
 		if *inline {
 			mux := http.NewServeMux()
@@ -115,10 +121,12 @@ func rounds(d time.Duration) int {
 
 var headers = []gateway.Header{{Name: "Content-Type", Value: "text/plain"}}
 
+func isInline(env *gateway.Environ) bool { return env.Path() == "/inline" }
+
 // beside puts an application of the gateway beside app.
 func beside(app gateway.App) gateway.App {
 	return gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
-		if env.Path() != "/inline" {
+		if !isInline(env) {
 			return app.Serve(env, start)
 		}
 		_, err := start("200 OK", headers, nil)
