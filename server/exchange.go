@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -61,6 +62,13 @@ const (
 	// turnChunks is how many chunks of one body are pulled before other
 	// connections have their turn.
 	turnChunks = 64
+
+	// momentMost is how long a worker may take before its loop goes on with others, if
+	// it is not to hurry: some ten times what a short response takes.
+	momentMost = 50 * time.Microsecond
+
+	// hurryRequests is for how many requests a loop hurries.
+	hurryRequests = 64
 
 	// keepBytesMax is the largest buffer that goes back to the pool: one large
 	// upload must not pin its memory.
@@ -289,8 +297,32 @@ func (x *exchange) dispatch(head, content []byte) {
 		x.h.refuse(x.c, x.conn, errBusy)
 		return
 	}
-	x.body, x.ready, x.waits = x.job, true, true
+	x.body, x.ready = x.job, true
+	if !x.streams && x.soon() {
+		x.pull()
+		return
+	}
+	x.job.await()
+	x.waits = true
 	x.hold()
+}
+
+// soon lets the worker run for a moment, and reports whether it has left then: most do,
+// and the response costs no wake of the loop, and those of pipelined requests no write
+// each. Where the moment is long, because many wait for a processor, or the worker
+// computes, the loop has better things to do for a while.
+func (x *exchange) soon() bool {
+	h := x.h
+	if h.hurry > 0 {
+		h.hurry--
+		return false
+	}
+	began := time.Now()
+	runtime.Gosched()
+	if time.Since(began) > momentMost {
+		h.hurry = hurryRequests
+	}
+	return !x.job.atWork()
 }
 
 // feed gives content to the worker as it comes.

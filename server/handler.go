@@ -36,6 +36,8 @@ type handler struct {
 
 	looked int64 // second of the last stack that RequestTimeout has logged
 
+	hurry int // so many requests are held at once, see exchange.soon
+
 	stopping bool // Shutdown was called
 
 	hold hold

@@ -67,6 +67,7 @@ type job struct {
 	readBy, writeBy deadline
 	broken          bool // by a read that was broken off: the connection goes on no more
 	awaited         bool // the loop wants to be told of more
+	news            bool // there was more when it did not
 }
 
 // errOver is for an application whose response has ended without it: the cause of its
@@ -89,7 +90,8 @@ func (j *job) begin() {
 	j.over, j.left, j.wakes, j.asked = nil, false, false, false
 	j.inEnd, j.expect, j.stopped = io.EOF, false, false
 	j.resp.account, j.broken = account{}, false
-	j.began, j.wrote, j.flushed, j.size, j.rest, j.err, j.awaited = false, false, false, -1, nil, nil, true
+	j.began, j.wrote, j.flushed, j.size, j.rest, j.err = false, false, false, -1, nil, nil
+	j.awaited, j.news = false, false
 }
 
 // adopt begins j for a call that is under way on the loop, with the response as far as
@@ -100,6 +102,7 @@ func (j *job) adopt() {
 	x.began = x.h.now
 	j.err = x.resp.err
 	j.wakes = x.waker != nil
+	j.awaited = true
 	if j.began = x.resp.sent; !j.began {
 		j.resp, x.resp = x.resp, j.resp
 	}
@@ -363,7 +366,7 @@ func (j *job) put(b []byte, last bool) error {
 
 // tell wakes the loop if it waits for that.
 func (j *job) tell() {
-	if j.awaited {
+	if j.news = !j.awaited; !j.news {
 		j.awaited = false
 		j.waker.wake()
 	}
@@ -452,6 +455,15 @@ func (j *job) readOn() {
 	if x := j.x; x.c != nil && x.streams {
 		x.c.Resume()
 		x.measure()
+	}
+}
+
+// await has the worker tell of what it brings, and of what it has brought.
+func (j *job) await() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.awaited = true; j.news {
+		j.tell()
 	}
 }
 

@@ -116,6 +116,62 @@ func TestPoolPipelines(t *testing.T) {
 	}
 }
 
+// Short responses of pipelined requests leave together: the loop does nothing else
+// meanwhile. How many depends on how busy the machine is.
+func TestPoolGathers(t *testing.T) {
+	const deep = 16
+	var served, together atomic.Int32
+	var its atomic.Pointer[loop.Loop]
+	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		if served.Add(1)%deep == 1 {
+			its.Load().Do(func() { together.Store((served.Load()-1)%deep + 1) })
+		}
+		return hello(env, start)
+	}), Dispatch(Pool), Loops(1))
+	its.Store(s.reactor.Loops()[0])
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	c := s.dial()
+	eventually(t, "some leave together", func() bool {
+		c.send(strings.Repeat(get, deep))
+		for range deep {
+			c.want("GET", 200, "Hello, World!")
+		}
+		return together.Load() > deep/2
+	})
+}
+
+// What a worker brings before it blocks is on its way, whether its loop has waited a
+// moment for it or not.
+func TestPoolSendsBeforeItBlocks(t *testing.T) {
+	for _, bring := range []func(*gateway.Environ, gateway.StartResponse) error{
+		func(_ *gateway.Environ, start gateway.StartResponse) error {
+			w, _ := start("200 OK", nil, nil)
+			_, err := io.WriteString(w, "part")
+			return err
+		},
+		func(_ *gateway.Environ, start gateway.StartResponse) error {
+			w, _ := start("200 OK", nil, nil)
+			return w.(gateway.Flusher).Flush()
+		},
+		func(env *gateway.Environ, _ gateway.StartResponse) error { return env.Inform(103, nil) },
+	} {
+		for _, hurry := range []int{0, 1} {
+			goOn := make(chan struct{})
+			s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+				err := bring(env, start)
+				<-goOn
+				return nil, err
+			}), Dispatch(Pool), Loops(1))
+			c := s.dial()
+			s.untilConns(1)
+			s.onLoops(func(h *handler, _ *loop.Conn) { h.hurry = hurry })
+			c.send(get)
+			c.readHead()
+			close(goOn)
+		}
+	}
+}
+
 // An application reads while the client sends: each waits for the other.
 func TestPoolStreamsContent(t *testing.T) {
 	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
