@@ -1,19 +1,38 @@
 package server
 
-import "sync"
+import (
+	"slices"
+	"sync"
+	"time"
+)
 
 // crew runs the applications that may block: each request on a goroutine of its
 // own while it is at work, and as many at once as the option Workers allows. Those
 // beyond wait in the order they came, as many as WorkerQueue allows.
+//
+// A worker that has finished waits for another job, since its stack has grown to what
+// the application needs. The one that has worked last works next, and those that had
+// nothing to do for a while end.
 type crew struct {
 	most, queueMost int
+	spareTime       time.Duration
 
 	mu    sync.Mutex
 	busy  int
 	away  int // of them with a connection of their own, which nobody waits for
 	queue []*job
 	idle  chan struct{} // closed when nobody is busy, who is not away; nil if nobody waits for that
+
+	spare  []chan *job // of workers that have finished, the last to do so at the end
+	unused int         // so many of them, from the first, have waited since the last sweep
+	sweeps *time.Timer // the next; nil if there is none
+	ending bool        // nobody is to wait for another job
 }
+
+// spareTime is how long a worker waits for another job, and at most twice that: long
+// enough that one that works now and then is there, and a crowd that has gone keeps no
+// memory.
+const spareTime = 5 * time.Second
 
 // give takes a job on. It reports false if there is no room for it.
 func (c *crew) give(j *job) bool {
@@ -22,7 +41,7 @@ func (c *crew) give(j *job) bool {
 	switch {
 	case c.busy < c.most:
 		c.busy++
-		go c.work(j)
+		c.begin(j)
 	case len(c.queue) < c.queueMost:
 		c.queue = append(c.queue, j)
 	default:
@@ -31,9 +50,82 @@ func (c *crew) give(j *job) bool {
 	return true
 }
 
+// begin has a worker run j. With mu.
+func (c *crew) begin(j *job) {
+	last := len(c.spare) - 1
+	if last < 0 {
+		go c.work(j)
+		return
+	}
+	c.spare[last] <- j
+	c.spare[last] = nil
+	c.spare = c.spare[:last]
+	c.unused = min(c.unused, last)
+}
+
+// work is the life of a worker.
 func (c *crew) work(j *job) {
-	defer c.next() // also after runtime.Goexit
-	j.run()
+	busy := true
+	defer func() {
+		if busy { // runtime.Goexit
+			c.next()
+		}
+	}()
+	jobs := make(chan *job, 1)
+	for j != nil {
+		busy = true
+		j.run()
+		busy, j = false, nil // who waits keeps no job
+		j = c.rest(jobs)
+	}
+}
+
+// rest is what a worker does that has finished: it takes another job on, or waits for
+// one. It returns nil if there is none for too long.
+func (c *crew) rest(jobs chan *job) *job {
+	c.mu.Lock()
+	j := c.leaves()
+	if j != nil || c.ending {
+		c.mu.Unlock()
+		return j
+	}
+	c.spare = append(c.spare, jobs)
+	if c.sweeps == nil {
+		c.sweeps = time.AfterFunc(c.spareTime, c.sweep)
+	}
+	c.mu.Unlock()
+	return <-jobs
+}
+
+// sweep ends the workers that have had nothing to do since the last sweep.
+func (c *crew) sweep() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.dismiss(c.unused)
+	if c.unused = len(c.spare); c.unused > 0 {
+		c.sweeps.Reset(c.spareTime)
+	} else {
+		c.spare, c.sweeps = nil, nil
+	}
+}
+
+// dismiss ends the first n workers that wait. With mu.
+func (c *crew) dismiss(n int) {
+	for _, jobs := range c.spare[:n] {
+		close(jobs)
+	}
+	c.spare, c.unused = slices.Delete(c.spare, 0, n), 0
+}
+
+// end says that no more jobs come.
+func (c *crew) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ending = true
+	c.dismiss(len(c.spare))
+	if c.sweeps != nil {
+		c.sweeps.Stop()
+	}
 }
 
 // adopt counts a worker that was not asked for, beyond most if need be: a loop has got
@@ -44,22 +136,30 @@ func (c *crew) adopt() {
 	c.busy++
 }
 
-// next gives the place of a worker that has finished to who waits for it.
+// next ends a worker whose goroutine ends, and gives its place to who waits for it.
 func (c *crew) next() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if j := c.leaves(); j != nil {
+		c.begin(j)
+	}
+}
+
+// leaves gives the place of a worker that has finished to the job it returns, or to
+// nobody. With mu.
+func (c *crew) leaves() *job {
 	if len(c.queue) == 0 || c.busy > c.most {
 		if len(c.queue) == 0 {
 			c.queue = nil // grown by a crowd that is gone
 		}
 		c.busy--
 		c.tellIdle()
-		return
+		return nil
 	}
 	j := c.queue[0]
 	c.queue[0] = nil
 	c.queue = c.queue[1:]
-	go c.work(j)
+	return j
 }
 
 // whenIdle returns a channel that is closed when no worker is busy, but those that

@@ -59,7 +59,7 @@ func New(app gateway.App, options ...Option) (*Server, error) {
 	}
 	s := &Server{app: app, config: c, empty: make(chan struct{})}
 	if c.dispatch != Inline {
-		s.crew = &crew{most: c.workers, queueMost: c.queue}
+		s.crew = &crew{most: c.workers, queueMost: c.queue, spareTime: spareTime}
 		streamer, ok := app.(gateway.Streamer)
 		s.streams = c.dispatch == Pool || ok && streamer.StreamsContent()
 	}
@@ -217,6 +217,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 // leaveWorkers waits for applications that nobody waits for any more: their Context has
 // ended, and most heed it.
 func (s *Server) leaveWorkers() {
+	s.crew.end()
 	select {
 	case <-s.crew.whenIdle():
 	case <-time.After(haltGrace):
