@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/isbjorn/isbjorn/gateway"
 )
@@ -88,6 +89,36 @@ func noAllocationsOverASocket(t *testing.T, s *testServer) {
 		}
 	}); n != 0 {
 		t.Errorf("%v allocations, want 0", n)
+	}
+}
+
+// On a worker it allocates what the wake of the loop takes, if the application blocks.
+func TestPoolAllocations(t *testing.T) {
+	if raceEnabled {
+		t.Skip("pools forget at random")
+	}
+	for _, tt := range []struct {
+		blocks bool
+		most   float64
+	}{{false, 1}, {true, 2}} { // without blocking 0, but on a machine that is too busy for that
+		s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			if tt.blocks {
+				time.Sleep(200 * time.Microsecond)
+			}
+			return hello(env, start)
+		}), Dispatch(Pool), Loops(1))
+		c := s.dial()
+		c.send(get)
+		c.want("GET", 200, "Hello, World!")
+		request, answer := []byte(get), make([]byte, 1000)
+		if n := testing.AllocsPerRun(2000, func() {
+			_, _ = c.Write(request)
+			if n, err := c.Read(answer); err != nil || !bytes.HasSuffix(answer[:n], []byte("Hello, World!")) {
+				t.Fatalf("read %q, %v", answer[:n], err)
+			}
+		}); n > tt.most {
+			t.Errorf("blocks %v: %v allocations, want at most %v", tt.blocks, n, tt.most)
+		}
 	}
 }
 

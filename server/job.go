@@ -32,7 +32,7 @@ import (
 type job struct {
 	x      *exchange
 	start  gateway.StartResponse // startResponse, bound once
-	waker  waker                 // of the loop: there is something to pull
+	waker  *waker                // of the loop: there is something to pull
 	remote netip.AddrPort
 	local  netip.AddrPort
 
@@ -78,7 +78,7 @@ var errGoexit = errors.New("server: the application ended its goroutine")
 
 // newJob makes one that x keeps for all its requests.
 func newJob(x *exchange) *job {
-	j := &job{x: x, waker: waker{loop: x.h.loop, x: x}}
+	j := &job{x: x, waker: newWaker(x)}
 	j.cond.L = &j.mu
 	j.start = j.startResponse
 	return j

@@ -14,6 +14,13 @@ type waker struct {
 	loop *loop.Loop
 	x    *exchange   // of loop alone; nil when the response is over
 	due  atomic.Bool // run is on its way: a burst of events is one task
+	task func()      // run, bound once
+}
+
+func newWaker(x *exchange) *waker {
+	w := &waker{loop: x.h.loop, x: x}
+	w.task = w.run
+	return w
 }
 
 // wake is what the application calls. Nothing is lost to one that comes before the
@@ -21,7 +28,7 @@ type waker struct {
 // response that does not wait then asks its body anyway.
 func (w *waker) wake() {
 	if !w.due.Swap(true) {
-		w.loop.Do(w.run) // a loop that has stopped has no responses
+		w.loop.Do(w.task) // a loop that has stopped has no responses
 	}
 }
 
@@ -69,7 +76,7 @@ func (x *exchange) Waker() (wake func()) {
 	}
 	defer x.asks.dive(was)
 	if x.waker == nil {
-		x.waker = &waker{loop: x.h.loop, x: x}
+		x.waker = newWaker(x)
 	}
 	return x.waker.wake
 }
