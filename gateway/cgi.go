@@ -184,8 +184,8 @@ func (e *Environ) server() (name, port string) {
 // deleted is the value of a key that Delete removed.
 type deleted struct{}
 
-// Set sets a key, for the application and what it wraps. Typed accessors see it;
-// Headers alone yields what the client sent.
+// Set sets a key, for the application and what it wraps. Typed accessors see it, and
+// Headers.
 func (e *Environ) Set(key string, value any) {
 	e.check()
 	if e.overlay == nil {
@@ -216,7 +216,11 @@ func (e *Environ) All() iter.Seq2[string, any] {
 				return
 			}
 		}
-		for name := range e.Headers() {
+		for _, f := range e.req.Fields() {
+			name := textOf(f.Name.Of(e.head))
+			if e.hidden(f.Name.Of(e.head)) {
+				continue
+			}
 			if !fold(name, "content-type") && !fold(name, "content-length") && !emit(cgiName(name)) {
 				return
 			}

@@ -7,7 +7,9 @@ import (
 	"io"
 	"iter"
 	"log/slog"
+	"maps"
 	"net/netip"
+	"net/textproto"
 	"slices"
 	"strconv"
 	"strings"
@@ -331,15 +333,52 @@ func (e *Environ) hidden(name []byte) bool {
 	return true
 }
 
-// Headers yields the fields of the request as they came, repeated ones too.
+// Headers yields the fields of the request as they came, repeated ones too. Those whose
+// key was deleted are not there, those that were Set have the new value, and come once;
+// at the end come those that were Set and have no field.
 func (e *Environ) Headers() iter.Seq2[string, string] {
 	return func(yield func(string, string) bool) {
 		e.check()
+		if e.overlay != nil {
+			e.changedHeaders(yield)
+			return
+		}
 		for _, f := range e.req.Fields() {
 			name := f.Name.Of(e.head)
 			if !e.hidden(name) && !yield(textOf(name), e.text(f.Value)) {
 				return
 			}
+		}
+	}
+}
+
+// changedHeaders is Headers where keys were Set or deleted, maybe by who ranges over it.
+func (e *Environ) changedHeaders(yield func(name, value string) bool) {
+	seen := make(map[string]bool)
+	for _, f := range e.req.Fields() {
+		name := f.Name.Of(e.head)
+		if e.hidden(name) {
+			continue
+		}
+		key := cgiName(textOf(name))
+		value := e.text(f.Value)
+		if v, ok := e.overlay[key]; ok {
+			text, isText := v.(string)
+			if !isText || seen[key] {
+				continue
+			}
+			value = text
+		}
+		seen[key] = true
+		if !yield(textOf(name), value) {
+			return
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(e.overlay)) {
+		name, isField := strings.CutPrefix(key, "HTTP_")
+		value, isText := e.overlay[key].(string)
+		if isField && isText && !seen[key] && key != "HTTP_HOST" && !yield(textproto.CanonicalMIMEHeaderKey(strings.ReplaceAll(name, "_", "-")), value) {
+			return
 		}
 	}
 }

@@ -423,3 +423,34 @@ func TestJoinIsLinear(t *testing.T) {
 		t.Errorf("one Header of %d bytes allocated %d bytes, want %d at most", fields*size, got, most)
 	}
 }
+
+// Headers shows what Set and Delete did: who stands behind a middleware that deletes
+// forged fields must not find them there.
+func TestHeadersChanged(t *testing.T) {
+	e := environ(t, "GET / HTTP/1.1\r\nHost: h\r\nX-Forged: a\r\nX-Two: b\r\nx-two: c\r\nX-Kept: d\r\nx-forged: e\r\n\r\n")
+	e.Delete("HTTP_X_FORGED")
+	e.Set("HTTP_X_TWO", "f")
+	e.Set("HTTP_X_REQUEST_ID", "g")
+	e.Set("HTTP_HOST", "other")
+	e.Set("HTTP_X_NUMBER", 1) // no text
+	e.Set("app.key", "x")
+	want := []string{"Host: other", "X-Two: f", "X-Kept: d", "X-Request-Id: g"}
+	var got []string
+	for name, value := range e.Headers() {
+		got = append(got, name+": "+value)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("Headers() = %q, want %q", got, want)
+	}
+	for stop := range want {
+		n := 0
+		for range e.Headers() {
+			if n++; n > stop {
+				break
+			}
+		}
+		if n != stop+1 {
+			t.Errorf("%d fields after a stop at %d", n, stop+1)
+		}
+	}
+}

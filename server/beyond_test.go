@@ -307,6 +307,7 @@ func TestInformWaits(t *testing.T) {
 	c := s.dial()
 	_ = c.SetReadBuffer(16 << 10)
 	c.send(get)
+	s.untilAtWork(1)
 	waiting := func() (n int) {
 		s.onLoops(func(h *handler, lc *loop.Conn) {
 			j := lc.Context.(*conn).x.job

@@ -90,7 +90,7 @@ func ExampleNew_netHTTP() {
 // Behind a proxy on the same machine a handler sees the client's address and host.
 func ExampleNew_behindAProxy() {
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		fmt.Fprintln(w, r.RemoteAddr, r.Host)
+		fmt.Fprintln(w, r.RemoteAddr, r.Host, r.Header["X-Forwarded-Proto"])
 	})
 	trust, err := middleware.TrustedProxies(forwarded.Proxies{
 		Prefixes: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, // or Unix: true
@@ -105,14 +105,14 @@ func ExampleNew_behindAProxy() {
 	}
 	defer s.Close()
 
-	says := []gateway.Header{{Name: "X-Forwarded-For", Value: "192.0.2.7"}, {Name: "X-Forwarded-Host", Value: "www.example.com"}}
+	says := []gateway.Header{{Name: "X-Forwarded-For", Value: "192.0.2.7"}, {Name: "X-Forwarded-Host", Value: "www.example.com"}, {Name: "X-Forwarded-Proto", Value: "https"}}
 	for _, peer := range []string{"127.0.0.1:4000", "192.0.2.9:4000"} { // the proxy, and a stranger
 		request := gatewaytest.Request{Header: says, Remote: netip.MustParseAddrPort(peer)}
 		fmt.Print(gatewaytest.Call(app, request).Text())
 	}
 	// Output:
-	// 192.0.2.7:0 www.example.com
-	// 192.0.2.9:4000 example.com
+	// 192.0.2.7:0 www.example.com [https]
+	// 192.0.2.9:4000 example.com []
 }
 
 // An application that waits for a database, or computes for long, runs on workers.
