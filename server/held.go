@@ -17,9 +17,9 @@ type work struct {
 // The states of work. The goroutine that makes the call goes in and comes back, also
 // around the server's own code that the application calls meanwhile: each is one
 // atomic step. Who looks from another goroutine makes inside suspect. A call that finds
-// that has got on, and says so under hold.mu: as long as suspect stays the goroutine is
-// in the application, and who holds mu may read what the call is about, or take the
-// loop.
+// that says so under hold.mu: as long as suspect stays the goroutine is in the
+// application, and who holds mu may read what the call is about, or take the loop. The
+// server's own code leaves it suspect: only another call means that the loop gets on.
 const (
 	outside uint32 = iota
 	inside
@@ -61,8 +61,7 @@ func (h *hold) enter(w *work) {
 func (h *hold) exit(w *work) (isAway bool) { return h.surface(w) == away }
 
 // surface is what the server's own code begins with where the application may be the
-// caller: the loop is not taken before dive. It returns the state that was, suspect
-// being inside.
+// caller: the loop is not taken before dive. It returns the state that was.
 func (h *hold) surface(w *work) (was uint32) {
 	if w.state.CompareAndSwap(inside, outside) {
 		return inside
@@ -73,15 +72,15 @@ func (h *hold) surface(w *work) (was uint32) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if w.state.CompareAndSwap(suspect, outside) {
-		return inside
+		return suspect
 	}
 	return w.state.Load()
 }
 
 // dive ends surface.
 func (w *work) dive(was uint32) {
-	if was == inside {
-		w.state.Store(inside)
+	if was == inside || was == suspect {
+		w.state.Store(was)
 	}
 }
 

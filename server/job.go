@@ -572,7 +572,13 @@ func (j *job) length() int64 {
 // stack is what the worker is doing, as in the trace of a panic. All goroutines
 // stand still meanwhile.
 func (j *job) stack() string {
-	return string(loop.StackWith(fmt.Sprintf("(*job).work(%p", j)))
+	stack := loop.StackWith(fmt.Sprintf("(*job).work(%p", j))
+	for _, call := range []string{"ask", "askNext"} { // that were taken from their loop
+		if stack == nil {
+			stack = loop.StackWith(fmt.Sprintf("(*exchange).%s(%p", call, j.x))
+		}
+	}
+	return string(stack)
 }
 
 // atWork reports whether the worker is still at it, and has the environ.

@@ -26,7 +26,8 @@ const (
 	// an application that waits, and what it takes to begin with another goroutine.
 	lookEvery = 4 * time.Millisecond
 
-	// lookEveryIdle is the same while there is no connection.
+	// lookEveryIdle is the same while there is no connection, and once workers run all
+	// requests: bodies that have begun on the loops are left then.
 	lookEveryIdle = 50 * time.Millisecond
 
 	// looksMost is for how many looks a call may go on that does not wait, or of which that
@@ -71,11 +72,8 @@ func (w *watchman) run() {
 		for _, l := range w.s.reactor.Loops() {
 			idle = w.look(l) && idle
 		}
-		if pools && idle {
-			return // nothing will run on the loops
-		}
 		want := lookEvery
-		if w.s.reactor.Len() == 0 {
+		if pools && idle || w.s.reactor.Len() == 0 {
 			want = lookEveryIdle
 		}
 		if want != every {
@@ -248,7 +246,7 @@ func (x *exchange) handOff(was uint32, why string) bool {
 
 // leaveLoop is handOff for the server's own code, after surface.
 func (x *exchange) leaveLoop(was uint32, why string) bool {
-	if was != inside {
+	if was == outside {
 		return false
 	}
 	x.h.hold.mu.Lock()
@@ -295,7 +293,7 @@ func (x *exchange) ask() (body gateway.Body, isAway bool, err error) {
 	ended := false
 	defer func() {
 		if !ended {
-			isAway, err = x.emerge(recover())
+			isAway, err = x.emerge(nil, recover())
 		}
 	}()
 	x.h.hold.enter(&x.asks)
@@ -312,13 +310,14 @@ func (x *exchange) next() ([]byte, error) {
 	body := x.body
 	b, isAway, err := x.askNext(body)
 	if isAway {
-		x.job.goOn(func() (gateway.Body, error) {
+		x.job.goOn(func() (_ gateway.Body, failure error) {
 			defer x.job.close(body)
-			more, err := x.job.bring(body, b, err)
+			defer x.job.catch(&failure)
+			more, failure := x.job.bring(body, b, err)
 			if more {
-				err = x.job.pull(body)
+				failure = x.job.pull(body)
 			}
-			return nil, err
+			return nil, failure
 		})
 	}
 	return b, err
@@ -328,7 +327,7 @@ func (x *exchange) askNext(body gateway.Body) (b []byte, isAway bool, err error)
 	ended := false
 	defer func() {
 		if !ended {
-			isAway, err = x.emerge(recover())
+			isAway, err = x.emerge(body, recover())
 		}
 	}()
 	x.h.hold.enter(&x.asks)
@@ -337,13 +336,18 @@ func (x *exchange) askNext(body gateway.Body) (b []byte, isAway bool, err error)
 	return b, x.h.hold.exit(&x.asks), err
 }
 
-// emerge ends a call of the application that has panicked with p, or is ending its
-// goroutine.
-func (x *exchange) emerge(p any) (isAway bool, err error) {
+// emerge ends a call of the application, of body if that is not nil, that has panicked
+// with p, or is ending its goroutine.
+func (x *exchange) emerge(body gateway.Body, p any) (isAway bool, err error) {
 	if p == nil {
 		if was := x.h.hold.surface(&x.asks); was == away || x.leaveLoop(was, "the application has ended its goroutine") {
 			defer x.h.s.crew.next()
-			x.job.leave(nil, errGoexit)
+			x.job.work(func() (gateway.Body, error) {
+				if body != nil {
+					x.job.close(body)
+				}
+				return nil, errGoexit
+			})
 		} // else the loop ends
 		return true, errGoexit
 	}

@@ -52,6 +52,11 @@ type sizedNext struct {
 
 func (b sizedNext) Len() int64 { return b.n }
 
+// lenPanics is one that does not know it.
+type lenPanics struct{ next }
+
+func (lenPanics) Len() int64 { panic("broken") }
+
 // untilRescued waits until the loop was taken n times.
 func (s *testServer) untilRescued(n uint64) {
 	s.t.Helper()
@@ -154,6 +159,10 @@ func TestRescue(t *testing.T) {
 		{"Serve panics", func(*gateway.Environ, gateway.StartResponse) (gateway.Body, error) {
 			hold()
 			panic("broken")
+		}, "500"},
+		{"Len panics", func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			ok(start)
+			return lenPanics{func() ([]byte, error) { hold(); return []byte("a"), io.EOF }}, nil
 		}, "500"},
 		{"Next panics", func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 			ok(start)
@@ -288,6 +297,9 @@ func TestRescueOfWhoIsGone(t *testing.T) {
 			if n := b.closes(); n != 1 {
 				t.Errorf("closed %d times", n)
 			}
+			if tt.name == "RequestTimeout" {
+				s.wantLine(1, "longer than the option RequestTimeout", "untilCancelled")
+			}
 		})
 	}
 }
@@ -377,8 +389,6 @@ func TestRescueAgain(t *testing.T) {
 		s.untilAtWork(i + 1)
 		s.dial().hello()
 		s.blocks.Store(false) // or they would not come to the loop
-		s.watched = sync.Once{}
-		s.start()
 	}
 }
 
@@ -813,4 +823,106 @@ func TestAutoDeadlineFromElsewhere(t *testing.T) {
 			t.Errorf("%d of 200, %v", n, err)
 		}
 	}
+}
+
+// An application that calls the server now and then holds its loop all the same.
+func TestRescueOfWhoCalls(t *testing.T) {
+	for name, call := range map[string]func(*gateway.Environ, io.Writer){
+		"Write":      func(_ *gateway.Environ, w io.Writer) { _, _ = io.WriteString(w, "a") },
+		"RemoteAddr": func(env *gateway.Environ, _ io.Writer) { env.RemoteAddr() },
+	} {
+		for _, d := range []Dispatching{Auto, Inline} {
+			t.Run(fmt.Sprintf("%s, %d", name, d), func(t *testing.T) {
+				goOn := make(chan bool)
+				release := sync.OnceFunc(func() { close(goOn) })
+				defer release()
+				s := startAuto(t, func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+					w, err := start("200 OK", nil, nil)
+					for {
+						select {
+						case <-goOn:
+							return nil, err
+						default:
+							call(env, w)
+							spin(200 * time.Microsecond)
+						}
+					}
+				}, Dispatch(d), HoldLimit(holdLimit))
+				c := s.dial()
+				c.send(stuck)
+				if d == Auto {
+					s.untilRescued(1)
+					s.dial().hello()
+				} else {
+					s.wantLine(1, heldLine, "target=/stuck")
+				}
+				release()
+				c.read("GET")
+				s.dial().hello()
+			})
+		}
+	}
+}
+
+// A body that has begun on a loop may hold it long after workers run all requests.
+func TestRescueOfAnOldBody(t *testing.T) {
+	wakes, goOn := make(chan func(), 1), make(chan bool)
+	defer close(goOn)
+	s := startAuto(t, func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		wakes <- env.Waker()
+		_, err := start("200 OK", nil, nil)
+		n := 0
+		return next(func() ([]byte, error) {
+			if n++; n == 1 {
+				return []byte("a"), gateway.ErrWait
+			}
+			<-goOn
+			return []byte("b"), io.EOF
+		}), err
+	})
+	c := s.dial()
+	c.send(stuck)
+	wake := <-wakes
+	s.dial().hello()
+	s.blocks.Store(true)
+	for began := time.Now(); time.Since(began) < 10*lookEvery; { // the watchman sees that
+		s.dial().hello()
+	}
+	wake()
+	s.untilRescued(1)
+	goOn <- true
+	c.want("GET", 200, "ab")
+}
+
+// Who ends its goroutine in Next has its body closed, and who does with a connection of
+// its own keeps no place among the workers.
+func TestAutoGoexitLeavesNothing(t *testing.T) {
+	b := &body{Body: next(func() ([]byte, error) { runtime.Goexit(); return nil, nil })}
+	s := startAuto(t, func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		if env.Query() == "hijack" {
+			if conn, _, err := env.Hijack(); err != nil {
+				t.Error(err)
+			} else {
+				_ = conn.Close()
+			}
+			runtime.Goexit()
+		}
+		_, err := start("200 OK", nil, nil)
+		return b, err
+	})
+	c := s.dial()
+	c.send(stuck)
+	c.want("GET", 500, "Internal Server Error\n")
+	if n := b.closes(); n != 1 {
+		t.Errorf("closed %d times", n)
+	}
+	s.untilAtWork(0)
+	s.blocks.Store(false)
+	c.send("GET /stuck?hijack HTTP/1.1\r\nHost: h\r\n\r\n")
+	c.wantEnd()
+	eventually(t, "the crew is as it was", func() bool {
+		s.crew.mu.Lock()
+		defer s.crew.mu.Unlock()
+		return s.crew.busy == 0 && s.crew.away == 0
+	})
 }
