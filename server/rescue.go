@@ -10,6 +10,7 @@ import (
 
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/loop"
+	"golang.org/x/sys/unix"
 )
 
 // With Dispatch(Auto) an application runs on the loop, and nobody knows whether it will
@@ -48,6 +49,12 @@ const (
 	// unknownMost is how many times a loop may be taken from a call of which nothing else
 	// is known.
 	unknownMost = 10
+
+	// windowLooks is for how many looks the time of processors is added up. A loop that
+	// was in calls at windowBusy of them, while the process used less than half a
+	// processor, has waited in them, though each time for too short to be seen.
+	windowLooks = 25
+	windowBusy  = 22
 )
 
 // watchman looks where the loops are, until they have ended.
@@ -56,10 +63,16 @@ type watchman struct {
 	peeked  time.Time
 	waits   int // times that a loop was seen to wait, less those that it ran
 	unknown int // times that a loop was taken, and nobody knows why
+
+	looks int           // of this window
+	busy  []int         // at how many of them each loop was in a call
+	began time.Time     // of the window
+	used  time.Duration // of processors, before it
 }
 
 func (w *watchman) run() {
 	every := lookEvery
+	w.looks, w.busy = windowLooks, make([]int, len(w.s.reactor.Loops()))
 	t := time.NewTicker(every)
 	defer t.Stop()
 	for {
@@ -69,8 +82,9 @@ func (w *watchman) run() {
 		case <-t.C:
 		}
 		pools, idle := w.s.pools(), true
-		for _, l := range w.s.reactor.Loops() {
-			idle = w.look(l) && idle
+		w.window()
+		for i, l := range w.s.reactor.Loops() {
+			idle = w.look(i, l) && idle
 		}
 		want := lookEvery
 		if pools && idle || w.s.reactor.Len() == 0 {
@@ -83,15 +97,38 @@ func (w *watchman) run() {
 	}
 }
 
-// look reports whether l was in no call of the application.
-func (w *watchman) look(l *loop.Loop) (idle bool) {
+// window begins another when the last one is over.
+func (w *watchman) window() {
+	if w.looks++; w.looks > windowLooks {
+		w.looks = 1
+		clear(w.busy)
+		w.began, w.used = time.Now(), processorTime()
+	}
+}
+
+// processorTime is what this process has used of all processors; 0 if nobody knows.
+func processorTime() time.Duration {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// look reports whether the loop, the i-th, was in no call of the application.
+func (w *watchman) look(i int, l *loop.Loop) (idle bool) {
 	h := l.Handler().(*handler)
 	at, busy, looks := h.look()
+	if at != nil {
+		w.busy[i]++
+	}
 	switch {
 	case at == nil:
 		return !busy
 	case looks > 0:
 		w.again(h, at, looks)
+	case w.looks == windowLooks && w.busy[i] >= windowBusy && processorTime()-w.used < time.Since(w.began)/2:
+		w.waited(h, at)
 	case !w.s.blocks.Load() && time.Since(w.peeked) >= peekEvery:
 		w.first(h, at)
 	}
@@ -133,6 +170,18 @@ func (w *watchman) first(h *handler, at *work) {
 		if w.waits++; w.waits == waitsMost {
 			w.s.promote("the application blocks its loop", stack, at.x.named())
 		}
+	}
+}
+
+// waited is for the last call of a window that the loop has waited through.
+func (w *watchman) waited(h *handler, at *work) {
+	stack := trace(h)
+	h.hold.mu.Lock()
+	defer h.hold.mu.Unlock()
+	if h.still(at) {
+		w.s.promote("the application blocks its loop", stack, at.x.named())
+	} else { // it has ended just now: the next window will tell
+		w.looks = windowLooks + 1
 	}
 }
 

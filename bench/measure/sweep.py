@@ -21,8 +21,8 @@ MS = {"us": 0.001, "ms": 1, "s": 1000, "m": 60_000}
 
 
 def milliseconds(text):
-    number, unit = re.fullmatch(r"([\d.]+)(\D+)", text).groups()
-    return float(number) * MS[unit]
+    m = re.fullmatch(r"([\d.]+)(\D+)", text)
+    return float(m[1]) * MS[m[2]] if m else float("nan")  # wrk has seen too few
 
 
 def main():
