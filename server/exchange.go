@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -62,13 +61,6 @@ const (
 	// turnChunks is how many chunks of one body are pulled before other
 	// connections have their turn.
 	turnChunks = 64
-
-	// momentMost is how long a worker may take before its loop goes on with others, if
-	// it is not to hurry: some ten times what a short response takes.
-	momentMost = 50 * time.Microsecond
-
-	// hurryRequests is for how many requests a loop hurries.
-	hurryRequests = 64
 
 	// keepBytesMax is the largest buffer that goes back to the pool: one large
 	// upload must not pin its memory.
@@ -182,45 +174,10 @@ func (x *exchange) contentTime() (timer, time.Duration) {
 	return bodyTimer, c.bodyTime
 }
 
-// patience is how long to wait for the worker, or the content that it may wait for,
-// and by which timer; 0 is for ever.
-func (x *exchange) patience() (t timer, left time.Duration) {
-	if x.streams && !x.expects && !x.c.Full() && !x.c.Paused() {
-		t, left = x.contentTime()
-	}
-	if x.h.c.requestTime > 0 && x.job.atWork() {
-		if request := x.requestTime(); t == noTimer || request < left {
-			t, left = requestTimer, max(request, 1)
-		}
-	}
-	return t, left
-}
-
 // measure begins the client's time for content anew, when it has waited for us.
 func (x *exchange) measure() {
 	x.since, x.came = x.h.now, 0
 	x.h.arm(x.c, x.conn)
-}
-
-// requestTime is what is left of RequestTimeout.
-func (x *exchange) requestTime() time.Duration {
-	return x.h.c.requestTime - time.Duration(x.h.now-x.began)
-}
-
-// outOfTime answers for an application that does not.
-func (x *exchange) outOfTime() {
-	if !x.job.atWork() {
-		return // it has left just now, and its wake is on the way
-	}
-	x.h.count(requestTimeouts)
-	attrs := []slog.Attr{slog.Duration("age", time.Duration(x.h.now-x.began))}
-	if x.h.looked != x.h.second { // all goroutines stand still for it
-		x.h.looked = x.h.second
-		attrs = append(attrs, slog.String("stack", x.job.stack()))
-	}
-	x.log(slog.LevelError, "the application took longer than the option RequestTimeout; it goes on, and nobody waits for it", attrs...)
-	x.job.cancel(gateway.ErrTimeout)
-	x.breakOff(errRequestTime)
 }
 
 // serve runs the application and sends what it answers. unused is what has come behind
@@ -258,97 +215,6 @@ func (x *exchange) serve(head, content, unused []byte) {
 		x.ended = x.body == nil
 		x.pull()
 	}
-}
-
-// needsWorker chooses between the loop and a worker, and whether the loop may be taken.
-func (x *exchange) needsWorker() bool {
-	d := Auto
-	if by := x.h.c.dispatchBy; by != nil {
-		d = by(&x.env)
-	}
-	x.asks.takeable = d != Inline
-	switch d {
-	case Inline:
-		return false
-	case Pool:
-		return true
-	}
-	_, upgrades := x.req.Known(parser.Upgrade) // to a protocol of the application's, by Hijack: RFC 9110 section 7.8
-	return upgrades || x.h.s.blocks.Load()
-}
-
-// dispatch has a worker run the application. The exchange is held meanwhile.
-func (x *exchange) dispatch(head, content []byte) {
-	if x.job == nil {
-		x.job = newJob(x)
-	}
-	x.job.begin()
-	x.began = x.h.now
-	x.env.Begin(&x.req, head, content, &x.h.host, x.job)
-	if x.streams {
-		x.job.inEnd, x.job.expect = nil, x.expects
-		x.env.ContentStream(x.job, x.content.Length())
-	} else if x.data.file != nil {
-		x.env.ContentFrom(x.data.file, x.data.size)
-	}
-	if !x.h.s.crew.give(x.job) {
-		x.job.left = true
-		x.h.count(busy)
-		x.h.refuse(x.c, x.conn, errBusy)
-		return
-	}
-	x.body, x.ready = x.job, true
-	if !x.streams && x.soon() {
-		x.pull()
-		return
-	}
-	x.job.await()
-	x.waits = true
-	x.hold()
-}
-
-// soon lets the worker run for a moment, and reports whether it has left then: most do,
-// and the response costs no wake of the loop, and those of pipelined requests no write
-// each. Where the moment is long, because many wait for a processor, or the worker
-// computes, the loop has better things to do for a while.
-func (x *exchange) soon() bool {
-	h := x.h
-	if h.hurry > 0 {
-		h.hurry--
-		return false
-	}
-	began := time.Now()
-	runtime.Gosched()
-	if time.Since(began) > momentMost {
-		h.hurry = hurryRequests
-	}
-	return !x.job.atWork()
-}
-
-// feed gives content to the worker as it comes.
-func (x *exchange) feed(b []byte, used *int) error {
-	room := true
-	for !x.content.Done() && room {
-		data, n, err := x.content.Decode(b[*used:], &x.h.c.limits)
-		if err != nil {
-			return err
-		}
-		if n == 0 {
-			break
-		}
-		*used += n
-		x.came += int64(n)
-		x.expects = false // it has not waited
-		room = x.job.feed(data)
-	}
-	if x.content.Done() {
-		x.streams = false
-		x.job.end(io.EOF)
-	}
-	if !x.streams || !room {
-		x.c.Pause()
-	}
-	return nil
 }
 
 // breakOff ends an exchange that cannot go on, by a refusal if that can still be said.

@@ -467,34 +467,6 @@ func TestDispatchBy(t *testing.T) {
 	}
 }
 
-// Where there are too many goroutines to look at one, an application that blocks shows
-// by what it does not use: a processor.
-func TestPromotionWithoutStacks(t *testing.T) {
-	end := make(chan bool)
-	defer close(end)
-	for range goroutinesMost {
-		go func() { <-end }()
-	}
-	for waits, app := range map[bool]func(){
-		true:  func() { time.Sleep(300 * time.Microsecond) },
-		false: func() { spin(300 * time.Microsecond) },
-	} {
-		s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
-			app()
-			return hello(env, start)
-		}), Dispatch(Auto), Loops(1))
-		c := s.dial()
-		c.send(strings.Repeat(get, 20))
-		for began := time.Now(); !s.blocks.Load() && (waits || time.Since(began) < time.Second); {
-			c.send(get)
-			c.want("GET", 200, "Hello, World!")
-		}
-		if got := s.blocks.Load(); got != waits {
-			t.Errorf("promoted: %v, want %v", got, waits)
-		}
-	}
-}
-
 // spin computes.
 func spin(d time.Duration) {
 	for began := time.Now(); time.Since(began) < d; {

@@ -54,7 +54,7 @@ func run(addr, dir string, requestBytes int64, parts int) error {
 	if err != nil {
 		return fmt.Errorf("-bytes or -parts: %w", err)
 	}
-	return server.Run(app, addr, server.BodyBytes(requestBytes))
+	return server.Run(app, addr, server.BodyBytes(requestBytes), server.Dispatch(server.Pool)) // it waits for a disk
 }
 
 // uploads is the application.
