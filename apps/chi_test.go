@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/isbjorn/isbjorn/internal/testlog"
+
 	"github.com/go-chi/chi/v5"
 	"github.com/go-chi/chi/v5/middleware"
 )
@@ -137,7 +139,7 @@ func TestChi(t *testing.T) {
 func TestChiLog(t *testing.T) {
 	var logs []string
 	for _, server := range servers {
-		var log logBuffer
+		var log testlog.Buffer
 		s := server.serve(t, chiApp(&log))
 		for _, target := range []string{"/", "/large", "/none", "/slow"} {
 			s.do(&request{target: target, header: "X-Request-Id: r" + target})

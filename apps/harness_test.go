@@ -1,7 +1,6 @@
 package apps
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -21,6 +20,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/isbjorn/isbjorn/internal/testlog"
+
 	"github.com/isbjorn/isbjorn/gateway/nethttp"
 	"github.com/isbjorn/isbjorn/server"
 )
@@ -28,28 +29,10 @@ import (
 // patience is how long a test waits for what must come.
 const patience = 20 * time.Second
 
-// logBuffer is a log that tests can read.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 // site is an application that is served.
 type site struct {
 	addr     string
-	log      *logBuffer // of the server
+	log      *testlog.Buffer // of the server
 	client   *http.Client
 	shutdown func(context.Context) error
 }
@@ -68,7 +51,7 @@ var servers = append([]aServer{{"net-http", byNetHTTP}}, isbjorns...)
 
 func byNetHTTP(t testing.TB, app http.Handler) *site {
 	t.Helper()
-	s := &site{log: &logBuffer{}, client: newClient(t)}
+	s := &site{log: &testlog.Buffer{}, client: newClient(t)}
 	srv := httptest.NewUnstartedServer(app)
 	srv.Config.ErrorLog = log.New(s.log, "", 0)
 	srv.Start()
@@ -83,7 +66,7 @@ func byIsbjornPool(t testing.TB, app http.Handler) *site { return byIsbjornWith(
 // byIsbjornWith lifts the limit of content, which net/http leaves to handlers.
 func byIsbjornWith(t testing.TB, app http.Handler, d server.Dispatching) *site {
 	t.Helper()
-	s := &site{log: &logBuffer{}, client: newClient(t)}
+	s := &site{log: &testlog.Buffer{}, client: newClient(t)}
 	srv, err := server.New(nethttp.App(app), server.Dispatch(d),
 		server.BodyBytes(-1), server.Logger(slog.New(slog.NewTextHandler(s.log, nil))))
 	if err != nil {

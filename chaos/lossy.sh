@@ -34,7 +34,8 @@ go build "${race[@]}" -o "$tmp/" ./examples/... # what must be downloaded is, wh
 
 # A lost reset is not sent again: the server sees that its client has gone when
 # its own timeouts come, the longest after 75 s.
-arguments=(-test.v -test.timeout 0 -settle 100s -clients 8 "$@")
+# All programs at once, whatever processors there are: most of it is waiting.
+arguments=(-test.parallel 8 -test.v -test.timeout 0 -settle 100s -clients 8 "$@")
 
 cd chaos
 # shellcheck disable=SC2016 # for the inner shell

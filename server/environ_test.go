@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/isbjorn/isbjorn/internal/testlog"
+
 	"github.com/isbjorn/isbjorn/gateway"
 )
 
@@ -63,7 +65,7 @@ func TestUnderscoreFields(t *testing.T) {
 		{"refuse", []Option{UnderscoreFields(RefuseUnderscores)}, "", 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			var log logBuffer
+			var log testlog.Buffer
 			s := start(t, app, append(tt.options, Logger(slog.New(slog.NewTextHandler(&log, nil))), Loops(2))...)
 			for range 4 { // on all loops
 				c := s.dial()
@@ -111,7 +113,7 @@ func testUnderValidate(t *testing.T, dispatch Option) {
 		return echo(env, start)
 	})
 	fail := func(b *gateway.Breach) { t.Error(b) }
-	var log logBuffer
+	var log testlog.Buffer
 	s := start(t, gateway.ValidateWith(gateway.Debug(app), fail), dispatch, Logger(slog.New(slog.NewTextHandler(&log, nil))))
 	for range 3 {
 		c := s.dial()

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/isbjorn/isbjorn/internal/testlog"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/isbjorn/isbjorn/gateway"
@@ -292,7 +294,7 @@ func logged(app gateway.App, log *slog.Logger) gateway.App {
 func TestFileWrapped(t *testing.T) {
 	const size = 8 << 20
 	for _, write := range []string{"", "&write=x"} { // by length, chunked
-		app, lines := newFileApp(t), new(logBuffer)
+		app, lines := newFileApp(t), new(testlog.Buffer)
 		s := startSmall(t, logged(app, slog.New(slog.NewTextHandler(lines, nil))))
 		logs := func(want ...string) {
 			t.Helper()
@@ -302,9 +304,7 @@ func TestFileWrapped(t *testing.T) {
 					t.Errorf("%s: the log has %q, want %q", write, got, text)
 				}
 			}
-			lines.mu.Lock()
-			lines.b.Reset()
-			lines.mu.Unlock()
+			lines.Reset()
 		}
 		c := s.dial()
 		n := len(write) / len("&write=x")

@@ -2,7 +2,6 @@ package server
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -14,6 +13,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/isbjorn/isbjorn/internal/testlog"
 
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/loop"
@@ -42,29 +43,11 @@ func echo(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, erro
 	return env.Bytes(content), nil
 }
 
-// logBuffer is a log that tests can read.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 type testServer struct {
 	*Server
 	t    testing.TB
 	addr net.Addr
-	log  *logBuffer
+	log  *testlog.Buffer
 	apps *counted
 }
 
@@ -88,7 +71,7 @@ func (a *counted) Serve(env *gateway.Environ, start gateway.StartResponse) (gate
 // start runs a server for app on a port of its own.
 func start(t testing.TB, app gateway.App, options ...Option) *testServer {
 	t.Helper()
-	log := &logBuffer{}
+	log := &testlog.Buffer{}
 	logger := slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	fast := func(c *config) { c.loop.Tick = 5 * time.Millisecond } // timers in tests
 	apps := &counted{App: app}

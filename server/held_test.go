@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/isbjorn/isbjorn/internal/testlog"
+
 	"github.com/isbjorn/isbjorn/gateway"
 )
 
@@ -283,7 +285,7 @@ func TestLateAndHeld(t *testing.T) {
 		"reported, and then a task":  {in: "LHT", after: "LH", reported: true},
 		"reported, and over by Held": {in: "LHTL", after: "H"},
 	} {
-		log := &logBuffer{}
+		log := &testlog.Buffer{}
 		var act func(calls string)
 		s, err := New(appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 			act(tt.in)

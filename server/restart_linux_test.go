@@ -20,6 +20,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/isbjorn/isbjorn/internal/testlog"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -32,7 +34,7 @@ type family struct {
 	network string
 	address string
 	where   []string // the lines that say where it listens
-	stderr  *logBuffer
+	stderr  *testlog.Buffer
 	said    int         // bytes of stderr that were waited for
 	lines   chan string // of stdout; closed when no process is left
 }
@@ -56,7 +58,7 @@ func launch(t *testing.T, conduct string, prepare func(*exec.Cmd), args ...strin
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		t.Skipf("this kernel has no child subreaper: %v", err)
 	}
-	f := &family{t: t, conduct: filepath.Join(t.TempDir(), "conduct"), stderr: &logBuffer{}, lines: make(chan string, 1000)}
+	f := &family{t: t, conduct: filepath.Join(t.TempDir(), "conduct"), stderr: &testlog.Buffer{}, lines: make(chan string, 1000)}
 	f.next(conduct)
 	self, err := os.Executable()
 	if err != nil {

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/isbjorn/isbjorn/internal/testlog"
+
 	"github.com/isbjorn/isbjorn/gateway"
 )
 
@@ -56,7 +58,7 @@ func TestValidated(t *testing.T) {
 			"chunked": {echoes, "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n493e0\r\n" + large + "\r\n0\r\n\r\n", large},
 			"stream":  {appFunc(stream), "GET / HTTP/1.1\r\nHost: h\r\n\r\n", "0,1,2,"},
 		} {
-			var breaches logBuffer
+			var breaches testlog.Buffer
 			s := start(t, gateway.ValidateWith(gateway.Debug(tt.app), func(b *gateway.Breach) { fmt.Fprintln(&breaches, b) }), Dispatch(dispatch))
 			t.Cleanup(func() {
 				if t.Failed() {

@@ -194,9 +194,10 @@ func wakes(stack []byte) bool {
 func comesBack(stack []byte) bool { return bytes.Contains(stack, []byte("(*hold).surface(")) }
 
 // promote has workers run the application from now on, for what it does with a request.
+// The log may wait, and is not waited for: who calls has hold.mu.
 func (s *Server) promote(why string, stack []byte, request []any) {
 	if s.blocks.Swap(true) {
 		return
 	}
-	s.config.log.Warn(why+": from now on workers run all requests; the option Dispatch(Pool) says so from the start, Dispatch(Inline) keeps them on the loop", append([]any{slog.String("stack", string(stack))}, request...)...)
+	go s.config.log.Warn(why+": from now on workers run all requests; the option Dispatch(Pool) says so from the start, Dispatch(Inline) keeps them on the loop", append([]any{slog.String("stack", string(stack))}, request...)...)
 }

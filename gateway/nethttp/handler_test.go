@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/isbjorn/isbjorn/internal/testlog"
+
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/gateway/nethttp"
 )
@@ -237,7 +239,7 @@ func TestHandlerLogs(t *testing.T) {
 // An application that aborts is not logged; the client sees the end and nothing that
 // looks whole.
 func TestHandlerAborts(t *testing.T) {
-	var log logBuffer
+	var log testlog.Buffer
 	previous := slog.Default()
 	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
 	t.Cleanup(func() { slog.SetDefault(previous) })

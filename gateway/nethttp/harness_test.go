@@ -2,7 +2,6 @@ package nethttp_test
 
 import (
 	"bufio"
-	"bytes"
 	"fmt"
 	"io"
 	"log"
@@ -13,9 +12,10 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
+
+	"github.com/isbjorn/isbjorn/internal/testlog"
 
 	"github.com/isbjorn/isbjorn/gateway/nethttp"
 	"github.com/isbjorn/isbjorn/server"
@@ -24,34 +24,16 @@ import (
 // patience is how long a test waits for what must come.
 const patience = 20 * time.Second
 
-// logBuffer is a log that tests can read.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 // place is a server that runs: its address and its log.
 type place struct {
 	addr string
-	log  *logBuffer
+	log  *testlog.Buffer
 }
 
 // isbjorn serves h behind App.
 func isbjorn(t testing.TB, h http.Handler, options ...server.Option) place {
 	t.Helper()
-	p := place{log: &logBuffer{}}
+	p := place{log: &testlog.Buffer{}}
 	options = append([]server.Option{
 		server.Logger(slog.New(slog.NewTextHandler(p.log, nil))), server.Dispatch(server.Pool), server.Loops(1), server.BodyBytes(16 << 20),
 	}, options...)
@@ -71,7 +53,7 @@ func isbjorn(t testing.TB, h http.Handler, options ...server.Option) place {
 // theirs serves h by net/http.
 func theirs(t testing.TB, h http.Handler) place {
 	t.Helper()
-	p := place{log: &logBuffer{}}
+	p := place{log: &testlog.Buffer{}}
 	s := httptest.NewUnstartedServer(h)
 	s.Config.ErrorLog = log.New(p.log, "", 0)
 	s.Start()

@@ -1,0 +1,326 @@
+package server
+
+import (
+	"cmp"
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strings"
+
+	"github.com/isbjorn/isbjorn/gateway"
+)
+
+// This is the worker's side of a job: what runs on the worker's goroutine, or on the one
+// that was taken from its loop.
+//
+// The job is the Environ's gateway.Conn, since only the loop may ask the real one.
+
+// RemoteAddr is the peer's address.
+func (j *job) RemoteAddr() netip.AddrPort { return j.remote }
+
+// LocalAddr is the address that the peer connected to.
+func (j *job) LocalAddr() netip.AddrPort { return j.local }
+
+// Waker is gateway.Waker: the worker waits, and the loop knows nothing of it.
+func (j *job) Waker() (wake func()) {
+	j.wakes = true
+	return j.nudge
+}
+
+func (j *job) nudge() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.nudged = true
+	j.cond.Broadcast()
+}
+
+// run is the work.
+func (j *job) run() {
+	j.work(func() (gateway.Body, error) {
+		if j.ended(false) { // while it was queued
+			return nil, errOver
+		}
+		return j.respond(j.serve())
+	})
+}
+
+// goOn is the rest of run for a call that was taken from its loop, on the goroutine of
+// that call, which ends with it.
+func (j *job) goOn(rest func() (gateway.Body, error)) {
+	defer j.x.h.s.crew.next()
+	j.work(rest)
+	runtime.Goexit()
+}
+
+// work does f, whose Body the loop may pull, and leaves.
+//
+//go:noinline
+func (j *job) work(f func() (gateway.Body, error)) { // stack looks for it by this name
+	var rest gateway.Body
+	err := errGoexit // unless f returns
+	defer func() {
+		if j.hijack.conn != nil {
+			j.x.h.s.crew.back()
+		}
+		j.leave(rest, err)
+	}()
+	rest, err = f()
+	runtime.KeepAlive(j) // in the trace
+}
+
+// respond brings what the application has returned, or leaves it to the loop.
+func (j *job) respond(body gateway.Body, failure error) (rest gateway.Body, err error) {
+	if j.hijack.conn != nil { // what it has returned is of no interest
+		if body != nil {
+			j.close(body)
+		}
+		return nil, nil
+	}
+	if failure == nil && (body == nil || isReady(body)) {
+		return body, nil
+	}
+	if body != nil {
+		defer j.close(body)
+	}
+	if failure == nil {
+		failure = j.pull(body)
+	}
+	return nil, failure
+}
+
+// isReady reports whether the loop may pull body: it never waits.
+func isReady(body gateway.Body) bool {
+	_, ok := body.(gateway.Ready)
+	return ok
+}
+
+func (j *job) serve() (body gateway.Body, err error) {
+	defer j.catch(&err)
+	return j.x.h.s.app.Serve(&j.x.env, j.start)
+}
+
+// pull brings what body has, until it ends or nobody wants it.
+func (j *job) pull(body gateway.Body) (err error) {
+	defer j.catch(&err)
+	for {
+		j.settle()
+		b, err := body.Next()
+		if more, err := j.bring(body, b, err); !more {
+			return err
+		}
+	}
+}
+
+// bring is what comes after Next, which has returned b and err. It reports whether to
+// ask again.
+func (j *job) bring(body gateway.Body, b []byte, err error) (more bool, failure error) {
+	if sized, ok := body.(gateway.Sized); ok && !j.asked { // Next may have called start
+		j.takeSize(sized.Len())
+	}
+	j.asked = true
+	if err != nil && err != io.EOF && err != gateway.ErrWait {
+		return false, err
+	}
+	if len(b) > 0 {
+		if failure := j.put(b, err == io.EOF); failure != nil {
+			return false, failure
+		}
+	}
+	if err == io.EOF {
+		return false, nil
+	}
+	if err == gateway.ErrWait && !j.wakes {
+		return false, errNoWaker
+	}
+	if j.ended(err == gateway.ErrWait) {
+		return false, errOver
+	}
+	return true, nil
+}
+
+// takeSize notes the length of the content, unless there is more than the body.
+func (j *job) takeSize(size int64) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if !j.wrote {
+		j.size = size
+	}
+}
+
+// settle forgets wakes that came before Next looks.
+func (j *job) settle() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.nudged = false
+}
+
+// ended reports whether nobody wants more. Where Next waits for a wake it waits, too.
+func (j *job) ended(waits bool) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for waits && !j.nudged && j.over == nil {
+		j.cond.Wait()
+	}
+	return j.over != nil
+}
+
+func (j *job) close(body gateway.Body) {
+	var err error
+	defer func() {
+		if err != nil && err != errPanic {
+			j.log(slog.LevelWarn, "closing the body of a response failed", slog.Any("error", err))
+		}
+	}()
+	defer j.catch(&err)
+	err = body.Close()
+}
+
+// catch makes a panic an error, and a line of the log.
+func (j *job) catch(err *error) {
+	if p := recover(); p != nil {
+		if *err = abortOf(p); *err != nil {
+			return
+		}
+		j.log(slog.LevelError, panicked, slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
+		*err = errPanic
+	}
+}
+
+func (j *job) log(level slog.Level, msg string, attrs ...slog.Attr) {
+	method, target := j.x.env.RequestLine()
+	j.x.h.c.logRequest(level, msg, strings.Clone(method), strings.Clone(target), j.remote, attrs...)
+}
+
+// startResponse is gateway.StartResponse for the worker.
+func (j *job) startResponse(status string, headers []gateway.Header, exc error) (io.Writer, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	r := &j.resp
+	switch {
+	case j.over != nil || j.left:
+		return nil, told(j.over)
+	case j.began && exc == nil:
+		j.fails(errStartTwice)
+		return nil, errStartTwice
+	case j.began || j.flushed || j.out.Len() > 0:
+		if exc == nil {
+			exc = errStartTwice
+		}
+		j.fails(exc)
+		return nil, exc
+	}
+	if err := r.declare(status, headers, exc); err != nil {
+		j.fails(err)
+		return nil, err
+	}
+	return (*jobWriter)(j), nil
+}
+
+// fails makes err stick.
+func (j *job) fails(err error) {
+	if j.err == nil {
+		j.err = err
+	}
+}
+
+// put brings a chunk, when there is room. It returns why there will be none. The loop
+// hears of the last chunk when the worker leaves: so it knows that it is the last.
+func (j *job) put(b []byte, last bool) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for j.over == nil && j.err == nil && !j.writeBy.passed && j.out.Len() >= j.x.h.c.loop.HighWaterBytes {
+		j.cond.Wait()
+	}
+	switch {
+	case j.over != nil:
+		return j.over
+	case j.err != nil:
+		return j.err
+	case j.writeBy.passed:
+		j.fails(errWriteTime)
+		return j.err
+	case !j.began && !j.resp.started:
+		return errNotStarted
+	}
+	if j.out.Write(b); !last {
+		j.tell()
+	}
+	return nil
+}
+
+// tell wakes the loop if it waits for that.
+func (j *job) tell() {
+	if j.news = !j.awaited; !j.news {
+		j.awaited = false
+		j.waker.wake()
+	}
+}
+
+// leave is the last that the worker does. The loop pulls what is left of body.
+func (j *job) leave(body gateway.Body, err error) {
+	j.mu.Lock()
+	j.readBy.stop()
+	j.writeBy.stop()
+	if j.fails(err); j.over == nil {
+		j.rest, j.left = body, true
+		j.tell()
+		j.mu.Unlock()
+		return
+	}
+	j.mu.Unlock()
+	if body != nil {
+		j.close(body)
+	}
+	h, x := j.x.h, j.x
+	h.loop.Do(func() {
+		j.left = true
+		h.give(x)
+	})
+}
+
+// jobWriter is the write() form of a job.
+type jobWriter job
+
+// Write brings p before anything of the Body. It waits where the client is slow.
+func (w *jobWriter) Write(p []byte) (int, error) {
+	j := (*job)(w)
+	if len(p) == 0 {
+		return 0, nil
+	}
+	j.mu.Lock()
+	j.wrote = true
+	j.mu.Unlock()
+	if err := j.put(p, false); err != nil {
+		return 0, told(err)
+	}
+	return len(p), nil
+}
+
+// Read is the content for gateway.Input.
+func (j *job) Read(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for j.in.Len() == 0 && j.inEnd == nil && j.over == nil && !j.readBy.passed {
+		if j.expect {
+			j.expect = false
+			j.x.h.loop.Do(j.sayContinue)
+		}
+		j.cond.Wait()
+	}
+	if j.readBy.passed {
+		j.broken = true
+		return 0, os.ErrDeadlineExceeded
+	}
+	if j.in.Len() == 0 {
+		return 0, cmp.Or(j.inEnd, j.over)
+	}
+	n, _ := j.in.Read(p)
+	if j.stopped && j.in.Len() <= j.x.h.c.loop.HighWaterBytes/4 {
+		j.stopped = false
+		j.x.h.loop.Do(j.readOn)
+	}
+	return n, nil
+}
