@@ -46,6 +46,16 @@ func (e *Environ) Bytes(b []byte) Sized {
 // Text is Bytes for a string.
 func (e *Environ) Text(s string) Sized { return e.Bytes(bytesOf(s)) }
 
+// BytesOf returns the content of a Body that Bytes or Text has made, all of it, while
+// nothing of it was taken; ok is false for any other. For servers: such a Body can be
+// sent without asking it, and its Close does nothing.
+func BytesOf(body Body) (content []byte, ok bool) {
+	if c, is := body.(*chunk); is && !c.used {
+		return c.b, true
+	}
+	return nil, false
+}
+
 // JSON is a Body of v as encoding/json renders it. It is made before start is called,
 // so that an error can still choose the status; the application declares the
 // Content-Type:

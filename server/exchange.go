@@ -205,6 +205,9 @@ func (x *exchange) serve(head, content, unused []byte) {
 	if isAway {
 		x.job.goOn(func() (gateway.Body, error) { return x.job.respond(body, err) })
 	}
+	if content, ok := gateway.BytesOf(body); ok && err == nil && x.answer(content) {
+		return
+	}
 	x.body, x.ready = body, body == nil || isReady(body)
 	switch {
 	case x.resp.err != nil:
@@ -215,6 +218,23 @@ func (x *exchange) serve(head, content, unused []byte) {
 		x.ended = x.body == nil
 		x.pull()
 	}
+}
+
+// answer is pull for a body that is one small chunk in memory, as most are. It reports
+// false, and has done nothing, where anything is not as it mostly is.
+func (x *exchange) answer(content []byte) bool {
+	r := &x.resp
+	if !r.started || r.sent || r.err != nil || x.headOnly || bodiless(r.code) || len(content) > copyBytesMax || !x.c.Alive() || x.c.Full() {
+		return false
+	}
+	x.commit(int64(len(content)))
+	if len(content) > 0 {
+		if err := x.send(content); err != nil {
+			x.log(slog.LevelError, err.Error())
+		}
+	}
+	x.done()
+	return true
 }
 
 // breakOff ends an exchange that cannot go on, by a refusal if that can still be said.
