@@ -104,7 +104,9 @@ func (e *Environ) ContentStream(src io.Reader, length int64) {
 // End takes everything back and cancels Context. For servers, when nobody else is
 // in a call of e.
 func (e *Environ) End() {
-	e.ending.end()
+	if e.ending.cancel != nil || e.ending.cause != nil {
+		e.ending.end()
+	}
 	e.req, e.head, e.conn = nil, nil, nil
 	e.input.finish()
 	e.chunk, e.lent = chunk{}, false
@@ -459,11 +461,8 @@ func (n *ending) end() {
 		for _, f := range n.after {
 			f()
 		}
-		n.ctx, n.cancel, n.after = nil, nil, nil
 	}
-	if n.cause != nil {
-		n.cause = nil
-	}
+	n.ctx, n.cancel, n.cause, n.after = nil, nil, nil, nil
 }
 
 // Why a server cancels a request's Context before its response is finished.

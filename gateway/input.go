@@ -49,9 +49,13 @@ const fetchBytesMin = 512
 func (in *Input) finish() {
 	in.b = nil
 	if in.file != nil || in.src != nil || in.err != nil {
-		in.giveBlock()
-		*in = Input{}
+		in.forget()
 	}
+}
+
+func (in *Input) forget() {
+	in.giveBlock()
+	*in = Input{}
 }
 
 func (in *Input) giveBlock() {

@@ -207,7 +207,7 @@ func (c *corpusCase) check(t *testing.T, f *feeder) {
 // Request: nothing of it may show.
 func (c *corpusCase) checkSecond(t *testing.T, alone *feeder) {
 	const before = "POST http://first.example/a?b HTTP/1.3\r\nHost: first\r\nConnection: keep-alive\r\n" +
-		"Expect: 100-continue\r\nUpgrade: first\r\nTransfer-Encoding: chunked\r\nX: y\r\n\r\n1;a=b\r\nx\r\n0\r\nX: y\r\n\r\n"
+		"Expect: 100-continue\r\nUpgrade: first\r\nContent-Type: first\r\nContent-Type: second\r\nTransfer-Encoding: chunked\r\nX: y\r\n\r\n1;a=b\r\nx\r\n0\r\nX: y\r\n\r\n"
 	lim := c.limits()
 	first := feedCut([]byte(before), lim)
 	if len(first.complete()) != 1 {

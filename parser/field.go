@@ -117,6 +117,7 @@ var knownFirst = [32]byte{
 	len("Expect"):            'e',
 	len("Upgrade"):           'u',
 	len("Connection"):        'c',
+	len("Content-Type"):      'c',
 	len("Content-Length"):    'c',
 	len("Transfer-Encoding"): 't',
 }
@@ -146,6 +147,7 @@ const (
 	wordHost = 0x74736f68 // "host"
 	wordExpe = 0x65707865 // "expe"
 	wordPect = 0x74636570 // "pect"
+	wordType = 0x65707974 // "type"
 	wordUpgr = 0x72677075 // "upgr"
 	wordRade = 0x65646172 // "rade"
 	wordClos = 0x736f6c63 // "clos"
@@ -185,6 +187,10 @@ func knownName(name []byte) Known {
 	case len("Connection"):
 		if load64(name, 0)|fold == wordConnecti && load64(name, 2)|fold == wordNnection {
 			return Connection
+		}
+	case len("Content-Type"):
+		if load64(name, 0)|fold == wordContent && load32(name, 8)|fold32 == wordType {
+			return ContentType
 		}
 	case len("Content-Length"):
 		if load64(name, 0)|fold == wordContent && load64(name, 6)|fold == wordTLength {

@@ -36,7 +36,7 @@ func (r *Request) frame(b []byte, lim *Limits) *Error {
 	// 4. Transfer-Encoding: chunked must be the final coding, and it is the only
 	// one we can undo.
 	if isCoded {
-		if r.repeated&(1<<TransferEncoding) != 0 {
+		if r.Repeated(TransferEncoding) {
 			return ErrCodingList
 		}
 		if value := coding.Of(b); !equalFold(value, "chunked") {
@@ -49,7 +49,7 @@ func (r *Request) frame(b []byte, lim *Limits) *Error {
 	// 5. and 6. Content-Length: one line, one number. Equal ones in a list might be
 	// folded; they are refused, because somebody before us may have added to it.
 	if hasLength {
-		if r.repeated&(1<<ContentLength) != 0 {
+		if r.Repeated(ContentLength) {
 			return ErrLengthRepeated
 		}
 		n, refusal := parseLength(length.Of(b))

@@ -251,7 +251,7 @@ func (h *referenceHead) describe() string {
 	for _, f := range h.fields {
 		s += fmt.Sprintf(" %q=%q", f[0], f[1])
 	}
-	for k, name := range []string{"host", "content-length", "transfer-encoding", "connection", "expect", "upgrade"} {
+	for k, name := range []string{"host", "content-length", "transfer-encoding", "connection", "expect", "upgrade", "content-type"} {
 		if values := h.values(name); len(values) > 0 {
 			s += fmt.Sprintf(" known%d=%q", k, values[0])
 		}

@@ -11,7 +11,7 @@ func (r *Request) host(b []byte, plainEnd int) *Error {
 		}
 		return nil // and Authority is what the target says
 	}
-	if r.repeated&(1<<Host) != 0 {
+	if r.Repeated(Host) {
 		return ErrHostRepeated
 	}
 	// An empty value is legal: the target has no authority.

@@ -36,6 +36,7 @@ const (
 	Connection
 	Expect
 	Upgrade
+	ContentType
 	knownCount = iota
 )
 
@@ -110,6 +111,9 @@ func (r *Request) Known(k Known) (value Span, ok bool) {
 	}
 	return r.fields[i-1].Value, true
 }
+
+// Repeated reports whether more than one field line of that name came.
+func (r *Request) Repeated(k Known) bool { return r.repeated&(1<<k) != 0 }
 
 // Find returns the value of the first field line called name, without regard to
 // the case of ASCII letters; ok is false if there is none. b is as for Span.Of.

@@ -1,5 +1,7 @@
 package parser
 
+import "math"
+
 // Nearly every head comes whole, and is plainly good: a path, HTTP/1.1, fields of
 // which no byte needs a second look, a simple Host. Where the machine looks at 32
 // bytes at once, such a head is taken here in one go. Nothing is refused here and
@@ -108,6 +110,20 @@ func afterMethod(b []byte) int {
 	return i + 1
 }
 
+// portOf is the number that the lowest n bytes of v, at most 8, say in decimal, the
+// first one lowest; more than 65535 if they are not all digits.
+func portOf(v uint64, n int) uint64 {
+	const zeros = '0' * every
+	v = v<<(64-8*n) | zeros>>(8*n) // with leading zeros
+	v ^= zeros
+	if (v|(v+0x76*every))&highs != 0 {
+		return math.MaxUint64
+	}
+	v = v*10 + v>>8 // pairs of digits, in every other byte
+	const pairs = 0x000000ff000000ff
+	return ((v&pairs)*(1_000_000<<32|100) + (v>>16&pairs)*(10_000<<32|1)) >> 32
+}
+
 // plainHost reports whether value is a host, perhaps with a port, by what takeLines
 // has found: that it is plain up to hostEnd. There may be others that are right.
 func plainHost(b []byte, value Span, hostEnd int) bool {
@@ -115,13 +131,15 @@ func plainHost(b []byte, value Span, hostEnd int) bool {
 	if hostEnd <= int(value.Off) {
 		return false
 	}
-	port := 0
-	if hostEnd < end && b[hostEnd] == ':' && end-hostEnd <= len(":65535") {
-		hostEnd++
-		for hostEnd < end && b[hostEnd]-'0' <= 9 {
-			port = port*10 + int(b[hostEnd]-'0')
-			hostEnd++
-		}
+	if hostEnd >= end {
+		return hostEnd == end
 	}
-	return hostEnd == end && port <= 65535
+	if b[hostEnd] != ':' || end-hostEnd > len(":65535") {
+		return false
+	}
+	port := b[hostEnd+1:]
+	if len(port) < 8 {
+		return false
+	}
+	return portOf(load64(port, 0), end-hostEnd-1) <= 65535
 }

@@ -75,7 +75,7 @@ func (x *exchange) begin(head, b []byte, used *int) error {
 	if x.req.Expectation() == parser.ExpectUnknown {
 		return errExpectation
 	}
-	if x.typeTwice(head) {
+	if x.req.Repeated(parser.ContentType) { // an application could take either
 		return errTypeTwice
 	}
 	if x.h.c.unders == RefuseUnderscores && x.underscored(head) {
@@ -112,21 +112,6 @@ func (x *exchange) begin(head, b []byte, used *int) error {
 		x.h.out = append(x.h.out, "HTTP/1.1 100 Continue\r\n\r\n"...)
 	}
 	return x.collect(b, used)
-}
-
-// typeTwice looks for a second Content-Type: an application could take either.
-func (x *exchange) typeTwice(head []byte) bool {
-	const name = "content-type"
-	seen := false
-	for _, f := range x.req.Fields() {
-		if int(f.Name.Len) == len(name) && bytes.EqualFold(f.Name.Of(head), []byte(name)) {
-			if seen {
-				return true
-			}
-			seen = true
-		}
-	}
-	return false
 }
 
 // underscored looks for a field with "_" in its name.

@@ -175,9 +175,9 @@ func (h *handler) step(c *loop.Conn, cn *conn, b []byte, used *int) {
 		}
 		var n int
 		if n, err = cn.x.req.Parse(b[*used:], &h.c.limits); n > 0 {
-			head := b[*used:][:n:n]
+			at := *used
 			*used += n
-			err = cn.x.begin(head, b, used)
+			err = cn.x.begin(b[at:at+n:at+n], b, used)
 		} else { // a refusal of HEAD has no content either, whatever is wrong with the rest
 			cn.x.headOnly = isHead(&cn.x.req, b[*used:])
 		}
@@ -204,7 +204,9 @@ func (h *handler) step(c *loop.Conn, cn *conn, b []byte, used *int) {
 
 // isHead reports whether the method is HEAD, as far as it is known. RFC 9110
 // section 9.3.2.
-func isHead(req *parser.Request, b []byte) bool { return string(req.Method.Of(b)) == http.MethodHead }
+func isHead(req *parser.Request, b []byte) bool {
+	return req.Method.Len == uint16(len(http.MethodHead)) && string(req.Method.Of(b)) == http.MethodHead
+}
 
 // isTLS reports whether b begins as a client of TLS does: with a handshake record
 // of version 3. RFC 8446 section 5.1.
@@ -506,7 +508,9 @@ func (h *handler) give(x *exchange) {
 	}
 	x.env.End()
 	giveBuffer(x.head)
-	x.data.close()
+	if x.data.memory != nil || x.data.file != nil {
+		x.data.close()
+	}
 	x.c, x.conn, x.head, x.body = nil, nil, nil, nil
 	x.headOnly, x.lent, x.ended, x.waits, x.ready = false, false, false, false, false
 	x.unused = nil
