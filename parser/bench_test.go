@@ -5,11 +5,22 @@ import (
 	"bytes"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 
 	"github.com/evanphx/wildcat"
+
+	"github.com/isbjorn/isbjorn/internal/benchmark"
 )
+
+func TestMain(m *testing.M) {
+	benchmark.Units()
+	os.Exit(m.Run())
+}
+
+// Every benchmark works, and reports what benchstat can read.
+func TestBenchmarks(t *testing.T) { benchmark.Verify(t) }
 
 // The heads of the benchmark. hello is the smallest a client sends, tfb what the
 // TechEmpower benchmark sends, browser what a desktop browser sends.

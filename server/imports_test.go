@@ -24,7 +24,8 @@ var importTable = map[string][]string{
 	"gateway/middleware":  {"gateway", "gateway/forwarded"},
 	"gateway/nethttp":     {"gateway", "parser"},
 
-	"internal/testlog": {},
+	"internal/benchmark": {},
+	"internal/testlog":   {},
 
 	"server": {"loop", "parser", "gateway", "gateway/nethttp"},
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/isbjorn/isbjorn/gateway/nethttp"
+	"github.com/isbjorn/isbjorn/internal/benchmark"
 	"github.com/isbjorn/isbjorn/loop"
 	"github.com/isbjorn/isbjorn/server"
 )
@@ -52,16 +53,21 @@ func BenchmarkApp(b *testing.B) {
 			m, in := inMemory(b, http.HandlerFunc(hello)), []byte(head.request)
 			b.SetBytes(int64(len(in)))
 			b.ReportAllocs()
+			meter := benchmark.Start(b, 0)
 			for b.Loop() {
 				m.Out = m.Out[:0]
 				m.Feed(in)
 			}
+			meter.Report(b)
 			if !bytes.HasPrefix(m.Out, []byte("HTTP/1.1 200 OK\r\n")) || !bytes.HasSuffix(m.Out, []byte("\r\n\r\nHello, World!")) {
 				b.Errorf("answered %q", m.Out)
 			}
 		})
 	}
 }
+
+// Every benchmark works, and reports what benchstat can read.
+func TestBenchmarks(t *testing.T) { benchmark.Verify(t, "req/s", "cpu-us/req") }
 
 // What a request takes is counted, from its bytes to those of the answer.
 func TestAllocations(t *testing.T) {

@@ -1,0 +1,116 @@
+// Package benchmark is what the benchmarks of all packages have in common: the units of
+// what they report, and a test that each of them works.
+package benchmark
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// units say to benchstat which way is better, and what is to be the same in every run.
+const units = `Unit req/s better=higher
+Unit cpu-us/req better=lower
+Unit B/conn better=lower
+Unit GOMAXPROCS assume=exact
+Unit allocs/op assume=exact
+`
+
+// Units prints the units, if benchmarks are to run. For TestMain.
+func Units() {
+	flag.Parse()
+	if flag.Lookup("test.bench").Value.String() != "" {
+		fmt.Print(units)
+	}
+}
+
+// Verify runs every benchmark of the package of t once, in a process of its own. It
+// fails if one of them does, if benchstat would pass over something that is printed, or
+// if one does not report these units, beside the time and what it allocates. It
+// returns the names, without the number of processors.
+func Verify(t *testing.T, reported ...string) (names []string) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(self, "-test.run=^$", "-test.bench=.", "-test.benchtime=1x", "-test.timeout=1m").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	names, err = check(string(out), append(reported, "ns/op", "B/op", "allocs/op"))
+	if err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	return names
+}
+
+var (
+	// fullName is Benchmark<Name>/key=value/key=value, and the number of processors
+	// if it is not 1.
+	fullName = regexp.MustCompile(`^(Benchmark[A-Z]\w*(?:/[a-z]\w*=[^/=]+?)*)(?:-\d+)?$`)
+
+	// others are the lines that are no results: units, configuration, and what ends the
+	// output of go test.
+	others = regexp.MustCompile(`^(Unit \S+( \w+=\w+)+|[a-z]\w*: .*|PASS)?$`)
+)
+
+// check reads the output of benchmarks, whose format is
+// golang.org/design/14313-benchmark-format.
+func check(out string, reported []string) (names []string, err error) {
+	if !strings.HasPrefix(out, units) {
+		return nil, fmt.Errorf("it does not begin with the units:\n%s", units)
+	}
+	for line := range strings.Lines(out) {
+		line = strings.TrimSuffix(line, "\n")
+		if others.MatchString(line) {
+			continue
+		}
+		name, err := result(line, reported)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %q", err, line)
+		}
+		if slices.Contains(names, name) {
+			return nil, fmt.Errorf("there are two of %s", name)
+		}
+		names = append(names, name)
+	}
+	if len(names) == 0 {
+		return nil, fmt.Errorf("there is no benchmark")
+	}
+	return names, nil
+}
+
+// result reads one line.
+func result(line string, reported []string) (name string, err error) {
+	f := strings.Fields(line)
+	if len(f) < 4 || len(f)%2 != 0 {
+		return "", fmt.Errorf("not a name, a count, and values with their units")
+	}
+	m := fullName.FindStringSubmatch(f[0])
+	if m == nil {
+		return "", fmt.Errorf("the name is not Benchmark<Name>/key=value/key=value")
+	}
+	if _, err := strconv.Atoi(f[1]); err != nil {
+		return "", err
+	}
+	var has []string
+	for i := 2; i < len(f); i += 2 {
+		if _, err := strconv.ParseFloat(f[i], 64); err != nil {
+			return "", err
+		}
+		has = append(has, f[i+1])
+	}
+	for _, unit := range reported {
+		if !slices.Contains(has, unit) {
+			return "", fmt.Errorf("%s is not reported", unit)
+		}
+	}
+	return m[1], nil
+}
