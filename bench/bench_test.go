@@ -61,11 +61,8 @@ func BenchmarkExchange(b *testing.B) {
 			b.SetBytes(sc.bytes())
 			b.ReportAllocs()
 			meter := benchmark.Start(b, 0)
-			for left := 0; b.Loop(); left-- {
-				if left == 0 {
-					exchange()
-					left = sc.depth
-				}
+			for range benchmark.Batches(b, sc.depth) {
+				exchange()
 			}
 			meter.Report(b)
 			if err := sc.readAnswers(bytes.NewReader(m.Out), sc.depth); err != nil {

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/isbjorn/isbjorn/internal/benchmark"
 )
 
 // No goroutine outlives the servers of the tests.
@@ -13,5 +15,6 @@ func TestMain(m *testing.M) {
 		programMain()
 		return
 	}
+	benchmark.Units()
 	goleak.VerifyTestMain(m)
 }

@@ -30,6 +30,21 @@ func Units() {
 	}
 }
 
+// Batches is b.Loop for operations that are done n at once: its loop has a turn for each n
+// of them, with the last ones beyond b.N.
+func Batches(b *testing.B, n int) func(yield func() bool) {
+	return func(yield func() bool) {
+		for left := 0; b.Loop(); left-- {
+			if left == 0 {
+				if !yield() {
+					return
+				}
+				left = n
+			}
+		}
+	}
+}
+
 // Verify runs every benchmark of the package of t once, in a process of its own. It
 // fails if one of them does, if benchstat would pass over something that is printed, or
 // if one does not report these units, beside the time and what it allocates. It
