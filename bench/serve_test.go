@@ -93,7 +93,7 @@ func driveKept(b *testing.B, p *process, sc *scenario) error {
 				n++
 			}
 			more = n == sc.depth
-			if err := want.exchange(c, in[:n*len(sc.request)], c.out[:n*want.size]); err != nil {
+			if err := want.exchange(c.Conn, in[:n*len(sc.request)], c.out[:n*want.size]); err != nil {
 				b.Error(err)
 				return
 			}
@@ -298,7 +298,8 @@ type process struct {
 func startProcess(b *testing.B, what string) *process {
 	b.Helper()
 	cmd := exec.Command(filePath)
-	cmd.Env = append(os.Environ(), serverVariable+"="+what)
+	cmd.Env = append(os.Environ(), serverVariable+"="+what,
+		"GORACE=atexit_sleep_ms=0") // the race detector's second before the end
 	cmd.Stderr = os.Stderr
 	p := &process{cmd: cmd, ask: must(cmd.StdinPipe()), says: bufio.NewReader(must(cmd.StdoutPipe()))}
 	if err := cmd.Start(); err != nil {
