@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/isbjorn/isbjorn/bench/internal/head"
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/gateway/nethttp"
 )
@@ -30,27 +31,9 @@ type scenario struct {
 
 // The heads: the smallest that a client sends, what the TechEmpower benchmark sends, and
 // what a desktop browser sends.
-const (
-	helloHead = "GET / HTTP/1.1\r\nHost: localhost:8080\r\n\r\n"
-
-	tfbHead = "GET /plaintext HTTP/1.1\r\nHost: tfb-server:8080\r\n" +
-		"Accept: text/plain,text/html;q=0.9,application/xhtml+xml;q=0.9,*/*;q=.8\r\n" +
-		"Connection: keep-alive\r\nKeep-Alive: timeout=5\r\n\r\n"
-
-	browserHead = "GET / HTTP/1.1\r\nHost: localhost:8080\r\n" +
-		"User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36\r\n" +
-		"Accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8\r\n" +
-		"Accept-Encoding: gzip, deflate, br, zstd\r\n" +
-		"Accept-Language: en-US,en;q=0.9,de;q=0.8\r\n" +
-		"Cache-Control: max-age=0\r\n" +
-		"Cookie: _ga=GA1.1.1234567890.1700000000; session=0123456789abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJ; theme=dark\r\n" +
-		"Referer: http://localhost:8080/some/where?x=1&y=2\r\n" +
-		"Sec-Fetch-Dest: document\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Site: same-origin\r\n" +
-		"Upgrade-Insecure-Requests: 1\r\n\r\n"
-
-	// closeHead asks for one answer and the end of the connection.
-	closeHead = "GET / HTTP/1.1\r\nHost: localhost:8080\r\nConnection: close\r\n\r\n"
-)
+const tfbHead = "GET /plaintext HTTP/1.1\r\nHost: tfb-server:8080\r\n" +
+	"Accept: text/plain,text/html;q=0.9,application/xhtml+xml;q=0.9,*/*;q=.8\r\n" +
+	"Connection: keep-alive\r\nKeep-Alive: timeout=5\r\n\r\n"
 
 // post is a request with content, announced by its length.
 func post(content string) string {
@@ -71,34 +54,34 @@ var (
 )
 
 var scenarios = []scenario{
-	{name: "head=hello/depth=1", app: "hello", request: helloHead, depth: 1, content: text},
-	{name: "head=hello/depth=16", app: "hello", request: helloHead, depth: 16, content: text},
+	{name: "head=hello/depth=1", app: "hello", request: head.Hello, depth: 1, content: text},
+	{name: "head=hello/depth=16", app: "hello", request: head.Hello, depth: 16, content: text},
 	{name: "head=tfb/depth=1", app: "hello", request: tfbHead, depth: 1, content: text},
 	{name: "head=tfb/depth=16", app: "hello", request: tfbHead, depth: 16, content: text},
-	{name: "head=browser/depth=1", app: "hello", request: browserHead, depth: 1, content: text},
-	{name: "head=browser/depth=16", app: "hello", request: browserHead, depth: 16, content: text},
+	{name: "head=browser/depth=1", app: "hello", request: head.Browser, depth: 1, content: text},
+	{name: "head=browser/depth=16", app: "hello", request: head.Browser, depth: 16, content: text},
 	{name: "head=post1k/depth=1", app: "echo", request: post(kilobyte), depth: 1, content: kilobyte},
 	{name: "head=post1m/depth=1", app: "echo", request: post(megabyte), depth: 1, content: megabyte},
 	{name: "head=chunked1k/depth=1", app: "echo", request: postChunked(kilobyte), depth: 1, content: kilobyte},
 
 	// A response of several chunks: in as many of the protocol, or of a length that the application declares.
-	{name: "app=stream/framing=chunked", app: "stream", request: helloHead, depth: 1, content: streamed},
-	{name: "app=stream/framing=length", app: "streamOfLength", request: helloHead, depth: 1, content: streamed},
+	{name: "app=stream/framing=chunked", app: "stream", request: head.Hello, depth: 1, content: streamed},
+	{name: "app=stream/framing=length", app: "streamOfLength", request: head.Hello, depth: 1, content: streamed},
 
 	// A small file is read, a larger one is sent by the kernel.
-	{name: "app=file/size=4k", app: "file4k", request: helloHead, depth: 1, content: fileBeginning(4 << 10)},
-	{name: "app=file/size=64k", app: "file64k", request: helloHead, depth: 1, content: fileBeginning(64 << 10), over: true},
+	{name: "app=file/size=4k", app: "file4k", request: head.Hello, depth: 1, content: fileBeginning(4 << 10)},
+	{name: "app=file/size=64k", app: "file64k", request: head.Hello, depth: 1, content: fileBeginning(64 << 10), over: true},
 
 	// JSON of 2 KB, made for each request or once for all.
-	{name: "app=json/made=each", app: "json", request: helloHead, depth: 1, content: string(document)},
-	{name: "app=json/made=once", app: "jsonMade", request: helloHead, depth: 1, content: string(document)},
+	{name: "app=json/made=each", app: "json", request: head.Hello, depth: 1, content: string(document)},
+	{name: "app=json/made=once", app: "jsonMade", request: head.Hello, depth: 1, content: string(document)},
 
 	// One http.Handler, by either server.
-	{name: "app=bridge/head=hello", app: "bridge", request: helloHead, depth: 1, content: text},
-	{name: "app=bridge/head=browser", app: "bridge", request: browserHead, depth: 1, content: text},
+	{name: "app=bridge/head=hello", app: "bridge", request: head.Hello, depth: 1, content: text},
+	{name: "app=bridge/head=browser", app: "bridge", request: head.Browser, depth: 1, content: text},
 
-	{name: "head=hello/conns=short", app: "hello", request: closeHead, depth: 1, content: text, over: true, drive: driveShort},
-	{name: fmt.Sprintf("head=hello/idle=%d", idleConns), app: "hello", request: helloHead, depth: 1, content: text, over: true, drive: driveBesideIdle, fresh: true},
+	{name: "head=hello/conns=short", app: "hello", request: head.Close, depth: 1, content: text, over: true, drive: driveShort},
+	{name: fmt.Sprintf("head=hello/idle=%d", idleConns), app: "hello", request: head.Hello, depth: 1, content: text, over: true, drive: driveBesideIdle, fresh: true},
 }
 
 // bytes is what one request moves, for SetBytes: it or its answer, which is larger.
