@@ -10,6 +10,7 @@ DEPTH     ?= 1
 ROUNDS    ?= 3
 SECONDS   ?= 3
 SWEEP     ?=
+LOAD      ?=
 CONNS     ?= 10000
 DURATION  ?= 2m
 SLOW      ?= 20s
@@ -20,7 +21,7 @@ BIN         := $(CURDIR)/bin
 STATICCHECK := $(BIN)/staticcheck
 PLATFORMS   := darwin/arm64 freebsd/amd64 linux/arm64
 
-.PHONY: help build test race apps fuzz chaos chaos-lossy slowhttptest bench measure sweep idle lint cross ci clean
+.PHONY: help build test race apps fuzz chaos chaos-lossy slowhttptest bench load report report-quick measure sweep idle lint cross ci clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +58,15 @@ slowhttptest: ## 1,000 slow clients of each kind for SLOW (20s), while others ar
 
 bench: ## run the benchmarks (BENCH=., BENCHTIME=1s, COUNT=1)
 	go test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -count $(COUNT) ./...
+
+load: ## servers side by side under load, under 20 minutes (LOAD="-plots cpu -servers isbjorn,nethttp")
+	go run ./bench/load $(LOAD)
+
+report: ## the same, with its raw data in bench/report
+	go run ./bench/load -out bench/report $(LOAD)
+
+report-quick: ## the same in about 3 minutes
+	go run ./bench/load -quick -out bench/report $(LOAD)
 
 measure: build ## CPU time per request: C floor, hello, net/http (HEAD, DEPTH, ROUNDS)
 	cc -O2 -o $(BIN)/floor bench/measure/epoll.c

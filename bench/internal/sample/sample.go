@@ -38,12 +38,12 @@ const (
 	Tools      = "tools"      // Tool, Head, Conns: the same, by other load generators
 	Conns      = "conns"      // Conns: req/s, cpu-us/req, requests, errors
 	Depth      = "depth"      // Depth: cpu-us/req, req/s, requests, errors
-	Rate       = "rate"       // Rate, Conns: req/s as answered, p50-us, p90-us, p99-us, p99.9-us, max-us, requests, errors
+	Rate       = "rate"       // Rate, Conns: req/s as answered, p50-us, p90-us, p99-us, p99.9-us, max-us, requests, errors; late-p99-us and busy are of the generator, and where it was too slow there is no latency
 	Percentile = "percentile" // Rate, Conns, Quantile: latency-us
 	Short      = "short"      // a connection for each request: cpu-us/conn, conn/s, requests, errors
 	Idle       = "idle"       // Conns: rss-B, B/conn
 	Stalled    = "stalled"    // Conns that do not read: rss-B
-	Handler    = "handler"    // Cost, Conns: req/s, cpu-us/req, p50-us, p99-us, requests, errors
+	Handler    = "handler"    // Cost ("none", "work 1ms", "sleep 5ms"), Conns: req/s, cpu-us/req, p50-us, p99-us, requests, errors
 	Syscalls   = "syscalls"   // Head, Depth: syscalls/req
 )
 
@@ -59,7 +59,7 @@ type Run struct {
 	Machine  Machine           `json:"machine"`
 	Pins     map[string]string `json:"pins"`     // role to list of processors
 	Versions map[string]string `json:"versions"` // of servers and tools
-	Missing  map[string]string `json:"missing"`  // server or tool to why it was not measured
+	Missing  map[string]string `json:"missing"`  // server, tool, or "server, plot" to why it was not measured
 }
 
 // Machine is where it was.
