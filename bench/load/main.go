@@ -228,36 +228,44 @@ func (b *bench) run(list []step, add func(sample.Sample) error) error {
 	return nil
 }
 
-// step measures a server at the points of a plot.
+// step measures a server at the points of a plot, by one process or by one for each.
 func (b *bench) step(s step, add func(sample.Sample) error) error {
-	for i := 0; i < len(s.plot.points); {
-		subject, err := b.subject(s.server, s.plot.points[i].Cost, s.plot.process)
-		if err != nil {
+	each := 1
+	if s.plot.process == warm {
+		each = len(s.plot.points)
+	}
+	for points := range slices.Chunk(s.plot.points, each) {
+		if err := b.measure(s, points, add); err != nil {
 			return err
 		}
-		for more := true; more && i < len(s.plot.points); more = s.plot.process == warm {
-			x := s.plot.points[i]
-			i++
-			if b.missing[x.Tool] != "" {
-				continue
-			}
-			samples, err := s.plot.measure(subject, x)
-			for _, one := range samples {
-				one.Plot, one.Server, one.Round = s.plot.name, s.server.name, s.round
-				if failed := add(one); failed != nil {
-					subject.stop()
-					return failed
-				}
-			}
-			if err != nil {
-				subject.stop()
-				if err == errSaturated {
-					err = nil
-				}
+	}
+	return nil
+}
+
+// measure measures a server at points by one process.
+func (b *bench) measure(s step, points []sample.X, add func(sample.Sample) error) error {
+	subject, err := b.subject(s.server, points[0].Cost, s.plot.process)
+	if err != nil {
+		return err
+	}
+	defer subject.stop()
+	for _, x := range points {
+		if b.missing[x.Tool] != "" {
+			continue
+		}
+		samples, err := s.plot.measure(subject, x)
+		if err != nil && err != errSaturated {
+			return err
+		}
+		for _, one := range samples {
+			one.Plot, one.Server, one.Round = s.plot.name, s.server.name, s.round
+			if err := add(one); err != nil {
 				return err
 			}
 		}
-		subject.stop()
+		if err == errSaturated {
+			break
+		}
 	}
 	return nil
 }

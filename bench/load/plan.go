@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/isbjorn/isbjorn/bench/internal/sample"
@@ -39,28 +40,28 @@ const (
 // plan is what is measured. Memory and system calls hardly differ from round to round.
 var plan = []plot{
 	{sample.CPU, everybody,
-		cross(heads("hello", "browser"), depths(1, 16)), nil,
+		with(conns, cross(heads("hello", "browser"), depths(1, 16))), nil,
 		0, warm, closedLoop, "cpu-us/req"},
 	{sample.Depth, "isbjorn nethttp fasthttp hertz gnet nginx floor",
-		cross(heads("hello"), depths(1, 2, 4, 8, 16, 32)), cross(heads("hello"), depths(1, 4, 16)),
+		depths(1, 2, 4, 8, 16, 32), depths(1, 4, 16),
 		0, warm, closedLoop, "cpu-us/req"},
 	{sample.Conns, "isbjorn nethttp fasthttp hertz gnet nbio nginx",
 		connections(1, 4, 16, 64, 256, 1024, 4096), connections(1, 64, 1024),
 		0, warm, closedLoop, "req/s"},
 	{sample.Tools, "isbjorn nethttp fasthttp hertz nginx",
-		tools("wrk", "hey", "h2load"), nil,
+		with(conns, tools("wrk", "hey", "h2load")), nil,
 		0, warm, byTool, "req/s"},
 	{sample.Short, "isbjorn isbjorn-nethttp nethttp fasthttp hertz nbio nginx h2o",
-		heads("close"), nil,
+		[]sample.X{{}}, nil,
 		0, warm, shortLived, "cpu-us/conn"},
 	{sample.Handler, "isbjorn-nethttp nethttp",
-		costs("none", "work 10us", "work 1ms", "sleep 5ms"), costs("none", "work 1ms", "sleep 5ms"),
+		with(conns, costs("none", "work 10us", "work 1ms", "sleep 5ms")), with(conns, costs("none", "work 1ms", "sleep 5ms")),
 		0, fresh, closedLoop, "req/s"},
 	{sample.Rate, "isbjorn isbjorn-nethttp nethttp fasthttp hertz nginx",
-		rates(5e3, 20e3, 40e3, 60e3, 80e3, 100e3, 120e3), rates(10e3, 40e3, 80e3),
+		with(conns, rates(5e3, 20e3, 40e3, 60e3, 80e3, 100e3, 120e3)), with(conns, rates(10e3, 40e3, 80e3)),
 		0, warm, offered, "p99-us"},
 	{sample.Percentile, "isbjorn isbjorn-nethttp nethttp fasthttp hertz nginx",
-		rates(20e3), nil,
+		with(conns, rates(20e3)), nil,
 		0, warm, curve, "latency-us"},
 	{sample.Idle, web,
 		connections(0, 1000, 10_000), connections(0, 1000),
@@ -91,9 +92,25 @@ func (p *plot) takes(seconds int) time.Duration {
 	return time.Duration(seconds)*time.Second + 150*time.Millisecond
 }
 
+// whole is x with what it does not say: hello, one at a time, on conns connections.
+func whole(x sample.X) sample.X {
+	x.Head = cmp.Or(x.Head, "hello")
+	x.Depth = cmp.Or(x.Depth, 1)
+	x.Conns = cmp.Or(x.Conns, conns)
+	return x
+}
+
+// with says the number of connections.
+func with(conns int, xs []sample.X) []sample.X {
+	for i := range xs {
+		xs[i].Conns = conns
+	}
+	return xs
+}
+
 func heads(names ...string) (xs []sample.X) {
 	for _, name := range names {
-		xs = append(xs, sample.X{Head: name, Depth: 1, Conns: conns})
+		xs = append(xs, sample.X{Head: name})
 	}
 	return xs
 }
@@ -118,28 +135,28 @@ func cross(heads, depths []sample.X) (xs []sample.X) {
 
 func connections(numbers ...int) (xs []sample.X) {
 	for _, n := range numbers {
-		xs = append(xs, sample.X{Head: "hello", Depth: 1, Conns: n})
+		xs = append(xs, sample.X{Conns: n})
 	}
 	return xs
 }
 
 func tools(names ...string) (xs []sample.X) {
 	for _, name := range names {
-		xs = append(xs, sample.X{Tool: name, Head: "hello", Conns: conns})
+		xs = append(xs, sample.X{Tool: name, Head: "hello"})
 	}
 	return xs
 }
 
 func costs(costs ...string) (xs []sample.X) {
 	for _, cost := range costs {
-		xs = append(xs, sample.X{Head: "hello", Depth: 1, Conns: conns, Cost: cost})
+		xs = append(xs, sample.X{Cost: cost})
 	}
 	return xs
 }
 
 func rates(rates ...float64) (xs []sample.X) {
 	for _, rate := range rates {
-		xs = append(xs, sample.X{Head: "hello", Rate: rate, Conns: conns})
+		xs = append(xs, sample.X{Rate: rate})
 	}
 	return xs
 }

@@ -94,11 +94,12 @@ func (s *subject) loaded(cpu, rate string, generate func() (generated, error)) (
 func (s *subject) url() string { return "http://" + s.addr + "/" }
 
 func (s *subject) wrk(x sample.X, answer int) (generated, error) {
+	x = whole(x)
 	return wrk(s.ctx, s.bench, s.url(), strings.Repeat(requests[x.Head], x.Depth), answer, x.Conns)
 }
 
 func closedLoop(s *subject, x sample.X) ([]sample.Sample, error) {
-	g, values, err := s.loaded("cpu-us/req", "req/s", func() (generated, error) { return s.wrk(x, s.answer[x.Head]) })
+	g, values, err := s.loaded("cpu-us/req", "req/s", func() (generated, error) { return s.wrk(x, s.answer[whole(x).Head]) })
 	if err == nil && x.Cost != "" {
 		values["p50-us"], values["p99-us"] = g.p50, g.p99
 	}
@@ -108,8 +109,9 @@ func closedLoop(s *subject, x sample.X) ([]sample.Sample, error) {
 func byTool(s *subject, x sample.X) ([]sample.Sample, error) {
 	for _, t := range toolbox {
 		if t.name == x.Tool {
+			asked := whole(x)
 			_, values, err := s.loaded("cpu-us/req", "req/s", func() (generated, error) {
-				return t.run(s.ctx, s.bench, s.url(), requests[x.Head], s.answer[x.Head], x.Conns)
+				return t.run(s.ctx, s.bench, s.url(), requests[asked.Head], s.answer[asked.Head], asked.Conns)
 			})
 			return one(x, values), err
 		}
@@ -118,15 +120,18 @@ func byTool(s *subject, x sample.X) ([]sample.Sample, error) {
 }
 
 func shortLived(s *subject, x sample.X) ([]sample.Sample, error) {
-	answer, err := check(s.addr, x.Head)
+	answer, err := check(s.addr, "close")
 	if err != nil {
 		return nil, err
 	}
-	_, values, err := s.loaded("cpu-us/conn", "conn/s", func() (generated, error) { return s.wrk(x, answer) })
+	asked := x
+	asked.Head = "close"
+	_, values, err := s.loaded("cpu-us/conn", "conn/s", func() (generated, error) { return s.wrk(asked, answer) })
 	return one(x, values), err
 }
 
 func (s *subject) open(x sample.X, seconds int) (*openloop.Result, error) {
+	x = whole(x)
 	return openloop.Run(s.ctx, openloop.Load{Addr: s.addr, Request: requests[x.Head], Answer: s.answer[x.Head],
 		Conns: x.Conns, Rate: x.Rate, Duration: time.Duration(seconds) * time.Second})
 }
@@ -186,7 +191,7 @@ func idle(s *subject, x sample.X) ([]sample.Sample, error) {
 	}
 	defer list.close()
 	for _, c := range list { // one by one: nothing else is under way
-		if err := exchange(c, requests[x.Head], s.answer[x.Head], 1); err != nil {
+		if err := exchange(c, requests["hello"], s.answer["hello"], 1); err != nil {
 			return nil, err
 		}
 	}
@@ -219,23 +224,24 @@ func systemCalls(s *subject, x sample.X) ([]sample.Sample, error) {
 	if why := s.missing["strace"]; why != "" {
 		return nil, errors.New(why)
 	}
-	list, err := dial(s.addr, x.Conns)
+	asked := whole(x)
+	list, err := dial(s.addr, asked.Conns)
 	if err != nil {
 		return nil, err
 	}
 	defer list.close()
 	ask := func(times int) error {
-		return list.exchange(strings.Repeat(requests[x.Head], x.Depth), s.answer[x.Head]*x.Depth, times)
+		return list.exchange(strings.Repeat(requests[asked.Head], asked.Depth), s.answer[asked.Head]*asked.Depth, times)
 	}
 	if err := ask(1); err != nil { // accepted
 		return nil, err
 	}
-	times := tracedRequests / x.Depth
+	times := tracedRequests / asked.Depth
 	calls, err := straceCalls(s.dir, s.load, s.tree(), func() error { return ask(times) })
 	if err != nil {
 		return nil, err
 	}
-	n := float64(x.Conns * x.Depth * times)
+	n := float64(asked.Conns * asked.Depth * times)
 	return one(x, map[string]float64{"syscalls/req": float64(calls) / n, "requests": n}), s.alive()
 }
 

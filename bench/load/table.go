@@ -46,7 +46,7 @@ func fields(x sample.X) (list []field) {
 		{"tool", x.Tool}, {"head", x.Head}, {"depth", strconv.Itoa(x.Depth)}, {"conns", strconv.Itoa(x.Conns)},
 		{"rate", number(x.Rate)}, {"cost", strings.ReplaceAll(x.Cost, " ", "_")}, {"q", number(x.Quantile)},
 	} {
-		if f.value != "" && (f.value != "0" || f.name == "conns") {
+		if f.value != "" && f.value != "0" {
 			list = append(list, f)
 		}
 	}
@@ -203,12 +203,22 @@ func figure(v float64) string {
 
 // label is what sets x apart from the other points.
 func label(x sample.X, points []sample.X) string {
-	var parts []string
-	for _, f := range fields(x) {
-		if !slices.ContainsFunc(points, func(other sample.X) bool { return !slices.Contains(fields(other), f) }) {
-			continue // all have it
+	value := func(x sample.X, name string) string {
+		for _, f := range fields(x) {
+			if f.name == name {
+				return f.value
+			}
 		}
-		parts = append(parts, f.name+"="+f.value)
+		return "0"
+	}
+	var parts []string
+	for _, other := range points {
+		for _, f := range fields(other) {
+			if part := f.name + "=" + value(x, f.name); !slices.Contains(parts, part) &&
+				slices.ContainsFunc(points, func(p sample.X) bool { return value(p, f.name) != value(x, f.name) }) {
+				parts = append(parts, part)
+			}
+		}
 	}
 	if parts == nil {
 		return "all"
