@@ -19,7 +19,8 @@
 // How to read it: wrk is a closed loop, good for the CPU time of a server per request, and
 // it fills its own processor before a fast server fills one, so requests a second above
 // 100,000 say as much of wrk. Latency is of package openloop, but in the plot "handler",
-// where it is that of 64 clients that wait. hey and h2load add fields of their own.
+// where it is that of 64 clients that wait. Where the generator itself was late twice,
+// there is none. hey and h2load add fields of their own.
 //
 // Linux only. wrk is needed (apt-get install wrk); what else is missing is said and left
 // out.

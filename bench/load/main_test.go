@@ -20,9 +20,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/HdrHistogram/hdrhistogram-go"
 	"go.uber.org/goleak"
 
 	"github.com/isbjorn/isbjorn/bench/internal/sample"
+	"github.com/isbjorn/isbjorn/bench/load/openloop"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -403,6 +405,30 @@ func busy(t *testing.T, command ...string) *process {
 		}
 	}
 	return p
+}
+
+// A disturbed measurement is repeated, once. No other is.
+func TestUndisturbed(t *testing.T) {
+	late := hdrhistogram.New(1, 1e9, 3)
+	_ = late.RecordValue(5e6)
+	good := &openloop.Result{Late: hdrhistogram.New(1, 1e9, 3), Answered: 1000}
+	disturbed := &openloop.Result{Late: late, Answered: 1000}
+	slow := &openloop.Result{Late: late, Answered: 500}
+	for name, tt := range map[string]struct{ first, second, want *openloop.Result }{
+		"good":      {good, disturbed, good},
+		"disturbed": {disturbed, good, good},
+		"twice":     {disturbed, disturbed, disturbed},
+		"saturated": {slow, good, slow},
+	} {
+		n := 0
+		got, err := undisturbed(1000, func() (*openloop.Result, error) {
+			n++
+			return []*openloop.Result{tt.first, tt.second}[n-1], nil
+		})
+		if got != tt.want || err != nil {
+			t.Errorf("%s: after %d: %+v, %v", name, n, got, err)
+		}
+	}
 }
 
 func TestStraceTotal(t *testing.T) {
