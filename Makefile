@@ -16,12 +16,15 @@ DURATION  ?= 2m
 SLOW      ?= 20s
 SEED      ?= 0
 PORT      ?= 29070
+BASE      ?=
+TIME      ?= 100s
+OUT       ?= $(BIN)/gate-results
 
 BIN         := $(CURDIR)/bin
 STATICCHECK := $(BIN)/staticcheck
 PLATFORMS   := darwin/arm64 freebsd/amd64 linux/arm64
 
-.PHONY: help build test race apps fuzz chaos chaos-lossy slowhttptest bench load report report-quick measure sweep idle lint cross ci clean
+.PHONY: help build test race apps fuzz chaos chaos-lossy slowhttptest bench bench-gate load report report-quick measure sweep idle lint cross ci clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,14 +62,20 @@ slowhttptest: ## 1,000 slow clients of each kind for SLOW (20s), while others ar
 bench: ## run the benchmarks (BENCH=., BENCHTIME=1s, COUNT=1)
 	go test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -count $(COUNT) ./...
 
+bench-gate: ## fail if this tree is slower than BASE (HEAD, or HEAD^ if nothing has changed), in TIME (100s)
+	cd bench/gate && go build -o $(BIN)/gate .
+	$(BIN)/gate -base '$(BASE)' -time $(TIME) -out '$(OUT)'
+
 load: ## servers side by side under load, under 20 minutes (LOAD="-plots cpu -servers isbjorn,nethttp")
 	go run ./bench/load $(LOAD)
 
-report: ## the same, with its raw data in bench/report
+report: ## the same, and a page of pictures of it, in bench/report
 	go run ./bench/load -out bench/report $(LOAD)
+	cd bench/plot && go run . -readme ../../README.md ../report
 
-report-quick: ## the same in about 3 minutes
-	go run ./bench/load -quick -out bench/report $(LOAD)
+report-quick: ## the same in about 3 minutes, in ./bin/report
+	go run ./bench/load -quick -out $(BIN)/report $(LOAD)
+	cd bench/plot && go run . $(BIN)/report
 
 measure: build ## CPU time per request: C floor, hello, net/http (HEAD, DEPTH, ROUNDS)
 	cc -O2 -o $(BIN)/floor bench/measure/epoll.c

@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"golang.org/x/perf/benchfmt"
+)
+
+// gate is two builds, and what is measured of them.
+type gate struct {
+	base, tree *build
+	nethttp    string // bench/nethttp of the base
+	cpu        int    // where all is measured
+
+	bench              string // which benchmarks in memory; "" for none
+	overSockets, calls bool
+	time               time.Duration // for the measurements, without repetitions
+	progress           io.Writer
+}
+
+// subject is what is measured of both builds at once.
+type subject struct {
+	name string
+	most int // pairs that are worth while; 0 for as many as there is time for
+	pair func(first, second *build) (a, b *benchfmt.Result, err error)
+	done []results
+}
+
+// results are a pair.
+type results struct {
+	base, tree *benchfmt.Result
+	treeFirst  bool
+}
+
+const allocs = "allocs/op"
+
+// run measures and judges. alone are the benchmarks that could not be compared. Verdicts
+// and subjects are in the order of measuring.
+func (g *gate) run(ctx context.Context) (verdicts []*verdict, subjects []*subject, alone []string, err error) {
+	if g.bench != "" {
+		if subjects, alone, err = g.inMemory(ctx); err != nil {
+			return nil, nil, nil, err
+		}
+	}
+	if g.overSockets {
+		subjects = append(subjects, g.loopback(ctx)...)
+	}
+	if g.calls {
+		more, err := g.systemCalls(ctx)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		subjects = append(subjects, more...)
+	}
+	if len(subjects) == 0 {
+		return nil, nil, nil, misuse("nothing to measure: leave out one of -bench '', -loopback=false, -syscalls=false")
+	}
+	pairs, err := g.measure(ctx, "", subjects, func(pairs int, took time.Duration) bool { return took >= g.time })
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	verdicts = judge(allSeries(subjects))
+	var again []*subject
+	for _, s := range subjects {
+		for _, v := range verdicts {
+			if v.subject == s && v.suspect {
+				again = append(again, s)
+				break
+			}
+		}
+	}
+	if len(again) > 0 {
+		if _, err := g.measure(ctx, "again, ", again, func(n int, _ time.Duration) bool { return n >= pairs }); err != nil {
+			return nil, nil, nil, err
+		}
+		verdicts = judge(allSeries(subjects))
+	}
+	return verdicts, subjects, alone, nil
+}
+
+// measure takes pairs of all subjects in turn, so that each is spread over the whole time,
+// until it is enough, and pairsMin at least. It returns how many.
+func (g *gate) measure(ctx context.Context, what string, subjects []*subject, enough func(pairs int, took time.Duration) bool) (n int, err error) {
+	began := time.Now()
+	for ; n < pairsMin || !enough(n, time.Since(began)); n++ {
+		busy := false
+		for _, s := range subjects {
+			if s.most > 0 && n >= s.most {
+				continue
+			}
+			busy = true
+			fmt.Fprintf(g.progress, "%spair %d, %.0f s: %s", what, n+1, time.Since(began).Seconds(), s.name)
+			if err := s.measure(g.base, g.tree); err != nil {
+				return 0, err
+			}
+			if err := ctx.Err(); err != nil {
+				return 0, err
+			}
+		}
+		if !busy {
+			break
+		}
+	}
+	return n, nil
+}
+
+// measure takes a pair, in the opposite order of the last: ABBA.
+func (s *subject) measure(base, tree *build) error {
+	r := results{treeFirst: len(s.done)%2 == 1}
+	var err error
+	if r.treeFirst {
+		r.tree, r.base, err = s.pair(tree, base)
+	} else {
+		r.base, r.tree, err = s.pair(base, tree)
+	}
+	s.done = append(s.done, r)
+	return err
+}
+
+// allSeries is what is judged: CPU time, by the clock of the process if both revisions
+// say so; its ratio to net/http; and what is counted.
+func allSeries(subjects []*subject) (all []*series) {
+	for _, s := range subjects {
+		units := []string{cpuUsed, ratio, allocs, calls}
+		if s.series(cpuUsed) == nil {
+			units[0] = timed
+		}
+		for _, unit := range units {
+			if pairs := s.series(unit); pairs != nil {
+				all = append(all, &series{s, unit, pairs})
+			}
+		}
+	}
+	return all
+}
+
+// series is what was measured in a unit; nil if not all results have it.
+func (s *subject) series(unit string) (pairs []pair) {
+	for _, r := range s.done {
+		base, ok1 := value(r.base, unit)
+		tree, ok2 := value(r.tree, unit)
+		if !ok1 || !ok2 {
+			return nil
+		}
+		pairs = append(pairs, pair{base, tree, r.treeFirst})
+	}
+	return pairs
+}

@@ -1,0 +1,190 @@
+// Gate compares this tree with a base revision and fails on a regression. Linux only.
+//
+//	make bench-gate                        # from the root, with HEAD or the revision before
+//	make bench-gate BASE=v1.2 TIME=20s
+//
+// The base is checked out beside this tree, both are built once, and what is built runs
+// in turn on one processor: base, tree, tree, base, and so on. Measured are
+//
+//   - the benchmarks of ./bench that both have: CPU time and allocations;
+//   - examples/hello over loopback, 1 and 16 requests at once: CPU time per request, by
+//     the clock of the process, and its ratio to bench/nethttp in the same pair. For a
+//     pair net/http is one figure, so a loss in the one is a loss in the other;
+//   - the system calls of hello per batch of requests, by strace: what 120 batches take
+//     more than 20. The calls of the Go runtime that come as time goes by are left out.
+//
+// What fails:
+//
+//   - more allocs/op, by the median: any. testing rounds them down, so that one
+//     allocation for many requests is not seen at depth 16, but at depth 1;
+//   - more system calls for a batch: any, by the median, as in syscalls/batch, where half
+//     a call is the least that counts;
+//   - more CPU time: above 5 %, by the median of the pairs' ratios, if it is significant.
+//
+// Significant is benchstat's test, Mann and Whitney's, of the pairs that began with the
+// base against those that began with the tree (series.time says why), with p below 1 % divided by
+// the number of times that are compared. What looks like a loss is measured again, with
+// as many pairs more, before it is judged; so a second in which the machine did something
+// else fails nothing.
+//
+// How sure is that? On a machine whose measurements scatter by 3 % (standard deviation),
+// 10 pairs and one repetition let 10 % more pass in none of 10,000 trials, and fail
+// nothing in none of 10,000; by 10 %, one in 10,000. Noisier machines take more pairs, which is
+// what -time is for: the spread of the base is in the table. TestJudgeTimes has these
+// figures. 3 % more is found in 3 of 100.
+//
+// Client and server share the processor, and do not preempt each other: on two, a server
+// goes to sleep and is woken between requests as it happens, and its CPU time for the same
+// requests is twice as much from one millisecond to the next.
+//
+// Exit status: 0 passed, 1 a regression (or the gate itself has failed), 2 misuse.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// Exit statuses, as those of a linter.
+const (
+	passed    = 0
+	regressed = 1 // or the gate itself has failed
+	misused   = 2
+)
+
+// misuse is an error that the caller can mend.
+type misuse string
+
+func (m misuse) Error() string { return string(m) }
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// options are what the flags say.
+type options struct {
+	base, out string
+	gate      gate
+}
+
+func run(ctx context.Context, args []string, stdout io.Writer, stderr *os.File) int {
+	var o options
+	f := flag.NewFlagSet("gate", flag.ContinueOnError)
+	f.SetOutput(stderr)
+	f.StringVar(&o.base, "base", "", "revision to compare with (default HEAD if this tree differs from it, else HEAD^)")
+	f.StringVar(&o.out, "out", "", "directory for base.txt and tree.txt, all results for benchstat (default none)")
+	f.StringVar(&o.gate.bench, "bench", "^BenchmarkExchange$", "benchmarks of ./bench to compare, as of go test -bench; '' for none")
+	f.BoolVar(&o.gate.overSockets, "loopback", true, "compare CPU time per request over loopback")
+	f.BoolVar(&o.gate.calls, "syscalls", true, "compare system calls per request, with strace")
+	f.DurationVar(&o.gate.time, "time", 100*time.Second, fmt.Sprintf("how long to measure, without building; suspicions are repeated and take as long at most. %d pairs are measured in any case", pairsMin))
+	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return passed
+	} else if err != nil {
+		return misused
+	}
+	if f.NArg() > 0 {
+		fmt.Fprintf(stderr, "unexpected argument %q; the revision is given by -base\n", f.Arg(0))
+		return misused
+	}
+	p := newProgress(stderr)
+	o.gate.progress = p
+	ok, err := o.compare(ctx, stdout)
+	p.end()
+	var m misuse
+	switch {
+	case errors.As(err, &m):
+		fmt.Fprintln(stderr, m)
+		return misused
+	case err != nil:
+		fmt.Fprintln(stderr, err)
+		return regressed
+	case !ok:
+		return regressed
+	}
+	return passed
+}
+
+// compare builds, measures, judges and reports. ok says that nothing is lost.
+func (o *options) compare(ctx context.Context, stdout io.Writer) (ok bool, err error) {
+	root, err := git(ctx, ".", "rev-parse", "--show-toplevel")
+	if err != nil {
+		return false, err
+	}
+	commit, why, err := chooseBase(ctx, root, o.base)
+	if err != nil {
+		return false, err
+	}
+	fmt.Fprintf(stdout, "base: %.12s (%s)\n", commit, why)
+	temp, err := os.MkdirTemp("", "gate")
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(temp)) }()
+	base := filepath.Join(temp, "source")
+	remove, err := checkOut(ctx, root, commit, base)
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, remove()) }()
+
+	g := &o.gate
+	if err := g.build(ctx, base, root, temp); err != nil {
+		return false, err
+	}
+	if equal, err := same(g.base, g.tree); err != nil {
+		return false, err
+	} else if equal {
+		fmt.Fprintln(stdout, "the programs of both are the same, byte for byte")
+	}
+	verdicts, subjects, alone, err := g.run(ctx)
+	if err != nil {
+		return false, err
+	}
+	if o.out != "" {
+		if err := writeRaw(o.out, subjects); err != nil {
+			return false, err
+		}
+	}
+	return report(stdout, verdicts, alone)
+}
+
+// build builds both revisions, and finds the processor to run them on.
+func (g *gate) build(ctx context.Context, base, tree, into string, extra ...string) (err error) {
+	if g.cpu, err = core(); err != nil {
+		return err
+	}
+	if g.base, err = compile(ctx, "base", base, into); err != nil {
+		return err
+	}
+	if g.tree, err = compile(ctx, "tree", tree, into, extra...); err != nil {
+		return err
+	}
+	g.nethttp = filepath.Join(into, "nethttp")
+	return goBuild(ctx, base, "build", []string{"-o", g.nethttp}, "./bench/nethttp")
+}
+
+// report prints the table and the verdicts.
+func report(w io.Writer, verdicts []*verdict, alone []string) (ok bool, err error) {
+	if err := table(w, verdicts); err != nil {
+		return false, err
+	}
+	for _, name := range alone {
+		fmt.Fprintf(w, "not compared: %s\n", name)
+	}
+	ok = true
+	for _, v := range verdicts {
+		fmt.Fprintln(w, v)
+		ok = ok && !v.loss
+	}
+	return ok, nil
+}
