@@ -87,11 +87,13 @@ func chooseBase(ctx context.Context, root, rev string) (commit, why string, err 
 
 // checkOut makes a worktree of a commit in dir. remove takes it away again.
 func checkOut(ctx context.Context, root, commit, dir string) (remove func() error, err error) {
-	if _, err := git(ctx, root, "worktree", "add", "--detach", "--force", dir, commit); err != nil {
-		return nil, err
-	}
-	return func() error {
+	remove = func() error {
 		_, err := git(context.WithoutCancel(ctx), root, "worktree", "remove", "--force", dir)
 		return err
-	}, nil
+	}
+	if _, err := git(ctx, root, "worktree", "add", "--detach", dir, commit); err != nil {
+		_ = remove() // what there may be of it
+		return nil, err
+	}
+	return remove, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"golang.org/x/perf/benchfmt"
@@ -37,48 +38,48 @@ type results struct {
 
 const allocs = "allocs/op"
 
-// run measures and judges. alone are the benchmarks that could not be compared. Verdicts
-// and subjects are in the order of measuring.
-func (g *gate) run(ctx context.Context) (verdicts []*verdict, subjects []*subject, alone []string, err error) {
+// subjects are all that is to be measured. alone are the benchmarks that cannot be
+// compared.
+func (g *gate) subjects(ctx context.Context) (all []*subject, alone []string, err error) {
 	if g.bench != "" {
-		if subjects, alone, err = g.inMemory(ctx); err != nil {
-			return nil, nil, nil, err
+		if all, alone, err = g.inMemory(ctx); err != nil {
+			return nil, nil, err
 		}
 	}
 	if g.overSockets {
-		subjects = append(subjects, g.loopback(ctx)...)
+		all = append(all, g.loopback(ctx)...)
 	}
 	if g.calls {
-		more, err := g.systemCalls(ctx)
+		counts, err := g.systemCalls(ctx)
 		if err != nil {
-			return nil, nil, nil, err
+			return nil, nil, err
 		}
-		subjects = append(subjects, more...)
+		all = append(all, counts...)
 	}
-	if len(subjects) == 0 {
-		return nil, nil, nil, misuse("nothing to measure: leave out one of -bench '', -loopback=false, -syscalls=false")
-	}
-	pairs, err := g.measure(ctx, "", subjects, func(pairs int, took time.Duration) bool { return took >= g.time })
+	return all, alone, nil
+}
+
+// run measures and judges, and does both again with what is suspect: to add as many
+// pairs more.
+func (g *gate) run(ctx context.Context, subjects []*subject) ([]*verdict, error) {
+	pairs, err := g.measure(ctx, "", subjects, func(_ int, took time.Duration) bool { return took >= g.time })
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
-	verdicts = judge(allSeries(subjects))
+	verdicts := judge(allSeries(subjects))
 	var again []*subject
-	for _, s := range subjects {
-		for _, v := range verdicts {
-			if v.subject == s && v.suspect {
-				again = append(again, s)
-				break
-			}
+	for _, v := range verdicts {
+		if v.suspect && !slices.Contains(again, v.subject) {
+			again = append(again, v.subject)
 		}
 	}
-	if len(again) > 0 {
-		if _, err := g.measure(ctx, "again, ", again, func(n int, _ time.Duration) bool { return n >= pairs }); err != nil {
-			return nil, nil, nil, err
-		}
-		verdicts = judge(allSeries(subjects))
+	if len(again) == 0 {
+		return verdicts, nil
 	}
-	return verdicts, subjects, alone, nil
+	if _, err := g.measure(ctx, "again, ", again, func(n int, _ time.Duration) bool { return n >= pairs }); err != nil {
+		return nil, err
+	}
+	return judge(allSeries(subjects)), nil
 }
 
 // measure takes pairs of all subjects in turn, so that each is spread over the whole time,

@@ -126,10 +126,10 @@ func (s *series) verdict() *verdict {
 		base, tree = append(base, p.base), append(tree, p.tree)
 	}
 	v := &verdict{series: s, base: median(base), tree: median(tree)}
+	v.delta = v.tree/v.base - 1
 	slices.Sort(base)
 	if n := len(base); v.base > 0 {
 		v.spread = (base[3*n/4] - base[n/4]) / 2 / v.base
-		v.delta = v.tree/v.base - 1
 	}
 	return v
 }

@@ -33,9 +33,9 @@ func (g *gate) loopback(ctx context.Context) (subjects []*subject) {
 	return subjects
 }
 
-// loopbackPair measures first, net/http and second, and then once more in the
-// opposite order. The servers are new each time: how the memory of a process happens to
-// lie is a matter of percents.
+// loopbackPair measures first, net/http and second, then in the opposite order, and all
+// of that again. The servers are new each time: how the memory of a process happens to lie
+// is a matter of percents.
 func loopbackPair(ctx context.Context, name string, depth int, first, nethttp, second string) (a, b *benchfmt.Result, err error) {
 	var loads [3]*load
 	for i, path := range []string{first, nethttp, second} {
@@ -44,7 +44,7 @@ func loopbackPair(ctx context.Context, name string, depth int, first, nethttp, s
 		}
 		defer loads[i].stop()
 	}
-	for _, l := range []int{0, 1, 2, 2, 1, 0} {
+	for _, l := range []int{0, 1, 2, 2, 1, 0, 0, 1, 2, 2, 1, 0} {
 		if err := loads[l].slice(); err != nil {
 			return nil, nil, err
 		}

@@ -96,6 +96,10 @@ func run(ctx context.Context, args []string, stdout io.Writer, stderr *os.File) 
 		fmt.Fprintf(stderr, "unexpected argument %q; the revision is given by -base\n", f.Arg(0))
 		return misused
 	}
+	if o.gate.bench == "" && !o.gate.overSockets && !o.gate.calls {
+		fmt.Fprintln(stderr, "nothing to measure: leave out one of -bench '', -loopback=false, -syscalls=false")
+		return misused
+	}
 	p := newProgress(stderr)
 	o.gate.progress = p
 	ok, err := o.compare(ctx, stdout)
@@ -146,7 +150,11 @@ func (o *options) compare(ctx context.Context, stdout io.Writer) (ok bool, err e
 	} else if equal {
 		fmt.Fprintln(stdout, "the programs of both are the same, byte for byte")
 	}
-	verdicts, subjects, alone, err := g.run(ctx)
+	subjects, alone, err := g.subjects(ctx)
+	if err != nil {
+		return false, err
+	}
+	verdicts, err := g.run(ctx, subjects)
 	if err != nil {
 		return false, err
 	}

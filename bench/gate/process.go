@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -64,10 +65,12 @@ func schedule(policy uint32) error {
 	return nil
 }
 
-// command is a program to be measured: it has one processor, and says on standard
-// error what goes wrong.
+// command is a program to be measured: it has one processor, says on standard error
+// what goes wrong, and ends with ctx, together with what it has started.
 func command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.Env = append(os.Environ(), "GOMAXPROCS=1")
 	cmd.Stderr = os.Stderr
 	return cmd
@@ -90,12 +93,12 @@ func serve(ctx context.Context, name string, args ...string) (*server, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	late := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
+	late := time.AfterFunc(patience, func() { _ = cmd.Cancel() })
 	defer late.Stop()
 	line, err := bufio.NewReader(stdout).ReadString('\n')
 	addr, ok := strings.CutPrefix(strings.TrimSpace(line), "listening on http://")
 	if !ok {
-		_ = cmd.Process.Kill()
+		_ = cmd.Cancel()
 		return nil, fmt.Errorf("%s says %q and not where it listens: %w", cmd, line, errors.Join(err, cmd.Wait()))
 	}
 	return &server{cmd, addr}, nil
@@ -103,7 +106,7 @@ func serve(ctx context.Context, name string, args ...string) (*server, error) {
 
 // kill ends the server at once.
 func (s *server) kill() {
-	_ = s.cmd.Process.Kill()
+	_ = s.cmd.Cancel()
 	_ = s.cmd.Wait()
 }
 

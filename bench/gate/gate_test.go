@@ -1,0 +1,271 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/perf/benchfmt"
+)
+
+// root is this tree.
+func root(t *testing.T) string {
+	t.Helper()
+	dir, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// planted does what the environment says, for each request. Not told, it does nothing.
+const planted = `package server
+
+import ("os"; "strconv"; "syscall")
+
+func plantedCount(name string) int { n, _ := strconv.Atoi(os.Getenv(name)); return n }
+
+var (
+	plantedSpins   = plantedCount("PLANTED_SPINS")
+	plantedObjects = plantedCount("PLANTED_OBJECTS")
+	plantedCalls   = plantedCount("PLANTED_CALLS")
+
+	plantedSum    uint64
+	plantedObject *[16]byte
+)
+
+func planted() {
+	for range plantedSpins { plantedSum = plantedSum*6364136223846793005 + 1442695040888963407 }
+	for range plantedObjects { plantedObject = new([16]byte) }
+	for range plantedCalls { syscall.Getppid() }
+}
+`
+
+// plant builds this tree as both revisions, and the tree with planted in the way of every
+// request.
+func plant(t *testing.T) *gate {
+	t.Helper()
+	const file, entry = "server/exchange.go", "func (x *exchange) begin(head, b []byte, used *int) error {\n"
+	dir, temp := root(t), t.TempDir()
+	source, err := os.ReadFile(filepath.Join(dir, file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Count(source, []byte(entry)) != 1 {
+		t.Fatalf("%s does not have %q: give the function that every request passes", file, entry)
+	}
+	write(t, filepath.Join(temp, "entry.go"), strings.Replace(string(source), entry, entry+"planted()\n", 1))
+	write(t, filepath.Join(temp, "planted.go"), planted)
+	overlay, err := json.Marshal(map[string]map[string]string{"Replace": {
+		filepath.Join(dir, file):                filepath.Join(temp, "entry.go"),
+		filepath.Join(dir, "server/planted.go"): filepath.Join(temp, "planted.go"),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(temp, "overlay"), string(overlay))
+	g := &gate{bench: "^BenchmarkExchange$/^head=hello$/^depth=1$", progress: io.Discard}
+	if err := g.build(t.Context(), dir, dir, temp, "-overlay", filepath.Join(temp, "overlay")); err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+// spins is how many rounds of planted are a part of what subject costs: as measured
+// with many, since the speed of the machine is not to be had but by comparison.
+func (g *gate) spins(t *testing.T, of []*subject, many int, part float64) string {
+	t.Helper()
+	t.Setenv("PLANTED_SPINS", strconv.Itoa(many))
+	if _, err := g.measure(t.Context(), "", of, func(n int, _ time.Duration) bool { return n >= 30 }); err != nil {
+		t.Fatal(err)
+	}
+	all := allSeries(of)[:1]
+	cost := judge(all)[0].delta
+	if cost < 0.2 {
+		t.Fatalf("%d rounds cost %.2g of a request", many, cost)
+	}
+	return strconv.Itoa(int(math.Round(float64(many) * part / cost)))
+}
+
+// A gate that never fires is common. This one sees what is planted, and says what it is.
+func TestPlanted(t *testing.T) {
+	g := plant(t)
+	memory := func(t *testing.T) []*subject {
+		s, _, err := g.inMemory(t.Context())
+		if err != nil || len(s) != 1 {
+			t.Fatalf("%d subjects, %v; want 1", len(s), err)
+		}
+		return s
+	}
+	loopback := func(t *testing.T) []*subject { return g.loopback(t.Context())[:1] }
+	calls := func(t *testing.T) []*subject {
+		s, err := g.systemCalls(t.Context())
+		if err != nil {
+			t.Skip(err)
+		}
+		return s[1:] // 16 requests at once
+	}
+	tests := []struct {
+		name     string
+		subjects func(*testing.T) []*subject
+		variable string
+		many     int // for 10 %: rounds that cost about as much as a request
+		count    string
+		time     time.Duration
+		want     string // the beginning of the only line that says FAIL
+	}{
+		{"10 % in memory", memory, "PLANTED_SPINS", 200, "", 5 * time.Second, "FAIL Exchange/head=hello/depth=1 %s: +"},
+		{"10 % over loopback", loopback, "PLANTED_SPINS", 4000, "", 12 * time.Second, "FAIL Loopback/head=hello/depth=1 cpu-us/req: +"},
+		{"an allocation", memory, "PLANTED_OBJECTS", 0, "1", 0, "FAIL Exchange/head=hello/depth=1 allocs/op: 1, was 0"},
+		{"a system call", calls, "PLANTED_CALLS", 0, "1", 0, "FAIL Syscalls/head=hello/depth=16 syscalls/batch: "},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			count := tt.count
+			if tt.many > 0 {
+				count = g.spins(t, tt.subjects(t), tt.many, 0.1)
+			}
+			t.Setenv(tt.variable, count)
+			g.time = tt.time
+			verdicts, err := g.run(t.Context(), tt.subjects(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			out := printed(t, verdicts, false)
+			t.Logf("%s=%s\n%s", tt.variable, count, out)
+			want := strings.Replace(tt.want, "%s", verdicts[0].unit, 1)
+			if !strings.Contains(out, "\n"+want) {
+				t.Errorf("no line %q", want)
+			}
+		})
+	}
+}
+
+// printed is the report; ok is what it must say.
+func printed(t *testing.T, verdicts []*verdict, ok bool) string {
+	t.Helper()
+	var out strings.Builder
+	got, err := report(&out, verdicts, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != ok {
+		t.Errorf("passes: %v, want %v\n%s", got, ok, out.String())
+	}
+	return out.String()
+}
+
+// All of the gate, and nothing planted. What it writes can be read.
+func TestUnchanged(t *testing.T) {
+	g := plant(t)
+	g.tree = &build{"tree", g.base.dir, g.base.bench, g.base.hello}
+	g.bench, g.overSockets, g.time = "^BenchmarkExchange$", true, 10*time.Second
+	subjects, alone, err := g.subjects(t.Context())
+	if err != nil || len(alone) > 0 {
+		t.Fatalf("%v, alone %v", err, alone)
+	}
+	verdicts, err := g.run(t.Context(), subjects)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Log(printed(t, verdicts, true))
+	dir := t.TempDir()
+	if err := writeRaw(dir, subjects); err != nil {
+		t.Fatal(err)
+	}
+	read := map[string]int{}
+	files := benchfmt.Files{Paths: []string{filepath.Join(dir, "base.txt"), filepath.Join(dir, "tree.txt")}}
+	for files.Scan() {
+		switch r := files.Result().(type) {
+		case *benchfmt.Result:
+			read[r.Name.String()]++
+		case *benchfmt.SyntaxError:
+			t.Error(r)
+		}
+	}
+	for _, s := range subjects {
+		if n := 2 * len(s.done); n < 2*pairsMin || read[s.name] != n || files.Err() != nil {
+			t.Errorf("%s: %d results written, %d read, %v", s.name, n, read[s.name], files.Err())
+		}
+	}
+
+	g.bench = "^BenchmarkNone$"
+	var m misuse
+	if _, _, err := g.subjects(t.Context()); !errors.As(err, &m) || !strings.Contains(err.Error(), "give another -bench") {
+		t.Errorf("no benchmark: %v", err)
+	}
+	g.calls, g.bench = true, ""
+	t.Setenv("PATH", "")
+	if _, _, err := g.subjects(t.Context()); !errors.As(err, &m) || !strings.Contains(err.Error(), "apt-get install strace") {
+		t.Errorf("no strace: %v", err)
+	}
+}
+
+func TestMisuse(t *testing.T) {
+	for _, args := range []string{"more", "-none", "-base nowhere", "-time x", "-bench= -loopback=false -syscalls=false"} {
+		stderr, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		status := run(t.Context(), strings.Fields(args), io.Discard, stderr)
+		if said, err := os.ReadFile(stderr.Name()); status != misused || err != nil || len(said) == 0 {
+			t.Errorf("%s: status %d, want %d; %q, %v", args, status, misused, said, err)
+		}
+		_ = stderr.Close()
+	}
+}
+
+// A gate that is interrupted leaves nothing that runs: not what strace runs either.
+func TestServerEndsWithContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	path := filepath.Join(t.TempDir(), "pid")
+	s, err := serve(ctx, "sh", "-c", "sleep 100 & echo -n $! >"+path+"; echo listening on http://here; wait")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.addr != "here" {
+		t.Errorf("listens on %q", s.addr)
+	}
+	child, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if err := s.cmd.Wait(); err == nil {
+		t.Error("it has ended by itself")
+	}
+	runs := func() bool {
+		stat, err := os.ReadFile("/proc/" + string(child) + "/stat")
+		return err == nil && !bytes.Contains(stat, []byte(") Z "))
+	}
+	for late := time.Now().Add(patience); runs(); time.Sleep(time.Millisecond) {
+		if time.Now().After(late) {
+			t.Fatalf("process %s still runs", child)
+		}
+	}
+}
+
+func TestParseSummary(t *testing.T) {
+	got, err := parseSummary(`% time     seconds  usecs/call     calls    errors syscall
+------ ----------- ----------- --------- --------- ----------------
+ 50.00    0.000010           1        10           write
+ 50.00    0.000010           1        12         2 read
+------ ----------- ----------- --------- --------- ----------------
+100.00    0.000020           1        22         2 total
+`)
+	if err != nil || len(got) != 2 || got["write"] != 10 || got["read"] != 12 {
+		t.Errorf("%v, %v", got, err)
+	}
+	if _, err := parseSummary("strace: nothing\n"); err == nil {
+		t.Error("no calls, and no error")
+	}
+}
