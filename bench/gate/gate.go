@@ -24,10 +24,10 @@ type gate struct {
 
 // subject is what is measured of both builds at once.
 type subject struct {
-	name string
-	most int // pairs that are worth while; 0 for as many as there is time for
-	pair func(first, second *build) (a, b *benchfmt.Result, err error)
-	done []results
+	name    string
+	counted bool // every pair says the same: pairsMin are enough
+	pair    func(first, second *build) (a, b *benchfmt.Result, err error)
+	done    []results
 }
 
 // results are a pair.
@@ -62,7 +62,7 @@ func (g *gate) subjects(ctx context.Context) (all []*subject, alone []string, er
 // run measures and judges, and does both again with what is suspect: to add as many
 // pairs more.
 func (g *gate) run(ctx context.Context, subjects []*subject) ([]*verdict, error) {
-	pairs, err := g.measure(ctx, "", subjects, func(_ int, took time.Duration) bool { return took >= g.time })
+	pairs, err := g.measureAll(ctx, "", subjects, func(_ int, took time.Duration) bool { return took >= g.time })
 	if err != nil {
 		return nil, err
 	}
@@ -76,33 +76,43 @@ func (g *gate) run(ctx context.Context, subjects []*subject) ([]*verdict, error)
 	if len(again) == 0 {
 		return verdicts, nil
 	}
-	if _, err := g.measure(ctx, "again, ", again, func(n int, _ time.Duration) bool { return n >= pairs }); err != nil {
+	if _, err := g.measureAll(ctx, "again, ", again, func(n int, _ time.Duration) bool { return n >= pairs }); err != nil {
 		return nil, err
 	}
 	return judge(allSeries(subjects)), nil
+}
+
+// measureAll measures what is counted, then what is timed until it is enough. It returns
+// how many pairs that took.
+func (g *gate) measureAll(ctx context.Context, what string, subjects []*subject, enough func(pairs int, took time.Duration) bool) (int, error) {
+	var counts, times []*subject
+	for _, s := range subjects {
+		if s.counted {
+			counts = append(counts, s)
+		} else {
+			times = append(times, s)
+		}
+	}
+	if _, err := g.measure(ctx, what, counts, func(int, time.Duration) bool { return true }); err != nil {
+		return 0, err
+	}
+	return g.measure(ctx, what, times, enough)
 }
 
 // measure takes pairs of all subjects in turn, so that each is spread over the whole time,
 // until it is enough, and pairsMin at least. It returns how many.
 func (g *gate) measure(ctx context.Context, what string, subjects []*subject, enough func(pairs int, took time.Duration) bool) (n int, err error) {
 	began := time.Now()
-	for ; n < pairsMin || !enough(n, time.Since(began)); n++ {
-		busy := false
+	for len(subjects) > 0 && (n < pairsMin || !enough(n, time.Since(began))) {
+		n++
 		for _, s := range subjects {
-			if s.most > 0 && n >= s.most {
-				continue
-			}
-			busy = true
-			fmt.Fprintf(g.progress, "%spair %d, %.0f s: %s", what, n+1, time.Since(began).Seconds(), s.name)
+			fmt.Fprintf(g.progress, "%spair %d, %.0f s: %s", what, n, time.Since(began).Seconds(), s.name)
 			if err := s.measure(g.base, g.tree); err != nil {
 				return 0, err
 			}
 			if err := ctx.Err(); err != nil {
 				return 0, err
 			}
-		}
-		if !busy {
-			break
 		}
 	}
 	return n, nil

@@ -86,7 +86,7 @@ func run(ctx context.Context, args []string, stdout io.Writer, stderr *os.File) 
 	f.StringVar(&o.gate.bench, "bench", "^BenchmarkExchange$", "benchmarks of ./bench to compare, as of go test -bench; '' for none")
 	f.BoolVar(&o.gate.overSockets, "loopback", true, "compare CPU time per request over loopback")
 	f.BoolVar(&o.gate.calls, "syscalls", true, "compare system calls per request, with strace")
-	f.DurationVar(&o.gate.time, "time", 100*time.Second, fmt.Sprintf("how long to measure, without building; suspicions are repeated and take as long at most. %d pairs are measured in any case", pairsMin))
+	f.DurationVar(&o.gate.time, "time", 100*time.Second, fmt.Sprintf("how long to measure times, and as long again at most for what is suspect; %d pairs in any case. Building and counting come on top, half a minute", pairsMin))
 	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return passed
 	} else if err != nil {

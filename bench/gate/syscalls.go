@@ -28,9 +28,6 @@ const (
 	// sleep once for each: when the next batch is there already it does not.
 	rest = 200 * time.Microsecond
 
-	// syscallPairs are enough where every pair says the same.
-	syscallPairs = 10
-
 	calls = "syscalls/batch"
 
 	// ofRuntime are calls that the Go runtime makes as time goes by, for its monitor,
@@ -49,7 +46,7 @@ func (g *gate) systemCalls(ctx context.Context) (subjects []*subject, err error)
 	}
 	for _, depth := range depths {
 		name := fmt.Sprintf("Syscalls/head=hello/depth=%d", depth)
-		subjects = append(subjects, &subject{name: name, most: syscallPairs, pair: func(first, second *build) (a, b *benchfmt.Result, err error) {
+		subjects = append(subjects, &subject{name: name, counted: true, pair: func(first, second *build) (a, b *benchfmt.Result, err error) {
 			if a, err = g.countCalls(ctx, name, depth, first); err != nil {
 				return nil, nil, err
 			}
