@@ -121,7 +121,7 @@ func TestPlanted(t *testing.T) {
 		many     int // for 10 %: rounds that cost about as much as a request
 		count    string
 		time     time.Duration
-		want     string // the beginning of the only line that says FAIL
+		want     string // the beginning of the line that says so
 	}{
 		{"10 % in memory", memory, "PLANTED_SPINS", 200, "", 5 * time.Second, "FAIL Exchange/head=hello/depth=1 %s: +"},
 		{"10 % over loopback", loopback, "PLANTED_SPINS", 4000, "", 12 * time.Second, "FAIL Loopback/head=hello/depth=1 cpu-us/req: +"},

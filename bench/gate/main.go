@@ -37,7 +37,7 @@
 // goes to sleep and is woken between requests as it happens, and its CPU time for the same
 // requests is twice as much from one millisecond to the next.
 //
-// Exit status: 0 passed, 1 a regression (or the gate itself has failed), 2 misuse.
+// Exit status: 0 passed, 1 a regression (or the gate itself has failed, or was interrupted), 2 misuse.
 package main
 
 import (
@@ -109,6 +109,9 @@ func run(ctx context.Context, args []string, stdout io.Writer, stderr *os.File) 
 	case errors.As(err, &m):
 		fmt.Fprintln(stderr, m)
 		return misused
+	case ctx.Err() != nil:
+		fmt.Fprintln(stderr, "interrupted")
+		return regressed
 	case err != nil:
 		fmt.Fprintln(stderr, err)
 		return regressed
