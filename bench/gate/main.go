@@ -29,7 +29,7 @@
 //
 // How sure is that? On a machine whose measurements scatter by 3 % (standard deviation),
 // 10 pairs and one repetition let 10 % more pass in none of 10,000 trials, and fail
-// nothing in none of 10,000; by 10 %, one in 10,000. Noisier machines take more pairs, which is
+// nothing in none of 10,000; by 10 %, three in 10,000. Noisier machines take more pairs, which is
 // what -time is for: the spread of the base is in the table. TestJudgeTimes has these
 // figures. 3 % more is found in 3 of 100.
 //
