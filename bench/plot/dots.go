@@ -35,12 +35,16 @@ func newDots(p *picture, of *panel, q *plot.Plot) *dots {
 		k, title = ratios, of.title
 	}
 	var values []float64
-	for _, s := range of.series {
-		for _, v := range []float64{s.points[0].min, s.points[0].median, s.points[0].max} {
-			if v = of.shown(v); v > 0 {
-				values = append(values, v)
+	for _, other := range p.level(of) {
+		for _, s := range other.series {
+			for _, v := range []float64{s.points[0].min, s.points[0].median, s.points[0].max} {
+				if v = of.shown(v); v > 0 {
+					values = append(values, v)
+				}
 			}
 		}
+	}
+	for _, s := range of.series {
 		d.names = max(d.names, style(12, text, true).Width(p.label(s)))
 	}
 	if of.relative {

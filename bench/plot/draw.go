@@ -32,6 +32,19 @@ type picture struct {
 	footer  []string // paragraphs
 }
 
+// level are the panels that have the same range of values as one of them.
+func (p *picture) level(of *panel) (all []panel) {
+	for _, other := range p.panels {
+		if p.figure.level && other.per == of.per || other.unit == of.unit && p.lines {
+			all = append(all, other)
+		}
+	}
+	if all == nil {
+		all = []panel{*of}
+	}
+	return all
+}
+
 // points says what the points are.
 func (p *picture) points() string {
 	s := "one round, so no spread"

@@ -20,7 +20,7 @@ type figure struct {
 	reads  string  // how to read it
 	values []value // each has a panel
 	along  *along  // nil: the servers beside each other
-	level  bool    // all panels have the same range of values
+	level  bool    // panels in the same unit have the same range
 	to     string  // the server that the ratios are to
 	ratios bool    // and nothing but these is drawn
 }
@@ -103,13 +103,13 @@ var figures = []figure{{
 		{unit: "rss-B", title: "resident memory (MiB, log scale)", per: 1 << 20, log: true},
 		{unit: "B/conn", title: "bytes per connection (log scale)", log: true},
 	},
-	along: &along{"idle connections (log scale)", byConns, steps},
+	along: &along{"idle connections (log scale)", byConns, steps}, level: true,
 }, {
 	plot: sample.Stalled, title: "Memory with stalled readers",
 	shows:  "Clients that ask for much and read nothing.",
 	reads:  "Down is better. What a server keeps for clients that do not take it is what they can make it keep.",
 	values: []value{{unit: "rss-B", title: "resident memory (MiB, log scale)", per: 1 << 20, log: true}},
-	along:  &along{"clients that do not read (log scale)", byConns, steps},
+	along:  &along{"clients that do not read (log scale)", byConns, steps}, level: true,
 }, {
 	plot: sample.Handler, title: "By what the handler costs", to: nethttp, ratios: true,
 	shows:  "The same handler by each server, from one that does nothing to one that computes or sleeps.",

@@ -24,14 +24,12 @@ type lines struct {
 func newLines(p *picture, of *panel, q *plot.Plot, last bool) *lines {
 	l := &lines{picture: p, panel: of, last: last}
 	var xs, ys []float64
-	for _, other := range p.panels {
+	for _, other := range p.level(of) {
 		for _, s := range other.series {
 			for _, pt := range s.points {
-				if other.unit == of.unit {
-					xs = append(xs, pt.x)
-				}
+				xs = append(xs, pt.x)
 				for _, v := range []float64{pt.min, pt.median, pt.max} {
-					if v = of.shown(v); (other.unit == of.unit || p.level) && (v > 0 || !of.log) {
+					if v = of.shown(v); v > 0 || !of.log {
 						ys = append(ys, v)
 					}
 				}
