@@ -91,6 +91,9 @@ func (s scale) span() (from, to float64, ticks []plot.Tick) {
 		t := plot.Tick{Value: s.at(v), Label: short(v)}
 		if s.kind == tail {
 			t.Label = percent(v)
+			if nines := -math.Log10(1 - v); v != 0.5 && v != 1 && math.Abs(nines-math.Round(nines)) > 1e-6 {
+				continue
+			}
 		}
 		if t.Value-last < (to-from)*0.06 {
 			t.Label = ""

@@ -30,6 +30,7 @@ type picture struct {
 	lines   bool // along an axis; else the servers are below each other
 	results results
 	footer  []string // paragraphs
+	Without []string // servers of which something is missing
 }
 
 // level are the panels that have the same range of values as one of them.

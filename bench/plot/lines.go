@@ -66,11 +66,19 @@ func (l *lines) Plot(c draw.Canvas, q *plot.Plot) {
 		k := l.looks[s.server]
 		var at []vg.Point
 		var hollow []bool
+		stroke := draw.LineStyle{Color: k.ink, Width: k.width, Dashes: k.dash}
+		from, before := 0, 0 // the points since a gap; the last one among all
 		for _, p := range s.points {
 			x, y := l.x.at(p.x), l.y.at(l.shown(p.median))
 			if !finite(x, y) {
 				continue
 			}
+			i, _ := slices.BinarySearch(l.x.values, p.x)
+			if len(at) > from && i > before+1 { // others were measured between the two
+				c.StrokeLines(stroke, at[from:])
+				from = len(at)
+			}
+			before = i
 			at = append(at, vg.Point{X: trX(x), Y: trY(y)})
 			hollow = append(hollow, p.doubtful())
 			if lo, hi := l.y.at(l.shown(p.min)), l.y.at(l.shown(p.max)); finite(lo, hi) {
@@ -83,7 +91,7 @@ func (l *lines) Plot(c draw.Canvas, q *plot.Plot) {
 		if len(at) == 0 {
 			continue
 		}
-		c.StrokeLines(draw.LineStyle{Color: k.ink, Width: k.width, Dashes: k.dash}, at)
+		c.StrokeLines(stroke, at[from:])
 		for i := range at {
 			k.mark(&c, at[i], hollow[i])
 		}

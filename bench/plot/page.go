@@ -43,7 +43,7 @@ func newPage(run sample.Run, samples []sample.Sample) *page {
 			continue
 		}
 		p.Shown = append(p.Shown, &picture{figure: f, panels: panels, common: common, looks: p.looks,
-			lines: lines, results: r, footer: p.footer(r)})
+			lines: lines, results: r, footer: p.footer(f.plot, r), Without: p.without(f.plot, r)})
 	}
 	return p
 }
@@ -51,13 +51,13 @@ func newPage(run sample.Run, samples []sample.Sample) *page {
 // Reading says how to read all pictures.
 func (p *page) Reading() string {
 	return "Points are medians over the rounds, whiskers go from the least to the most. Ratios are medians of the ratios round by round, as the machine is not as fast in each. " +
-		"A server has the same colour and mark everywhere. A hollow mark, or † in a table, says that requests failed or that less was answered than offered: do not take such a figure for a good one."
+		"A server has the same colour and mark everywhere. A hollow mark, or † in a table, says that requests failed or that less was answered than offered: do not take such a figure for a good one. A dash, or a gap in a line: not measured."
 }
 
 var version = regexp.MustCompile(`\d+\.\d[\w.]*`)
 
 // footer is what a picture says when it has left its page.
-func (p *page) footer(r results) []string {
+func (p *page) footer(plot string, r results) []string {
 	var versions []string
 	for _, server := range slices.Sorted(maps.Keys(r)) {
 		if v := p.Run.Versions[server]; v != "" && server != sample.Floor {
@@ -67,9 +67,14 @@ func (p *page) footer(r results) []string {
 			versions = append(versions, p.looks[server].name+" "+v)
 		}
 	}
+	without := strings.Join(p.without(plot, r), ", ")
+	if without != "" {
+		without = "not measured, or not all: " + without
+	}
 	return []string{
 		joined(p.Machine(), p.Date()),
 		strings.Join(versions, ", "),
+		without,
 		p.Run.Command,
 	}
 }
@@ -87,7 +92,7 @@ func (p *page) Facts() table {
 	if p.Run.Took > 0 {
 		when += ", " + time.Duration(p.Run.Took*float64(time.Second)).Round(time.Second).String()
 	}
-	t := table{Rows: [][]string{{"", ""}, {"machine", p.Machine()}, {"date", when}, {"rounds", fmt.Sprint(p.Run.Rounds)}, {"command", "`" + p.Run.Command + "`"}}}
+	t := table{Words: true, Rows: [][]string{{"", ""}, {"machine", p.Machine()}, {"date", when}, {"rounds", fmt.Sprint(p.Run.Rounds)}, {"command", "`" + p.Run.Command + "`"}}}
 	for _, role := range slices.Sorted(maps.Keys(p.Run.Pins)) {
 		t.Rows = append(t.Rows, []string{role + " on processors", p.Run.Pins[role]})
 	}
@@ -103,9 +108,30 @@ func (p *page) Missing() (all []string) {
 		all = append(all, title+": not measured")
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.Run.Missing)) {
-		all = append(all, displayName(name)+": not measured, "+p.Run.Missing[name])
+		what, plot, _ := strings.Cut(name, ", ")
+		what = displayName(what)
+		if plot != "" {
+			what += ", " + plot
+		}
+		all = append(all, what+": not measured, "+p.Run.Missing[name])
 	}
 	return all
+}
+
+// without are the servers of which a plot has nothing, or not what it has of others.
+func (p *page) without(plot string, r results) (names []string) {
+	for name := range p.Run.Missing {
+		if server, ok := strings.CutSuffix(name, ", "+plot); ok {
+			names = append(names, displayName(server))
+		}
+	}
+	for server, byX := range r {
+		if len(byX) < len(r.xs()) {
+			names = append(names, displayName(server))
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // For the template.

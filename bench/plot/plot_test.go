@@ -5,6 +5,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"maps"
 	"math/rand/v2"
@@ -15,6 +16,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"gonum.org/v1/plot"
 
 	"github.com/isbjorn/isbjorn/bench/internal/sample"
 )
@@ -241,6 +244,111 @@ func TestFigures(t *testing.T) {
 	}
 }
 
+// Ratios are drawn from a line at one, and where there is nothing to compare with bars are
+// from zero.
+func TestDots(t *testing.T) {
+	costly := sample.X{Cost: "work 1ms", Conns: 64}
+	var samples []sample.Sample
+	for round, values := range [][2]float64{{100, 50}, {300, 100}, {250, 100}} { // 2, 3, 2.5
+		samples = append(samples, of(sample.Handler, "isbjorn", round+1, costly, "req/s", values[0]), of(sample.Handler, nethttp, round+1, costly, "req/s", values[1]))
+	}
+	for _, conns := range []int{0, 64} {
+		samples = append(samples, of(sample.Stalled, "isbjorn", 1, sample.X{Conns: conns}, "rss-B", float64(conns+1)*(1<<20)))
+	}
+	p := newPage(sample.Run{}, samples)
+	var relative, stalled *picture
+	for _, shown := range p.Shown {
+		switch shown.plot {
+		case sample.Handler:
+			relative = shown
+		case sample.Stalled:
+			stalled = shown
+		}
+	}
+	s := relative.panels[0].series
+	if c := s[0].points[0]; len(s) != 1 || s[0].label != "work 1ms" && s[0].label != "" || s[0].absolute != 250 || c.median != 2.5 || c.min != 2 || c.max != 3 {
+		t.Errorf("%+v", s)
+	}
+	q := plot.New()
+	if d := newDots(relative, &relative.panels[0], q); d.scale.kind != ratios || d.ref == nil || d.ref.median != 1 {
+		t.Errorf("%+v", d)
+	}
+	for i := range stalled.panels {
+		d := newDots(stalled, &stalled.panels[i], q)
+		if d.scale.kind != numbers || d.ref != nil || q.X.Min != 0 || q.X.Max < 65 {
+			t.Errorf("panel %d is from %v to %v, want both from 0 to 65 or more: %+v", i, q.X.Min, q.X.Max, d)
+		}
+	}
+	if stalled.lines || stalled.panels[1].about != "64 clients that do not read" {
+		t.Errorf("%+v", stalled)
+	}
+}
+
+// A line does not go on where a point is missing that others have.
+func TestGap(t *testing.T) {
+	var samples []sample.Sample
+	for _, conns := range []int{1, 4, 16, 64} {
+		samples = append(samples, of(sample.Conns, nethttp, 1, sample.X{Conns: conns}, "req/s", 100))
+		if conns != 16 {
+			samples = append(samples, of(sample.Conns, "hertz", 1, sample.X{Conns: conns}, "req/s", 200))
+		}
+	}
+	files := made(t, sample.Run{}, samples)
+	svg := files["conns.svg"]
+	if !strings.Contains(svg, "not measured, or not all: hertz<") || !strings.Contains(files["README.md"], "| hertz | 200 | 200 | - | 200 |") {
+		t.Errorf("the gap of hertz is not told: %s", files["README.md"])
+	}
+	for server, want := range map[string][]int{nethttp: {4}, "hertz": {2, 1}} {
+		line := regexp.MustCompile(fmt.Sprintf(`<path d="([^"]*)"\s+class="s%06x" fill="none" stroke-width="%g"`, known[server].light, 1.6))
+		var points []int
+		for _, m := range line.FindAllStringSubmatch(svg, -1) {
+			points = append(points, 1+strings.Count(m[1], "L"))
+		}
+		if !slices.Equal(points, want) {
+			t.Errorf("%s has lines of %v points, want %v", server, points, want)
+		}
+	}
+}
+
+func TestScales(t *testing.T) {
+	for _, tt := range []struct {
+		kind   kind
+		values []float64
+		least  float64 // of what is shown, from end to end
+		labels string
+	}{
+		{numbers, []float64{3, 120}, 120, "0 50 100"},
+		{ratios, []float64{100, 101}, 0.3, "80 100 120 140"},
+		{ratios, []float64{0.1, 1000}, 4, "0.1 1 10 100 1,000"},
+		{steps, []float64{1, 4, 16, 4096}, 3.6, "1 4 16 4,096"},
+		{steps, []float64{0, 1000, 10_000}, 2, "0 1,000 10k"},
+		{steps, []float64{1, 1.01, 100}, 2, "1 100"},
+		{tail, []float64{0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1}, 2.4, "50% 90% 99% max"},
+		{numbers, nil, 1, ""},
+		{numbers, []float64{0}, 1, "0 0.2 0.4 0.6 0.8 1"},
+	} {
+		s := newScale(tt.kind, tt.values)
+		from, to, ticks := s.span()
+		var labels []string
+		for _, tick := range ticks {
+			if tick.Value < from || tick.Value > to {
+				t.Errorf("%v: tick %v is not in %v to %v", tt.values, tick, from, to)
+			}
+			if tick.Label != "" {
+				labels = append(labels, tick.Label)
+			}
+		}
+		if to-from < tt.least || strings.Join(labels, " ") != tt.labels {
+			t.Errorf("%v: %q on %v, want %q on %v or more", tt.values, labels, to-from, tt.labels, tt.least)
+		}
+		for _, v := range tt.values {
+			if at := s.at(v); at < from || at > to {
+				t.Errorf("%v: %v is at %v, not in %v to %v", tt.values, v, at, from, to)
+			}
+		}
+	}
+}
+
 // What had errors is marked, and never first.
 func TestErrors(t *testing.T) {
 	fast := of(sample.CPU, "nginx", 1, hello, "cpu-us/req", 1)
@@ -303,6 +411,23 @@ func TestMissing(t *testing.T) {
 		}
 		if word := regexp.MustCompile(`\b(NaN|[+-]?Inf)\b`).FindString(text); word != "" {
 			t.Errorf("%s has %s", name, word)
+		}
+	}
+}
+
+// What a server lacks in one plot is said beside it, as far as there is room for it.
+func TestWithout(t *testing.T) {
+	run, samples := synthetic()
+	run.Missing["isbjorn-nethttp, cpu"] = "it | did not answer"
+	run.Command = strings.Repeat("command that is long ", 20)
+	run.Versions["nginx"] = "nginx version: nginx/1.22.1"
+	files := made(t, run, samples)
+	if texts := strings.Join(checkSVG(t, files["cpu.svg"]), "\n"); !strings.Contains(texts, "not measured, or not all: isbjorn net/http") || !strings.Contains(texts, "nginx 1.22.1") {
+		t.Errorf("%s", texts)
+	}
+	for _, want := range []string{"- isbjorn net/http, cpu: not measured, it | did not answer\n", "(#what-is-missing)): isbjorn net/http.\n", "| nginx | nginx version: nginx/1.22.1 |"} {
+		if !strings.Contains(files["README.md"], want) {
+			t.Errorf("no %q in %s", want, files["README.md"])
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 // table is one of the tables of a page.
 type table struct {
 	About string // "" where the page says it
+	Words bool   // and not figures
 	Rows  [][]string
 }
 
@@ -26,7 +27,11 @@ func (t table) String() string {
 		}
 		b.WriteString("|\n")
 		if i == 0 {
-			b.WriteString("| --- |" + strings.Repeat(" ---: |", len(r)-1) + "\n")
+			align := " ---: |"
+			if t.Words {
+				align = " --- |"
+			}
+			b.WriteString("| --- |" + strings.Repeat(align, len(r)-1) + "\n")
 		}
 	}
 	return b.String()
@@ -85,8 +90,8 @@ func (p *picture) field(v value, server string, c cell, ok bool) string {
 	return field
 }
 
-// dotsTable has a line for each server, in the order of the first panel, and a column for
-// each panel.
+// dotsTable has a line for each server, in the order of the first panel, or of that with the
+// most of what the figure is along, and a column for each panel.
 func (p *picture) dotsTable() table {
 	var t table
 	var head, servers []string
@@ -101,6 +106,12 @@ func (p *picture) dotsTable() table {
 			title = joined(title, panel.plainTitle())
 		}
 		head = append(head, title)
+	}
+	panels := slices.Clone(p.panels)
+	if p.along != nil {
+		slices.Reverse(panels)
+	}
+	for _, panel := range panels {
 		for _, s := range panel.series {
 			if !slices.Contains(servers, s.server) {
 				servers = append(servers, s.server)
