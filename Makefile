@@ -24,7 +24,7 @@ BIN         := $(CURDIR)/bin
 STATICCHECK := $(BIN)/staticcheck
 PLATFORMS   := darwin/arm64 freebsd/amd64 linux/arm64
 
-.PHONY: help build test race apps fuzz chaos chaos-lossy slowhttptest bench bench-gate load report report-quick measure sweep idle lint cross ci clean
+.PHONY: help build test race apps fuzz chaos chaos-lossy slowhttptest bench pgo bench-gate load report report-quick measure sweep idle lint cross ci clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,12 @@ slowhttptest: ## 1,000 slow clients of each kind for SLOW (20s), while others ar
 
 bench: ## run the benchmarks (BENCH=., BENCHTIME=1s, COUNT=1)
 	go test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -count $(COUNT) ./...
+
+pgo: ## renew examples/default.pgo by a mixed load, about 40 s on a quiet machine
+	rm -rf $(BIN)/profiles && mkdir -p $(BIN)/profiles
+	ISBJORN_BENCH_PROFILES=$(BIN)/profiles go test -trimpath -run '^$$' -benchtime 2s ./bench \
+		-bench '^BenchmarkServe$$/server=isbjorn/^(head=(hello|tfb|browser|post1k|chunked1k)|app=(stream|file|bridge))$$'
+	go tool pprof -proto $(BIN)/profiles/*.pprof >examples/default.pgo
 
 bench-gate: ## fail if this tree is slower than BASE (HEAD, or HEAD^ if nothing has changed), in TIME (100s)
 	cd bench/gate && go build -o $(BIN)/gate .
@@ -107,7 +113,7 @@ cross: ## build and vet, tests included, for the other platforms
 	@for p in $(PLATFORMS); do \
 		echo "== $$p"; \
 		export CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/}; \
-		go build ./... && go vet ./... || exit 1; \
+		go build -pgo=off ./... && go vet ./... || exit 1; \
 	done
 
 ci: ## all that must hold before a change goes in: .ci/run

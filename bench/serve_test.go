@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"runtime/pprof"
 	"strings"
 	"testing"
 	"time"
@@ -239,6 +240,9 @@ func (a *answer) only(addr string, in, out []byte) error {
 // isbjorn/hello, say.
 const serverVariable = "ISBJORN_BENCH_SERVER"
 
+// profilesVariable names a directory in which each server leaves a profile of its CPU time.
+const profilesVariable = "ISBJORN_BENCH_PROFILES"
+
 // serverMain serves on a port of its own until its input ends. It says where, and on how
 // many processors; a line of input asks for the bytes in use.
 func serverMain(what string) error {
@@ -246,6 +250,17 @@ func serverMain(what string) error {
 	app, ok := applications[name]
 	if !ok {
 		return fmt.Errorf("%s=%s: no such application", serverVariable, what)
+	}
+	if dir := os.Getenv(profilesVariable); dir != "" {
+		f, err := os.CreateTemp(dir, by+"-"+name+"-*.pprof")
+		if err != nil {
+			return fmt.Errorf("%s: %w", profilesVariable, err)
+		}
+		defer f.Close()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
 	}
 	var addr net.Addr
 	switch by {

@@ -767,3 +767,16 @@ func checkBadArguments(t *testing.T, path string) {
 		}
 	}
 }
+
+// Every example is built with the profile that all share.
+func TestProfile(t *testing.T) {
+	want, err := os.ReadFile("default.pgo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range checks {
+		if got, err := os.ReadFile(filepath.Join(name, "default.pgo")); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s: %v, %d bytes; make it a link: ln -s ../default.pgo examples/%s/", name, err, len(got), name)
+		}
+	}
+}

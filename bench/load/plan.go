@@ -39,7 +39,7 @@ const (
 
 // plan is what is measured. Memory and system calls hardly differ from round to round.
 var plan = []plot{
-	{sample.CPU, everybody,
+	{sample.CPU, everybody + " isbjorn-pgo isbjorn-v3 isbjorn-pgo-v3",
 		with(conns, cross(heads("hello", "browser"), depths(1, 16))), nil,
 		0, warm, closedLoop, "cpu-us/req"},
 	{sample.Depth, "isbjorn nethttp fasthttp hertz gnet nginx floor",

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"debug/buildinfo"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 )
 
@@ -21,6 +23,8 @@ type server struct {
 	// by the Debian package pkg.
 	module, program string
 	pkg             string
+	// with are flags of go build, and variables for it, in place of plain.
+	with string
 	// command is what is run; dir is a directory for its files.
 	command func(program, dir, cost string, port int) ([]string, error)
 	// version has the path of the Go module whose version is told, or the flag that asks
@@ -28,8 +32,15 @@ type server struct {
 	version string
 }
 
+// plain is how Go programs are built. All by the same means: the profile that the examples
+// have would be an advantage over those that could have one as well.
+const plain = "-pgo=off"
+
 var servers = []server{
 	{name: "isbjorn", module: ".", program: "./examples/hello", command: takesAddr},
+	{name: "isbjorn-pgo", module: ".", program: "./examples/hello", command: takesAddr, with: "-pgo=auto"},
+	{name: "isbjorn-v3", module: ".", program: "./examples/hello", command: takesAddr, with: "-pgo=off GOAMD64=v3"},
+	{name: "isbjorn-pgo-v3", module: ".", program: "./examples/hello", command: takesAddr, with: "-pgo=auto GOAMD64=v3"},
 	{name: "isbjorn-nethttp", module: ".", program: "./bench/bridge", command: bridge("isbjorn")},
 	{name: "nethttp", module: ".", program: "./bench/nethttp", command: nethttp},
 	{name: "fasthttp", module: "bench/peers", program: "./fasthttp", command: takesAddr, version: "github.com/valyala/fasthttp"},
@@ -129,36 +140,35 @@ type built struct {
 // build builds what the servers need, into dir. What cannot be had is in missing, with
 // the reason; versions has the rest.
 func build(ctx context.Context, root, dir string, wanted []*server, versions, missing map[string]string) (list []built, err error) {
-	for _, module := range []string{".", "bench/peers"} {
-		var programs []string
-		for _, s := range wanted {
-			if s.module == module {
-				programs = append(programs, s.program)
-			}
-		}
-		if len(programs) == 0 {
+	for _, s := range wanted {
+		if s.module == "" || missing[s.name] != "" {
 			continue
 		}
-		if module == "." {
-			programs = append(programs, "./bench/bridge") // nethttp may need it
+		command := []string{"go", "build", "-C", filepath.Join(root, s.module), "-o", s.output(dir) + "/"}
+		for _, word := range strings.Fields(cmp.Or(s.with, plain)) {
+			if strings.HasPrefix(word, "-") {
+				command = append(command, word)
+			} else {
+				command = slices.Insert(command, 0, word)
+			}
 		}
-		out, failed := run(ctx, "go", append([]string{"build", "-C", filepath.Join(root, module), "-o", dir + "/"}, programs...)...)
+		command = append(command, s.program)
+		if s.name == "nethttp" {
+			command = append(command, "./bench/bridge") // where handlers cost
+		}
+		out, failed := run(ctx, "env", command...)
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
 		if failed != nil {
-			for _, s := range wanted {
-				if s.module == module {
-					missing[s.name] = fmt.Sprintf("go build -C %s %s: %v: %s", module, s.program, failed, lastLine(out))
-				}
-			}
+			missing[s.name] = fmt.Sprintf("go build -C %s %s: %v: %s", s.module, s.program, failed, lastLine(out))
 		}
 	}
 	for _, s := range wanted {
 		if missing[s.name] != "" {
 			continue
 		}
-		b := built{s, filepath.Join(dir, filepath.Base(s.program))}
+		b := built{s, filepath.Join(s.output(dir), filepath.Base(s.program))}
 		switch {
 		case s.module == ".":
 			versions[s.name] = describe(ctx, root)
@@ -194,6 +204,11 @@ func build(ctx context.Context, root, dir string, wanted []*server, versions, mi
 		list = append(list, b)
 	}
 	return list, nil
+}
+
+// output is the directory that the program is built into.
+func (s *server) output(dir string) string {
+	return filepath.Join(dir, strings.ReplaceAll(cmp.Or(s.with, plain), " ", ","))
 }
 
 // describe is the version of the sources.
