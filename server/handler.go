@@ -486,7 +486,7 @@ func (h *handler) take(c *loop.Conn, cn *conn) {
 	} else {
 		x = &exchange{h: h}
 		x.asks.x, x.asks.takeable, x.shuts.x = x, h.s.crew != nil, x
-		x.start = x.startResponse
+		x.start = x.startResponse()
 	}
 	x.c, x.conn, cn.x = c, cn, x
 }

@@ -66,6 +66,11 @@ func (h *hold) surface(w *work) (was uint32) {
 	if w.state.CompareAndSwap(inside, outside) {
 		return inside
 	}
+	return h.surfaceNow(w)
+}
+
+// surfaceNow is surface where it is not the most common one.
+func (h *hold) surfaceNow(w *work) (was uint32) {
 	if w.state.Load() == outside {
 		return outside
 	}

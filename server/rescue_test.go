@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"regexp"
 	"runtime"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -309,7 +308,7 @@ func TestRescueOfWhoIsGone(t *testing.T) {
 func TestRescueIsSoon(t *testing.T) {
 	const want = 20 * time.Millisecond
 	worst := rescueTakes(t) // beyond what a round takes anyway
-	for began := time.Now(); !raceEnabled && worst > want && time.Since(began) < 10*time.Second; {
+	for began := time.Now(); !raceEnabled && worst > want && time.Since(began) < 30*time.Second; {
 		worst = min(worst, rescueTakes(t))
 	}
 	if worst > want && !raceEnabled {
@@ -317,8 +316,8 @@ func TestRescueIsSoon(t *testing.T) {
 	}
 }
 
-// rescueTakes returns how much longer than usual the longest of some rounds of 100
-// requests took, while one request never returned.
+// rescueTakes returns how much longer the longest of some rounds of 100 requests took while
+// one request never returned than the longest of as many before.
 func rescueTakes(t *testing.T) time.Duration {
 	release := make(chan bool)
 	defer close(release)
@@ -333,25 +332,26 @@ func rescueTakes(t *testing.T) time.Duration {
 		all = append(all, c)
 	}
 	d := s.dial()
-	var took []time.Duration
-	for i := range 100 {
-		if i == 10 {
-			d.send(stuck)
+	longest := func() (longest time.Duration) {
+		for range 100 {
+			began := time.Now()
+			for _, c := range all {
+				c.send(get)
+			}
+			for _, c := range all {
+				c.want("GET", 200, "Hello, World!")
+			}
+			longest = max(longest, time.Since(began))
 		}
-		began := time.Now()
-		for _, c := range all {
-			c.send(get)
-		}
-		for _, c := range all {
-			c.want("GET", 200, "Hello, World!")
-		}
-		took = append(took, time.Since(began))
+		return longest
 	}
-	slices.Sort(took)
+	usual := longest() // a busy machine has its own
+	d.send(stuck)
+	held := longest()
 	if s.Stats().Rescues == 0 { // a busy machine may have held it, too
 		t.Error("no rescue")
 	}
-	return took[len(took)-1] - took[len(took)/2]
+	return held - usual
 }
 
 // One that computes for long keeps the others for a moment only, too, and stays on the

@@ -35,8 +35,7 @@ type head struct {
 	bytes  []byte
 	fields int  // header fields in bytes
 	plain  bool // bytes are all that was declared: they may be used again
-	name   bool // the application sent its own Server
-	date   bool // the same for Date
+	own    says // ownDate, ownName
 	code   int
 }
 
@@ -64,16 +63,18 @@ var (
 	errNameTwice   = errors.New("server: more than one Server in the response")
 )
 
-// startResponse is gateway.StartResponse. It renders the head at once, so that
+// startResponse makes the gateway.StartResponse of x. It renders the head at once, so that
 // nothing of the application's is kept.
-func (x *exchange) startResponse(status string, headers []gateway.Header, exc error) (io.Writer, error) {
-	was := x.h.hold.surface(&x.asks)
-	if was == away {
-		return x.job.start(status, headers, exc)
+func (x *exchange) startResponse() gateway.StartResponse {
+	return func(status string, headers []gateway.Header, exc error) (io.Writer, error) {
+		was := x.h.hold.surface(&x.asks)
+		if was == away {
+			return x.job.start(status, headers, exc)
+		}
+		w, err := x.startHere(status, headers, exc)
+		x.asks.dive(was)
+		return w, err
 	}
-	w, err := x.startHere(status, headers, exc)
-	x.asks.dive(was)
-	return w, err
 }
 
 // startHere is startResponse on the loop.
@@ -148,7 +149,7 @@ func (r *response) render(status string, headers []gateway.Header) error {
 	if code < 200 {
 		return errInterim
 	}
-	r.name, r.date = false, false
+	r.own = 0
 	plain := true
 	b := append(r.bytes[:0], statusPrefix...)
 	b = append(b, status...)
@@ -177,15 +178,15 @@ func (r *response) render(status string, headers []gateway.Header) error {
 		case gateway.Trailer:
 			r.trailers = true
 		case gateway.Date:
-			if r.date {
+			if r.own&ownDate != 0 {
 				return errDateTwice
 			}
-			r.date = true
+			r.own |= ownDate
 		case gateway.ServerName:
-			if r.name {
+			if r.own&ownName != 0 {
 				return errNameTwice
 			}
-			r.name = true
+			r.own |= ownName
 		}
 		b = append(b, h.Name...)
 		b = append(b, ": "...)
@@ -206,7 +207,7 @@ func (x *exchange) commit(known int64) {
 	case r.trailers && x.req.Minor > 0: // chunked has a place for them
 		known = -1
 	}
-	t := tail{second: x.h.second, date: r.date, name: r.name, length: -1}
+	t := tail{second: x.h.second, says: r.own, length: -1}
 	bare := bodiless(r.code)
 	switch {
 	case r.code == http.StatusNoContent: // RFC 9110 section 8.6: no length either
@@ -216,7 +217,7 @@ func (x *exchange) commit(known int64) {
 	case bare: // 304: only the length that GET would have, and nobody said it
 	case x.req.Minor > 0:
 		r.framing = chunked
-		t.chunked = true
+		t.says |= isChunked
 	default:
 		r.framing = byClose
 		x.keep = false
@@ -227,7 +228,11 @@ func (x *exchange) commit(known int64) {
 	if r.closes || x.h.stopping && !x.more {
 		x.keep = false
 	}
-	t.close, t.keepAlive = !x.keep, x.keep && x.req.Minor == 0
+	if !x.keep {
+		t.says |= connClose
+	} else if x.req.Minor == 0 {
+		t.says |= connKeepAlive
+	}
 	if t != x.h.tail {
 		x.h.renderTail(t)
 	}
@@ -239,21 +244,29 @@ func (x *exchange) commit(known int64) {
 // tail is all that the end of a head depends on, the part that the server writes.
 // Most responses have that of the one before.
 type tail struct {
-	second     int64 // handler.second
-	length     int64 // Content-Length; -1 for none
-	chunked    bool
-	date, name bool // the application sent its own Date, its own Server
-	close      bool
-	keepAlive  bool // said, as HTTP/1.0 needs it
+	second int64 // handler.second
+	length int64 // Content-Length; -1 for none
+	says   says
 }
+
+// says is what the end of a head says, or does not.
+type says uint8
+
+const (
+	ownDate       says = 1 << iota // not Date: the application sent its own
+	ownName                        // the same for Server
+	isChunked                      // Transfer-Encoding
+	connClose                      // Connection: close
+	connKeepAlive                  // Connection: keep-alive, as HTTP/1.0 needs it
+)
 
 // renderTail renders t, in place of the last one.
 func (h *handler) renderTail(t tail) {
 	stamp := h.stamp
-	if t.date {
+	if t.says&ownDate != 0 {
 		stamp = stamp[:h.dateAt]
 	}
-	if t.name {
+	if t.says&ownName != 0 {
 		stamp = stamp[min(h.dateAt, len(stamp)):]
 	}
 	b := append(h.tailed[:0], stamp...)
@@ -262,13 +275,13 @@ func (h *handler) renderTail(t tail) {
 		b = strconv.AppendInt(b, t.length, 10)
 		b = append(b, "\r\n"...)
 	}
-	if t.chunked {
+	if t.says&isChunked != 0 {
 		b = append(b, "Transfer-Encoding: chunked\r\n"...)
 	}
-	if t.close {
+	if t.says&connClose != 0 {
 		b = append(b, "Connection: close\r\n"...)
 	}
-	if t.keepAlive {
+	if t.says&connKeepAlive != 0 {
 		b = append(b, "Connection: keep-alive\r\n"...)
 	}
 	h.tail, h.tailed = t, append(b, "\r\n"...)
