@@ -8,31 +8,75 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
 // build is the programs of one revision.
 type build struct {
-	label string // "base" or "tree"
-	dir   string // of the source
-	bench string // test binary of ./bench
-	hello string // examples/hello
+	label   string // "base" or "tree"
+	dir     string // of the source
+	bench   string // test binary of -package; "" if no benchmark is to run
+	program string // -program; "" if it is not to run
 }
 
-// compile builds the programs of the source in dir into a directory. Paths are left out,
+// compile builds what is measured of the source in dir into a directory. Paths are left out,
 // so that the same source gives the same programs. extra are arguments of go build.
-func compile(ctx context.Context, label, dir, into string, extra ...string) (*build, error) {
-	b := &build{label: label, dir: dir, bench: filepath.Join(into, label, "bench.test"), hello: filepath.Join(into, label, "hello")}
-	if err := goBuild(ctx, b.dir, "test", append([]string{"-c", "-o", b.bench}, extra...), "./bench"); err != nil {
-		return nil, err
+func (g *gate) compile(ctx context.Context, label, dir, into string, extra ...string) (*build, error) {
+	b := &build{label: label, dir: dir}
+	if g.bench != "" {
+		b.bench = filepath.Join(into, label, "bench.test")
+		if err := goBuild(ctx, dir, "test", append([]string{"-c", "-o", b.bench}, extra...), g.pkg); err != nil {
+			return nil, err
+		}
 	}
-	return b, goBuild(ctx, b.dir, "build", append([]string{"-o", b.hello}, extra...), "./examples/hello")
+	if g.runs() {
+		b.program = filepath.Join(into, label, "program")
+		if err := goBuild(ctx, dir, "build", append([]string{"-o", b.program}, extra...), g.program); err != nil {
+			return nil, err
+		}
+	}
+	return b, nil
+}
+
+// runs says whether programs are measured, and not only benchmarks.
+func (g *gate) runs() bool { return g.overSockets || g.calls }
+
+// check looks for what the flags name in the source in dir, before anything is built.
+func (g *gate) check(ctx context.Context, label, dir string) error {
+	for _, want := range []struct {
+		flag, pkg string
+		used      bool
+		is, what  string
+	}{
+		{"-package", g.pkg, g.bench != "", "tests", "with tests; give its directory, as ./name, or -bench '' for none"},
+		{"-program", g.program, g.runs(), "main", "main; give its directory, as ./name, or -loopback=false -syscalls=false for none"},
+		{"-beside", g.beside, g.overSockets && g.beside != "" && label == "base", "main", "main; give its directory, as ./name, or '' for none"},
+	} {
+		if !want.used {
+			continue
+		}
+		said := "this is no directory"
+		if strings.HasPrefix(want.pkg, ".") && !strings.Contains(want.pkg, "...") {
+			cmd := exec.CommandContext(ctx, "go", "list", "-f", "{{if or .TestGoFiles .XTestGoFiles}}tests {{end}}{{.Name}}", "--", want.pkg)
+			cmd.Dir = dir
+			out, err := cmd.CombinedOutput()
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			if said = string(out); err == nil && slices.Contains(strings.Fields(said), want.is) {
+				continue
+			}
+		}
+		return misuse(fmt.Sprintf("%s %s: the %s has no such package %s: %s", want.flag, want.pkg, label, want.what, strings.TrimSpace(said)))
+	}
+	return nil
 }
 
 func goBuild(ctx context.Context, dir, verb string, args []string, pkg string) error {
 	cmd := exec.CommandContext(ctx, "go", append(append([]string{verb, "-trimpath", "-buildvcs=false"}, args...), pkg)...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	cmd.Env = append([]string{"CGO_ENABLED=0"}, os.Environ()...) // who needs cgo says CGO_ENABLED=1
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("in %s: %s: %w\n%s", dir, cmd, err, out)
 	}
@@ -41,7 +85,10 @@ func goBuild(ctx context.Context, dir, verb string, args []string, pkg string) e
 
 // same reports whether the programs of both are the same, byte for byte.
 func same(a, b *build) (bool, error) {
-	for _, paths := range [][2]string{{a.bench, b.bench}, {a.hello, b.hello}} {
+	for _, paths := range [][2]string{{a.bench, b.bench}, {a.program, b.program}} {
+		if paths[0] == "" {
+			continue
+		}
 		one, err1 := os.ReadFile(paths[0])
 		other, err2 := os.ReadFile(paths[1])
 		if err := errors.Join(err1, err2); err != nil || !bytes.Equal(one, other) {

@@ -16,7 +16,6 @@ import (
 
 const (
 	request = "GET / HTTP/1.1\r\nHost: localhost:8080\r\n\r\n"
-	text    = "Hello, World!" // what hello and nethttp answer
 
 	// patience is how long one answer may take: a server that is stuck must not
 	// hold the gate.
@@ -27,22 +26,23 @@ const (
 // asks a server to do does not hang on how fast either of them is. Its sockets
 // block, and one goroutine uses it, so that it runs where its thread is pinned.
 type client struct {
-	conns []*os.File
-	depth int    // requests of a batch
-	size  int    // of one answer, in bytes: the same for all, as the Date has a fixed length
-	in    []byte // a batch of requests
-	out   []byte // room for its answers
+	conns   []*os.File
+	depth   int    // requests of a batch
+	size    int    // of one answer, in bytes: the same for all, as the Date has a fixed length
+	content []byte // what each ends with, behind the head
+	in      []byte // a batch of requests
+	out     []byte // room for its answers
 }
 
 // dial opens conns connections, for batches of depth requests.
-func dial(addr string, conns, depth int) (c *client, err error) {
-	c = &client{depth: depth, in: []byte(strings.Repeat(request, depth))}
+func dial(addr string, conns, depth int) (_ *client, err error) {
+	c := &client{depth: depth, in: []byte(strings.Repeat(request, depth))}
 	defer func() {
 		if err != nil {
 			c.close()
 		}
 	}()
-	if c.size, err = answerSize(addr); err != nil {
+	if c.size, c.content, err = learn(addr); err != nil {
 		return nil, err
 	}
 	c.out = make([]byte, depth*c.size)
@@ -90,7 +90,7 @@ func (c *client) round() error {
 			got += n
 		}
 		for answers := c.out; len(answers) > 0; answers = answers[c.size:] {
-			if answer := answers[:c.size]; !bytes.HasPrefix(answer, []byte("HTTP/1.1 200 ")) || !bytes.HasSuffix(answer, []byte(text)) {
+			if answer := answers[:c.size]; !bytes.HasPrefix(answer, []byte("HTTP/1.1 200 ")) || !bytes.HasSuffix(answer, c.content) {
 				return fmt.Errorf("wrong answer %q", answer)
 			}
 		}
@@ -98,24 +98,35 @@ func (c *client) round() error {
 	return nil
 }
 
-// answerSize asks once, and returns the length of the whole answer in bytes.
-func answerSize(addr string) (int, error) {
+// learn asks twice on one connection, and returns the length of a whole answer in bytes, and
+// what follows its head. Answers that differ by more than the head cannot be checked.
+func learn(addr string) (size int, content []byte, err error) {
 	c, err := net.Dial("tcp", addr)
 	if err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(patience))
-	if _, err := io.WriteString(c, request); err != nil {
-		return 0, err
+	for again := range 2 {
+		if _, err := io.WriteString(c, request); err != nil {
+			return 0, nil, err
+		}
+		var raw bytes.Buffer
+		resp, err := http.ReadResponse(bufio.NewReader(io.TeeReader(c, &raw)), nil)
+		if err != nil {
+			return 0, nil, err
+		}
+		if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+			return 0, nil, err
+		}
+		_, behind, _ := bytes.Cut(raw.Bytes(), []byte("\r\n\r\n"))
+		switch {
+		case resp.StatusCode != http.StatusOK || resp.Close:
+			return 0, nil, misuse(fmt.Sprintf("it answers GET / by %s, Connection %q: -program and -beside must be programs that answer by 200 and keep the connection", resp.Status, resp.Header.Get("Connection")))
+		case again == 1 && (raw.Len() != size || !bytes.Equal(behind, content)):
+			return 0, nil, misuse("it answers GET / by other bytes each time: -program and -beside must be programs whose answer stays the same but for the Date")
+		}
+		size, content = raw.Len(), behind
 	}
-	var raw bytes.Buffer
-	resp, err := http.ReadResponse(bufio.NewReader(io.TeeReader(c, &raw)), nil)
-	if err != nil {
-		return 0, err
-	}
-	if body, err := io.ReadAll(resp.Body); err != nil || string(body) != text {
-		return 0, fmt.Errorf("answered %q, %v; want %q", body, err, text)
-	}
-	return raw.Len(), nil
+	return size, content, nil
 }

@@ -13,8 +13,10 @@ import (
 // gate is two builds, and what is measured of them.
 type gate struct {
 	base, tree *build
-	nethttp    string // bench/nethttp of the base
+	besides    string // the built -beside of the base; "" for none
 	cpu        int    // where all is measured
+
+	pkg, program, beside string // as of the flags
 
 	bench              string // which benchmarks in memory; "" for none
 	overSockets, calls bool

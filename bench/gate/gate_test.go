@@ -5,8 +5,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"math"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -73,7 +76,8 @@ func plant(t *testing.T) *gate {
 		t.Fatal(err)
 	}
 	write(t, filepath.Join(temp, "overlay"), string(overlay))
-	g := &gate{bench: "^BenchmarkExchange$/^head=hello$/^depth=1$", progress: io.Discard}
+	g := &gate{bench: "^BenchmarkExchange$/^head=hello$/^depth=1$", overSockets: true, progress: io.Discard,
+		pkg: "./bench", program: "./examples/hello", beside: "./bench/nethttp"}
 	if err := g.build(t.Context(), dir, dir, temp, "-overlay", filepath.Join(temp, "overlay")); err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +171,7 @@ func printed(t *testing.T, verdicts []*verdict, ok bool) string {
 // All of the gate, and nothing planted. What it writes can be read.
 func TestUnchanged(t *testing.T) {
 	g := plant(t)
-	g.tree = &build{"tree", g.base.dir, g.base.bench, g.base.hello}
+	g.tree = &build{"tree", g.base.dir, g.base.bench, g.base.program}
 	g.bench, g.overSockets, g.time = "^BenchmarkExchange$", true, 10*time.Second
 	subjects, alone, err := g.subjects(t.Context())
 	if err != nil || len(alone) > 0 {
@@ -210,17 +214,132 @@ func TestUnchanged(t *testing.T) {
 	}
 }
 
+// Each is refused, by the name of the flag that is wrong.
 func TestMisuse(t *testing.T) {
-	for _, args := range []string{"more", "-none", "-base nowhere", "-time x", "-bench= -loopback=false -syscalls=false"} {
-		stderr, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
-		if err != nil {
+	t.Chdir("../..")
+	for _, tt := range []struct{ args, says string }{
+		{"more", "-base"},
+		{"-none", "-none"},
+		{"-time x", "-time"},
+		{"-bench= -loopback=false -syscalls=false", "-bench"},
+		{"-base nowhere", "-base"},
+		{"-package ./none", "-package ./none"},
+		{"-package ./examples/hello", "-package ./examples/hello"}, // no tests
+		{"-package github.com/isbjorn/isbjorn/bench", "-package github"},
+		{"-package ./...", "-package ./..."},
+		{"-program ./none", "-program ./none"},
+		{"-program ./server", "-program ./server"}, // not main
+		{"-beside ./none", "-beside ./none"},
+		{"-beside ./server", "-beside ./server"},
+	} {
+		status, _, said := runGate(t, strings.Fields(tt.args)...)
+		if status != misused || !strings.Contains(said, tt.says) {
+			t.Errorf("%s: status %d, want %d; %q, want %q", tt.args, status, misused, said, tt.says)
+		}
+	}
+}
+
+// runGate runs the gate in the current directory.
+func runGate(t *testing.T, args ...string) (status int, stdout, stderr string) {
+	t.Helper()
+	file, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	var out strings.Builder
+	status = run(t.Context(), args, &out, file)
+	said, err := os.ReadFile(file.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return status, out.String(), string(said)
+}
+
+// An application of somebody else, whose module is not the root of the repository.
+func TestOwnRepository(t *testing.T) {
+	dir := repository(t)
+	t.Chdir(dir)
+	for path, content := range map[string]string{
+		"go/go.mod":          "module example.com/own\n\ngo 1.26\n",
+		"go/own_test.go":     "package own\n\nimport \"testing\"\n\nvar kept *int\n\nfunc BenchmarkOwn(b *testing.B) { for b.Loop() { kept = new(int) } }\n",
+		"go/cmd/app/main.go": own,
+	} {
+		if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
 			t.Fatal(err)
 		}
-		status := run(t.Context(), strings.Fields(args), io.Discard, stderr)
-		if said, err := os.ReadFile(stderr.Name()); status != misused || err != nil || len(said) == 0 {
-			t.Errorf("%s: status %d, want %d; %q, %v", args, status, misused, said, err)
+		write(t, path, content)
+	}
+	t.Chdir("go")
+	flags := []string{"-package", ".", "-bench", ".", "-loopback=false", "-syscalls=false", "-time", "0s"}
+	if status, _, said := runGate(t, flags...); status != misused || !strings.Contains(said, "the base has no") {
+		t.Errorf("a base without it: status %d, want %d; %q", status, misused, said)
+	}
+	mustGit(t, dir, "add", "go")
+	mustGit(t, dir, "-c", "user.name=n", "-c", "user.email=e", "commit", "-q", "-m", "own")
+	status, out, said := runGate(t, append(flags, "-base", "HEAD")...)
+	if status != passed || !strings.Contains(out, "pass Own allocs/op") {
+		t.Errorf("status %d, want %d; %q\n%s", status, passed, said, out)
+	}
+
+	tree := filepath.Join(dir, "go")
+	for _, beside := range []string{"", "./cmd/app"} {
+		g := &gate{overSockets: true, pkg: "./none", program: "./cmd/app", beside: beside}
+		if err := errors.Join(g.check(t.Context(), "base", tree), g.build(t.Context(), tree, tree, t.TempDir())); err != nil {
+			t.Fatal(err)
 		}
-		_ = stderr.Close()
+		s := g.loopback(t.Context())[0]
+		if err := s.measure(g.base, g.tree); err != nil {
+			t.Fatal(err)
+		}
+		if s.series(cpuUsed) == nil || (s.series(ratio) != nil) != (beside != "") {
+			t.Errorf("-beside %q: measured %v", beside, s.done[0].base.Values)
+		}
+	}
+}
+
+// own says where it listens and a lot more.
+const own = `package main
+
+import ("flag"; "fmt"; "net"; "net/http"; "strings")
+
+func main() {
+	addr := flag.String("addr", "", "")
+	flag.Parse()
+	l, err := net.Listen("tcp", *addr)
+	if err != nil { panic(err) }
+	fmt.Printf("listening on http://%s\n", l.Addr())
+	fmt.Println(strings.Repeat("more ", 100_000))
+	panic(http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "my own") })))
+}
+`
+
+// Only answers that can be checked are measured.
+func TestLearn(t *testing.T) {
+	n := 0
+	for _, tt := range []struct {
+		name, content, says string
+		answer              http.HandlerFunc
+	}{
+		{"text", "abc", "", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "abc") }},
+		{"chunked", "3\r\nabc\r\n0\r\n\r\n", "", func(w http.ResponseWriter, _ *http.Request) {
+			_ = http.NewResponseController(w).Flush()
+			_, _ = io.WriteString(w, "abc")
+		}},
+		{"another each time", "", "stays the same", func(w http.ResponseWriter, _ *http.Request) { n++; fmt.Fprint(w, n) }},
+		{"not found", "", "404", http.NotFound},
+		{"the last", "", "keep", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Connection", "close") }},
+	} {
+		s := httptest.NewServer(tt.answer)
+		defer s.Close()
+		size, content, err := learn(s.Listener.Addr().String())
+		var m misuse
+		switch {
+		case tt.says == "" && (err != nil || string(content) != tt.content || size <= len(content)):
+			t.Errorf("%s: %d bytes, %q, %v; want %q", tt.name, size, content, err, tt.content)
+		case tt.says != "" && (!errors.As(err, &m) || !strings.Contains(err.Error(), tt.says)):
+			t.Errorf("%s: %v; want misuse with %q", tt.name, err, tt.says)
+		}
 	}
 }
 

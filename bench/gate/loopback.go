@@ -13,18 +13,18 @@ const (
 	// them) that a server finds when it is woken.
 	conns = 64
 
-	ratio = "x-nethttp" // CPU time by that of net/http in the same pair
+	ratio = "x-beside" // CPU time by that of -beside in the same pair
 )
 
 var depths = []int{1, 16} // requests written at once
 
-// loopback makes a subject for each depth: the CPU time of hello per request.
+// loopback makes a subject for each depth: the CPU time of -program per request.
 func (g *gate) loopback(ctx context.Context) (subjects []*subject) {
 	for _, depth := range depths {
 		name := fmt.Sprintf("Loopback/head=hello/depth=%d", depth)
 		subjects = append(subjects, &subject{name: name, pair: func(first, second *build) (a, b *benchfmt.Result, err error) {
 			err = pinned(g.cpu, func() error {
-				a, b, err = loopbackPair(ctx, name, depth, first.hello, g.nethttp, second.hello)
+				a, b, err = loopbackPair(ctx, name, depth, first.program, g.besides, second.program)
 				return err
 			})
 			return a, b, err
@@ -33,29 +33,40 @@ func (g *gate) loopback(ctx context.Context) (subjects []*subject) {
 	return subjects
 }
 
-// loopbackPair measures first, net/http and second, then in the opposite order, and all
-// of that again. The servers are new each time: how the memory of a process happens to lie
-// is a matter of percents.
-func loopbackPair(ctx context.Context, name string, depth int, first, nethttp, second string) (a, b *benchfmt.Result, err error) {
-	var loads [3]*load
-	for i, path := range []string{first, nethttp, second} {
-		if loads[i], err = newLoad(ctx, path, depth); err != nil {
+// loopbackPair measures first, what is beside them if there is such, and second, then in
+// the opposite order, and all of that again. The servers are new each time: how the memory of
+// a process happens to lie is a matter of percents.
+func loopbackPair(ctx context.Context, name string, depth int, first, beside, second string) (a, b *benchfmt.Result, err error) {
+	paths := []string{first, second, beside}
+	if beside == "" {
+		paths = paths[:2]
+	}
+	var loads []*load
+	for _, path := range paths {
+		l, err := newLoad(ctx, path, depth)
+		if err != nil {
 			return nil, nil, err
 		}
-		defer loads[i].stop()
+		defer l.stop()
+		loads = append(loads, l)
 	}
-	for _, l := range []int{0, 1, 2, 2, 1, 0, 0, 1, 2, 2, 1, 0} {
+	order := []int{0, 2, 1, 1, 2, 0}
+	for _, l := range append(order, order...) {
+		if l == len(loads) {
+			continue
+		}
 		if err := loads[l].slice(); err != nil {
 			return nil, nil, err
 		}
 	}
 	result := func(l *load) *benchfmt.Result {
-		return &benchfmt.Result{Name: benchfmt.Name(name), Iters: l.requests, Values: []benchfmt.Value{
-			{Value: l.perRequest(), Unit: cpuUsed},
-			{Value: l.perRequest() / loads[1].perRequest(), Unit: ratio},
-		}}
+		r := &benchfmt.Result{Name: benchfmt.Name(name), Iters: l.requests, Values: []benchfmt.Value{{Value: l.perRequest(), Unit: cpuUsed}}}
+		if beside != "" {
+			r.Values = append(r.Values, benchfmt.Value{Value: l.perRequest() / loads[2].perRequest(), Unit: ratio})
+		}
+		return r
 	}
-	return result(loads[0]), result(loads[2]), nil
+	return result(loads[0]), result(loads[1]), nil
 }
 
 // load is a server under load, and what it has used for how many requests.

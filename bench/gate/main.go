@@ -6,12 +6,21 @@
 // The base is checked out beside this tree, both are built once, and what is built runs
 // in turn on one processor: base, tree, tree, base, and so on. Measured are
 //
-//   - the benchmarks of ./bench that both have: CPU time and allocations;
-//   - examples/hello over loopback, 1 and 16 requests at once: CPU time per request, by
-//     the clock of the process, and its ratio to bench/nethttp in the same pair. For a
-//     pair net/http is one figure, so a loss in the one is a loss in the other;
-//   - the system calls of hello per batch of requests, by strace: what 120 batches take
+//   - the benchmarks of -package (./bench) that both have: CPU time and allocations;
+//   - -program (./examples/hello) over loopback, GET / and no other request, 1 and 16 at
+//     once: CPU time per request, by the clock of the process, and its ratio to -beside
+//     (./bench/nethttp, of the base) in the same pair. For a pair that is one figure, so a
+//     loss in the one is a loss in the other;
+//   - the system calls of the program per batch of requests, by strace: what 120 batches take
 //     more than 20. The calls of the Go runtime that come as time goes by are left out.
+//
+// In the repository of an application of one's own, from the directory of its module:
+//
+//	go run github.com/isbjorn/isbjorn/bench/gate@latest -package . -bench . -program ./cmd/app -beside ''
+//
+// A program takes -addr, says "listening on http://HOST:PORT" first on standard output,
+// as all that call server.Main do, answers GET / by 200 with the same content each time,
+// and keeps its connections. It is built without cgo unless CGO_ENABLED=1 is set.
 //
 // What fails:
 //
@@ -38,6 +47,7 @@
 // requests is twice as much from one millisecond to the next.
 //
 // Exit status: 0 passed, 1 a regression (or the gate itself has failed, or was interrupted), 2 misuse.
+// That of go run is 1 for both.
 package main
 
 import (
@@ -83,7 +93,10 @@ func run(ctx context.Context, args []string, stdout io.Writer, stderr *os.File) 
 	f.SetOutput(stderr)
 	f.StringVar(&o.base, "base", "", "revision to compare with (default HEAD if this tree differs from it, else HEAD^)")
 	f.StringVar(&o.out, "out", "", "directory for base.txt and tree.txt, all results for benchstat (default none)")
-	f.StringVar(&o.gate.bench, "bench", "^BenchmarkExchange$", "benchmarks of ./bench to compare, as of go test -bench; '' for none")
+	f.StringVar(&o.gate.bench, "bench", "^BenchmarkExchange$", "benchmarks of -package to compare, as of go test -bench; '' for none")
+	f.StringVar(&o.gate.pkg, "package", "./bench", "directory of the benchmarks")
+	f.StringVar(&o.gate.program, "program", "./examples/hello", "directory of a main package to run: it takes -addr, says where it listens as server.Main does, and answers GET /")
+	f.StringVar(&o.gate.beside, "beside", "./bench/nethttp", "directory of another, of the base, to which ratios are taken; '' for none")
 	f.BoolVar(&o.gate.overSockets, "loopback", true, "compare CPU time per request over loopback")
 	f.BoolVar(&o.gate.calls, "syscalls", true, "compare system calls per request, with strace")
 	f.DurationVar(&o.gate.time, "time", 100*time.Second, fmt.Sprintf("how long to measure times, and as long again at most for what is suspect; %d pairs in any case. Building and counting come on top, half a minute", pairsMin))
@@ -107,7 +120,7 @@ func run(ctx context.Context, args []string, stdout io.Writer, stderr *os.File) 
 	var m misuse
 	switch {
 	case errors.As(err, &m):
-		fmt.Fprintln(stderr, m)
+		fmt.Fprintln(stderr, err)
 		return misused
 	case ctx.Err() != nil:
 		fmt.Fprintln(stderr, "interrupted")
@@ -127,6 +140,14 @@ func (o *options) compare(ctx context.Context, stdout io.Writer) (ok bool, err e
 	if err != nil {
 		return false, err
 	}
+	within, err := git(ctx, ".", "rev-parse", "--show-prefix") // the flags are of the current directory
+	if err != nil {
+		return false, err
+	}
+	tree := filepath.Join(root, within)
+	if err := o.gate.check(ctx, "tree", tree); err != nil {
+		return false, err
+	}
 	commit, why, err := chooseBase(ctx, root, o.base)
 	if err != nil {
 		return false, err
@@ -137,15 +158,18 @@ func (o *options) compare(ctx context.Context, stdout io.Writer) (ok bool, err e
 		return false, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(temp)) }()
-	base := filepath.Join(temp, "source")
-	remove, err := checkOut(ctx, root, commit, base)
+	source := filepath.Join(temp, "source")
+	remove, err := checkOut(ctx, root, commit, source)
 	if err != nil {
 		return false, err
 	}
 	defer func() { err = errors.Join(err, remove()) }()
 
-	g := &o.gate
-	if err := g.build(ctx, base, root, temp); err != nil {
+	g, base := &o.gate, filepath.Join(source, within)
+	if err := g.check(ctx, "base", base); err != nil {
+		return false, err
+	}
+	if err := g.build(ctx, base, tree, temp); err != nil {
 		return false, err
 	}
 	if equal, err := same(g.base, g.tree); err != nil {
@@ -174,14 +198,17 @@ func (g *gate) build(ctx context.Context, base, tree, into string, extra ...stri
 	if g.cpu, err = core(); err != nil {
 		return err
 	}
-	if g.base, err = compile(ctx, "base", base, into); err != nil {
+	if g.base, err = g.compile(ctx, "base", base, into); err != nil {
 		return err
 	}
-	if g.tree, err = compile(ctx, "tree", tree, into, extra...); err != nil {
+	if g.tree, err = g.compile(ctx, "tree", tree, into, extra...); err != nil {
 		return err
 	}
-	g.nethttp = filepath.Join(into, "nethttp")
-	return goBuild(ctx, base, "build", []string{"-o", g.nethttp}, "./bench/nethttp")
+	if !g.overSockets || g.beside == "" {
+		return nil
+	}
+	g.besides = filepath.Join(into, "beside")
+	return goBuild(ctx, base, "build", []string{"-o", g.besides}, g.beside)
 }
 
 // report prints the table and the verdicts.

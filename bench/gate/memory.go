@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -64,8 +65,8 @@ func (g *gate) inMemory(ctx context.Context) (subjects []*subject, alone []strin
 		}
 	}
 	if len(subjects) == 0 {
-		return nil, nil, misuse(fmt.Sprintf("no benchmark of ./bench matches -bench %q in both revisions (%s): give another -bench, a base that has them (-base), or -bench '' to leave them out",
-			g.bench, strings.Join(alone, ", ")))
+		return nil, nil, misuse(fmt.Sprintf("no benchmark of -package %s matches -bench %q in both revisions (%s): give another -bench, a base that has them (-base), or -bench '' to leave them out",
+			g.pkg, g.bench, strings.Join(alone, ", ")))
 	}
 	return subjects, alone, nil
 }
@@ -86,10 +87,10 @@ func (g *gate) benchmarkOnce(ctx context.Context, b *build, name, times string) 
 	return results[0], nil
 }
 
-// benchmark runs benchmarks of ./bench in a process of their own.
+// benchmark runs benchmarks of -package in a process of their own.
 func (g *gate) benchmark(ctx context.Context, b *build, pattern, times string) ([]*benchfmt.Result, error) {
 	cmd := command(ctx, b.bench, "-test.run=^$", "-test.bench="+pattern, "-test.benchtime="+times, "-test.benchmem")
-	cmd.Dir = b.dir + "/bench" // as go test does
+	cmd.Dir = filepath.Join(b.dir, g.pkg) // as go test does
 	var out []byte
 	err := pinned(g.cpu, func() (err error) {
 		out, err = cmd.Output()

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"runtime"
@@ -95,12 +96,14 @@ func serve(ctx context.Context, name string, args ...string) (*server, error) {
 	}
 	late := time.AfterFunc(patience, func() { _ = cmd.Cancel() })
 	defer late.Stop()
-	line, err := bufio.NewReader(stdout).ReadString('\n')
+	lines := bufio.NewReader(stdout)
+	line, err := lines.ReadString('\n')
 	addr, ok := strings.CutPrefix(strings.TrimSpace(line), "listening on http://")
 	if !ok {
 		_ = cmd.Cancel()
-		return nil, fmt.Errorf("%s says %q and not where it listens: %w", cmd, line, errors.Join(err, cmd.Wait()))
+		return nil, fmt.Errorf("%s says %q first and not where it listens, as listening on http://HOST:PORT: %w", cmd, line, errors.Join(err, cmd.Wait()))
 	}
+	go func() { _, _ = io.Copy(io.Discard, lines) }() // what else it says; until it ends
 	return &server{cmd, addr}, nil
 }
 

@@ -33,7 +33,7 @@ func table(w io.Writer, verdicts []*verdict) error {
 
 // units tell benchstat what is better.
 const units = `Unit cpu-us/req better=lower
-Unit x-nethttp better=lower
+Unit x-beside better=lower
 Unit syscalls/batch better=lower
 Unit req/s better=higher
 Unit allocs/op assume=exact

@@ -36,7 +36,7 @@ const (
 	ofRuntime = "futex,nanosleep,sched_yield,epoll_pwait,getpid,tgkill,rt_sigreturn,rt_sigprocmask,madvise"
 )
 
-// systemCalls makes a subject for each depth: the system calls of hello for each batch
+// systemCalls makes a subject for each depth: the system calls of -program for each batch
 // of requests on one connection.
 func (g *gate) systemCalls(ctx context.Context) (subjects []*subject, err error) {
 	if out, err := exec.CommandContext(ctx, "strace", "-o", os.DevNull, "true").CombinedOutput(); errors.Is(err, exec.ErrNotFound) {
@@ -61,8 +61,8 @@ func (g *gate) systemCalls(ctx context.Context) (subjects []*subject, err error)
 func (g *gate) countCalls(ctx context.Context, name string, depth int, b *build) (*benchfmt.Result, error) {
 	var short, long map[string]int
 	err := pinned(g.cpu, func() (err error) {
-		if short, err = trace(ctx, b.hello, depth, shortRun); err == nil {
-			long, err = trace(ctx, b.hello, depth, longRun)
+		if short, err = trace(ctx, b.program, depth, shortRun); err == nil {
+			long, err = trace(ctx, b.program, depth, longRun)
 		}
 		return err
 	})
