@@ -61,7 +61,7 @@ func TestPages(t *testing.T) {
 			t.Errorf("%s has Go that is in no file; put it into an Example:\n%s", path, m[1])
 		}
 	}
-	for _, path := range []string{"../README.md", "../docs/gateway.md", "../docs/nethttp.md", "../docs/reliability.md"} {
+	for _, path := range []string{"../README.md", "../docs/benchmarks.md", "../docs/gateway.md", "../docs/nethttp.md", "../docs/reliability.md"} {
 		if proofs[path] == 0 {
 			t.Errorf("%s has neither tests nor Go, or is not there", path)
 		}
