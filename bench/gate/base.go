@@ -47,18 +47,18 @@ func (g *gate) check(ctx context.Context, label, dir string) error {
 	for _, want := range []struct {
 		flag, pkg string
 		used      bool
-		is, what  string
+		is, none  string
 	}{
-		{"-package", g.pkg, g.bench != "", "tests", "with tests; give its directory, as ./name, or -bench '' for none"},
-		{"-program", g.program, g.runs(), "main", "main; give its directory, as ./name, or -loopback=false -syscalls=false for none"},
-		{"-beside", g.beside, g.overSockets && g.beside != "" && label == "base", "main", "main; give its directory, as ./name, or '' for none"},
+		{"-package", g.pkg, g.bench != "", "tests", "-bench ''"},
+		{"-program", g.program, g.runs(), "main", "-loopback=false -syscalls=false"},
+		{"-beside", g.beside, g.overSockets && g.beside != "" && label == "base", "main", "-beside ''"},
 	} {
 		if !want.used {
 			continue
 		}
-		said := "this is no directory"
+		said := "not asked, this is no path of a directory"
 		if strings.HasPrefix(want.pkg, ".") && !strings.Contains(want.pkg, "...") {
-			cmd := exec.CommandContext(ctx, "go", "list", "-f", "{{if or .TestGoFiles .XTestGoFiles}}tests {{end}}{{.Name}}", "--", want.pkg)
+			cmd := exec.CommandContext(ctx, "go", "list", "-f", `{{printf "%q" .ImportPath}}{{if or .TestGoFiles .XTestGoFiles}} tests{{end}}{{if eq .Name "main"}} main{{end}}`, "--", want.pkg)
 			cmd.Dir = dir
 			out, err := cmd.CombinedOutput()
 			if ctx.Err() != nil {
@@ -68,7 +68,8 @@ func (g *gate) check(ctx context.Context, label, dir string) error {
 				continue
 			}
 		}
-		return misuse(fmt.Sprintf("%s %s: the %s has no such package %s: %s", want.flag, want.pkg, label, want.what, strings.TrimSpace(said)))
+		return misuse(fmt.Sprintf("%s %s: the %s has no package with %s there: give its directory, as ./name, or %s for none (go list: %s)",
+			want.flag, want.pkg, label, want.is, want.none, strings.TrimSpace(said)))
 	}
 	return nil
 }

@@ -224,7 +224,7 @@ func TestMisuse(t *testing.T) {
 		{"-bench= -loopback=false -syscalls=false", "-bench"},
 		{"-base nowhere", "-base"},
 		{"-package ./none", "-package ./none"},
-		{"-package ./examples/hello", "-package ./examples/hello"}, // no tests
+		{"-package ./examples/echo", "-package ./examples/echo"}, // no tests
 		{"-package github.com/isbjorn/isbjorn/bench", "-package github"},
 		{"-package ./...", "-package ./..."},
 		{"-program ./none", "-program ./none"},
