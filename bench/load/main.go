@@ -112,7 +112,7 @@ func load(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	r := sample.Run{Began: time.Now(), Command: strings.Join(append([]string{"load"}, args...), " "), Rounds: o.rounds,
+	r := sample.Run{Began: time.Now(), Command: strings.Join(append([]string{"go run ./bench/load"}, args...), " "), Rounds: o.rounds,
 		Machine: machine(), Versions: map[string]string{}, Missing: map[string]string{}}
 	equip(ctx, r.Versions, r.Missing)
 	if why, ok := r.Missing["wrk"]; ok {
