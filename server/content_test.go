@@ -583,8 +583,12 @@ func TestContentInMemoryAllocatesNothing(t *testing.T) {
 				t.Fatal("another answer")
 			}
 		}
-		feed()
-		if n := testing.AllocsPerRun(100, feed); n != 0 {
+		n := testing.AllocsPerRun(100, feed)
+		for tries := 0; n != 0 && tries < 10; tries++ { // the pool may have learned the sizes of other tests, until it has seen 42,000 of these
+			testing.AllocsPerRun(5000, feed)
+			n = testing.AllocsPerRun(100, feed)
+		}
+		if n != 0 {
 			t.Errorf("chunks of %d: %v allocations", size, n)
 		}
 	}

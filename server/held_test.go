@@ -278,6 +278,7 @@ func TestLateAndHeld(t *testing.T) {
 		named     bool
 	}{
 		"in one call":                {in: "LH", reported: true, named: true},
+		"in the server's own code":   {in: "CH", reported: true, named: true},
 		"over before Held":           {in: "L", after: "H"},
 		"begun since Late":           {in: "H"},
 		"over, and then a task":      {in: "L", after: "LH", reported: true},
@@ -301,6 +302,20 @@ func TestLateAndHeld(t *testing.T) {
 				switch call {
 				case 'L':
 					h.Late()
+				case 'C': // Late, while the application calls the server
+					w := h.hold.last.Load()
+					was := h.hold.surface(w)
+					done := make(chan bool)
+					go func() {
+						h.Late()
+						close(done)
+					}()
+					select {
+					case <-done:
+					case <-time.After(2 * latePause):
+					}
+					w.dive(was)
+					<-done
 				case 'H':
 					before := log.String()
 					reported = h.Held(time.Second, func() []byte { return nil })
