@@ -380,7 +380,8 @@ func TestTrailer(t *testing.T) {
 						if left = left[1:]; len(left) > 0 {
 							return []byte(part), nil
 						}
-						if err := env.Trailer(sum); err != nil {
+						over := tt.name == "HEAD" // the loop may have done with it, and a worker not know
+						if err := env.Trailer(sum); err != nil && !(over && err == net.ErrClosed) {
 							t.Errorf("Trailer: %v", err)
 						}
 						return []byte(part), io.EOF
