@@ -11,9 +11,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/isbjorn/isbjorn/bench/internal/head"
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/gateway/nethttp"
+	"github.com/isbjorn/isbjorn/internal/head"
 )
 
 // scenario is what a client asks for, and how.

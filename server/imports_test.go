@@ -25,6 +25,7 @@ var importTable = map[string][]string{
 	"gateway/nethttp":     {"gateway", "parser"},
 
 	"internal/benchmark": {},
+	"internal/head":      {},
 	"internal/testlog":   {},
 
 	"server": {"loop", "parser", "gateway", "gateway/nethttp"},

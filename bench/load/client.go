@@ -17,7 +17,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/isbjorn/isbjorn/bench/internal/head"
+	"github.com/isbjorn/isbjorn/internal/head"
 )
 
 var requests = map[string]string{"hello": head.Hello, "browser": head.Browser, "close": head.Close}
