@@ -13,51 +13,31 @@ import (
 // large copies go the ordinary way.
 const rawBytesMax = 64 << 10
 
-// read reads from a non-blocking descriptor. b is not empty.
-func read(fd int, b []byte) (int, error) {
-	for {
-		var n uintptr
-		var e syscall.Errno
-		if len(b) <= rawBytesMax {
-			n, _, e = syscall.RawSyscall(syscall.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
-		} else {
-			n, _, e = syscall.Syscall(syscall.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
-		}
-		switch e {
-		case 0:
-			return int(n), nil
-		case syscall.EINTR:
-		default:
-			return 0, e
-		}
-	}
-}
+// read reads from a non-blocking socket. b is not empty.
+func read(fd int, b []byte) (int, error) { return transfer(unix.SYS_RECVFROM, fd, b, 0) }
 
-// write writes to a non-blocking descriptor. b is not empty.
+// write writes to a non-blocking socket. b is not empty.
 func write(fd int, b []byte) (int, error) {
-	for {
-		var n uintptr
-		var e syscall.Errno
-		if len(b) <= rawBytesMax {
-			n, _, e = syscall.RawSyscall(syscall.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
-		} else {
-			n, _, e = syscall.Syscall(syscall.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
-		}
-		switch e {
-		case 0:
-			return int(n), nil
-		case syscall.EINTR:
-		default:
-			return 0, e
-		}
-	}
+	return transfer(unix.SYS_SENDTO, fd, b, unix.MSG_NOSIGNAL)
 }
 
 // writeMore is write for what has more behind it at once: the kernel keeps what does
 // not fill a packet, for the next call to fill. b is not empty.
 func writeMore(fd int, b []byte) (int, error) {
+	return transfer(unix.SYS_SENDTO, fd, b, unix.MSG_NOSIGNAL|unix.MSG_MORE)
+}
+
+// transfer is recvfrom(2) or sendto(2), which are read(2) and write(2) without what
+// these do for files: both together take about 0.2 us less.
+func transfer(trap uintptr, fd int, b []byte, flags uintptr) (int, error) {
 	for {
-		n, _, e := syscall.Syscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), unix.MSG_MORE|unix.MSG_NOSIGNAL, 0, 0)
+		var n uintptr
+		var e syscall.Errno
+		if len(b) <= rawBytesMax {
+			n, _, e = syscall.RawSyscall6(trap, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), flags, 0, 0)
+		} else {
+			n, _, e = syscall.Syscall6(trap, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), flags, 0, 0)
+		}
 		switch e {
 		case 0:
 			return int(n), nil
