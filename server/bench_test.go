@@ -76,7 +76,7 @@ func BenchmarkStart(b *testing.B) {
 						b.Fatal(err)
 					}
 				}
-				if r.fields != fields || bytes.Count(r.bytes, []byte("\r\n")) != 1+fields {
+				if len(r.fields) != fields || bytes.Count(r.bytes, []byte("\r\n")) != 1+fields {
 					b.Errorf("rendered %q", r.bytes)
 				}
 			})

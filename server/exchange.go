@@ -40,8 +40,6 @@ type exchange struct {
 	asks    work                       // Serve, or Next of a body that may wait
 	shuts   work                       // Close of such a body
 	unused  []byte                     // while Input calls: what is behind this request
-	streams bool                       // content goes to the job as it comes
-	expects bool                       // the client of such content waits for 100 Continue
 
 	resp     response
 	body     gateway.Body
@@ -49,12 +47,19 @@ type exchange struct {
 	fileSize int64             // how much of it is to be sent
 	keep     bool              // the connection goes on after this response
 	more     bool              // bytes of a next request have come already
-	headOnly bool              // HEAD
-	ready    bool              // the body never waits
-	lent     bool              // the last chunk is in the socket's queue, not copied, or the file
-	ended    bool              // the body has no more, or no more is wanted
-	waits    bool              // the body has said ErrWait, and was not woken since
 	waker    *waker
+	turn
+}
+
+// turn is what is so for one request. Its zero value is the beginning.
+type turn struct {
+	streams  bool // content goes to the job as it comes
+	expects  bool // the client of such content waits for 100 Continue
+	headOnly bool // HEAD
+	ready    bool // the body never waits
+	lent     bool // the last chunk is in the socket's queue, not copied, or the file
+	ended    bool // the body has no more, or no more is wanted
+	waits    bool // the body has said ErrWait, and was not woken since
 }
 
 const (

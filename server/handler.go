@@ -215,11 +215,14 @@ func isTLS(b []byte) bool { return len(b) >= 2 && b[0] == 22 && b[1] == 3 }
 // move changes the phase of a connection. What the table does not know ends it.
 func (h *handler) move(c *loop.Conn, cn *conn, e event) {
 	was := cn.phase
-	cn.phase = was.next(e)
-	if cn.phase == closed && e != gone {
-		h.c.log.Error("a connection in a phase that cannot be", slog.String("phase", was.String()), slog.Int("event", int(e)))
-		c.Abort()
+	if cn.phase = was.next(e); cn.phase == closed && e != gone {
+		h.lostWay(c, was, e)
 	}
+}
+
+func (h *handler) lostWay(c *loop.Conn, was phase, e event) {
+	h.c.log.Error("a connection in a phase that cannot be", slog.String("phase", was.String()), slog.Int("event", int(e)))
+	c.Abort()
 }
 
 // Drained goes on with a response that was held.
@@ -497,8 +500,8 @@ func (h *handler) give(x *exchange) {
 	if x.conn != nil {
 		x.conn.x = nil
 	}
-	x.streams, x.expects = false, false
-	x.body, x.waits = nil, false
+	x.body = nil
+	x.turn = turn{}
 	if x.job != nil {
 		if x.job.atWork() { // who closed the job has told it
 			x.c, x.conn = nil, nil
@@ -507,13 +510,14 @@ func (h *handler) give(x *exchange) {
 		x.job.finish()
 	}
 	x.env.End()
-	giveBuffer(x.head)
+	if x.head != nil {
+		giveBuffer(x.head)
+		x.head = nil
+	}
 	if x.data.memory != nil || x.data.file != nil {
 		x.data.close()
 	}
-	x.c, x.conn, x.head, x.body = nil, nil, nil, nil
-	x.headOnly, x.lent, x.ended, x.waits, x.ready = false, false, false, false, false
-	x.unused = nil
+	x.c, x.conn, x.unused = nil, nil, nil
 	if x.asks.state.Load() == away {
 		x.asks.state.Store(outside)
 	}

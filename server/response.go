@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"unsafe"
 
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/parser"
@@ -33,9 +34,10 @@ type response struct {
 // without framing and the final CRLF.
 type head struct {
 	bytes  []byte
-	fields int  // header fields in bytes
-	plain  bool // bytes are all that was declared: they may be used again
-	own    says // ownDate, ownName
+	status string           // what bytes were rendered from: these texts are views of them
+	fields []gateway.Header // the same; empty unless plain
+	plain  bool             // bytes are all that was declared: they may be used again
+	own    says             // ownDate, ownName
 	code   int
 }
 
@@ -71,24 +73,18 @@ func (x *exchange) startResponse() gateway.StartResponse {
 		if was == away {
 			return x.job.start(status, headers, exc)
 		}
-		w, err := x.startHere(status, headers, exc)
+		var w io.Writer
+		var err error
+		if x.c == nil || x.resp.whole {
+			err = net.ErrClosed // kept beyond its response
+		} else if err = x.resp.declare(status, headers, exc); err == nil {
+			w = (*writer)(x)
+		} else if x.resp.err == nil {
+			x.resp.err = err
+		}
 		x.asks.dive(was)
 		return w, err
 	}
-}
-
-// startHere is startResponse on the loop.
-func (x *exchange) startHere(status string, headers []gateway.Header, exc error) (io.Writer, error) {
-	if x.c == nil || x.resp.whole {
-		return nil, net.ErrClosed // kept beyond its response
-	}
-	if err := x.resp.declare(status, headers, exc); err != nil {
-		if x.resp.err == nil {
-			x.resp.err = err
-		}
-		return nil, err
-	}
-	return (*writer)(x), nil
 }
 
 // declare takes what start was called with, and checks it.
@@ -104,7 +100,7 @@ func (r *response) declare(status string, headers []gateway.Header, exc error) e
 	if r.started {
 		r.account = account{} // replaced as a whole
 	}
-	if !r.plain || r.fields != len(headers) || !sameHead(r.bytes, status, headers) {
+	if !r.plain || !r.is(status, headers) {
 		r.plain = false
 		if err := r.render(status, headers); err != nil {
 			return err
@@ -114,28 +110,19 @@ func (r *response) declare(status string, headers []gateway.Header, exc error) e
 	return nil
 }
 
-// sameHead says whether rendering would give the bytes that are there, which hold
-// as many fields. Most responses of an application look like its last one, and to
-// compare is several times cheaper than to check and copy. Nothing unchecked
-// passes: the bytes have one line end for the status and each field, so there is
-// none left over for one inside of a text.
-func sameHead(b []byte, status string, headers []gateway.Header) bool {
-	at, ok := after(b, len(statusPrefix), status, "\r\n")
-	for i := 0; ok && i < len(headers); i++ {
-		if at, ok = after(b, at, headers[i].Name, ": "); ok {
-			at, ok = after(b, at, headers[i].Value, "\r\n")
+// is says whether rendering would give the bytes that are there. Most responses of an
+// application look like its last one, and to compare is several times cheaper than
+// to check and copy.
+func (h *head) is(status string, headers []gateway.Header) bool {
+	if status != h.status || len(headers) != len(h.fields) {
+		return false
+	}
+	for i := range headers {
+		if headers[i] != h.fields[i] {
+			return false
 		}
 	}
-	return ok && at == len(b)
-}
-
-// after returns the place behind s and the two bytes of end, if they are at at.
-func after(b []byte, at int, s, end string) (int, bool) {
-	n := at + len(s)
-	if n+2 > len(b) || string(b[at:n]) != s || b[n] != end[0] || b[n+1] != end[1] {
-		return 0, false
-	}
-	return n + 2, true
+	return true
 }
 
 const statusPrefix = "HTTP/1.1 "
@@ -193,8 +180,27 @@ func (r *response) render(status string, headers []gateway.Header) error {
 		b = append(b, h.Value...)
 		b = append(b, "\r\n"...)
 	}
-	r.bytes, r.fields, r.code, r.plain = b, len(headers), code, plain
+	r.bytes, r.code, r.plain = b, code, plain
+	r.remember(status, headers)
 	return nil
+}
+
+// remember keeps what the bytes were rendered from, if these may be used again.
+func (h *head) remember(status string, headers []gateway.Header) {
+	h.fields = h.fields[:0]
+	if !h.plain {
+		return
+	}
+	at := len(statusPrefix)
+	next := func(n, gap int) string {
+		s := unsafe.String(&h.bytes[at], n)
+		at += n + gap
+		return s
+	}
+	h.status = next(len(status), len("\r\n"))
+	for _, f := range headers {
+		h.fields = append(h.fields, gateway.Header{Name: next(len(f.Name), len(": ")), Value: next(len(f.Value), len("\r\n"))})
+	}
 }
 
 // commit decides the framing and puts the head on its way. known is the length
