@@ -15,11 +15,11 @@ import (
 func (l *Loop) accept(ln *listener) {
 	ln.retry = false
 	for range l.opt.AcceptBatch {
-		fd, sa, err := socket.Accept(ln.fd)
+		fd, remote, err := accept(ln.fd)
 		switch err {
 		case nil:
-			l.welcome(ln, fd, sa)
-		case unix.EAGAIN:
+			l.welcome(ln, fd, remote)
+		case errAgain:
 			return
 		case unix.EINTR, unix.ECONNABORTED: // gone before we came
 		case unix.EMFILE, unix.ENFILE:
@@ -43,10 +43,10 @@ func (l *Loop) accept(ln *listener) {
 // hold at most, since others may go on connecting.
 func (l *Loop) drainBacklog(ln *listener) {
 	for range backlog() {
-		fd, sa, err := socket.Accept(ln.fd)
+		fd, remote, err := accept(ln.fd)
 		switch err {
 		case nil:
-			l.welcome(ln, fd, sa)
+			l.welcome(ln, fd, remote)
 		case unix.EINTR, unix.ECONNABORTED:
 		default:
 			return
@@ -55,11 +55,10 @@ func (l *Loop) drainBacklog(ln *listener) {
 }
 
 // welcome prepares an accepted descriptor and gives it to a loop.
-func (l *Loop) welcome(ln *listener, fd int, sa unix.Sockaddr) {
+func (l *Loop) welcome(ln *listener, fd int, remote netip.AddrPort) {
 	if ln.tcp && !ln.noDelay {
 		_ = socket.SetNoDelay(fd, 1)
 	}
-	remote := addrPort(sa)
 	to := l.reactor.place(l, ln)
 	to.load.Add(1)
 	if to == l {
@@ -129,7 +128,7 @@ func (l *Loop) refuse(ln *listener) bool {
 		}
 	}
 	closeReserve(l.reserve)
-	fd, _, err := socket.Accept(ln.fd)
+	fd, _, err := accept(ln.fd)
 	if err == nil {
 		if b := l.handler.Refusal(); len(b) > 0 {
 			_, _ = write(fd, b)

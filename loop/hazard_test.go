@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"os"
 	"runtime"
@@ -46,6 +47,30 @@ func TestWildcardIsDualStack(t *testing.T) {
 		c := dialAddr(t, addr)
 		c.send("echo x\n")
 		c.want("x\n")
+	}
+}
+
+// Both ends of a connection agree on its addresses; an IPv4 client of a listener for
+// both families has an IPv4 address.
+func TestAddresses(t *testing.T) {
+	for _, tt := range []struct{ listen, dial string }{
+		{"tcp 127.0.0.1:0", "127.0.0.1"}, {"tcp [::1]:0", "::1"}, {"tcp :0", "127.0.0.1"}, {"tcp :0", "::1"},
+		{"unix " + t.TempDir() + "/s", ""},
+	} {
+		t.Run(tt.listen+" from "+tt.dial, func(t *testing.T) {
+			s := startLines(t, Options{}, tt.listen)
+			addr := s.addr
+			want := "invalid AddrPort invalid AddrPort\n"
+			if tcp, ok := addr.(*net.TCPAddr); ok {
+				addr = &net.TCPAddr{IP: net.ParseIP(tt.dial), Port: tcp.Port}
+			}
+			c := dialAddr(t, addr)
+			if tt.dial != "" {
+				want = fmt.Sprintf("%v %v\n", c.LocalAddr(), c.RemoteAddr())
+			}
+			c.send("addresses\n")
+			c.want(want)
+		})
 	}
 }
 
@@ -506,7 +531,7 @@ func TestStaleEventsAreHarmless(t *testing.T) {
 				for fd := range 200 {
 					l.event(fd, readable|writable|hangup)
 				}
-				l.event(1<<40, hangup)
+				l.event(math.MaxInt, hangup)
 				l.event(-1, hangup)
 			})
 		}

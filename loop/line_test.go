@@ -121,6 +121,8 @@ func (h *lineHandler) line(c *Conn, lc *lineConn, line []byte) bool {
 	switch word {
 	case "echo":
 		c.Send([]byte(rest + "\n"))
+	case "addresses":
+		c.Send(fmt.Appendln(nil, c.RemoteAddr(), c.LocalAddr()))
 	case "big":
 		c.Send(pattern(n))
 	case "borrow":

@@ -2,7 +2,19 @@
 
 package loop
 
-import "golang.org/x/sys/unix"
+import (
+	"net/netip"
+
+	"github.com/panjf2000/gnet/v2/pkg/socket"
+	"golang.org/x/sys/unix"
+)
+
+// accept takes a connection from a listener that does not block. The descriptor does not block
+// either, and is closed on exec.
+func accept(fd int) (int, netip.AddrPort, error) {
+	nfd, sa, err := socket.Accept(fd)
+	return nfd, addrPort(sa), err
+}
 
 // read reads from a non-blocking descriptor. b is not empty.
 func read(fd int, b []byte) (int, error) {

@@ -1,11 +1,38 @@
 package loop
 
 import (
+	"encoding/binary"
+	"net/netip"
 	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
+
+// accept takes a connection from a listener that does not block. The descriptor does not block
+// either, and is closed on exec. unix.Accept4 would allocate the address, and ask
+// each connection for its protocol by one more system call.
+func accept(fd int) (int, netip.AddrPort, error) {
+	var sa unix.RawSockaddrAny
+	size := uint32(unix.SizeofSockaddrAny)
+	n, _, e := syscall.RawSyscall6(unix.SYS_ACCEPT4, uintptr(fd), uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&size)),
+		unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
+	if e != 0 {
+		return -1, netip.AddrPort{}, e
+	}
+	switch sa.Addr.Family {
+	case unix.AF_INET:
+		in := (*unix.RawSockaddrInet4)(unsafe.Pointer(&sa))
+		return int(n), netip.AddrPortFrom(netip.AddrFrom4(in.Addr), port(&in.Port)), nil
+	case unix.AF_INET6:
+		in := (*unix.RawSockaddrInet6)(unsafe.Pointer(&sa))
+		return int(n), netip.AddrPortFrom(netip.AddrFrom16(in.Addr).Unmap(), port(&in.Port)), nil
+	}
+	return int(n), netip.AddrPort{}, nil // a Unix socket
+}
+
+// port reads a port number, which is big-endian in memory.
+func port(p *uint16) uint16 { return binary.BigEndian.Uint16((*[2]byte)(unsafe.Pointer(p))[:]) }
 
 // rawBytesMax is the most that is read or written without telling the Go
 // scheduler. A raw call on a non-blocking socket saves the hand-off (about
