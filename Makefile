@@ -24,7 +24,7 @@ BIN         := $(CURDIR)/bin
 STATICCHECK := $(BIN)/staticcheck
 PLATFORMS   := darwin/arm64 freebsd/amd64 linux/arm64
 
-.PHONY: help build test race apps fuzz chaos chaos-lossy slowhttptest bench pgo bench-gate load report report-quick measure sweep idle lint cross ci clean
+.PHONY: help build test race apps fuzz chaos chaos-lossy slowhttptest bench pgo bench-gate load report report-quick measure where scale sweep idle lint cross ci clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -92,6 +92,15 @@ measure: build ## CPU time per request: C floor, hello, net/http (HEAD, DEPTH, R
 
 sweep: build ## an http.Handler by what it costs: net/http, isbjorn, Pool (SWEEP, ROUNDS)
 	python3 bench/measure/sweep.py --rounds $(ROUNDS) --seconds $(SECONDS) $(SWEEP) $(BIN)/bridge
+
+where: build ## the same time by part of the program, with perf (HEAD, DEPTH, ROUNDS)
+	cc -O2 -o $(BIN)/floor bench/measure/epoll.c
+	python3 bench/measure/where.py --head $(HEAD) --depth $(DEPTH) --rounds $(ROUNDS) --seconds $(SECONDS) \
+		"floor=$(PORT)=$(BIN)/floor $(PORT)" \
+		"isbjorn=$$(( $(PORT) + 1 ))=$(BIN)/hello -addr 127.0.0.1:$$(( $(PORT) + 1 ))"
+
+scale: build ## requests a second with two loops and with one (ROUNDS)
+	python3 bench/measure/scale.py --rounds $(ROUNDS) --seconds $(SECONDS) $(BIN)/bridge
 
 idle: build ## memory of an idle connection: hello, an http.Handler, net/http (CONNS=10000)
 	go run ./bench/idle -n $(CONNS) $(BIN)/hello -addr 127.0.0.1:0
