@@ -88,9 +88,12 @@ func start(t *testing.T, path, listen string) *program {
 	return p
 }
 
-// A line of the collector: "gc 5 @0.1s 0%: ... ms cpu, 4->4->1 MB, 4 MB goal, ...".
-// It comes in pieces, between which there may be a line of the server's.
-var collection = regexp.MustCompile(`->(\d+) MB, \d+ MB goal, `)
+// A line of the collector: "gc 5 @0.1s 0%: ... ms cpu, 4->4->1 MB, 4 MB goal, ... 2 P".
+var collection = regexp.MustCompile(`^gc \d+ @.*->(\d+) MB, \d+ MB goal, .* P( \(forced\))?\n$`)
+
+// A line of the server begins with the time. It is written as one, the
+// collector's are written in pieces: one of the server's may come between two.
+var logged = regexp.MustCompile(`\d{4}/\d\d/\d\d \d\d:\d\d:\d\d [A-Z]+ `)
 
 const logBytesMax = 64 << 10
 
@@ -101,22 +104,62 @@ const plainPort = "a client speaks TLS to a port that does not"
 const blocks = "from now on workers run all requests"
 
 func (p *program) readLog(r *bufio.Reader) {
+	other := "" // what is not the server's, since the last end of a line of it
 	for {
 		line, err := r.ReadString('\n')
+		server := ""
+		if at := logged.FindStringIndex(line); at != nil {
+			line, server = line[:at[0]], line[at[0]:]
+		}
+		other += line
 		p.mu.Lock()
-		if m := collection.FindStringSubmatch(line); m != nil {
+		switch {
+		case strings.Contains(server, plainPort):
+			// one of our clients did
+		case strings.Contains(server, blocks) && filepath.Base(p.cmd.Path) == "bridge":
+			// it is meant to
+		default:
+			p.keep(server)
+		}
+		if m := collection.FindStringSubmatch(other); m != nil {
 			p.collections++
 			p.heap, _ = strconv.Atoi(m[1])
-		} else if strings.Contains(line, plainPort) {
-			// one of our clients did
-		} else if strings.Contains(line, blocks) && filepath.Base(p.cmd.Path) == "bridge" {
-			// it is meant to
-		} else if p.log.Len() < logBytesMax {
-			p.log.WriteString(line)
+			other = ""
+		} else if strings.HasSuffix(other, "\n") || err != nil {
+			p.keep(other)
+			other = ""
 		}
 		p.mu.Unlock()
 		if err != nil {
 			return
+		}
+	}
+}
+
+// keep adds to the log, while it is not too long.
+func (p *program) keep(line string) {
+	if p.log.Len() < logBytesMax {
+		p.log.WriteString(line)
+	}
+}
+
+// The server's lines may come between any two pieces of a line of the
+// collector's; none of either is lost, and nothing else is taken for one.
+func TestReadLog(t *testing.T) {
+	const (
+		gc      = "gc 7 @0.1s 0%: 0.1+1.0+0.1 ms clock, 0.1+0.1/0.2/0.3+0.1 ms cpu, 4->5->3 MB, 5 MB goal, 0 MB stacks, 0 MB globals, 2 P\n"
+		tls     = "2026/01/02 03:04:05 WARN " + plainPort + "\n"
+		failure = "2026/01/02 03:04:05 ERROR the application failed error=\"its end\"\n"
+	)
+	for at := range len(gc) {
+		for _, say := range []string{tls, failure, failure + tls, tls + failure + failure} {
+			p := &program{cmd: exec.Command("hello")}
+			p.readLog(bufio.NewReader(strings.NewReader(gc + gc[:at] + say + gc[at:] + gc + "panic: here")))
+			want := strings.ReplaceAll(say, tls, "") + "panic: here"
+			if p.collections != 3 || p.heap != 3 || p.log.String() != want {
+				t.Fatalf("%q at %d of a line of the collector: %d collections, %d MiB, log %q; want 3, 3, %q",
+					say, at, p.collections, p.heap, p.log.String(), want)
+			}
 		}
 	}
 }
