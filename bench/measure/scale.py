@@ -11,7 +11,7 @@ median over the rounds.
 
 Needs wrk, python3 and two processors that nobody else uses.
 """
-import argparse, resource, statistics, sys
+import resource, statistics, sys
 
 import measure
 
@@ -22,11 +22,8 @@ def wrk_seconds():
 
 
 def main():
-    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap = measure.options(__doc__, rounds=7)
     ap.add_argument("--work", default="1ms")
-    ap.add_argument("--conns", type=int, default=64)
-    ap.add_argument("--seconds", type=int, default=3)
-    ap.add_argument("--rounds", type=int, default=7)
     ap.add_argument("--port", type=int, default=29080)
     ap.add_argument("bridge")
     a = ap.parse_args()

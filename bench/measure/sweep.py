@@ -12,7 +12,7 @@ in microseconds, that of the handler included.
 
 Needs wrk and python3. The machine is noisy: read what is side by side in a line.
 """
-import argparse, re, resource, shlex, statistics, sys
+import re, resource, shlex, statistics, sys
 
 import measure
 
@@ -26,18 +26,14 @@ def milliseconds(text):
 
 
 def main():
-    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap = measure.options(__doc__)
+    measure.place(ap)
     ap.add_argument("--work", default="0s,10us,50us,200us,1ms", help="%(default)s; '' for none")
     ap.add_argument("--sleep", default="100us,1ms,5ms", help="%(default)s; '' for none")
-    ap.add_argument("--conns", type=int, default=64)
-    ap.add_argument("--seconds", type=int, default=3)
-    ap.add_argument("--rounds", type=int, default=3)
-    ap.add_argument("--procs", type=int, default=1, help="GOMAXPROCS for the servers; 0 leaves it alone")
-    ap.add_argument("--cpus", default="0")
     ap.add_argument("--port", type=int, default=29075)
     ap.add_argument("bridge")
+    ap.set_defaults(head="hello", depth=1, path="/")
     a = ap.parse_args()
-    a.head, a.depth, a.path = "hello", 1, "/"
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # of wrk and of the servers, too
 

@@ -12,7 +12,7 @@ that it is in. Printed is a table in Markdown.
 Needs wrk, python3 and perf (apt-get install linux-perf), and the right to see the kernel:
 root, or sysctl kernel.perf_event_paranoid=1 and kernel.kptr_restrict=0.
 """
-import argparse, collections, os, re, statistics, subprocess, sys, tempfile
+import collections, os, re, statistics, subprocess, sys, tempfile
 
 import measure
 
@@ -47,18 +47,12 @@ def shares(path):
 
 
 def main():
-    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ap.add_argument("--head", choices=["hello", "browser"], default="hello")
-    ap.add_argument("--depth", type=int, default=1)
-    ap.add_argument("--conns", type=int, default=64)
-    ap.add_argument("--seconds", type=int, default=3)
-    ap.add_argument("--rounds", type=int, default=3)
-    ap.add_argument("servers", nargs="+")
+    ap = measure.options(__doc__)
+    measure.ask(ap)
+    ap.set_defaults(procs=1, cpus="0", path="/")
     a = ap.parse_args()
-    a.procs, a.cpus, a.path = 1, "0", "/"
-    servers = [s.split("=", 2) for s in a.servers]
-    times = {name: [] for name, _, _ in servers}
-    parts = {name: [] for name, _, _ in servers}
+    times = {name: [] for name, _, _ in a.servers}
+    parts = {name: [] for name, _, _ in a.servers}
     with tempfile.TemporaryDirectory() as d:
         data = os.path.join(d, "perf.data")
 
@@ -67,8 +61,8 @@ def main():
                                      "-p", ",".join(map(str, pids)), "--", "sleep", str(a.seconds)],
                                     stdout=subprocess.DEVNULL)
         for _ in range(a.rounds):
-            for name, port, command in servers:
-                one = measure.one(name, int(port), command, a, record)
+            for name, port, command in a.servers:
+                one = measure.one(name, port, command, a, record)
                 if not one or one["bad"]:
                     sys.exit(f"{command}: {one['bad'] if one else 'it did not answer'}")
                 times[name].append(one["us"] * 1000)
