@@ -2,18 +2,12 @@ package gateway
 
 import (
 	"bytes"
-	"context"
-	"errors"
 	"io"
-	"iter"
 	"log/slog"
-	"maps"
 	"net/netip"
-	"net/textproto"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/isbjorn/isbjorn/parser"
 )
@@ -44,16 +38,6 @@ type Environ struct {
 
 	ending ending
 	lease  *lease // of Debug and Validate; nil for the server's own
-}
-
-// ending is the Context of a request. The application asks for it while the server
-// may cancel it from elsewhere.
-type ending struct {
-	mu     sync.Mutex
-	ctx    context.Context // nil until it was asked for
-	cancel context.CancelCauseFunc
-	cause  error    // of the first Cancel
-	after  []func() // called at the end, if there is a context
 }
 
 // Host is what a server says of itself, the same for every request. It does not
@@ -256,135 +240,6 @@ func (e *Environ) authority() (host string, ok bool) {
 	return e.text(e.req.Authority), true
 }
 
-// Header is the value of the field called name, in any case; empty if there is
-// none. Repeated fields are joined by ", ", Cookie by "; ". The one of Host is
-// [Environ.Host]: the authority of a target replaces the field (RFC 9112 section
-// 3.2.2).
-func (e *Environ) Header(name string) string {
-	v, _ := e.header(name)
-	return v
-}
-
-func (e *Environ) header(name string) (value string, ok bool) {
-	if e.overlay != nil {
-		if v, ok := e.setText(cgiName(name)); ok {
-			return v, true
-		}
-	}
-	if fold(name, "host") {
-		return e.authority()
-	}
-	return e.join(func(field []byte) bool { return sameName(field, name) }, fold(name, "cookie"))
-}
-
-// join finds the fields that match and returns their values as one.
-func (e *Environ) join(match func(name []byte) bool, cookie bool) (value string, ok bool) {
-	fields := e.req.Fields()
-	first, n := 0, 0
-	for i := range fields {
-		if name := fields[i].Name.Of(e.head); match(name) && !e.hidden(name) {
-			if n++; n == 1 {
-				first = i
-			}
-		}
-	}
-	switch n {
-	case 0:
-		return "", false
-	case 1:
-		return e.text(fields[first].Value), true
-	}
-	separator := ", "
-	if cookie {
-		separator = "; "
-	}
-	return e.keep(func(dst []byte) []byte {
-		dst = append(dst, fields[first].Value.Of(e.head)...)
-		for _, f := range fields[first+1:] {
-			if name := f.Name.Of(e.head); match(name) && !e.hidden(name) {
-				dst = append(dst, separator...)
-				dst = append(dst, f.Value.Of(e.head)...)
-			}
-		}
-		return dst
-	}), true
-}
-
-// sameName compares a field name with any name, ignoring case.
-func sameName(field []byte, name string) bool {
-	if len(field) != len(name) || len(field) == 0 || (field[0]^name[0])&^0x20 != 0 {
-		return false
-	}
-	for i, c := range field {
-		d := name[i]
-		if c != d && (c|0x20 != d|0x20 || c|0x20 < 'a' || c|0x20 > 'z') {
-			return false
-		}
-	}
-	return true
-}
-
-// hidden says whether a field is kept from the application, see Environ.
-func (e *Environ) hidden(name []byte) bool {
-	if bytes.IndexByte(name, '_') < 0 || e.host.Underscores {
-		return sameName(name, "proxy")
-	}
-	if e.host.Hidden != nil {
-		e.host.Hidden(textOf(name))
-	}
-	return true
-}
-
-// Headers yields the fields of the request as they came, repeated ones too. Those whose
-// key was deleted are not there, those that were Set have the new value, and come once;
-// at the end come those that were Set and have no field.
-func (e *Environ) Headers() iter.Seq2[string, string] {
-	return func(yield func(string, string) bool) {
-		e.check()
-		if e.overlay != nil {
-			e.changedHeaders(yield)
-			return
-		}
-		for _, f := range e.req.Fields() {
-			name := f.Name.Of(e.head)
-			if !e.hidden(name) && !yield(textOf(name), e.text(f.Value)) {
-				return
-			}
-		}
-	}
-}
-
-// changedHeaders is Headers where keys were Set or deleted, maybe by who ranges over it.
-func (e *Environ) changedHeaders(yield func(name, value string) bool) {
-	seen := make(map[string]bool)
-	for _, f := range e.req.Fields() {
-		name := f.Name.Of(e.head)
-		if e.hidden(name) {
-			continue
-		}
-		key := cgiName(textOf(name))
-		value := e.text(f.Value)
-		if v, ok := e.overlay[key]; ok {
-			text, isText := v.(string)
-			if !isText || seen[key] {
-				continue
-			}
-			value = text
-		}
-		seen[key] = true
-		if !yield(textOf(name), value) {
-			return
-		}
-	}
-	for _, key := range slices.Sorted(maps.Keys(e.overlay)) {
-		name, isField := strings.CutPrefix(key, "HTTP_")
-		value, isText := e.overlay[key].(string)
-		if isField && isText && !seen[key] && key != "HTTP_HOST" && !yield(textproto.CanonicalMIMEHeaderKey(strings.ReplaceAll(name, "_", "-")), value) {
-			return
-		}
-	}
-}
-
 // RemoteAddr is the peer's address, or the one that a middleware has found out
 // (REMOTE_ADDR, REMOTE_PORT); the zero AddrPort on a Unix socket.
 func (e *Environ) RemoteAddr() netip.AddrPort {
@@ -416,61 +271,6 @@ func (e *Environ) setAddr(ap netip.AddrPort, addrKey, portKey string) netip.Addr
 
 // Input is the request's content (wsgi.input).
 func (e *Environ) Input() *Input { return &e.input }
-
-// Context is cancelled when the response is finished, after Close of its Body. A
-// server that learns earlier that nobody waits for the response, or that it takes
-// too long, cancels it then, and context.Cause says why: ErrClientGone, ErrStopped
-// or ErrTimeout; context.Canceled for a response that is finished. It may go to
-// other goroutines. Its cancellation stops nothing by itself.
-func (e *Environ) Context() context.Context {
-	e.check()
-	n := &e.ending
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.ctx == nil {
-		parent := context.Background()
-		if e.lease != nil {
-			parent = e.lease.of.Context()
-		}
-		n.ctx, n.cancel = context.WithCancelCause(parent)
-		if n.cause != nil {
-			n.cancel(n.cause)
-		}
-	}
-	return n.ctx
-}
-
-// Cancel cancels Context for a reason, the first of which counts. For servers, from
-// any goroutine, between Begin and End. It makes no context that nobody asked for.
-func (e *Environ) Cancel(cause error) {
-	n := &e.ending
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.cause == nil {
-		n.cause = cause
-	}
-	if n.ctx != nil {
-		n.cancel(cause)
-	}
-}
-
-// end makes it ready for the next request.
-func (n *ending) end() {
-	if n.cancel != nil {
-		n.cancel(nil)
-		for _, f := range n.after {
-			f()
-		}
-	}
-	n.ctx, n.cancel, n.cause, n.after = nil, nil, nil, nil
-}
-
-// Why a server cancels a request's Context before its response is finished.
-var (
-	ErrClientGone = errors.New("gateway: the client is gone")
-	ErrStopped    = errors.New("gateway: the server stops")
-	ErrTimeout    = errors.New("gateway: the request took too long")
-)
 
 // Errors takes text for the server's log (wsgi.errors). It is logged with the
 // request's method and target.

@@ -2,11 +2,9 @@ package server
 
 import (
 	"io"
-	"log/slog"
 	"runtime"
 	"time"
 
-	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/parser"
 )
 
@@ -110,39 +108,4 @@ func (x *exchange) feed(b []byte, used *int) error {
 		x.c.Pause()
 	}
 	return nil
-}
-
-// patience is how long to wait for the worker, or the content that it may wait for,
-// and by which timer; 0 is for ever.
-func (x *exchange) patience() (t timer, left time.Duration) {
-	if x.streams && !x.expects && !x.c.Full() && !x.c.Paused() {
-		t, left = x.contentTime()
-	}
-	if x.h.c.requestTime > 0 && x.job.atWork() {
-		if request := x.requestTime(); t == noTimer || request < left {
-			t, left = requestTimer, max(request, 1)
-		}
-	}
-	return t, left
-}
-
-// requestTime is what is left of RequestTimeout.
-func (x *exchange) requestTime() time.Duration {
-	return x.h.c.requestTime - time.Duration(x.h.now-x.began)
-}
-
-// outOfTime answers for an application that does not.
-func (x *exchange) outOfTime() {
-	if !x.job.atWork() {
-		return // it has left just now, and its wake is on the way
-	}
-	x.h.count(requestTimeouts)
-	attrs := []slog.Attr{slog.Duration("age", time.Duration(x.h.now-x.began))}
-	if x.h.looked != x.h.second { // all goroutines stand still for it
-		x.h.looked = x.h.second
-		attrs = append(attrs, slog.String("stack", x.job.stack()))
-	}
-	x.log(slog.LevelError, "the application took longer than the option RequestTimeout; it goes on, and nobody waits for it", attrs...)
-	x.job.cancel(gateway.ErrTimeout)
-	x.breakOff(errRequestTime)
 }

@@ -9,10 +9,11 @@
 // The way of a request, file by file:
 //
 //	loop/conn.go       bytes come in and are offered to
-//	server/handler.go  the life of a connection: requests out of bytes, timeouts,
-//	                   refusals; phase.go says what it may do when, as one table
+//	server/handler.go  the life of a connection: requests out of bytes, refusals;
+//	                   phase.go says what it may do when, as one table, timeout.go
+//	                   how long it may take, end.go how it ends
 //	server/exchange.go one request: collect the content, call the application,
-//	                   pull its response
+//	                   answer; pull.go sends a body that comes in pieces
 //	server/response.go status, headers and framing of the answer
 //	loop/send.go       the answers of one read leave in one write
 //

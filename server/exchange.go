@@ -5,14 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/valyala/bytebufferpool"
 
@@ -61,16 +58,6 @@ type turn struct {
 	ended    bool // the body has no more, or no more is wanted
 	waits    bool // the body has said ErrWait, and was not woken since
 }
-
-const (
-	// turnChunks is how many chunks of one body are pulled before other
-	// connections have their turn.
-	turnChunks = 64
-
-	// keepBytesMax is the largest buffer that goes back to the pool: one large
-	// upload must not pin its memory.
-	keepBytesMax = 64 << 10
-)
 
 var errPanic = errors.New("server: the application panicked")
 
@@ -151,25 +138,6 @@ func (x *exchange) collect(b []byte, used *int) error {
 	return nil
 }
 
-// contentTime is how long to wait for more content, and by which timer: BodyTimeout;
-// or less, for content that comes however steadily, but slower than BodyRate.
-func (x *exchange) contentTime() (timer, time.Duration) {
-	c := x.h.c
-	if c.bodyRate >= 0 {
-		paid := time.Duration(float64(x.came) / float64(c.bodyRate) * float64(time.Second))
-		if total := c.bodyTime + paid - time.Duration(x.h.now-x.since); total < c.bodyTime {
-			return rateTimer, max(total, 1) // 0 would be for ever
-		}
-	}
-	return bodyTimer, c.bodyTime
-}
-
-// measure begins the client's time for content anew, when it has waited for us.
-func (x *exchange) measure() {
-	x.since, x.came = x.h.now, 0
-	x.h.arm(x.c, x.conn)
-}
-
 // serve runs the application and sends what it answers. unused is what has come behind
 // this request.
 func (x *exchange) serve(head, content, unused []byte) {
@@ -227,164 +195,6 @@ func (x *exchange) answer(content []byte) bool {
 	return true
 }
 
-// breakOff ends an exchange that cannot go on, by a refusal if that can still be said.
-func (x *exchange) breakOff(why *parser.Error) {
-	if x.streams {
-		x.job.end(why)
-	}
-	x.dropBody()
-	if !x.resp.sent {
-		x.h.refuse(x.c, x.conn, why)
-		return
-	}
-	x.h.count(refused)
-	x.keep = false
-	if x.resp.framing == byClose {
-		x.c.Abort()
-	}
-	x.leave()
-}
-
-// pull sends the body until it ends or must wait: for the socket, because it is
-// full or has borrowed the last chunk, or for its next turn.
-func (x *exchange) pull() {
-	r := &x.resp
-	for turn := 0; ; turn++ {
-		switch {
-		case !x.c.Alive():
-			x.hold() // Closed comes next
-			return
-		case x.lent && x.c.Unsent() > 0:
-			x.hold()
-			x.c.AwaitSent()
-			return
-		case r.started && !x.ended && (x.headOnly || bodiless(r.code)):
-			if !r.sent {
-				x.commit(x.known(-1))
-			}
-			x.ended = true
-		}
-		x.lent = false
-		switch {
-		case x.ended:
-			x.done()
-			return
-		case x.waits || x.c.Full():
-			x.hold()
-			return
-		case turn == turnChunks:
-			x.hold()
-			x.c.Yield()
-			return
-		}
-		if file := gateway.FileOf(x.body); file != nil && x.pullFile(file) {
-			continue
-		}
-		b, err := x.next()
-		if r.err != nil {
-			err = r.err
-		}
-		switch err {
-		case nil:
-		case io.EOF:
-			x.ended = true
-		case gateway.ErrWait:
-			if x.waker == nil && x.body != x.job {
-				x.fail(errNoWaker)
-				return
-			}
-			x.waits = true
-		default:
-			x.fail(err)
-			return
-		}
-		if len(b) == 0 {
-			continue
-		}
-		if !r.sent {
-			if !r.started {
-				x.fail(errNotStarted)
-				return
-			}
-			known := int64(-1)
-			if x.ended {
-				known = int64(len(b))
-			}
-			x.commit(x.known(known))
-		}
-		if err := x.send(b); err != nil {
-			x.log(slog.LevelError, err.Error())
-			x.ended = true
-		}
-		if r.framing == byLength && r.left == 0 {
-			x.ended = true
-		}
-		if !x.ended {
-			x.h.flush(x.c) // on its way before the next is asked for
-		}
-	}
-}
-
-// pullFile sends the rest of a file at once. It reports false for one that Next
-// should read.
-func (x *exchange) pullFile(file *gateway.FileBody) bool {
-	if _, _, n := file.Range(); n <= copyBytesMax || !x.resp.started {
-		return false
-	}
-	if !x.resp.sent {
-		x.commit(file.Len())
-	}
-	if err := x.sendFile(file); err != nil {
-		x.log(slog.LevelError, err.Error())
-	}
-	x.ended = true
-	return true
-}
-
-// fileSent tells the file how much of it was sent, for who wraps it.
-func (x *exchange) fileSent() {
-	if x.file != nil {
-		x.file.Advance(x.fileSize - x.c.UnsentFile())
-		x.file = nil
-	}
-}
-
-// known is the length of the content: what the body says, else n.
-func (x *exchange) known(n int64) int64 {
-	if x.body == nil {
-		return 0
-	}
-	if j, ok := x.body.(*job); ok && j.length() >= 0 {
-		return j.length()
-	}
-	if sized, ok := x.body.(gateway.Sized); ok {
-		return sized.Len()
-	}
-	return n
-}
-
-// hold suspends the response. Views of the request stay good until it goes on.
-func (x *exchange) hold() {
-	x.unused = nil
-	if x.conn.phase == handling {
-		if !x.streams {
-			x.c.Pause()
-		}
-		if x.head == nil { // else it has its own copies
-			x.c.Retain()
-			x.since = x.h.now
-		}
-	}
-	x.h.move(x.c, x.conn, responseHeld)
-	x.h.flush(x.c)
-}
-
-// resume is pull for a response that was held.
-func (cn *conn) resume() {
-	defer cn.guard()
-	cn.x.pull()
-}
-
 // done ends a response whose body has ended.
 func (x *exchange) done() {
 	r := &x.resp
@@ -427,61 +237,6 @@ func (x *exchange) closed(err error) {
 	}
 }
 
-// dropBody closes the body of a response that is not going on, where no guard
-// may be at work.
-func (x *exchange) dropBody() {
-	if body := x.body; body != nil {
-		x.fileSent()
-		x.body = nil
-		defer func() {
-			if p := recover(); p != nil {
-				x.h.hold.exit(&x.shuts)
-				x.closed(fmt.Errorf("%w: %v", errPanic, p))
-			}
-		}()
-		x.close(body)
-	}
-}
-
-// fail answers 500, or cuts the connection if a part of the response is sent, so
-// that the client does not take it as whole. An application that was told by the
-// writer that its client is gone, and passes this on, has not failed, nor has one that
-// wants the end (gateway.ErrAbort), which gets no 500.
-func (x *exchange) fail(err error) {
-	quiet := errors.Is(err, gateway.ErrAbort)
-	switch {
-	case quiet:
-		x.noteAbort(err)
-	case x.c.Alive() || !errors.Is(err, net.ErrClosed):
-		x.h.count(failed)
-		if x.resp.sent && !x.resp.whole {
-			x.h.count(aborted)
-		}
-		if err != errPanic { // which has its line already
-			x.log(slog.LevelError, "the application failed", slog.Any("error", err))
-		}
-	}
-	x.dropBody()
-	switch {
-	case x.resp.whole, quiet && !x.resp.sent:
-		x.keep = false
-	case x.resp.sent:
-		x.keep = false
-		if x.resp.framing == byClose {
-			x.c.Abort() // nothing else shows that it is not whole
-		}
-	default:
-		const text = "Internal Server Error\n"
-		x.resp.account = account{}
-		_ = x.resp.declare("500 Internal Server Error", errorHeaders, nil)
-		x.commit(int64(len(text)))
-		_ = x.send([]byte(text))
-	}
-	x.leave()
-}
-
-var errorHeaders = []gateway.Header{{Name: "Content-Type", Value: "text/plain; charset=utf-8"}}
-
 // leave takes the request back from the application and decides what comes
 // after it.
 func (x *exchange) leave() {
@@ -497,19 +252,6 @@ func (x *exchange) leave() {
 	h.move(c, cn, lastDone)
 	h.flush(c)
 	c.Close()
-}
-
-// takeBuffer returns a pooled buffer that holds a copy of b.
-func takeBuffer(b []byte) *bytebufferpool.ByteBuffer {
-	buf := bytebufferpool.Get()
-	buf.B = append(buf.B[:0], b...)
-	return buf
-}
-
-func giveBuffer(b *bytebufferpool.ByteBuffer) {
-	if b != nil && cap(b.B) <= keepBytesMax {
-		bytebufferpool.Put(b)
-	}
 }
 
 // requestLine returns copies of the method and the target, once the head is

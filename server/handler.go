@@ -1,7 +1,6 @@
 package server
 
 import (
-	"errors"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -66,26 +65,9 @@ func (cn *conn) ends() (remote, local netip.AddrPort) {
 	return c.RemoteAddr(), *cn.local
 }
 
-// timer says what a connection's timeout is for.
-type timer uint8
-
-const (
-	noTimer      timer = iota
-	idleTimer          // between two requests; stays while requests come and go
-	headTimer          // from the first byte of a head, absolute
-	bodyTimer          // since the last progress of the content
-	rateTimer          // since the head, for content that comes too slowly
-	requestTimer       // since the worker was given the request
-)
-
-const (
-	// outBytesMax bounds the answers that are gathered for one write, and the
-	// memory a loop keeps for them: a read's worth of pipelined small requests.
-	outBytesMax = 256 << 10
-
-	// freeMax is how many unused exchanges (about 2 KiB each) a loop keeps.
-	freeMax = 256
-)
+// outBytesMax bounds the answers that are gathered for one write, and the
+// memory a loop keeps for them: a read's worth of pipelined small requests.
+const outBytesMax = 256 << 10
 
 func newHandler(s *Server, l *loop.Loop) *handler {
 	c := s.config
@@ -106,14 +88,6 @@ func (h *handler) Opened(c *loop.Conn) {
 	if h.s.reactor.Len() > h.c.maxConns {
 		h.crowded(c, cn)
 	}
-}
-
-// idleTime is how long a connection may be idle, from now on.
-func (h *handler) idleTime() time.Duration {
-	if h.stopping {
-		return stopIdleTime
-	}
-	return h.c.idleTime
 }
 
 // Input serves the requests in b. Their answers leave in one write.
@@ -252,192 +226,6 @@ func (h *handler) refuse(c *loop.Conn, cn *conn, why *parser.Error) {
 	c.Close()
 }
 
-// EOF: a client that has sent its last byte gets the answers it still waits for;
-// in the phases that read there are none.
-func (h *handler) EOF(c *loop.Conn) {
-	cn := c.Context.(*conn)
-	switch {
-	case cn.phase == readingBody, cn.phase == readingHead && cn.x != nil && cn.x.req.Started():
-		h.refuse(c, cn, errIncomplete)
-	case cn.phase == writing && cn.x.streams:
-		cn.x.breakOff(errIncomplete)
-	default:
-		c.Close()
-	}
-}
-
-// Hungup: a client has ended its side while an application works for it. It may
-// still read: the response goes on, unless the application heeds its Context.
-func (h *handler) Hungup(c *loop.Conn) {
-	cn := c.Context.(*conn)
-	if cn.phase == writing {
-		cn.x.env.Cancel(gateway.ErrClientGone)
-	}
-}
-
-// Timeout: the client was too slow in the phase it is in.
-func (h *handler) Timeout(c *loop.Conn) {
-	cn := c.Context.(*conn)
-	switch cn.timer {
-	case headTimer:
-		h.count(headTimeouts)
-		h.refuse(c, cn, errHeadTime)
-	case bodyTimer:
-		h.count(bodyTimeouts)
-		cn.x.breakOff(errBodyTime)
-	case rateTimer:
-		h.count(rateTimeouts)
-		cn.x.breakOff(errBodyRate)
-	case requestTimer:
-		cn.x.outOfTime()
-	case idleTimer:
-		left := h.idleTime() - time.Duration(h.now-cn.active)
-		if left <= 0 {
-			if !c.Unread() {
-				if !h.stopping {
-					h.count(idleTimeouts)
-				}
-				c.Close()
-				return
-			}
-			left = h.idleTime() // the event is on its way
-		}
-		c.SetTimeout(left)
-	}
-}
-
-// arm sets the timeout of the phase. Between two requests this only notes the
-// time: Timeout looks how long it was, so that a busy connection costs no timer.
-// Where it is not the client that we wait for there is none: the loop watches
-// whether a full socket empties.
-func (h *handler) arm(c *loop.Conn, cn *conn) {
-	switch {
-	case cn.phase == writing && cn.x.job != nil:
-		var left time.Duration
-		cn.timer, left = cn.x.patience()
-		c.SetTimeout(left)
-	case c.Full() || cn.phase == writing:
-		cn.timer = noTimer
-		c.SetTimeout(0)
-	case cn.phase == readingBody:
-		var left time.Duration
-		cn.timer, left = cn.x.contentTime()
-		c.SetTimeout(left)
-	case cn.phase == readingHead:
-		if cn.x != nil && cn.x.req.Started() {
-			if cn.timer != headTimer { // however the head drips
-				cn.timer = headTimer
-				cn.active = h.now
-				c.SetTimeout(h.c.headTime)
-			}
-			return
-		}
-		cn.active = h.now
-		h.crowd.none = false
-		if cn.timer != idleTimer {
-			cn.timer = idleTimer
-			c.SetTimeout(h.idleTime())
-		}
-	}
-}
-
-// Closed takes back what a connection has left.
-func (h *handler) Closed(c *loop.Conn, err error) {
-	cn := c.Context.(*conn)
-	switch err {
-	case nil:
-	case loop.ErrDetached:
-		cn.x.job.takenOver()
-	default:
-		h.lost(c, cn, err)
-	}
-	if x := cn.x; x != nil {
-		if cn.phase == writing && err != loop.ErrDetached {
-			x.env.Cancel(whyGone(err))
-			if x.job != nil {
-				x.job.cancel(whyGone(err))
-			}
-		}
-		x.dropBody()
-		h.give(x)
-	}
-	h.move(c, cn, gone)
-	if h.stopping {
-		h.s.checkEmpty()
-	}
-}
-
-// whyGone is what an application is told of the end of its connection.
-func whyGone(err error) error {
-	if err == loop.ErrStopped {
-		return gateway.ErrStopped
-	}
-	return gateway.ErrClientGone
-}
-
-// lost counts a connection that has not ended in order.
-func (h *handler) lost(c *loop.Conn, cn *conn, err error) {
-	switch {
-	case errors.Is(err, loop.ErrFile):
-		h.count(failed)
-		h.count(aborted)
-		cn.x.log(slog.LevelError, "the file of a response cannot be sent whole: to change a file that is served, write a new one and rename it", slog.Any("error", err))
-		return
-	case err == loop.ErrAborted: // fail has counted it
-	case err == loop.ErrStopped:
-		h.count(stopped)
-		if h.s.outOfTime.Load() {
-			h.sayCut(c, cn)
-			return
-		}
-	case err == loop.ErrWriteStall:
-		h.count(stalled)
-	case cn.atWork(c):
-		h.count(lost)
-	default:
-		h.count(lostIdle)
-	}
-	h.c.log.Debug("connection lost", slog.Any("remote", c.RemoteAddr()), slog.Any("error", err))
-}
-
-// sayCut says what a connection was doing when Shutdown was out of time.
-func (h *handler) sayCut(c *loop.Conn, cn *conn) {
-	attrs := []any{slog.Any("remote", c.RemoteAddr()), slog.String("phase", cn.phase.String()), slog.Int64("unsent", c.Unsent())}
-	if x := cn.x; x != nil && (cn.phase != readingHead || x.req.Started()) {
-		since := cn.active
-		if cn.phase != readingHead {
-			if since = x.since; x.body == x.job {
-				since = x.began
-			}
-			method, target := x.requestLine()
-			attrs = append(attrs, slog.String("method", method), slog.String("target", target))
-		}
-		attrs = append(attrs, slog.Duration("running", time.Since(time.Unix(0, since)))) // h.now may be old: an application may have held the loop
-	}
-	h.c.log.Warn("shutdown: out of time, a connection is cut", attrs...)
-}
-
-// atWork reports whether something is going on: a request has begun, or a part of
-// an answer waits for the socket.
-func (cn *conn) atWork(c *loop.Conn) bool {
-	return cn.x != nil && (cn.phase != readingHead || cn.x.req.Started()) || c.Unsent() > 0
-}
-
-// stop is Shutdown's part on this loop.
-func (h *handler) stop() {
-	h.stopping = true
-	h.loop.Conns(func(c *loop.Conn) {
-		cn := c.Context.(*conn)
-		if cn.phase == readingHead && cn.timer == idleTimer {
-			if !cn.served {
-				cn.active = h.now // its first request may be on the way
-			}
-			h.Timeout(c) // there is less idle time now
-		} // else at work: its last answer says close
-	})
-	h.s.checkEmpty()
-}
-
 // Tick renews what depends on the time of day.
 func (h *handler) Tick(now time.Time) {
 	h.letGo()
@@ -477,56 +265,5 @@ func (h *handler) flush(c *loop.Conn) {
 	h.out = h.out[:0]
 	if cap(h.out) > 2*outBytesMax {
 		h.out = nil
-	}
-}
-
-// take begins a request on cn.
-func (h *handler) take(c *loop.Conn, cn *conn) {
-	var x *exchange
-	if last := len(h.free) - 1; last >= 0 {
-		x = h.free[last]
-		h.free = h.free[:last]
-	} else {
-		x = &exchange{h: h}
-		x.asks.x, x.asks.takeable, x.shuts.x = x, h.s.crew != nil, x
-		x.start = x.startResponse()
-	}
-	x.c, x.conn, cn.x = c, cn, x
-}
-
-// give ends it. Nobody may hold a view of it any more, but a worker that is still at
-// it: then it is the worker who brings it back.
-func (h *handler) give(x *exchange) {
-	if x.conn != nil {
-		x.conn.x = nil
-	}
-	x.body = nil
-	x.turn = turn{}
-	if x.job != nil {
-		if x.job.atWork() { // who closed the job has told it
-			x.c, x.conn = nil, nil
-			return
-		}
-		x.job.finish()
-	}
-	x.env.End()
-	if x.head != nil {
-		giveBuffer(x.head)
-		x.head = nil
-	}
-	if x.data.memory != nil || x.data.file != nil {
-		x.data.close()
-	}
-	x.c, x.conn, x.unused = nil, nil, nil
-	if x.asks.state.Load() == away {
-		x.asks.state.Store(outside)
-	}
-	if x.waker != nil {
-		x.waker.x, x.waker = nil, nil
-	}
-	x.req.Reset()
-	x.resp.account = account{}
-	if len(h.free) < freeMax {
-		h.free = append(h.free, x)
 	}
 }

@@ -167,10 +167,6 @@ func splitAddress(addr string) (network, address string, err error) {
 // that has not begun to listen has not stopped.
 func (s *Server) Wait() error { return s.reactor.Wait() }
 
-// stopIdleTime is the idle time from Shutdown on. Within it a next request may be on
-// the way, of a client that is busy or has just connected: it does not know yet.
-const stopIdleTime = time.Second
-
 // Shutdown stops the server in order: it accepts no more connections, answers
 // the requests that have come or are coming, with "Connection: close" on the
 // last answer of each connection, closes those that have been idle for a second,

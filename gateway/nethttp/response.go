@@ -5,20 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"math"
 	"net"
 	"net/http"
-	"net/textproto"
-	"os"
-	"runtime"
-	"slices"
 	"strconv"
-	"strings"
 	"sync"
-	"syscall"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/isbjorn/isbjorn/gateway"
 )
@@ -30,9 +20,6 @@ const (
 
 	// sniffBytes is what http.DetectContentType looks at.
 	sniffBytes = 512
-
-	// copyBytes is what ReadFrom reads at once.
-	copyBytes = 32 << 10
 )
 
 var errOver = errors.New("nethttp: the ResponseWriter is used after its handler has returned")
@@ -105,144 +92,6 @@ func (w *response) end() {
 // Header is the map that WriteHeader sends.
 func (w *response) Header() http.Header { return w.header }
 
-// WriteHeader declares the status and the header as they are now. It sends 1xx statuses
-// at once, but 100, which is the server's, and 101, which waits for Hijack.
-func (w *response) WriteHeader(code int) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	switch {
-	case code < 100 || code > 999:
-		panic(fmt.Sprintf("nethttp: WriteHeader was called with the code %d; use one of three digits", code))
-	case w.env == nil:
-	case w.err == http.ErrHijacked:
-		fmt.Fprintf(w.env.Errors(), "nethttp: WriteHeader(%d) on a connection that was taken over by Hijack", code)
-	case w.code != 0:
-		_, file, line, _ := runtime.Caller(1)
-		fmt.Fprintf(w.env.Errors(), "nethttp: superfluous WriteHeader(%d) at %s:%d; the status is %d already", code, file, line, w.code)
-	case code >= 200 || code == http.StatusSwitchingProtocols:
-		w.declare(code)
-	case code > http.StatusContinue:
-		w.inform(code)
-	}
-}
-
-// inform sends an interim response with the header as it is now, but for what is not
-// for one, to who takes it.
-func (w *response) inform(code int) {
-	fields := w.buf.fields[:0]
-	for name, values := range w.header {
-		if kind, err := gateway.CheckHeader(&gateway.Header{Name: name}); err == nil && kind != gateway.ContentLength && kind != gateway.Trailer {
-			fields = appendField(fields, name, values)
-		}
-	}
-	sortFields(fields)
-	w.buf.fields = fields
-	_ = w.env.Inform(code, fields)
-}
-
-// bodyAllowed says whether a response with this code may have content.
-// RFC 9112 section 6.3, item 1.
-func bodyAllowed(code int) bool {
-	return code >= 200 && code != http.StatusNoContent && code != http.StatusNotModified
-}
-
-// declare takes what the header says now. What is the server's to say, or no field at
-// all, is left out.
-func (w *response) declare(code int) {
-	w.code = code
-	fields := w.buf.fields[:0]
-	for name, values := range w.header {
-		kind, err := gateway.CheckHeader(&gateway.Header{Name: name})
-		switch {
-		case len(values) == 0:
-			continue
-		case code == http.StatusSwitchingProtocols: // for Hijack: as it is, but what frames content
-			if err != nil && kind == gateway.Plain || kind == gateway.ContentLength || name == "Transfer-Encoding" {
-				continue
-			}
-		case kind == gateway.Connection:
-			if hasToken(values, "close") {
-				fields = append(fields, gateway.Header{Name: name, Value: "close"})
-			}
-			continue
-		case strings.HasPrefix(name, http.TrailerPrefix):
-			w.trails = true
-			continue
-		case err != nil || code == http.StatusNotModified && name == "Content-Type":
-			continue
-		case kind == gateway.Trailer:
-			w.trails = true
-			w.announce(values)
-		case kind == gateway.ContentLength:
-			if values = values[:1]; !w.declareLength(values[0]) {
-				continue
-			}
-		case kind == gateway.Date || kind == gateway.ServerName:
-			values = values[:1]
-		}
-		fields = appendField(fields, name, values)
-	}
-	sortFields(fields)
-	w.buf.fields = fields
-	_, typed := w.header["Content-Type"]
-	w.sniffs = !typed && w.header.Get("Content-Encoding") == "" && w.header.Get("Transfer-Encoding") == ""
-}
-
-// appendField appends a field line for each value.
-func appendField(fields []gateway.Header, name string, values []string) []gateway.Header {
-	for _, value := range values {
-		fields = append(fields, gateway.Header{Name: name, Value: clean(value)})
-	}
-	return fields
-}
-
-// sortFields sorts them by name, as net/http does.
-func sortFields(fields []gateway.Header) {
-	slices.SortStableFunc(fields, func(a, b gateway.Header) int { return strings.Compare(a.Name, b.Name) })
-}
-
-// announce takes the names of trailer fields.
-func (w *response) announce(list []string) {
-	for _, names := range list {
-		for name := range strings.SplitSeq(names, ",") {
-			w.buf.trailers = append(w.buf.trailers, http.CanonicalHeaderKey(textproto.TrimString(name)))
-		}
-	}
-}
-
-// trailer is the trailer fields that the header has now: those that were announced, and
-// those with http.TrailerPrefix. What cannot be one is left out.
-func (w *response) trailer() (fields []gateway.Header) {
-	for key, values := range w.header {
-		if name, ok := strings.CutPrefix(key, http.TrailerPrefix); ok {
-			fields = appendField(fields, name, values)
-		}
-	}
-	for _, name := range w.buf.trailers {
-		fields = appendField(fields, name, w.header[name])
-	}
-	return slices.DeleteFunc(fields, func(h gateway.Header) bool { return gateway.CheckTrailer(&h) != nil })
-}
-
-// declareLength reports whether value is a length, for content that may be there.
-func (w *response) declareLength(value string) bool {
-	n, err := strconv.ParseUint(value, 10, 63)
-	if err != nil {
-		fmt.Fprintf(w.env.Errors(), "nethttp: the handler has set Content-Length to %q; use a decimal number", value)
-		return false
-	}
-	if !bodyAllowed(w.code) {
-		return false
-	}
-	w.declared = int64(n)
-	return true
-}
-
-var newlines = strings.NewReplacer("\r", " ", "\n", " ")
-
-// clean is a value as net/http sends it: on one line, without space at its ends.
-func clean(value string) string { return textproto.TrimString(newlines.Replace(value)) }
-
 // Write adds content; nothing else ends when it returns an error.
 func (w *response) Write(p []byte) (int, error) {
 	w.mu.Lock()
@@ -313,101 +162,6 @@ func supported(err error) error {
 	if errors.Is(err, errors.ErrUnsupported) {
 		return fmt.Errorf("%w: %w", http.ErrNotSupported, err)
 	}
-	return err
-}
-
-// ReadFrom adds what is left of src. A file, or an io.LimitedReader of one, that is all
-// of the content becomes a gateway.FileBody, which the server may send by sendfile(2).
-// For io.Copy from a file the handler declares the Content-Length; http.ServeContent does.
-func (w *response) ReadFrom(src io.Reader) (int64, error) {
-	if n, ok := w.takeFile(src); ok {
-		return n, nil
-	}
-	block := copyBlocks.Get().(*[copyBytes]byte)
-	defer copyBlocks.Put(block)
-	return io.CopyBuffer(struct{ io.Writer }{w}, src, block[:])
-}
-
-var copyBlocks = sync.Pool{New: func() any { return new([copyBytes]byte) }}
-
-// file is an *os.File, or what its WriteTo gives to ReadFrom in its place. It may be
-// some other type that has a file and reads it in a way of its own: net/http takes it
-// all the same if there is a Content-Length, and so does takeFile.
-type file interface {
-	fs.File
-	io.Seeker
-	syscall.Conn
-	Name() string
-}
-
-// takeFile makes src the file of the response, and reads it as far as it will be sent.
-// It reports false if it cannot, or if there is no use in it.
-func (w *response) takeFile(src io.Reader) (n int64, ok bool) {
-	n = math.MaxInt64
-	limited, _ := src.(*io.LimitedReader)
-	if limited != nil {
-		src, n = limited.R, limited.N
-	}
-	f, ok := src.(file)
-	if !ok {
-		return 0, false
-	}
-	_, itself := src.(*os.File)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.admit(0) != nil || !itself && w.declared < 0 || w.written > 0 || w.headOnly || !bodyAllowed(w.code) {
-		return 0, false
-	}
-	info, err := f.Stat()
-	if err != nil || !info.Mode().IsRegular() {
-		return 0, false
-	}
-	off, err := f.Seek(0, io.SeekCurrent)
-	if n = min(n, info.Size()-off); err != nil || n <= bufferBytes || w.declared >= 0 && n > w.declared {
-		return 0, false
-	}
-	own, err := dup(f) // the handler closes its own when it returns
-	if err != nil {
-		return 0, false
-	}
-	if _, err := f.Seek(n, io.SeekCurrent); err != nil {
-		_ = own.Close()
-		return 0, false
-	}
-	if limited != nil {
-		limited.N -= n
-	}
-	w.file, w.written = gateway.FileRange(own, off, n), n
-	return n, true
-}
-
-// dup is f by another descriptor.
-func dup(f file) (*os.File, error) {
-	raw, err := f.SyscallConn()
-	if err != nil {
-		return nil, err
-	}
-	var own int
-	var failed error
-	if err := raw.Control(func(fd uintptr) { own, failed = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0) }); err != nil {
-		return nil, err
-	}
-	if failed != nil {
-		return nil, os.NewSyscallError("fcntl", failed)
-	}
-	return os.NewFile(uintptr(own), f.Name()), nil
-}
-
-// copyFile sends the file as other content, for there is more behind it.
-func (w *response) copyFile() error {
-	if w.file == nil {
-		return nil
-	}
-	file := w.file
-	w.file = nil
-	defer file.Close()
-	f, off, n := file.Range()
-	_, err := io.Copy(struct{ io.Writer }{w.buf.content}, io.NewSectionReader(f, off, n))
 	return err
 }
 
@@ -498,24 +252,6 @@ func (w *response) rest(now bool) (gateway.Body, error) {
 	return (*rest)(w), w.begin()
 }
 
-func (w *response) restOfFile() (gateway.Body, error) {
-	var first [sniffBytes]byte
-	if w.sniffs {
-		f, off, n := w.file.Range()
-		k, err := f.ReadAt(first[:min(n, sniffBytes)], off)
-		if err != nil {
-			return nil, err
-		}
-		w.sniff(first[:k])
-	}
-	if err := w.begin(); err != nil {
-		return nil, err
-	}
-	file := w.file
-	w.file = nil
-	return file, nil
-}
-
 // rest is the Body of an answer that buf holds all of.
 type rest response
 
@@ -534,20 +270,3 @@ type unknown struct{}
 func (unknown) Next() ([]byte, error) { return nil, io.EOF }
 func (unknown) Close() error          { return nil }
 func (unknown) Ready()                {}
-
-// statusLines has those that net/http knows.
-var statusLines = func() (t [600]string) {
-	for code := range t {
-		if text := http.StatusText(code); text != "" {
-			t[code] = strconv.Itoa(code) + " " + text
-		}
-	}
-	return t
-}()
-
-func statusLine(code int) string {
-	if code < len(statusLines) && statusLines[code] != "" {
-		return statusLines[code]
-	}
-	return strconv.Itoa(code) + " status code " + strconv.Itoa(code)
-}

@@ -1,0 +1,72 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"sync"
+)
+
+// ending is the Context of a request. The application asks for it while the server
+// may cancel it from elsewhere.
+type ending struct {
+	mu     sync.Mutex
+	ctx    context.Context // nil until it was asked for
+	cancel context.CancelCauseFunc
+	cause  error    // of the first Cancel
+	after  []func() // called at the end, if there is a context
+}
+
+// Context is cancelled when the response is finished, after Close of its Body. A
+// server that learns earlier that nobody waits for the response, or that it takes
+// too long, cancels it then, and context.Cause says why: ErrClientGone, ErrStopped
+// or ErrTimeout; context.Canceled for a response that is finished. It may go to
+// other goroutines. Its cancellation stops nothing by itself.
+func (e *Environ) Context() context.Context {
+	e.check()
+	n := &e.ending
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.ctx == nil {
+		parent := context.Background()
+		if e.lease != nil {
+			parent = e.lease.of.Context()
+		}
+		n.ctx, n.cancel = context.WithCancelCause(parent)
+		if n.cause != nil {
+			n.cancel(n.cause)
+		}
+	}
+	return n.ctx
+}
+
+// Cancel cancels Context for a reason, the first of which counts. For servers, from
+// any goroutine, between Begin and End. It makes no context that nobody asked for.
+func (e *Environ) Cancel(cause error) {
+	n := &e.ending
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.cause == nil {
+		n.cause = cause
+	}
+	if n.ctx != nil {
+		n.cancel(cause)
+	}
+}
+
+// end makes it ready for the next request.
+func (n *ending) end() {
+	if n.cancel != nil {
+		n.cancel(nil)
+		for _, f := range n.after {
+			f()
+		}
+	}
+	n.ctx, n.cancel, n.cause, n.after = nil, nil, nil, nil
+}
+
+// Why a server cancels a request's Context before its response is finished.
+var (
+	ErrClientGone = errors.New("gateway: the client is gone")
+	ErrStopped    = errors.New("gateway: the server stops")
+	ErrTimeout    = errors.New("gateway: the request took too long")
+)

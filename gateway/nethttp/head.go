@@ -1,0 +1,168 @@
+package nethttp
+
+import (
+	"fmt"
+	"net/http"
+	"net/textproto"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/isbjorn/isbjorn/gateway"
+)
+
+// WriteHeader declares the status and the header as they are now. It sends 1xx statuses
+// at once, but 100, which is the server's, and 101, which waits for Hijack.
+func (w *response) WriteHeader(code int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case code < 100 || code > 999:
+		panic(fmt.Sprintf("nethttp: WriteHeader was called with the code %d; use one of three digits", code))
+	case w.env == nil:
+	case w.err == http.ErrHijacked:
+		fmt.Fprintf(w.env.Errors(), "nethttp: WriteHeader(%d) on a connection that was taken over by Hijack", code)
+	case w.code != 0:
+		_, file, line, _ := runtime.Caller(1)
+		fmt.Fprintf(w.env.Errors(), "nethttp: superfluous WriteHeader(%d) at %s:%d; the status is %d already", code, file, line, w.code)
+	case code >= 200 || code == http.StatusSwitchingProtocols:
+		w.declare(code)
+	case code > http.StatusContinue:
+		w.inform(code)
+	}
+}
+
+// inform sends an interim response with the header as it is now, but for what is not
+// for one, to who takes it.
+func (w *response) inform(code int) {
+	fields := w.buf.fields[:0]
+	for name, values := range w.header {
+		if kind, err := gateway.CheckHeader(&gateway.Header{Name: name}); err == nil && kind != gateway.ContentLength && kind != gateway.Trailer {
+			fields = appendField(fields, name, values)
+		}
+	}
+	sortFields(fields)
+	w.buf.fields = fields
+	_ = w.env.Inform(code, fields)
+}
+
+// bodyAllowed says whether a response with this code may have content.
+// RFC 9112 section 6.3, item 1.
+func bodyAllowed(code int) bool {
+	return code >= 200 && code != http.StatusNoContent && code != http.StatusNotModified
+}
+
+// declare takes what the header says now. What is the server's to say, or no field at
+// all, is left out.
+func (w *response) declare(code int) {
+	w.code = code
+	fields := w.buf.fields[:0]
+	for name, values := range w.header {
+		kind, err := gateway.CheckHeader(&gateway.Header{Name: name})
+		switch {
+		case len(values) == 0:
+			continue
+		case code == http.StatusSwitchingProtocols: // for Hijack: as it is, but what frames content
+			if err != nil && kind == gateway.Plain || kind == gateway.ContentLength || name == "Transfer-Encoding" {
+				continue
+			}
+		case kind == gateway.Connection:
+			if hasToken(values, "close") {
+				fields = append(fields, gateway.Header{Name: name, Value: "close"})
+			}
+			continue
+		case strings.HasPrefix(name, http.TrailerPrefix):
+			w.trails = true
+			continue
+		case err != nil || code == http.StatusNotModified && name == "Content-Type":
+			continue
+		case kind == gateway.Trailer:
+			w.trails = true
+			w.announce(values)
+		case kind == gateway.ContentLength:
+			if values = values[:1]; !w.declareLength(values[0]) {
+				continue
+			}
+		case kind == gateway.Date || kind == gateway.ServerName:
+			values = values[:1]
+		}
+		fields = appendField(fields, name, values)
+	}
+	sortFields(fields)
+	w.buf.fields = fields
+	_, typed := w.header["Content-Type"]
+	w.sniffs = !typed && w.header.Get("Content-Encoding") == "" && w.header.Get("Transfer-Encoding") == ""
+}
+
+// appendField appends a field line for each value.
+func appendField(fields []gateway.Header, name string, values []string) []gateway.Header {
+	for _, value := range values {
+		fields = append(fields, gateway.Header{Name: name, Value: clean(value)})
+	}
+	return fields
+}
+
+// sortFields sorts them by name, as net/http does.
+func sortFields(fields []gateway.Header) {
+	slices.SortStableFunc(fields, func(a, b gateway.Header) int { return strings.Compare(a.Name, b.Name) })
+}
+
+// announce takes the names of trailer fields.
+func (w *response) announce(list []string) {
+	for _, names := range list {
+		for name := range strings.SplitSeq(names, ",") {
+			w.buf.trailers = append(w.buf.trailers, http.CanonicalHeaderKey(textproto.TrimString(name)))
+		}
+	}
+}
+
+// trailer is the trailer fields that the header has now: those that were announced, and
+// those with http.TrailerPrefix. What cannot be one is left out.
+func (w *response) trailer() (fields []gateway.Header) {
+	for key, values := range w.header {
+		if name, ok := strings.CutPrefix(key, http.TrailerPrefix); ok {
+			fields = appendField(fields, name, values)
+		}
+	}
+	for _, name := range w.buf.trailers {
+		fields = appendField(fields, name, w.header[name])
+	}
+	return slices.DeleteFunc(fields, func(h gateway.Header) bool { return gateway.CheckTrailer(&h) != nil })
+}
+
+// declareLength reports whether value is a length, for content that may be there.
+func (w *response) declareLength(value string) bool {
+	n, err := strconv.ParseUint(value, 10, 63)
+	if err != nil {
+		fmt.Fprintf(w.env.Errors(), "nethttp: the handler has set Content-Length to %q; use a decimal number", value)
+		return false
+	}
+	if !bodyAllowed(w.code) {
+		return false
+	}
+	w.declared = int64(n)
+	return true
+}
+
+var newlines = strings.NewReplacer("\r", " ", "\n", " ")
+
+// clean is a value as net/http sends it: on one line, without space at its ends.
+func clean(value string) string { return textproto.TrimString(newlines.Replace(value)) }
+
+// statusLines has those that net/http knows.
+var statusLines = func() (t [600]string) {
+	for code := range t {
+		if text := http.StatusText(code); text != "" {
+			t[code] = strconv.Itoa(code) + " " + text
+		}
+	}
+	return t
+}()
+
+func statusLine(code int) string {
+	if code < len(statusLines) && statusLines[code] != "" {
+		return statusLines[code]
+	}
+	return strconv.Itoa(code) + " status code " + strconv.Itoa(code)
+}
