@@ -20,24 +20,29 @@ import (
 // which CGI names cannot tell from "-", unless the server keeps them; and Proxy,
 // which CGI programs would take for the variable HTTP_PROXY.
 type Environ struct {
-	req  *parser.Request
-	head []byte // what req's spans point into
+	loan
 	host *Host
-	conn Conn
 
-	input Input
-	chunk chunk // the pooled Body of Bytes and Text
-	lent  bool  // chunk was handed out
-
-	chunks chunkList // in its place, that of Chunks
-
-	overlay map[string]any // what Set and Delete did; nil if nothing
-	scratch []byte         // decoded paths and joined values
-	path    string         // decoded PATH_INFO, once it was asked for
-	decoded bool
+	input   Input
+	chunks  chunkList // the pooled Body of Chunks
+	scratch []byte    // decoded paths and joined values
 
 	ending ending
 	lease  *lease // of Debug and Validate; nil for the server's own
+}
+
+// loan is what an Environ has of one request. The zero value is nothing.
+type loan struct {
+	req  *parser.Request
+	head []byte // what req's spans point into
+	conn Conn
+
+	chunk chunk // the pooled Body of Bytes and Text
+	lent  bool  // chunk was handed out, or chunks
+
+	overlay map[string]any // what Set and Delete did; nil if nothing
+	path    string         // decoded PATH_INFO, once it was asked for
+	decoded bool
 }
 
 // Host is what a server says of itself, the same for every request. It does not
@@ -91,15 +96,12 @@ func (e *Environ) End() {
 	if e.ending.cancel != nil || e.ending.cause != nil {
 		e.ending.end()
 	}
-	e.req, e.head, e.conn = nil, nil, nil
 	e.input.finish()
-	e.chunk, e.lent = chunk{}, false
 	e.chunks.finish()
-	e.path, e.decoded = "", false
-	e.overlay = nil
 	if e.scratch = e.scratch[:0]; cap(e.scratch) > scratchBytesMax {
 		e.scratch = nil
 	}
+	e.loan = loan{}
 }
 
 // scratchBytesMax is what a pooled Environ keeps for decoded text: a request
@@ -302,8 +304,8 @@ func (e *Environ) Clone() *Environ {
 	e.check()
 	req := *e.req
 	c := &Environ{
-		req: &req, head: bytes.Clone(e.head), host: e.host,
-		conn:  addresses{e.conn.RemoteAddr(), e.conn.LocalAddr()},
+		loan:  loan{req: &req, head: bytes.Clone(e.head), conn: addresses{e.conn.RemoteAddr(), e.conn.LocalAddr()}},
+		host:  e.host,
 		input: e.input.clone(),
 	}
 	for k, v := range e.overlay {

@@ -29,7 +29,7 @@ func (e *Environ) lend(spoil bool) *Environ {
 		e.overlay = make(map[string]any)
 	}
 	req := *e.req
-	lent := &Environ{req: &req, head: l.copy(e.head), host: e.host, conn: e.conn, overlay: e.overlay, lease: l}
+	lent := &Environ{loan: loan{req: &req, head: l.copy(e.head), conn: e.conn, overlay: e.overlay}, host: e.host, lease: l}
 	lent.input = Input{b: l.copy(e.input.b), rest: e.input.rest, lease: l}
 	if e.input.rest != 0 {
 		e.input.b = nil

@@ -21,16 +21,12 @@ const (
 
 // needsWorker chooses between the loop and a worker, and whether the loop may be taken.
 func (x *exchange) needsWorker() bool {
-	d := Auto
 	if by := x.h.c.dispatchBy; by != nil {
-		d = by(&x.env)
-	}
-	x.asks.takeable = d != Inline
-	switch d {
-	case Inline:
-		return false
-	case Pool:
-		return true
+		d := by(&x.env)
+		x.asks.takeable = d != Inline
+		if d != Auto {
+			return d == Pool
+		}
 	}
 	_, upgrades := x.req.Known(parser.Upgrade) // to a protocol of the application's, by Hijack: RFC 9110 section 7.8
 	return upgrades || x.h.s.blocks.Load()
@@ -84,17 +80,18 @@ func (x *exchange) soon() bool {
 	return !x.job.atWork()
 }
 
-// feed gives content to the worker as it comes.
+// feed gives content of b to the worker as it comes. It adds what it uses of b to used.
 func (x *exchange) feed(b []byte, used *int) error {
 	room := true
 	for !x.content.Done() && room {
-		data, n, err := x.content.Decode(b[*used:], &x.h.c.limits)
+		data, n, err := x.content.Decode(b, &x.h.c.limits)
 		if err != nil {
 			return err
 		}
 		if n == 0 {
 			break
 		}
+		b = b[n:]
 		*used += n
 		x.came += int64(n)
 		x.expects = false // it has not waited

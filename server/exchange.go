@@ -36,33 +36,36 @@ type exchange struct {
 	began   int64                      // handler.now when the job began
 	asks    work                       // Serve, or Next of a body that may wait
 	shuts   work                       // Close of such a body
-	unused  []byte                     // while Input calls: what is behind this request
 
 	resp     response
-	body     gateway.Body
 	file     *gateway.FileBody // of body, once the kernel sends it
 	fileSize int64             // how much of it is to be sent
-	keep     bool              // the connection goes on after this response
-	more     bool              // bytes of a next request have come already
 	waker    *waker
 	turn
 }
 
 // turn is what is so for one request. Its zero value is the beginning.
 type turn struct {
-	streams  bool // content goes to the job as it comes
-	expects  bool // the client of such content waits for 100 Continue
-	headOnly bool // HEAD
-	ready    bool // the body never waits
-	lent     bool // the last chunk is in the socket's queue, not copied, or the file
-	ended    bool // the body has no more, or no more is wanted
-	waits    bool // the body has said ErrWait, and was not woken since
+	body     gateway.Body
+	unused   []byte // while Input calls: what is behind this request
+	keep     bool   // the connection goes on after this response
+	more     bool   // bytes of a next request have come already
+	streams  bool   // content goes to the job as it comes
+	expects  bool   // the client of such content waits for 100 Continue
+	headOnly bool   // HEAD
+	ready    bool   // the body never waits
+	lent     bool   // the last chunk is in the socket's queue, not copied, or the file
+	ended    bool   // the body has no more, or no more is wanted
+	waits    bool   // the body has said ErrWait, and was not woken since
 }
 
 var errPanic = errors.New("server: the application panicked")
 
-// begin goes on from a complete head, with the content that may be behind it.
-func (x *exchange) begin(head, b []byte, used *int) error {
+// begin goes on from a complete head, the first n bytes of b, with the content that may
+// be behind it. It adds what it uses of b to used.
+func (x *exchange) begin(b []byte, n int, used *int) error {
+	head, rest := b[:n:n], b[n:]
+	*used += n
 	x.headOnly = isHead(&x.req, head)
 	if x.req.Expectation() == parser.ExpectUnknown {
 		return errExpectation
@@ -78,17 +81,16 @@ func (x *exchange) begin(head, b []byte, used *int) error {
 	}
 	x.keep = x.req.KeepAlive()
 	if !x.req.HasContent() {
-		x.serve(head, nil, b[*used:])
+		x.serve(head, nil, rest)
 		return nil
 	}
 	if string(x.req.Method.Of(head)) == http.MethodTrace {
 		return errTraceContent
 	}
 	x.content = x.req.Body()
-	rest := b[*used:]
 	if want := x.content.Length(); want >= 0 && int64(len(rest)) >= want {
 		*used += int(want)
-		x.serve(head, rest[:want:want], b[*used:])
+		x.serve(head, rest[:want:want], rest[want:])
 		return nil
 	}
 	x.head = takeBuffer(head)
@@ -103,7 +105,7 @@ func (x *exchange) begin(head, b []byte, used *int) error {
 	if x.req.Expectation() == parser.ExpectContinue && len(rest) == 0 {
 		x.h.out = append(x.h.out, "HTTP/1.1 100 Continue\r\n\r\n"...)
 	}
-	return x.collect(b, used)
+	return x.collect(rest, used)
 }
 
 // underscored looks for a field with "_" in its name.
@@ -113,10 +115,11 @@ func (x *exchange) underscored(head []byte) bool {
 	})
 }
 
-// collect takes content from b and serves the request when it is complete.
+// collect takes content from b and serves the request when it is complete. It adds what
+// it uses of b to used.
 func (x *exchange) collect(b []byte, used *int) error {
 	for !x.content.Done() {
-		data, n, err := x.content.Decode(b[*used:], &x.h.c.limits)
+		data, n, err := x.content.Decode(b, &x.h.c.limits)
 		if err != nil {
 			return err
 		}
@@ -126,6 +129,7 @@ func (x *exchange) collect(b []byte, used *int) error {
 		if err := x.data.add(data, x.h.c); err != nil {
 			return x.notKept(err)
 		}
+		b = b[n:]
 		*used += n
 		x.came += int64(n)
 	}
@@ -133,7 +137,7 @@ func (x *exchange) collect(b []byte, used *int) error {
 		return x.notKept(err)
 	}
 	if x.content.Done() {
-		x.serve(x.head.B, x.data.bytes(), b[*used:])
+		x.serve(x.head.B, x.data.bytes(), b)
 	}
 	return nil
 }
@@ -241,11 +245,9 @@ func (x *exchange) closed(err error) {
 // after it.
 func (x *exchange) leave() {
 	h, c, cn := x.h, x.c, x.conn
-	if x.streams { // the rest of the content would be taken for a request
-		x.keep = false
-	}
+	keep := x.keep && !x.streams // the rest of the content would be taken for a request
 	h.give(x)
-	if x.keep {
+	if keep {
 		h.move(c, cn, responseDone)
 		return
 	}

@@ -24,8 +24,6 @@ type handler struct {
 	stamp  []byte      // "Server: ...\r\nDate: ...\r\n", renewed every second
 	dateAt int         // where Date begins in stamp
 	second int64       // of stamp
-	tail   tail        // of the last response head
-	tailed []byte      // the same, rendered
 	now    int64       // ns since 1970, of the last Tick
 
 	crowd crowd
@@ -106,7 +104,10 @@ func (h *handler) serveInput(c *loop.Conn, cn *conn, b []byte, used *int) (ended
 	defer cn.guard()
 	for *used < len(b) && !c.Full() {
 		before := *used
-		h.step(c, cn, b, used)
+		if !h.step(c, cn, b[*used:], used) {
+			*used = len(b)
+			break
+		}
 		if *used == before {
 			break
 		}
@@ -138,9 +139,10 @@ func (cn *conn) guard() {
 	x.fail(errPanic)
 }
 
-// step uses what it can of b[*used:] for one request: nothing if more must come,
-// or if the phase wants none. used is right whenever the application runs.
-func (h *handler) step(c *loop.Conn, cn *conn, b []byte, used *int) {
+// step uses what it can of b for one request, and adds it to used: nothing if more must
+// come, or if the phase wants none. used is right whenever the application runs. It
+// reports false if nothing that comes is wanted any more.
+func (h *handler) step(c *loop.Conn, cn *conn, b []byte, used *int) (goesOn bool) {
 	var err error
 	switch cn.phase {
 	case readingHead:
@@ -148,12 +150,10 @@ func (h *handler) step(c *loop.Conn, cn *conn, b []byte, used *int) {
 			h.take(c, cn)
 		}
 		var n int
-		if n, err = cn.x.req.Parse(b[*used:], &h.c.limits); n > 0 {
-			at := *used
-			*used += n
-			err = cn.x.begin(b[at:at+n:at+n], b, used)
+		if n, err = cn.x.req.Parse(b, &h.c.limits); n > 0 {
+			err = cn.x.begin(b, n, used)
 		} else { // a refusal of HEAD has no content either, whatever is wrong with the rest
-			cn.x.headOnly = isHead(&cn.x.req, b[*used:])
+			cn.x.headOnly = isHead(&cn.x.req, b)
 		}
 	case readingBody:
 		err = cn.x.collect(b, used)
@@ -162,18 +162,19 @@ func (h *handler) step(c *loop.Conn, cn *conn, b []byte, used *int) {
 			err = cn.x.feed(b, used)
 		}
 	}
-	if err != nil {
-		if cn.phase == readingHead && !cn.served && isTLS(b) {
-			h.plain.warn(h, "a client speaks TLS to a port that does not; put a server that ends TLS before it",
-				slog.Any("remote", c.RemoteAddr()))
-		}
-		if cn.phase == writing {
-			cn.x.breakOff(err.(*parser.Error))
-		} else {
-			h.refuse(c, cn, err.(*parser.Error))
-		}
-		*used = len(b)
+	if err == nil {
+		return true
 	}
+	if cn.phase == readingHead && !cn.served && isTLS(b) {
+		h.plain.warn(h, "a client speaks TLS to a port that does not; put a server that ends TLS before it",
+			slog.Any("remote", c.RemoteAddr()))
+	}
+	if cn.phase == writing {
+		cn.x.breakOff(err.(*parser.Error))
+	} else {
+		h.refuse(c, cn, err.(*parser.Error))
+	}
+	return false
 }
 
 // isHead reports whether the method is HEAD, as far as it is known. RFC 9110

@@ -30,8 +30,7 @@ type response struct {
 	account
 }
 
-// head is a rendered response head, without Server and Date of the server,
-// without framing and the final CRLF.
+// head is a rendered response head: what was declared, and the tail.
 type head struct {
 	bytes  []byte
 	status string           // what bytes were rendered from: these texts are views of them
@@ -39,6 +38,8 @@ type head struct {
 	plain  bool             // bytes are all that was declared: they may be used again
 	own    says             // ownDate, ownName
 	code   int
+	tailAt int  // where the tail begins in bytes
+	tail   tail // that it was rendered from; the zero value if there is none yet
 }
 
 // account is the state of one response. Its zero value is the beginning.
@@ -181,6 +182,7 @@ func (r *response) render(status string, headers []gateway.Header) error {
 		b = append(b, "\r\n"...)
 	}
 	r.bytes, r.code, r.plain = b, code, plain
+	r.tailAt, r.tail = len(b), tail{}
 	r.remember(status, headers)
 	return nil
 }
@@ -239,18 +241,18 @@ func (x *exchange) commit(known int64) {
 	} else if x.req.Minor == 0 {
 		t.says |= connKeepAlive
 	}
-	if t != x.h.tail {
-		x.h.renderTail(t)
+	if t != r.tail {
+		x.h.renderTail(&r.head, t)
 	}
 	r.sent = true
-	b := append(x.h.out, r.bytes...)
-	x.h.out = append(b, x.h.tailed...)
+	x.h.out = append(x.h.out, r.bytes...)
 }
 
-// tail is all that the end of a head depends on, the part that the server writes.
-// Most responses have that of the one before.
+// tail is all that the end of a head depends on, the part that the server writes: its
+// Server and Date, the framing and the final CRLF. Most responses have that of the one
+// before.
 type tail struct {
-	second int64 // handler.second
+	second int64 // handler.second, never 0
 	length int64 // Content-Length; -1 for none
 	says   says
 }
@@ -266,8 +268,8 @@ const (
 	connKeepAlive                  // Connection: keep-alive, as HTTP/1.0 needs it
 )
 
-// renderTail renders t, in place of the last one.
-func (h *handler) renderTail(t tail) {
+// renderTail gives r the tail t, in place of the last one.
+func (h *handler) renderTail(r *head, t tail) {
 	stamp := h.stamp
 	if t.says&ownDate != 0 {
 		stamp = stamp[:h.dateAt]
@@ -275,7 +277,7 @@ func (h *handler) renderTail(t tail) {
 	if t.says&ownName != 0 {
 		stamp = stamp[min(h.dateAt, len(stamp)):]
 	}
-	b := append(h.tailed[:0], stamp...)
+	b := append(r.bytes[:r.tailAt], stamp...)
 	if t.length >= 0 {
 		b = append(b, "Content-Length: "...)
 		b = strconv.AppendInt(b, t.length, 10)
@@ -290,7 +292,7 @@ func (h *handler) renderTail(t tail) {
 	if t.says&connKeepAlive != 0 {
 		b = append(b, "Connection: keep-alive\r\n"...)
 	}
-	h.tail, h.tailed = t, append(b, "\r\n"...)
+	r.tail, r.bytes = t, append(b, "\r\n"...)
 }
 
 // bodiless says that a response with this code never has content.
@@ -308,6 +310,11 @@ var errTooLong = errors.New("server: the response is longer than its Content-Len
 // send puts a chunk of content on its way. It reports an error when the content
 // was longer than promised; what fits is sent.
 func (x *exchange) send(b []byte) error {
+	if r := &x.resp; r.framing == byLength && int64(len(b)) <= min(r.left, copyBytesMax) { // as most are
+		r.left -= int64(len(b))
+		x.h.out = append(x.h.out, b...)
+		return nil
+	}
 	n, err := x.frame(int64(len(b)))
 	if b = b[:n]; len(b) <= copyBytesMax {
 		x.h.out = append(x.h.out, b...)

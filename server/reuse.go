@@ -1,8 +1,9 @@
 package server
 
 import (
-	"github.com/isbjorn/isbjorn/loop"
 	"github.com/valyala/bytebufferpool"
+
+	"github.com/isbjorn/isbjorn/loop"
 )
 
 const (
@@ -34,7 +35,6 @@ func (h *handler) give(x *exchange) {
 	if x.conn != nil {
 		x.conn.x = nil
 	}
-	x.body = nil
 	x.turn = turn{}
 	if x.job != nil {
 		if x.job.atWork() { // who closed the job has told it
@@ -51,7 +51,7 @@ func (h *handler) give(x *exchange) {
 	if x.data.memory != nil || x.data.file != nil {
 		x.data.close()
 	}
-	x.c, x.conn, x.unused = nil, nil, nil
+	x.c, x.conn = nil, nil
 	if x.asks.state.Load() == away {
 		x.asks.state.Store(outside)
 	}
