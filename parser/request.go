@@ -170,12 +170,10 @@ func (r *Request) HasContent() bool { return r.framing != byNothing }
 // Expectation reports what the Expect fields ask for. HTTP/1.0 cannot ask.
 func (r *Request) Expectation() Expectation {
 	switch {
-	case r.Minor == 0:
+	case r.options&(expectUnknown|expectContinue) == 0, r.Minor == 0:
 		return ExpectNothing
 	case r.options&expectUnknown != 0:
 		return ExpectUnknown
-	case r.options&expectContinue != 0:
-		return ExpectContinue
 	}
-	return ExpectNothing
+	return ExpectContinue
 }

@@ -21,15 +21,24 @@ const (
 
 // needsWorker chooses between the loop and a worker, and whether the loop may be taken.
 func (x *exchange) needsWorker() bool {
-	if by := x.h.c.dispatchBy; by != nil {
-		d := by(&x.env)
-		x.asks.takeable = d != Inline
-		if d != Auto {
-			return d == Pool
-		}
+	if x.h.c.dispatchBy != nil {
+		return x.workerBy()
 	}
-	_, upgrades := x.req.Known(parser.Upgrade) // to a protocol of the application's, by Hijack: RFC 9110 section 7.8
-	return upgrades || x.h.s.blocks.Load()
+	return x.upgrades()
+}
+
+// workerBy is needsWorker where DispatchBy says it.
+func (x *exchange) workerBy() bool {
+	d := x.h.c.dispatchBy(&x.env)
+	x.asks.takeable = d != Inline
+	return d == Pool || d == Auto && (x.upgrades() || x.h.s.blocks.Load())
+}
+
+// upgrades reports whether the client asks for a protocol of the application's, which
+// takes the connection by Hijack: RFC 9110 section 7.8.
+func (x *exchange) upgrades() bool {
+	_, ok := x.req.Known(parser.Upgrade)
+	return ok
 }
 
 // dispatch has a worker run the application. The exchange is held meanwhile.

@@ -52,7 +52,7 @@ func (h *handler) Closed(c *loop.Conn, err error) {
 		x.dropBody()
 		h.give(x)
 	}
-	h.move(c, cn, gone)
+	cn.phase = cn.phase.next(gone)
 	if h.stopping {
 		h.s.checkEmpty()
 	}

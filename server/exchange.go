@@ -145,7 +145,7 @@ func (x *exchange) collect(b []byte, used *int) error {
 // serve runs the application and sends what it answers. unused is what has come behind
 // this request.
 func (x *exchange) serve(head, content, unused []byte) {
-	x.more = len(unused) > 0
+	x.unused, x.more = unused, len(unused) > 0
 	x.h.move(x.c, x.conn, requestComplete)
 	x.conn.served = true
 	if x.streams || x.h.s.pools() {
@@ -156,12 +156,9 @@ func (x *exchange) serve(head, content, unused []byte) {
 	if x.data.file != nil {
 		x.env.ContentFrom(x.data.file, x.data.size)
 	}
-	if x.h.s.crew != nil {
-		if x.needsWorker() {
-			x.dispatch(head, content)
-			return
-		}
-		x.unused = unused
+	if x.h.s.crew != nil && x.needsWorker() {
+		x.dispatch(head, content)
+		return
 	}
 	body, isAway, err := x.ask()
 	if isAway {

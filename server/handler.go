@@ -189,14 +189,15 @@ func isTLS(b []byte) bool { return len(b) >= 2 && b[0] == 22 && b[1] == 3 }
 
 // move changes the phase of a connection. What the table does not know ends it.
 func (h *handler) move(c *loop.Conn, cn *conn, e event) {
-	was := cn.phase
-	if cn.phase = was.next(e); cn.phase == closed && e != gone {
-		h.lostWay(c, was, e)
+	next := cn.phase.next(e)
+	if next == closed {
+		h.lostWay(c, cn, e)
 	}
+	cn.phase = next
 }
 
-func (h *handler) lostWay(c *loop.Conn, was phase, e event) {
-	h.c.log.Error("a connection in a phase that cannot be", slog.String("phase", was.String()), slog.Int("event", int(e)))
+func (h *handler) lostWay(c *loop.Conn, cn *conn, e event) {
+	h.c.log.Error("a connection in a phase that cannot be", slog.String("phase", cn.phase.String()), slog.Int("event", int(e)))
 	c.Abort()
 }
 

@@ -28,7 +28,7 @@ type Server struct {
 	shutdown  sync.Once
 	last      sync.Once
 	watched   sync.Once     // there is a watchman
-	blocks    atomic.Bool   // the application was seen to hold its loop: workers run it
+	blocks    atomic.Bool   // Dispatch(Pool), or the application was seen to hold its loop: workers run it
 	dropped   sync.Once     // a field with "_" in its name was logged
 	empty     chan struct{} // closed when the last connection went after Shutdown
 
@@ -60,6 +60,7 @@ func New(app gateway.App, options ...Option) (*Server, error) {
 	s := &Server{app: app, config: c, empty: make(chan struct{})}
 	if c.dispatch != Inline {
 		s.crew = &crew{most: c.workers, queueMost: c.queue, spareTime: spareTime}
+		s.blocks.Store(c.dispatch == Pool)
 		streamer, ok := app.(gateway.Streamer)
 		s.streams = c.dispatch == Pool || ok && streamer.StreamsContent()
 	}
@@ -111,7 +112,7 @@ func (s *Server) start() {
 
 // pools reports whether workers run all requests.
 func (s *Server) pools() bool {
-	return s.config.dispatch == Pool || s.config.dispatchBy == nil && s.blocks.Load()
+	return s.blocks.Load() && s.config.dispatchBy == nil
 }
 
 // open is Listen without Start: clients that come have to wait.
