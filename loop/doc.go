@@ -15,7 +15,8 @@
 //	timer.go    the coarse timer wheel
 //	hold.go     notices a loop that does not come round
 //	memory.go   a connection without a socket, for tests of handlers
-//	poller.go   the seam to the poller; poller_*.go are its variants
+//	poller.go   the seam to the poller, and tasks; poller_epoll.go asks epoll,
+//	            poller_netpoll.go gnet's netpoll, for kqueue
 //
 // # Rules that everything here keeps
 //

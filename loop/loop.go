@@ -179,7 +179,7 @@ func (l *Loop) cleanUp() {
 	l.stopped.Lock()
 	defer l.stopped.Unlock()
 	l.closed = true
-	_ = l.poller.close()
+	l.poller.close()
 	for a, ok := l.incoming.take(); ok; a, ok = l.incoming.take() {
 		l.load.Add(-1)
 		_ = unix.Close(a.fd)

@@ -1,4 +1,4 @@
-//go:build !poll_opt
+//go:build !linux && !poll_opt
 
 package loop
 
@@ -6,4 +6,4 @@ package loop
 // ends a registration by itself. One call less for each connection.
 const removeBeforeClose = false
 
-func (p *poller) poll() error { return p.np.Polling(p.cb) }
+func (s *source) poll() error { return s.np.Polling(s.cb) }

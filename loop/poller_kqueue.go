@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func readinessOf(ev netpoll.IOEvent, flags netpoll.IOFlags) (r readiness) {
+func readinessFrom(ev netpoll.IOEvent, flags netpoll.IOFlags) (r readiness) {
 	switch ev {
 	case unix.EVFILT_READ:
 		r = readable
@@ -22,4 +22,4 @@ func readinessOf(ev netpoll.IOEvent, flags netpoll.IOFlags) (r readiness) {
 
 // rearmListener asks for a fresh event of a listener. EV_ADD of a filter that
 // is there already examines it again.
-func (p *poller) rearmListener(a *attachment) error { return p.np.AddRead(&a.pa, true) }
+func (s *source) rearmListener(a *attachment) error { return s.np.AddRead(&a.pa, true) }

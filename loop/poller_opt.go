@@ -7,4 +7,4 @@ package loop
 // exec still holds a copy) would point at freed memory.
 const removeBeforeClose = true
 
-func (p *poller) poll() error { return p.np.Polling() }
+func (s *source) poll() error { return s.np.Polling() }
