@@ -22,9 +22,6 @@ const (
 	// flushBytesMax is what one connection may send in a turn before the
 	// others are served: a fast reader of a large file would own the loop.
 	flushBytesMax = 1 << 20
-
-	// vectorsMax is the most pieces one call sends.
-	vectorsMax = 16
 )
 
 // piece is a part of the output: bytes, or a range of a file.

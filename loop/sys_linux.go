@@ -75,6 +75,9 @@ func transfer(trap uintptr, fd int, b []byte, flags uintptr) (int, error) {
 	}
 }
 
+// vectorsMax is the most pieces one call sends.
+const vectorsMax = 16
+
 // vector is the scratch memory of a gathering write, one for each loop.
 type vector [vectorsMax]unix.Iovec
 

@@ -575,19 +575,13 @@ func TestPoolBackpressure(t *testing.T) {
 func TestPoolLeavesWorkerBehind(t *testing.T) {
 	stuck := make(chan struct{})
 	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
-		_, err := start("200 OK", []gateway.Header{{Name: "Content-Length", Value: "5"}}, nil)
+		w, err := start("200 OK", []gateway.Header{{Name: "Content-Length", Value: "5"}}, nil)
 		if env.Path() == "/quick" {
 			return gateway.Text("quick"), err
 		}
-		first := true
-		return &body{Body: next(func() ([]byte, error) {
-			if !first {
-				<-stuck
-				return nil, io.EOF
-			}
-			first = false
-			return []byte("whole"), nil
-		})}, err
+		_, err = w.Write([]byte("whole"))
+		<-stuck
+		return nil, err
 	}), Dispatch(Pool), Loops(1))
 	c := s.dial()
 	c.send("GET /slow HTTP/1.1\r\nHost: h\r\n\r\nGET /quick HTTP/1.1\r\nHost: h\r\n\r\n")
