@@ -5,10 +5,9 @@ import (
 	"sync"
 )
 
-// poller is the seam to the event notification of the system. Its verbs: open, add,
-// rearm, remove, wake, run, renew and close. All registrations are edge-triggered. What
-// it takes of the system is in source: poller_epoll.go for Linux, poller_netpoll.go
-// for the others.
+// poller is the seam to the event notification of the system: open, add, rearm, remove,
+// wake, run, renew and close. What it takes of the system is its source:
+// poller_epoll.go for Linux, poller_netpoll.go for the others.
 type poller struct {
 	*source
 	on onEvent
@@ -18,6 +17,40 @@ type poller struct {
 	tasks []task
 	done  int // how many of tasks have begun
 }
+
+// A source makes edges into events. All but trigger is for the loop's goroutine.
+var _ interface {
+	// attach prepares a for fd. a must stay where it is and alive until remove.
+	attach(a *attachment, fd int)
+
+	// add registers a for reading and writing, addListener for reading alone: a
+	// listener is never writable.
+	add(a *attachment) error
+	addListener(a *attachment) error
+
+	// rearm and rearmListener ask for a fresh event if the descriptor is ready now. It
+	// comes behind all others that are ready, and that is the loop's fairness.
+	rearm(a *attachment) error
+	rearmListener(a *attachment) error
+
+	// remove ends the registration; the caller closes the descriptor after it. An event
+	// of a may still be in the batch at hand. removeShared is for a descriptor whose
+	// socket others may hold too: its registration would outlive the close, and go on
+	// making events.
+	remove(a *attachment)
+	removeShared(a *attachment)
+
+	// bury forgets what was removed. To be called between two batches: from a task.
+	bury()
+
+	// trigger makes run call runTasks of the poller. From any goroutine.
+	trigger() error
+
+	// run waits for events and tasks until one of them leaves, or the source fails.
+	run() error
+
+	close()
+} = (*source)(nil)
 
 // readiness is what an event says: a hint, see the package comment.
 type readiness uint8
@@ -78,15 +111,19 @@ func (p *poller) wake(t task) error {
 }
 
 // runTasks is what a source calls after trigger. Tasks that come meanwhile are left for
-// the next time: events have their turn.
+// the next time.
 func (p *poller) runTasks() (leave bool) {
-	p.mu.Lock()
-	n := len(p.tasks) - p.done
-	p.mu.Unlock()
-	for ; n > 0 && !leave; n-- {
+	for n := p.waiting(); n > 0 && !leave; n-- {
 		leave = p.nextTask()()
 	}
 	return leave
+}
+
+// waiting is how many tasks have not begun.
+func (p *poller) waiting() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.tasks) - p.done
 }
 
 // nextTask takes the oldest task.

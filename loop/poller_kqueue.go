@@ -20,6 +20,5 @@ func readinessFrom(ev netpoll.IOEvent, flags netpoll.IOFlags) (r readiness) {
 	return r
 }
 
-// rearmListener asks for a fresh event of a listener. EV_ADD of a filter that
-// is there already examines it again.
+// EV_ADD of a filter that is there already examines it again.
 func (s *source) rearmListener(a *attachment) error { return s.np.AddRead(&a.pa, true) }

@@ -8,7 +8,7 @@ package loop
 // unused are the bytes of Input that are to be offered again; nil in Drained. What the
 // handler used of them is not written to again. On the new goroutine the handler says
 // in then what has become of c, and the loop goes on, with everything that was under
-// way: it looks at all connections and listeners anew. That costs two system calls
+// way: it looks at all connections and listeners anew. That costs a few system calls
 // and one for each of them.
 //
 // If it fails, for want of descriptors, nothing has changed.

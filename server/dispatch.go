@@ -19,7 +19,7 @@ const (
 	hurryRequests = 64
 )
 
-// needsWorker chooses between the loop and a worker, and whether the loop may be taken.
+// needsWorker chooses between the loop and a worker, where pools has not.
 func (x *exchange) needsWorker() bool {
 	if x.h.c.dispatchBy != nil {
 		return x.workerBy()
@@ -27,7 +27,7 @@ func (x *exchange) needsWorker() bool {
 	return x.upgrades()
 }
 
-// workerBy is needsWorker where DispatchBy says it.
+// workerBy is needsWorker where DispatchBy says it, and whether the loop may be taken.
 func (x *exchange) workerBy() bool {
 	d := x.h.c.dispatchBy(&x.env)
 	x.asks.takeable = d != Inline

@@ -1,6 +1,6 @@
 package server
 
-// phase is where a connection stands. Every change of phase is in this file.
+// phase is where a connection stands. Which follows which is in this file alone.
 //
 //	reading head --> reading body --> handling --> writing --> reading head
 //	     |                |               |           |
@@ -35,7 +35,7 @@ const (
 )
 
 // table is the whole machine. A pair that is not listed is closed: the server
-// drops that connection rather than guess (conn.move).
+// drops that connection rather than guess (handler.move).
 var table = [phases][events]phase{
 	readingHead: {
 		headComplete:    readingBody,

@@ -34,12 +34,12 @@ type response struct {
 type head struct {
 	bytes  []byte
 	status string           // what bytes were rendered from: these texts are views of them
-	fields []gateway.Header // the same; empty unless plain
+	fields []gateway.Header // the same; good if plain
 	plain  bool             // bytes are all that was declared: they may be used again
 	own    says             // ownDate, ownName
 	code   int
 	tailAt int  // where the tail begins in bytes
-	tail   tail // that it was rendered from; the zero value if there is none yet
+	tail   tail // that it was rendered from; noTail before there is one
 }
 
 // account is the state of one response. Its zero value is the beginning.
@@ -182,7 +182,7 @@ func (r *response) render(status string, headers []gateway.Header) error {
 		b = append(b, "\r\n"...)
 	}
 	r.bytes, r.code, r.plain = b, code, plain
-	r.tailAt, r.tail = len(b), tail{}
+	r.tailAt, r.tail = len(b), noTail
 	r.remember(status, headers)
 	return nil
 }
@@ -242,7 +242,7 @@ func (x *exchange) commit(known int64) {
 		t.says |= connKeepAlive
 	}
 	if t != r.tail {
-		x.h.renderTail(&r.head, t)
+		r.renderTail(t, x.h)
 	}
 	r.sent = true
 	x.h.out = append(x.h.out, r.bytes...)
@@ -252,10 +252,13 @@ func (x *exchange) commit(known int64) {
 // Server and Date, the framing and the final CRLF. Most responses have that of the one
 // before.
 type tail struct {
-	second int64 // handler.second, never 0
+	second int64 // handler.second
 	length int64 // Content-Length; -1 for none
 	says   says
 }
+
+// noTail is that of no response.
+var noTail = tail{length: -2}
 
 // says is what the end of a head says, or does not.
 type says uint8
@@ -268,8 +271,8 @@ const (
 	connKeepAlive                  // Connection: keep-alive, as HTTP/1.0 needs it
 )
 
-// renderTail gives r the tail t, in place of the last one.
-func (h *handler) renderTail(r *head, t tail) {
+// renderTail gives r the tail t, in place of the last one. h has the stamp.
+func (r *response) renderTail(t tail, h *handler) {
 	stamp := h.stamp
 	if t.says&ownDate != 0 {
 		stamp = stamp[:h.dateAt]
@@ -409,7 +412,7 @@ func (w *writer) Write(p []byte) (n int, err error) {
 		}
 		k := min(len(p)-n, copyBytesMax)
 		if x.resp.framing == byLength {
-			k = min(k, int(x.resp.left))
+			k = int(min(int64(k), x.resp.left))
 		}
 		if k == 0 {
 			return n, errTooLong

@@ -28,7 +28,7 @@ type Server struct {
 	shutdown  sync.Once
 	last      sync.Once
 	watched   sync.Once     // there is a watchman
-	blocks    atomic.Bool   // Dispatch(Pool), or the application was seen to hold its loop: workers run it
+	blocks    atomic.Bool   // Dispatch(Pool), or the application was seen to hold its loop: workers run it, unless DispatchBy says otherwise
 	dropped   sync.Once     // a field with "_" in its name was logged
 	empty     chan struct{} // closed when the last connection went after Shutdown
 
