@@ -385,7 +385,8 @@ func TestSameConnections(t *testing.T) {
 		{"GET /304 HTTP/1.1", "", ""},
 		{"GET /abort HTTP/1.1", "", ""},
 		{"GET /abort/head HTTP/1.1", "", ""},
-		{"HEAD /abort/head HTTP/1.1", "", ""},
+		// HEAD /abort/head is not here: the answer to HEAD is whole with its head, and who
+		// is first then, the next request or the panic of the worker, is not said.
 		{"GET /abort/unsent HTTP/1.1", "", ""},
 		{"GET /flush/head HTTP/1.1", "", ""},
 		{"HEAD /flush/head HTTP/1.1", "", ""},
