@@ -14,7 +14,8 @@
 //	                   how long it may take, end.go how it ends
 //	server/exchange.go one request: collect the content, call the application,
 //	                   answer; pull.go sends a body that comes in pieces
-//	server/response.go status, headers and framing of the answer
+//	server/response.go the answer: framing and content; head.go renders status and
+//	                   headers, refusal.go answers what cannot be served
 //	loop/send.go       the answers of one read leave in one write
 //
 // Each loop has a handler with its own exchanges and buffers, so nothing here is

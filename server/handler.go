@@ -214,20 +214,6 @@ func (h *handler) Drained(c *loop.Conn) {
 	h.arm(c, cn)
 }
 
-// refuse answers what cannot be served, and lets the connection end.
-func (h *handler) refuse(c *loop.Conn, cn *conn, why *parser.Error) {
-	h.c.log.Debug("request refused", slog.Any("remote", c.RemoteAddr()),
-		slog.Int("status", why.Status), slog.Int("rule", why.Rule), slog.String("why", why.Why))
-	h.count(refused)
-	h.out = h.appendRefusal(h.out, why.Status, why.Why, cn.x != nil && cn.x.headOnly)
-	h.flush(c)
-	if cn.x != nil {
-		h.give(cn.x)
-	}
-	h.move(c, cn, lastDone)
-	c.Close()
-}
-
 // Tick renews what depends on the time of day.
 func (h *handler) Tick(now time.Time) {
 	h.letGo()

@@ -1,0 +1,63 @@
+package server
+
+import (
+	"log/slog"
+	"net/http"
+	"strconv"
+
+	"github.com/isbjorn/isbjorn/loop"
+	"github.com/isbjorn/isbjorn/parser"
+)
+
+// refuse answers what cannot be served, and lets the connection end.
+func (h *handler) refuse(c *loop.Conn, cn *conn, why *parser.Error) {
+	h.c.log.Debug("request refused", slog.Any("remote", c.RemoteAddr()),
+		slog.Int("status", why.Status), slog.Int("rule", why.Rule), slog.String("why", why.Why))
+	h.count(refused)
+	h.out = h.appendRefusal(h.out, why.Status, why.Why, cn.x != nil && cn.x.headOnly)
+	h.flush(c)
+	if cn.x != nil {
+		h.give(cn.x)
+	}
+	h.move(c, cn, lastDone)
+	c.Close()
+}
+
+// appendRefusal appends the whole answer to a request that is not served. The
+// connection closes after it.
+func (h *handler) appendRefusal(dst []byte, status int, why string, headOnly bool) []byte {
+	text := http.StatusText(status)
+	dst = append(dst, "HTTP/1.1 "...)
+	dst = strconv.AppendInt(dst, int64(status), 10)
+	dst = append(dst, ' ')
+	dst = append(dst, text...)
+	dst = append(dst, "\r\n"...)
+	dst = append(dst, h.stamp...)
+	if status == http.StatusServiceUnavailable {
+		dst = append(dst, "Retry-After: 1\r\n"...) // seconds: it is a crowd, RFC 9110 section 10.2.3
+	}
+	dst = append(dst, "Content-Type: text/plain; charset=utf-8\r\nConnection: close\r\nContent-Length: "...)
+	dst = strconv.AppendInt(dst, int64(len(text)+len(": ")+len(why)+len("\n")), 10)
+	dst = append(dst, "\r\n\r\n"...)
+	if headOnly {
+		return dst
+	}
+	dst = append(dst, text...)
+	dst = append(dst, ": "...)
+	dst = append(dst, why...)
+	return append(dst, '\n')
+}
+
+// Refusals that are the server's and not the parser's.
+var (
+	errHeadTime     = &parser.Error{Status: 408, Rule: 61, Why: "the request head took longer than the option HeadTimeout"}
+	errBodyTime     = &parser.Error{Status: 408, Rule: 61, Why: "no content came for as long as the option BodyTimeout"}
+	errBodyRate     = &parser.Error{Status: 408, Rule: 61, Why: "the content came slower than the option BodyRate"}
+	errIncomplete   = &parser.Error{Status: 400, Rule: 44, Why: "the connection ended inside a request"}
+	errExpectation  = &parser.Error{Status: 417, Rule: 55, Why: "only the expectation 100-continue can be met"}
+	errTypeTwice    = &parser.Error{Status: 400, Rule: 28, Why: "more than one Content-Type"}
+	errRequestTime  = &parser.Error{Status: 504, Why: "the application took longer than the option RequestTimeout"}
+	errBusy         = &parser.Error{Status: 503, Why: "as many requests are at work and wait as the options Workers and WorkerQueue allow"}
+	errUnderscore   = &parser.Error{Status: 400, Why: "a field with \"_\" in its name, which the option UnderscoreFields refuses"}
+	errTraceContent = &parser.Error{Status: 400, Why: "TRACE with content"} // RFC 9110 section 9.3.8
+)
