@@ -103,7 +103,7 @@ func (h *handler) sayCut(c *loop.Conn, cn *conn) {
 			method, target := x.requestLine()
 			attrs = append(attrs, slog.String("method", method), slog.String("target", target))
 		}
-		attrs = append(attrs, slog.Duration("running", time.Since(time.Unix(0, since)))) // h.now may be old: an application may have held the loop
+		attrs = append(attrs, slog.Duration("running", time.Since(h.epoch)-time.Duration(since))) // h.now may be old: an application may have held the loop
 	}
 	h.c.log.Warn("shutdown: out of time, a connection is cut", attrs...)
 }

@@ -24,7 +24,8 @@ type handler struct {
 	stamp  []byte      // "Server: ...\r\nDate: ...\r\n", renewed every second
 	dateAt int         // where Date begins in stamp
 	second int64       // of stamp
-	now    int64       // ns since 1970, of the last Tick
+	epoch  time.Time   // when this handler was made: durations count from it, by the monotonic clock
+	now    int64       // ns from epoch to the last Tick; a step of the wall clock does not move it
 
 	crowd crowd
 	plain complaint // about TLS where there is none
@@ -69,7 +70,7 @@ const outBytesMax = 256 << 10
 
 func newHandler(s *Server, l *loop.Loop) *handler {
 	c := s.config
-	h := &handler{s: s, c: c, loop: l, second: -1, host: gateway.Host{
+	h := &handler{s: s, c: c, loop: l, second: -1, epoch: time.Now(), host: gateway.Host{
 		Scheme: "http", Software: c.name, Multithread: c.loop.Loops > 1 || s.crew != nil, Log: c.log,
 		Extra: c.environ, Underscores: c.unders == KeepUnderscores, Hidden: s.hidden,
 	}}
@@ -217,7 +218,7 @@ func (h *handler) Drained(c *loop.Conn) {
 // Tick renews what depends on the time of day.
 func (h *handler) Tick(now time.Time) {
 	h.letGo()
-	h.now = now.UnixNano()
+	h.now = int64(now.Sub(h.epoch))
 	h.crowd.tick()
 	if h.stopping {
 		h.s.checkEmpty()
