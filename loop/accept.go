@@ -59,6 +59,9 @@ func (l *Loop) welcome(ln *listener, fd int, remote netip.AddrPort) {
 	if ln.tcp && !ln.noDelay {
 		_ = socket.SetNoDelay(fd, 1)
 	}
+	if ln.tcp && !ln.probes {
+		_ = setKeepAlive(fd)
+	}
 	to := l.reactor.place(l, ln)
 	to.load.Add(1)
 	if to == l {

@@ -48,7 +48,7 @@ func TestHandOver(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := startLines(t, Options{Loops: 3}, address)
 			want, first := listeners(s.r), s.r.loops[0].listeners[0]
-			if tcp := name == "tcp"; first.shared != (tcp && reusePortSpreads) || first.noDelay != (tcp && inheritsNoDelay) {
+			if tcp := name == "tcp"; first.shared != (tcp && reusePortSpreads) || first.noDelay != (tcp && inheritsOptions) {
 				t.Errorf("the first is shared: %v, noDelay: %v", first.shared, first.noDelay)
 			}
 			for _, loops := range []int{1, 5, 2} {

@@ -22,7 +22,8 @@ type listener struct {
 	loop    *Loop // nil until it has one
 	fd      int
 	tcp     bool
-	noDelay bool // has TCP_NODELAY, and so has what it accepts
+	noDelay bool // has TCP_NODELAY, and accepted sockets inherit it
+	probes  bool // has SO_KEEPALIVE, and accepted sockets inherit it
 	shared  bool // others of its group listen on the same address (SO_REUSEPORT)
 	addr    net.Addr
 	path    *socketPath // of a Unix socket that is ours; nil otherwise
@@ -61,7 +62,8 @@ func (r *Reactor) Listen(network, address string) (net.Addr, error) {
 // Adopt lets the loops accept from a listener that exists already. l must be a
 // *net.TCPListener or *net.UnixListener, or have their SyscallConn method; the
 // reactor works on a duplicate of its descriptor and leaves l itself alone, so
-// the caller closes l, and the file of a Unix socket stays l's.
+// the caller closes l, and the file of a Unix socket stays l's. A TCP socket without
+// SO_KEEPALIVE gets it.
 func (r *Reactor) Adopt(l net.Listener) error {
 	sc, ok := l.(syscall.Conn)
 	if !ok {
@@ -141,7 +143,11 @@ func listenerOn(fd int) (ln *listener, err error) {
 	switch sa := sa.(type) {
 	case *unix.SockaddrInet4, *unix.SockaddrInet6:
 		ln.tcp, ln.addr = true, tcpAddr(sa)
-		ln.noDelay = inheritsNoDelay && isOn(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY)
+		ln.noDelay = inheritsOptions && isOn(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY)
+		if !isOn(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE) { // else systemd or another owner has chosen times
+			_ = setKeepAlive(fd)
+		}
+		ln.probes = inheritsOptions && isOn(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE)
 		ln.shared = reusePortSpreads && isOn(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT)
 	case *unix.SockaddrUnix:
 		ln.addr = &net.UnixAddr{Name: sa.Name, Net: "unix"}
@@ -153,8 +159,18 @@ func listenerOn(fd int) (ln *listener, err error) {
 
 var errNoListener = errors.New("not a TCP or Unix stream socket that listens")
 
-// inheritsNoDelay: accepted sockets have the TCP_NODELAY of their listener.
-const inheritsNoDelay = runtime.GOOS == "linux"
+// inheritsOptions: accepted sockets have the TCP_NODELAY and SO_KEEPALIVE of their listener.
+const inheritsOptions = runtime.GOOS == "linux"
+
+// keepAlive is when the kernel probes a TCP peer from which nothing comes: after idle, then
+// every interval; after count probes without an answer the connection is lost. So a peer
+// that vanished without FIN (a machine without power, a NAT that forgot) is noticed after
+// 2 min 30 s, as by net/http. A variable for tests.
+var keepAlive = struct{ idle, interval, count int }{idle: 15, interval: 15, count: 9} // seconds, seconds, probes
+
+func setKeepAlive(fd int) error {
+	return socket.SetKeepAlive(fd, true, keepAlive.idle, keepAlive.interval, keepAlive.count)
+}
 
 func isOn(fd, level, option int) bool {
 	on, err := unix.GetsockoptInt(fd, level, option)

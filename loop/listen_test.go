@@ -202,8 +202,8 @@ func TestCloseOnExec(t *testing.T) {
 	<-done
 }
 
-// Accepted connections have TCP_NODELAY, whoever made the listener.
-func TestNoDelay(t *testing.T) {
+// Accepted connections have TCP_NODELAY and are probed, whoever made the listener.
+func TestSocketOptions(t *testing.T) {
 	own := startLines(t, Options{Loops: 1}, "")
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -226,6 +226,9 @@ func TestNoDelay(t *testing.T) {
 			defer close(done)
 			if on, err := unix.GetsockoptInt(int(lp.conns[0].fd), unix.IPPROTO_TCP, unix.TCP_NODELAY); on == 0 || err != nil {
 				t.Errorf("%s listener: TCP_NODELAY is %d, %v", name, on, err)
+			}
+			if on, err := unix.GetsockoptInt(int(lp.conns[0].fd), unix.SOL_SOCKET, unix.SO_KEEPALIVE); on == 0 || err != nil {
+				t.Errorf("%s listener: SO_KEEPALIVE is %d, %v", name, on, err)
 			}
 		})
 		<-done
