@@ -116,16 +116,17 @@ func (e *Environ) changedHeaders(yield func(name, value string) bool) {
 			continue
 		}
 		key := cgiName(textOf(name))
-		value := e.text(f.Value)
+		shown, value := textOf(name), e.text(f.Value)
 		if v, ok := e.overlay[key]; ok {
 			text, isText := v.(string)
 			if !isText || seen[key] {
 				continue
 			}
 			value = text
+			shown = strings.ReplaceAll(shown, "_", "-") // X_A and X-A have one key: what was Set is not to be found under X_A alone
 		}
 		seen[key] = true
-		if !yield(textOf(name), value) {
+		if !yield(shown, value) {
 			return
 		}
 	}

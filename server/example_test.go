@@ -94,6 +94,7 @@ func ExampleNew_behindAProxy() {
 	})
 	trust, err := middleware.TrustedProxies(forwarded.Proxies{
 		Prefixes: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, // or Unix: true
+		Fields:   []string{"X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host"},
 	})
 	if err != nil {
 		log.Fatal(err)

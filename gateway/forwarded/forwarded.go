@@ -2,25 +2,28 @@
 // reverse proxies in front: what they say in X-Forwarded-For, -Proto and -Host, or
 // in Forwarded (RFC 7239).
 //
-// Anybody can send these fields. So a field is believed only as far as proxies
-// that the operator has listed have written it. Each proxy adds what it saw at the
-// right end. The walk begins there: as long as who spoke is listed, what it said of
-// the one before it is believed. What is further left, strangers have written.
+// Anybody can send these fields. So a field is believed only if the operator has listed
+// the proxy that it comes from, and has said that this proxy writes the field (see
+// Proxies.Fields); and of a list only the part that such proxies have written. Each proxy
+// adds what it saw at the right end. The walk begins there: as long as the speaker is
+// listed, what it said of the one before it is believed. What is further left may be the
+// client's own invention, and is dropped.
 package forwarded
 
 import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/isbjorn/isbjorn/gateway"
 )
 
-// Proxies says which peers are proxies of the operator's, and how they speak.
-// It must not change while it is used.
+// Proxies says which peers are proxies of the operator's, and which fields they write.
+// It must not change while it is used. The zero value trusts nobody: no field counts, and
+// Apply deletes all of them.
 type Proxies struct {
 	// Prefixes are the addresses of the proxies.
 	Prefixes []netip.Prefix
@@ -28,18 +31,26 @@ type Proxies struct {
 	// Unix makes every peer on a Unix socket a proxy.
 	Unix bool
 
-	// Standard says that the proxies write Forwarded. Otherwise they write
-	// X-Forwarded-For, -Proto and -Host. Only the one kind is read: most proxies
-	// pass the other on as the client sent it. For the same reason they must
-	// write or remove every field of their kind.
+	// Fields are the names of the fields that the proxies write, or remove, in every
+	// request. nil is X-Forwarded-For alone, which is what nginx (proxy_add_x_forwarded_for)
+	// and HAProxy (option forwardfor) are mostly told to write; with Standard it is
+	// Forwarded. Any other field that tells who the client is or how it asked, such as
+	// X-Forwarded-Host, X-Forwarded-Proto or X-Real-IP, is passed on by such a proxy as
+	// the client sent it; so Apply deletes each one that is not listed, from
+	// whomever it comes.
+	//
+	// X-Forwarded-For, -Proto and -Host are read. A field of another name, such as
+	// X-SSL-Client-Verify, may be listed as well: then it reaches the application only
+	// if it comes from a proxy.
+	Fields []string
+
+	// Standard says that the proxies write Forwarded. It is read then, in place of
+	// X-Forwarded-For, -Proto and -Host, and those are deleted.
 	Standard bool
 }
 
 // Check says what cannot work.
 func (p *Proxies) Check() error {
-	if len(p.Prefixes) == 0 && !p.Unix {
-		return errors.New("forwarded: no proxies; list their addresses in Prefixes, or set Unix")
-	}
 	for i, prefix := range p.Prefixes {
 		if !prefix.IsValid() || prefix.Addr().Is4In6() {
 			return fmt.Errorf("forwarded: Prefixes[%d] is %v; use an IPv4 or IPv6 prefix, such as 10.0.0.0/8", i, prefix)
@@ -48,7 +59,50 @@ func (p *Proxies) Check() error {
 			return fmt.Errorf("forwarded: Prefixes[%d] is %v, which is everybody, so that every client could choose its address; list the addresses of the proxies", i, prefix)
 		}
 	}
+	for i, name := range p.Fields {
+		if _, err := gateway.CheckHeader(&gateway.Header{Name: name}); err != nil || strings.Contains(name, "_") {
+			return fmt.Errorf("forwarded: Fields[%d] is %q; use the name of a field with \"-\", such as X-Forwarded-Proto", i, name)
+		}
+		switch isForwarded := sameField(name, standardField); {
+		case isForwarded && !p.Standard:
+			return fmt.Errorf("forwarded: Fields[%d] is %s, which is not read without Standard; set Standard, or leave it out", i, name)
+		case !isForwarded && p.Standard && isList(name):
+			return fmt.Errorf("forwarded: Fields[%d] is %s, which is not read with Standard; leave one of them out", i, name)
+		}
+	}
+	if p.Standard && !p.writes(standardField) {
+		return errors.New("forwarded: Fields lacks Forwarded, which is what Standard reads; add it, or leave Fields nil")
+	}
 	return nil
+}
+
+// The fields that are read.
+const (
+	forField      = "X-Forwarded-For"
+	protoField    = "X-Forwarded-Proto"
+	hostField     = "X-Forwarded-Host"
+	standardField = "Forwarded"
+)
+
+var (
+	usualFields    = []string{forField}
+	standardFields = []string{standardField}
+)
+
+// fields is Fields with its default.
+func (p *Proxies) fields() []string {
+	switch {
+	case p.Fields != nil:
+		return p.Fields
+	case p.Standard:
+		return standardFields
+	}
+	return usualFields
+}
+
+// writes reports whether the proxies write the field.
+func (p *Proxies) writes(name string) bool {
+	return slices.ContainsFunc(p.fields(), func(field string) bool { return sameField(name, field) })
 }
 
 // Origin is where a request came from.
@@ -65,20 +119,26 @@ type Origin struct {
 // it is not, the fields say nothing. Where a proxy says less than it could, or
 // something that cannot be, what is known already stays.
 func (p *Proxies) Resolve(env *gateway.Environ) (o Origin, proxy bool) {
+	o, hops := p.walk(env)
+	return o, hops > 0
+}
+
+// walk is Resolve; hops is how many elements of the lists are believed, 0 if the peer is
+// not a proxy.
+func (p *Proxies) walk(env *gateway.Environ) (o Origin, hops int) {
 	o = Origin{Remote: unmap(env.RemoteAddr()), Scheme: env.Scheme(), Host: env.Host()}
 	if !p.has(o.Remote) {
-		return o, false
+		return o, 0
 	}
-	next := xForwarded(env)
+	next := p.xForwarded(env)
 	if p.Standard {
 		next = standard(env)
 	}
-	for range hopsMax {
+	for hops < hopsMax {
 		h := next()
-		for _, scheme := range []string{"http", "https"} {
-			if strings.EqualFold(h.proto, scheme) {
-				o.Scheme = scheme
-			}
+		hops++
+		if scheme := schemeOf(h.proto); scheme != "" {
+			o.Scheme = scheme
 		}
 		if validHost(h.host) {
 			o.Host = h.host
@@ -91,24 +151,42 @@ func (p *Proxies) Resolve(env *gateway.Environ) (o Origin, proxy bool) {
 			break
 		}
 	}
-	return o, true
+	return o, hops
 }
 
 // hopsMax is how many proxies a request may have come through. Chains of more than
 // four are rare; each costs some parsing.
 const hopsMax = 32
 
+// schemeOf is the scheme of HTTP for what a proxy says; "" for what it cannot say. Traefik
+// says "wss" of the request that opens a WebSocket over TLS, which is one of https
+// (RFC 6455 section 4.1).
+func schemeOf(proto string) string {
+	switch strings.ToLower(proto) {
+	case "http", "ws":
+		return "http"
+	case "https", "wss":
+		return "https"
+	}
+	return ""
+}
+
 // Apply makes env tell what Resolve found: REMOTE_ADDR, REMOTE_PORT,
-// wsgi.url_scheme and HTTP_HOST. It deletes the fields that nobody may believe:
-// those that did not come from a proxy, and those of the kind that is not read.
+// wsgi.url_scheme and HTTP_HOST. It deletes the fields that cannot be believed: those
+// that proxies write (see Proxies.Fields) if the peer is not a proxy, and from any peer
+// those that tell of the client and that its proxies do not write. Of lists it keeps the
+// part that proxies have written.
 func (p *Proxies) Apply(env *gateway.Environ) {
-	o, proxy := p.Resolve(env)
+	o, hops := p.walk(env)
 	for name := range env.Headers() {
-		if isX, isStandard := kind(name); isX && !(proxy && !p.Standard) || isStandard && !(proxy && p.Standard) {
-			env.Delete("HTTP_" + strings.ReplaceAll(strings.ToUpper(name), "-", "_"))
+		switch writes := p.writes(name); {
+		case writes && hops > 0:
+			believe(env, name, hops)
+		case writes, tells(name):
+			env.Delete(key(name))
 		}
 	}
-	if !proxy {
+	if hops == 0 {
 		return
 	}
 	if o.Remote != unmap(env.RemoteAddr()) {
@@ -126,13 +204,69 @@ func (p *Proxies) Apply(env *gateway.Environ) {
 	}
 }
 
-// kind says whether a field is one that proxies write, and of which kind. Some
-// frameworks believe X-Real-IP and more of the X-Forwarded fields than are read here.
-func kind(name string) (x, standard bool) {
-	const prefix = "x-forwarded-"
-	x = len(name) > len(prefix) && strings.EqualFold(name[:len(prefix)], prefix) || strings.EqualFold(name, "x-real-ip")
-	return x, strings.EqualFold(name, "forwarded")
+// believe leaves of a field that came by a proxy what the proxies have written: not its
+// spelling with "_" (see sameField), and no more than hops elements of a list.
+func believe(env *gateway.Environ, name string, hops int) {
+	value := env.Header(strings.ReplaceAll(name, "_", "-"))
+	kept := value
+	if isList(name) {
+		kept = lastOf(value, hops)
+	}
+	switch {
+	case kept == "":
+		env.Delete(key(name))
+	case kept != value || strings.Contains(name, "_"):
+		env.Set(key(name), kept)
+	}
 }
+
+// key is that of a field in the Environ.
+func key(name string) string { return "HTTP_" + strings.ReplaceAll(strings.ToUpper(name), "-", "_") }
+
+// sameField compares names as keys of the Environ. Where a server shows fields with "_"
+// in their names, X_Forwarded_For has the key of X-Forwarded-For, and an application that
+// looks by keys would take the one for the other.
+func sameField(name, field string) bool {
+	return len(name) == len(field) && hasPrefix(name, field)
+}
+
+// hasPrefix is sameField for the beginning of a name.
+func hasPrefix(name, prefix string) bool {
+	if len(name) < len(prefix) {
+		return false
+	}
+	for i := range len(prefix) {
+		c, d := name[i], prefix[i]
+		if c == '_' {
+			c = '-'
+		}
+		if c != d && (c|0x20 != d|0x20 || c|0x20 < 'a' || c|0x20 > 'z') {
+			return false
+		}
+	}
+	return true
+}
+
+// tells reports whether a field is one of those by which proxies tell of the client, and
+// that some framework or other believes: chi reads True-Client-IP, echo X-Url-Scheme, gin
+// those of some providers.
+func tells(name string) bool {
+	const prefix = "X-Forwarded-"
+	return len(name) > len(prefix) && hasPrefix(name, prefix) ||
+		slices.ContainsFunc(telling, func(field string) bool { return sameField(name, field) })
+}
+
+var telling = []string{
+	standardField, "X-Real-IP", "True-Client-IP", "X-Client-IP", "X-Cluster-Client-IP", "X-Original-Forwarded-For", "X-Original-Host",
+	"X-Url-Scheme", "X-Scheme", "Front-End-Https", "CF-Connecting-IP", "Fastly-Client-IP", "Fly-Client-IP", "X-Appengine-Remote-Addr",
+}
+
+// isList reports whether proxies add to the right end of a field.
+func isList(name string) bool {
+	return slices.ContainsFunc(lists, func(field string) bool { return sameField(name, field) })
+}
+
+var lists = []string{forField, protoField, hostField, standardField, "X-Forwarded-Port", "X-Forwarded-Server"}
 
 // has says whether a peer is a proxy.
 func (p *Proxies) has(peer netip.AddrPort) bool {
@@ -145,150 +279,4 @@ func (p *Proxies) has(peer netip.AddrPort) bool {
 		}
 	}
 	return false
-}
-
-// hop is what one proxy says of the one before it; "" is nothing.
-type hop struct{ node, proto, host string }
-
-// xForwarded returns the hops from the right. The lists are as long as one
-// another if all proxies append. One that replaces -Proto and -Host makes them
-// shorter: then what the right end says is good for all hops.
-func xForwarded(env *gateway.Environ) func() hop {
-	nodes := env.Header("X-Forwarded-For")
-	protos, hosts := env.Header("X-Forwarded-Proto"), env.Header("X-Forwarded-Host")
-	return func() hop { return hop{last(&nodes), last(&protos), last(&hosts)} }
-}
-
-// standard returns the hops of Forwarded from the right. RFC 7239 section 4.
-func standard(env *gateway.Environ) func() hop {
-	elements := env.Header("Forwarded")
-	return func() hop { return element(last(&elements)) }
-}
-
-// last cuts the last element off a list. A comma in a quoted string does not
-// separate. Read from the right, the elements that proxies wrote are right
-// whatever stands to the left of them, as a quote that a client left open.
-func last(list *string) string {
-	s, quoted := *list, false
-	for i := len(s) - 1; i >= 0; i-- {
-		switch {
-		case s[i] == '"':
-			quoted = !quoted || escaped(s[:i])
-		case s[i] == ',' && !quoted:
-			*list = s[:i]
-			return strings.Trim(s[i+1:], " \t")
-		}
-	}
-	*list = ""
-	return strings.Trim(s, " \t")
-}
-
-// escaped says whether what follows s in a quoted string is a quoted-pair's.
-func escaped(s string) bool {
-	return (len(s)-len(strings.TrimRight(s, `\`)))%2 == 1
-}
-
-// element reads one element of Forwarded: pairs separated by ";", each once. One
-// that is malformed says nothing. More is taken as a value than a token, since
-// some proxies do not quote ports.
-func element(s string) (h hop) {
-	seen := map[string]bool{}
-	for s != "" {
-		name, rest, ok := strings.Cut(s, "=")
-		name = strings.ToLower(strings.Trim(name, " \t"))
-		if !ok || seen[name] {
-			return hop{}
-		}
-		seen[name] = true
-		var value string
-		if strings.HasPrefix(rest, `"`) {
-			if value, rest, ok = unquote(rest[1:]); !ok {
-				return hop{}
-			}
-			if rest = strings.TrimLeft(rest, " \t"); rest != "" && rest[0] != ';' {
-				return hop{}
-			}
-			rest = strings.TrimPrefix(rest, ";")
-		} else {
-			value, rest, _ = strings.Cut(rest, ";")
-			value = strings.TrimRight(value, " \t")
-		}
-		switch s = rest; name {
-		case "for":
-			h.node = value
-		case "proto":
-			h.proto = value
-		case "host":
-			h.host = value
-		}
-	}
-	return h
-}
-
-// unquote reads a quoted-string behind its first quote. RFC 9110 section 5.6.4.
-func unquote(s string) (value, rest string, ok bool) {
-	if i := strings.IndexAny(s, `"\`); i >= 0 && s[i] == '"' {
-		return s[:i], s[i+1:], true
-	}
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		switch {
-		case s[i] == '"':
-			return b.String(), s[i+1:], true
-		case s[i] == '\\' && i+1 < len(s):
-			i++
-		}
-		b.WriteByte(s[i])
-	}
-	return "", "", false
-}
-
-// node reads an address, with or without a port. IPv6 stands in brackets in
-// Forwarded, and without them in X-Forwarded-For. "unknown" and "_hidden" are not
-// addresses, and what has a zone is not from another machine. A port may be hidden
-// too. RFC 7239 section 6.
-func node(s string) (netip.AddrPort, bool) {
-	if i := strings.LastIndex(s, ":_"); i >= 0 {
-		s = s[:i]
-	}
-	a, err := netip.ParseAddrPort(s)
-	if err != nil {
-		if strings.HasPrefix(s, "[") && strings.HasSuffix(s, "]") {
-			s = s[1 : len(s)-1]
-		}
-		var addr netip.Addr
-		addr, err = netip.ParseAddr(s)
-		a = netip.AddrPortFrom(addr, 0)
-	}
-	return unmap(a), err == nil && a.Addr().Zone() == ""
-}
-
-// unmap makes one of the two forms of an IPv4 address.
-func unmap(a netip.AddrPort) netip.AddrPort {
-	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
-}
-
-// hostBytesMax is the longest host: a domain name and a port.
-const hostBytesMax = 255 + len(":65535")
-
-// validHost says whether s is a host with or without a port, and nothing that
-// could be more in a URL. RFC 9110 section 7.2.
-func validHost(s string) bool {
-	if len(s) > hostBytesMax {
-		return false
-	}
-	for i := range len(s) {
-		if c := s[i]; c <= ' ' || c >= 0x7f || strings.IndexByte("\"#%,/;<>?@\\^`{|}", c) >= 0 {
-			return false
-		}
-	}
-	u, err := url.Parse("//" + s)
-	if err != nil || u.Hostname() == "" || strings.Contains(u.Hostname(), ":") && s[0] != '[' {
-		return false
-	}
-	if u.Port() == "" {
-		return true
-	}
-	_, err = strconv.ParseUint(u.Port(), 10, 16)
-	return err == nil
 }

@@ -15,6 +15,7 @@ var (
 	prefixes = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8:1::/48")}
 	proxy    = netip.MustParseAddrPort("10.0.0.1:40000")
 	stranger = netip.MustParseAddrPort("192.0.2.1:40000")
+	written  = []string{"X-Forwarded-For", "x-forwarded-proto", "X-Forwarded-Host"}
 )
 
 func fields(pairs ...string) (h []gateway.Header) {
@@ -47,7 +48,7 @@ func resolve(t testing.TB, p *forwarded.Proxies, peer netip.AddrPort, header []g
 }
 
 func TestXForwarded(t *testing.T) {
-	p := &forwarded.Proxies{Prefixes: prefixes}
+	p := &forwarded.Proxies{Prefixes: prefixes, Fields: written}
 	const f, s, h = "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host"
 	for _, tt := range []struct {
 		name   string
@@ -67,6 +68,8 @@ func TestXForwarded(t *testing.T) {
 		{"one replaces", proxy, fields(f, "203.0.113.7, 10.2.2.2", s, "https", h, "outer"), "203.0.113.7:0 https outer true"},
 		{"only the scheme", proxy, fields(s, "https"), "10.0.0.1:40000 https example.com true"},
 		{"scheme in capitals", proxy, fields(s, "HTTPS"), "10.0.0.1:40000 https example.com true"},
+		{"a WebSocket", proxy, fields(f, "203.0.113.7", s, "wss"), "203.0.113.7:0 https example.com true"},
+		{"a WebSocket without TLS, behind TLS", proxy, fields(f, "203.0.113.7, 10.2.2.2", s, "ws, https"), "203.0.113.7:0 http example.com true"},
 		{"other scheme", proxy, fields(f, "203.0.113.7", s, "javascript"), "203.0.113.7:0 http example.com true"},
 		{"IPv6", proxy, fields(f, "2001:db8:2::7"), "[2001:db8:2::7]:0 http example.com true"},
 		{"IPv6 in brackets", proxy, fields(f, "[2001:db8:2::7]"), "[2001:db8:2::7]:0 http example.com true"},
@@ -100,6 +103,8 @@ func TestForwarded(t *testing.T) {
 		{`for="203.0.113.7:_hidden"`, "203.0.113.7:0 http example.com true"},
 		{`for="[2001:db8:2::7]:_hidden"`, "[2001:db8:2::7]:0 http example.com true"},
 		{`for=203.0.113.7:81`, "203.0.113.7:81 http example.com true"},
+		{`for=203.0.113.7;proto=wss`, "203.0.113.7:0 https example.com true"},
+		{`for=203.0.113.7;proto=WS`, "203.0.113.7:0 http example.com true"},
 		{`for=unknown;proto=https`, "10.0.0.1:40000 https example.com true"},
 		{`for=_gazonk`, "10.0.0.1:40000 http example.com true"},
 		{`for="evil, for=203.0.113.7`, "203.0.113.7:0 http example.com true"},
@@ -125,7 +130,7 @@ func TestForwarded(t *testing.T) {
 }
 
 func TestHosts(t *testing.T) {
-	p := &forwarded.Proxies{Prefixes: prefixes}
+	p := &forwarded.Proxies{Prefixes: prefixes, Fields: written}
 	for host, good := range map[string]bool{
 		"www.example": true, "www.example:8080": true, "[2001:db8::1]": true, "[2001:db8::1]:443": true, "192.0.2.1:1": true, "xn--bj-yka.example": true, "a_b.example": true, "www.example:": true,
 		"": false, ":80": false, "a b": false, "a/b": false, "a?b": false, "a#b": false, "a@b": false, `a\b`: false, `a"b`: false, "<a>": false, "a%41": false,
@@ -152,7 +157,7 @@ func TestApply(t *testing.T) {
 		want        map[string]any
 		x, standard bool // the fields that stay
 	}{
-		{"X", forwarded.Proxies{Prefixes: prefixes}, proxy,
+		{"X", forwarded.Proxies{Prefixes: prefixes, Fields: append(written, "X-Forwarded-Prefix", "X-Real-IP")}, proxy,
 			map[string]any{"REMOTE_ADDR": "203.0.113.7", "REMOTE_PORT": nil, "wsgi.url_scheme": "https", "HTTP_HOST": "www.example", "SERVER_NAME": "www.example", "SERVER_PORT": "443"}, true, false},
 		{"standard", forwarded.Proxies{Prefixes: prefixes, Standard: true}, proxy,
 			map[string]any{"REMOTE_ADDR": "198.51.100.1", "REMOTE_PORT": nil, "wsgi.url_scheme": "http", "HTTP_HOST": "std.example"}, false, true},
@@ -199,18 +204,27 @@ func TestUnix(t *testing.T) {
 }
 
 func TestCheck(t *testing.T) {
-	for want, p := range map[string]forwarded.Proxies{
-		"":            {Prefixes: prefixes},
-		"no proxies":  {},
-		"Prefixes[1]": {Prefixes: []netip.Prefix{prefixes[0], {}}},
-		"Prefixes[0]": {Prefixes: []netip.Prefix{netip.MustParsePrefix("::ffff:10.0.0.0/104")}},
+	for _, good := range []forwarded.Proxies{
+		{}, {Unix: true}, {Prefixes: prefixes}, {Standard: true, Fields: []string{"X-Real-IP", "forwarded"}}, {Fields: []string{"X-SSL-Client-Verify"}}, {Fields: []string{}},
 	} {
-		if err := p.Check(); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
-			t.Errorf("%v: %v, want %q", p, err, want)
+		if err := good.Check(); err != nil {
+			t.Errorf("%+v: %v", good, err)
 		}
 	}
-	if err := (&forwarded.Proxies{Unix: true}).Check(); err != nil {
-		t.Error(err)
+	for want, p := range map[string]forwarded.Proxies{
+		"Prefixes[1]":                    {Prefixes: []netip.Prefix{prefixes[0], {}}},
+		"Prefixes[0]":                    {Prefixes: []netip.Prefix{netip.MustParsePrefix("::ffff:10.0.0.0/104")}},
+		"0.0.0.0/0":                      {Prefixes: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}},
+		`Fields[1] is "X-Real-IP "`:      {Fields: []string{"X-Forwarded-For", "X-Real-IP "}},
+		`Fields[0] is ""`:                {Fields: []string{""}},
+		`Fields[0] is "X_Forwarded_For"`: {Fields: []string{"X_Forwarded_For"}},
+		"set Standard":                   {Fields: []string{"Forwarded"}},
+		"not read with Standard":         {Standard: true, Fields: []string{"Forwarded", "X-Forwarded-For"}},
+		"Fields lacks Forwarded":         {Standard: true, Fields: []string{"X-Real-IP"}},
+	} {
+		if err := p.Check(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%+v: %v, want %q", p, err, want)
+		}
 	}
 }
 
@@ -223,6 +237,9 @@ func FuzzResolve(f *testing.F) {
 	f.Fuzz(func(t *testing.T, junk string) {
 		for _, standard := range []bool{false, true} {
 			p := &forwarded.Proxies{Prefixes: prefixes, Standard: standard}
+			if !standard {
+				p.Fields = written
+			}
 			client := fields("X-Forwarded-For", junk, "X-Forwarded-Proto", junk, "X-Forwarded-Host", junk, "Forwarded", junk)
 			behind := append(client, fields("X-Forwarded-For", "203.0.113.7", "X-Forwarded-Proto", "https", "X-Forwarded-Host", "www.example",
 				"Forwarded", `by="_a\",b";for=203.0.113.7;proto=https;host=www.example`)...)

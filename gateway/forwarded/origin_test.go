@@ -81,7 +81,7 @@ func TestOriginByXForwarded(t *testing.T) {
 		"long host":            {aProxy, []string{f, "1.2.3.4", host, strings.Repeat("a", 300)}, "1.2.3.4:0 http example.com"},
 		"endless":              {aProxy, []string{f, "1.2.3.4" + strings.Repeat(", 10.0.0.2", 1000)}, "10.0.0.2:0 http example.com"},
 	} {
-		if got := client(t, forwarded.Proxies{Prefixes: trusted}, tt.remote, tt.headers...); got != tt.want {
+		if got := client(t, forwarded.Proxies{Prefixes: trusted, Fields: written}, tt.remote, tt.headers...); got != tt.want {
 			t.Errorf("%s: %s, want %s", name, got, tt.want)
 		}
 	}
@@ -171,7 +171,7 @@ func FuzzOrigin(f *testing.F) {
 				t.Errorf("%q and %q: %s", s, appended, got)
 			}
 		}
-		if got := client(t, forwarded.Proxies{Prefixes: trusted}, aProxy, "X-Forwarded-For", s+", 1.2.3.4", "X-Forwarded-Proto", s+", https", "X-Forwarded-Host", s+",a.example"); got != "1.2.3.4:0 https a.example" {
+		if got := client(t, forwarded.Proxies{Prefixes: trusted, Fields: written}, aProxy, "X-Forwarded-For", s+", 1.2.3.4", "X-Forwarded-Proto", s+", https", "X-Forwarded-Host", s+",a.example"); got != "1.2.3.4:0 https a.example" {
 			t.Errorf("%q: %s", s, got)
 		}
 		if got := client(t, forwarded.Proxies{Prefixes: trusted, Standard: true}, aProxy, "Forwarded", s); strings.HasPrefix(got, "invalid") {

@@ -173,16 +173,18 @@ func ExampleConcurrencyLimit() {
 func ExampleTrustedProxies() {
 	app := must(middleware.TrustedProxies(forwarded.Proxies{
 		Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
+		Fields:   []string{"X-Forwarded-For", "X-Forwarded-Proto"}, // what they write in every request
 	}))(gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
-		fmt.Println(env.RemoteAddr().Addr(), env.Scheme())
+		fmt.Println(env.RemoteAddr().Addr(), env.Scheme(), env.Host())
 		return hello(env, start)
 	}))
 	get(app, "/", []gateway.Header{
 		{Name: "X-Forwarded-For", Value: "127.0.0.1, 203.0.113.7"}, // the client wrote the first
 		{Name: "X-Forwarded-Proto", Value: "https"},
+		{Name: "X-Forwarded-Host", Value: "evil.example"}, // the client, too: no proxy writes it
 	})
 	// Output:
-	// 203.0.113.7 https
+	// 203.0.113.7 https example.com
 	// 200 OK
 }
 

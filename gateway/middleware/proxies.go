@@ -9,14 +9,15 @@ import (
 
 // TrustedProxies lets the Environ tell who the client is, and how it asked, when
 // there are reverse proxies in front: it sets REMOTE_ADDR, REMOTE_PORT,
-// wsgi.url_scheme and HTTP_HOST from what the listed proxies say, and deletes such
-// fields of everybody else. See [forwarded.Proxies]. The error says what is wrong
-// with p.
+// wsgi.url_scheme and HTTP_HOST from what the listed proxies say in the fields that they
+// write (Fields, by default X-Forwarded-For alone), and deletes every other field of that
+// kind, from whomever it comes. A p that lists no proxies deletes them all. See
+// [forwarded.Proxies]. The error says what is wrong with p.
 func TrustedProxies(p forwarded.Proxies) (gateway.Middleware, error) {
 	if err := p.Check(); err != nil {
 		return nil, err
 	}
-	p.Prefixes = slices.Clone(p.Prefixes)
+	p.Prefixes, p.Fields = slices.Clone(p.Prefixes), slices.Clone(p.Fields)
 	return func(app gateway.App) gateway.App {
 		return gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 			p.Apply(env)

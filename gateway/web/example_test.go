@@ -160,6 +160,7 @@ func ExampleNewApp() {
 	o := web.DefaultOptions()
 	o.FormBytes = 100 << 20 // and server.BodyBytes as much
 	o.Proxies.Prefixes = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+	o.Proxies.Fields = []string{"X-Forwarded-For", "X-Forwarded-Proto"} // what they write in every request
 	app, err := web.NewApp(func(r *web.Request) (*web.Response, error) {
 		c := r.Client()
 		return web.Text(fmt.Sprintf("%v asked for %s://%s%s", c.Remote.Addr(), c.Scheme, c.Host, r.Path())), nil

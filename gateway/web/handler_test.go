@@ -63,6 +63,7 @@ func TestOptionsCheck(t *testing.T) {
 		"JSONBytes":       func(o *web.Options) { o.JSONBytes = 0 },
 		"TempDir":         func(o *web.Options) { o.TempDir = filepath.Join(t.TempDir(), "none") },
 		"Prefixes[0]":     func(o *web.Options) { o.Proxies.Prefixes = make([]netip.Prefix, 1) },
+		"Fields[0]":       func(o *web.Options) { o.Proxies.Fields = []string{"X_Real_IP"} },
 		"0.0.0.0/0":       func(o *web.Options) { o.Proxies.Prefixes = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")} },
 	} {
 		o := web.DefaultOptions()

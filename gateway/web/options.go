@@ -92,9 +92,6 @@ func (o *Options) Check() error {
 		return fmt.Errorf("web: option TempDir: %w; use a directory that can be written to", err)
 	}
 	_ = f.Close() // nothing was written
-	if len(o.Proxies.Prefixes) == 0 && !o.Proxies.Unix {
-		return nil
-	}
 	if err := o.Proxies.Check(); err != nil {
 		return fmt.Errorf("web: option Proxies: %w", err)
 	}

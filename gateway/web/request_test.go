@@ -215,6 +215,7 @@ func header(pairs ...string) (list []gateway.Header) {
 func TestClient(t *testing.T) {
 	o := web.DefaultOptions()
 	o.Proxies.Prefixes = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+	o.Proxies.Fields = []string{"X-Forwarded-For", "X-Forwarded-Proto"}
 	for remote, want := range map[string]string{"10.0.0.1:1": "1.2.3.4:0 https", "192.0.2.9:1": "192.0.2.9:1 http"} {
 		app, err := web.NewApp(func(r *web.Request) (*web.Response, error) {
 			c := r.Client()
