@@ -64,8 +64,8 @@ func programMain() {
 // bigBytes is the size of /big: more than all buffers on the way can hold.
 const bigBytes = 8 << 20
 
-// program answers GET /pid, GET /environment, GET /big, and POST with its own
-// content. Every answer has the field Pid.
+// program answers GET /pid, GET /print, GET /environment, GET /big, and POST with its
+// own content. Every answer has the field Pid.
 func program(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 	pid := strconv.Itoa(os.Getpid())
 	if _, err := start("200 OK", []gateway.Header{{Name: "Pid", Value: pid}}, nil); err != nil {
@@ -73,6 +73,10 @@ func program(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, e
 	}
 	switch env.Path() {
 	case "/pid":
+		return env.Text(pid), nil
+	case "/print": // as an access log does
+		fmt.Println("printed")
+		fmt.Fprintln(os.Stderr, "printed")
 		return env.Text(pid), nil
 	case "/environment":
 		var names []string

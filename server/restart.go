@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"slices"
@@ -116,25 +117,28 @@ func (p *succession) inherited() (files []*os.File, err error) {
 func fileName(name string, i int) string { return name + " " + strconv.Itoa(i) }
 
 // ready tells systemd and the old process that this one serves now.
-func (p *succession) ready(s *Server) {
-	s.notifyServing() // first: for systemd the end of the old process is that of the service otherwise
-	if p.upgrader != nil {
-		if err := p.upgrader.Ready(); err != nil {
-			s.config.log.Warn("the old process is gone already; this one serves", "error", err)
+func (r *runner) ready() {
+	r.notifyServing() // first: for systemd the end of the old process is that of the service otherwise
+	r.logs.flush()
+	if r.upgrader != nil {
+		if err := r.upgrader.Ready(); err != nil {
+			r.log(slog.LevelWarn, "the old process is gone already; this one serves", "error", err)
 		}
 	}
 }
 
 // notifyServing tells systemd that this process is the service.
-func (s *Server) notifyServing() {
-	s.notify(daemon.SdNotifyReady + "\nMAINPID=" + strconv.Itoa(os.Getpid()))
+func (r *runner) notifyServing() {
+	r.notify(daemon.SdNotifyReady + "\nMAINPID=" + strconv.Itoa(os.Getpid()))
 }
 
 // notify tells systemd about this process, if it wants to know (Type=notify).
-func (s *Server) notify(state string) {
-	if _, err := daemon.SdNotify(false, state); err != nil {
-		s.config.log.Warn("systemd was not told of this process (NOTIFY_SOCKET)", "error", err)
-	}
+func (r *runner) notify(state string) {
+	r.logs.do(func() {
+		if _, err := daemon.SdNotify(false, state); err != nil {
+			r.s.config.log.Warn("systemd was not told of this process (NOTIFY_SOCKET)", "error", err)
+		}
+	})
 }
 
 // handOver starts a new process and returns nil when that serves. Otherwise there

@@ -37,6 +37,7 @@ type family struct {
 	stderr  *testlog.Buffer
 	said    int         // bytes of stderr that were waited for
 	lines   chan string // of stdout; closed when no process is left
+	outputs []*os.File  // where stdout and stderr are read
 }
 
 // patience is how long anything may take that takes no time.
@@ -77,6 +78,7 @@ func launch(t *testing.T, conduct string, prepare func(*exec.Cmd), args ...strin
 		if err != nil {
 			t.Fatal(err)
 		}
+		f.outputs = append(f.outputs, r)
 		readers.Go(func() {
 			read(r)
 			_ = r.Close()
@@ -94,7 +96,10 @@ func launch(t *testing.T, conduct string, prepare func(*exec.Cmd), args ...strin
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, stdout, stderr
+	cmd.Stdin = stdin
+	if cmd.Stdout == nil { // or it is the test's
+		cmd.Stdout, cmd.Stderr = stdout, stderr
+	}
 	err = cmd.Start()
 	_, _, _ = stdin.Close(), stdout.Close(), stderr.Close()
 	if err != nil {

@@ -1,0 +1,195 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+
+	"github.com/isbjorn/isbjorn/gateway"
+)
+
+const (
+	// stopTime is how long Run waits for running requests at the end.
+	stopTime = 30 * time.Second
+
+	// secondSignal is how long after a first signal another one asks for the end at once.
+	// timeout(1), service managers and terminals send one to a process and to its
+	// group, microseconds apart.
+	secondSignal = time.Second
+)
+
+// Run serves app on addr until a signal ends it, for programs with a main of their
+// own. It is called once in a process. If systemd has given sockets (LISTEN_FDS) it
+// serves those in place of addr. It prints "listening on ..." for each address, and
+// tells systemd that it serves (Type=notify).
+//
+// SIGINT or SIGTERM: it stops in order within 30 s, prints "stopping", and returns
+// nil. Another one, a second or more after the first, stops it at once, with an error.
+//
+// SIGUSR2: it prints "restarting" and starts the program again, by its name, with
+// its arguments, in the directory where it was started. The new process takes the
+// listeners over, so that no client is refused, and prints "listening on ..."; then
+// the old one prints "stopping", answers what it has, within 30 s, and Run returns
+// nil. A new process that ends or takes more than 30 s changes nothing but the log.
+// There is no further restart before the old process is gone, and none of the first
+// process of a container (of a PID namespace): when that ends all others are killed.
+//
+// SIGHUP: a line in the log, since there is nothing to reload; also when the terminal
+// is closed that the program was started from. A program that was started with SIGHUP
+// ignored, by nohup(1), leaves it so.
+//
+// SIGPIPE is taken and dropped: when the reader of standard output or standard error
+// is gone, a write to it is an error, and the process goes on. What Run prints and
+// logs is written on goroutines of its own: a reader that hangs does not hold up what
+// a signal asks for. Lines that cannot be written are lost.
+//
+// The signals stay with Run when it has returned, so that a late one does not spoil
+// the exit status: main returns then.
+func Run(app gateway.App, addr string, options ...Option) error {
+	return run(app, addr, false, options)
+}
+
+// run is Run; given says that the operator has chosen addr.
+func run(app gateway.App, addr string, given bool, options []Option) error {
+	signals := make(chan os.Signal, 8) // room for one of each kind, and a second
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGUSR2)
+	if !signal.Ignored(syscall.SIGHUP) {
+		signal.Notify(signals, syscall.SIGHUP)
+	}
+	// Without this a write to descriptor 1 or 2 whose reader is gone ends the process.
+	// Nothing receives from the channel. signal.Ignore would do as much, but programs
+	// that the application runs would inherit it.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	return newSuccession(given).run(app, addr, options, signals, os.Stdout)
+}
+
+// A runner is what Run does in one process.
+type runner struct {
+	*succession
+	s       *Server
+	signals <-chan os.Signal
+	stdout  io.Writer
+	lines   outlet // to stdout
+	logs    outlet // to the log, and messages to systemd
+}
+
+// run is Run without the process around it.
+func (p *succession) run(app gateway.App, addr string, options []Option, signals <-chan os.Signal, stdout io.Writer) error {
+	defer p.end()
+	s, err := New(app, options...)
+	if err != nil {
+		return err
+	}
+	where, err := p.listen(s, addr)
+	if err != nil {
+		s.Close()
+		return err
+	}
+	r := &runner{succession: p, s: s, signals: signals, stdout: stdout, lines: newOutlet(), logs: newOutlet()}
+	defer r.lines.end()
+	defer r.logs.end()
+	for _, at := range where {
+		r.print("listening on " + at)
+	}
+	r.lines.flush() // before "stopping" of an old process
+	r.ready()       // before a client is accepted: the old process may kill this one until then
+	s.start()
+	return r.serve()
+}
+
+// serve does what signals ask for, until the server has stopped.
+func (r *runner) serve() error {
+	failed := make(chan error, 1)
+	go func() { failed <- r.s.Wait() }()
+	var restarted chan error // nil, or there will be a new process or an error
+	for {
+		select {
+		case err := <-failed:
+			return err
+		case err := <-restarted:
+			if err == nil {
+				r.s.reactor.Leave()
+				return r.stop(time.Time{}, false)
+			}
+			restarted = nil
+			r.log(slog.LevelError, "restart failed; this process goes on serving", "error", err)
+			r.notifyServing() // the other may have said so of itself
+		case sig := <-r.signals:
+			switch {
+			case sig == syscall.SIGHUP:
+				r.hangup()
+			case sig != syscall.SIGUSR2:
+				first := time.Now()
+				r.end()
+				left := restarted != nil && <-restarted == nil // just before
+				if left {
+					r.s.reactor.Leave()
+				}
+				return r.stop(first, !left)
+			case restarted != nil:
+				r.log(slog.LevelWarn, "SIGUSR2: a restart is under way already")
+			case os.Getpid() == 1:
+				r.log(slog.LevelWarn, "SIGUSR2: no restart: this is the first process of a container (of its PID namespace), and when it ends all others are killed; "+
+					"start a new container beside this one instead, and then stop this one (a rollout)")
+			default:
+				r.print("restarting")
+				restarted = make(chan error, 1)
+				go func() { restarted <- r.handOver(r.s) }()
+			}
+		}
+	}
+}
+
+var errSecondSignal = errors.New("server: stopped at once by a second signal")
+
+// stop ends the server in order, or at once when a second signal asks for that. first
+// is when the first one came; zero if none has. last says that no other process goes
+// on with the listeners.
+func (r *runner) stop(first time.Time, last bool) error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
+	defer cancel()
+	stopped := make(chan error, 1)
+	go func() { stopped <- r.s.Shutdown(ctx) }()
+	if last {
+		r.notify(daemon.SdNotifyStopping)
+	}
+	r.print("stopping")
+	for {
+		select {
+		case err := <-stopped:
+			return err
+		case sig := <-r.signals:
+			switch {
+			case sig == syscall.SIGHUP:
+				r.hangup()
+			case sig == syscall.SIGUSR2:
+				r.log(slog.LevelWarn, "SIGUSR2: no restart, this process is stopping")
+			case first.IsZero():
+				first = time.Now()
+			case time.Since(first) >= secondSignal:
+				r.s.reactor.Halt() // and no waiting: an application may hold a loop
+				return errSecondSignal
+			}
+		}
+	}
+}
+
+func (r *runner) hangup() {
+	r.log(slog.LevelWarn, "SIGHUP: there is nothing to reload; SIGUSR2 starts the program again, SIGTERM ends it")
+}
+
+func (r *runner) print(line string) {
+	r.lines.do(func() { fmt.Fprintln(r.stdout, line) })
+}
+
+func (r *runner) log(level slog.Level, msg string, args ...any) {
+	r.logs.do(func() { r.s.config.log.Log(context.Background(), level, msg, args...) })
+}
