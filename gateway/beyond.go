@@ -259,6 +259,24 @@ func (e *Environ) SetWriteDeadline(t time.Time) error {
 	return errNoDeadline
 }
 
+// CloseInput says that the application reads no more of Input. A Read of it that another
+// goroutine of the application waits in returns an error, and the connection closes after
+// the response, since nothing else of the content is read. For bridges to interfaces that
+// let a goroutine of a handler read when the handler has returned: the bridge has to wait
+// for it before it returns from Serve. Where content does not come while the application
+// runs it does nothing.
+func (e *Environ) CloseInput() {
+	if c, ok := e.conn.(InputCloser); ok {
+		c.CloseInput()
+	}
+}
+
+// InputCloser is a Conn whose content may be waited for. For servers. It is called from
+// any goroutine of the application before Serve has returned.
+type InputCloser interface {
+	CloseInput()
+}
+
 var errNoDeadline = fmt.Errorf("gateway: this server has no deadlines: %w", errors.ErrUnsupported)
 
 // Deadliner is a Conn whose server has deadlines for content and response. For servers.

@@ -39,6 +39,16 @@ func (j *job) SetReadDeadline(t time.Time) error { return j.setDeadline(&j.readB
 // SetWriteDeadline is of gateway.Deadliner on a worker.
 func (j *job) SetWriteDeadline(t time.Time) error { return j.setDeadline(&j.writeBy, t) }
 
+// CloseInput is gateway.InputCloser: a read deadline that has passed. Only a job has content
+// to wait for.
+func (j *job) CloseInput() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.readBy.stop()
+	j.readBy.passed, j.broken = true, true // broken now: Read may say so when the head is on its way
+	j.cond.Broadcast()
+}
+
 func (j *job) setDeadline(d *deadline, t time.Time) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()

@@ -2,6 +2,7 @@ package nethttp
 
 import (
 	"errors"
+	"io"
 	"net/http"
 	"net/url"
 	"sync"
@@ -57,30 +58,39 @@ func (a *app) StreamsContent() bool { return true }
 // Serve runs the handler for one request.
 func (a *app) Serve(env *gateway.Environ, start gateway.StartResponse) (body gateway.Body, err error) {
 	x := a.begin(env, start)
-	defer x.end()
+	defer x.end(env)
 	if err := x.read(env); err != nil {
 		return refuse(env, start)
 	}
-	defer func() {
-		p := recover()
-		if failed, ok := p.(error); ok && errors.Is(failed, http.ErrAbortHandler) {
-			body, err = nil, gateway.ErrAbort
-		} else if p != nil {
-			panic(p) // the stack is still that of the first
-		}
-	}()
 	r := &x.request
 	x.response.open(r.Method == http.MethodHead)
 	if r.RequestURI == "*" && r.Method == http.MethodOptions {
-		return x.response.finish(false) // net/http's server answers for itself, too
+		return x.response.finish() // net/http's server answers for itself, too
 	}
+	returned := false // recover is nil for panic(nil), too, with GODEBUG=panicnil=1
+	defer func() {
+		if !returned {
+			body, err = nil, errorOf(recover())
+		}
+	}()
 	a.handler.ServeHTTP(&x.response, r)
-	// What still reads waits for the client. The client is not to wait for that.
-	reading := !x.content.mu.TryLock()
-	if !reading {
-		x.content.mu.Unlock()
+	returned = true
+	return x.response.finish()
+}
+
+var errPanicNil = errors.New("nethttp: the handler panicked with nil")
+
+// errorOf is what Serve returns for a handler that has not returned but panicked with p.
+// It goes on with a panic that is not for the bridge. After runtime.Goexit p is nil, and
+// Serve returns nothing.
+func errorOf(p any) error {
+	if p == nil {
+		return errPanicNil
 	}
-	return x.response.finish(reading)
+	if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+		return gateway.ErrAbort
+	}
+	panic(p) // the stack is still that of the first
 }
 
 // refuse answers a target that the parser of the server takes and package net/url
@@ -113,14 +123,15 @@ func (a *app) begin(env *gateway.Environ, start gateway.StartResponse) *exchange
 	return x
 }
 
-// end takes the Environ back: the server gives it to the next request.
-func (x *exchange) end() {
+// end is all that a server does for a handler that has returned, panicked or ended its
+// goroutine. The Environ is that of the next request then: nothing uses it after end.
+func (x *exchange) end(env *gateway.Environ) {
 	x.response.end()
 	x.ending.end()
-	x.content.closed.Store(true)
-	x.content.mu.Lock()
-	defer x.content.mu.Unlock()
-	x.content.in = nil
+	x.content.end(env)
+	if form := x.request.MultipartForm; form != nil {
+		_ = form.RemoveAll() // a file that is not there any more was removed by the handler
+	}
 }
 
 // content is the Body of a request.
@@ -137,7 +148,24 @@ func (c *content) Read(p []byte) (int, error) {
 	if c.closed.Load() {
 		return 0, http.ErrBodyReadAfterClose
 	}
-	return c.in.Read(p)
+	n, err := c.in.Read(p)
+	if err != nil && err != io.EOF && c.closed.Load() {
+		err = http.ErrBodyReadAfterClose // not the deadline that end has made of it
+	}
+	return n, err
+}
+
+// end closes the content for good. A goroutine that the handler has left in Read may wait
+// for the client there, which may send nothing before it has the answer: the read is
+// broken off.
+func (c *content) end(env *gateway.Environ) {
+	c.closed.Store(true)
+	if !c.mu.TryLock() {
+		env.CloseInput()
+		c.mu.Lock()
+	}
+	defer c.mu.Unlock()
+	c.in = nil
 }
 
 // Close does not wait for a Read that is under way.

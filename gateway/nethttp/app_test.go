@@ -190,27 +190,6 @@ func TestKept(t *testing.T) {
 	}
 }
 
-// The answer does not wait for a goroutine that still reads, nor does it go wrong.
-func TestReadUnderWay(t *testing.T) {
-	failed, began := make(chan error, 1), make(chan bool)
-	p := isbjorn(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		go func() {
-			close(began)
-			_, err := io.ReadAll(r.Body)
-			failed <- err
-		}()
-		<-began
-		w.WriteHeader(http.StatusRequestEntityTooLarge)
-		_, _ = io.WriteString(w, "too much")
-	}))
-	c := p.dial(t)
-	c.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\n")
-	c.until("413")
-	if err := wait(t, "the end of the reader", failed); err == nil {
-		t.Error("the content was whole")
-	}
-}
-
 func TestResponseController(t *testing.T) {
 	got := gatewaytest.Get(nethttp.App(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := http.NewResponseController(w)

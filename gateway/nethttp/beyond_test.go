@@ -269,28 +269,6 @@ func TestHijackIsNoError(t *testing.T) {
 	}
 }
 
-// Content comes before a reader that a handler has left behind has ended, the trailers
-// when it has.
-func TestTrailerWhileReading(t *testing.T) {
-	began := make(chan bool)
-	p := isbjorn(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		go func() {
-			_, _ = r.Body.Read(make([]byte, 2))
-			close(began)
-			_, _ = r.Body.Read(make([]byte, 2))
-		}()
-		<-began
-		w.Header().Set("Trailer", "X-Sum")
-		_, _ = io.WriteString(w, "text")
-		w.Header().Set("X-Sum", "1")
-	}))
-	c := p.dial(t)
-	c.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nab")
-	c.until("text")
-	c.send("cd")
-	c.until("X-Sum: 1")
-}
-
 // The server asks nothing of the connection any more, and the context ends with the handler.
 func TestContextOfHijacked(t *testing.T) {
 	ctxs, goOn := make(chan context.Context, 1), make(chan bool)

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/isbjorn/isbjorn/gateway"
 )
@@ -61,6 +62,12 @@ func (c *call) Waker() (wake func()) {
 		default: // it is awake already
 		}
 	}
+}
+
+// CloseInput is gateway.InputCloser. On the goroutine of the handler.
+func (c *call) CloseInput() {
+	c.w.Header().Set("Connection", "close")
+	_ = http.NewResponseController(c.w).SetReadDeadline(time.Unix(1, 0)) // long past
 }
 
 // run calls the application and sends what it answers.

@@ -50,6 +50,23 @@ func isbjorn(t testing.TB, h http.Handler, options ...server.Option) place {
 	return p
 }
 
+// onOurs runs a test of a handler on isbjorn, by each way to a goroutine of the handler's own.
+func onOurs(t *testing.T, h http.Handler, test func(*testing.T, place), options ...server.Option) {
+	for name, d := range map[string]server.Dispatching{"Auto": server.Auto, "Pool": server.Pool} {
+		t.Run(name, func(t *testing.T) { test(t, isbjorn(t, h, append(options, server.Dispatch(d))...)) })
+	}
+}
+
+// eventually waits for a condition that another goroutine brings about.
+func eventually(t testing.TB, what string, cond func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !cond(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %v: %s", patience, what)
+		}
+	}
+}
+
 // theirs serves h by net/http.
 func theirs(t testing.TB, h http.Handler) place {
 	t.Helper()

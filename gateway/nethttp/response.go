@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"strconv"
 	"sync"
 
 	"github.com/isbjorn/isbjorn/gateway"
@@ -201,9 +200,8 @@ func (w *response) begin() error {
 	return w.err
 }
 
-// finish is the response when the handler has returned. With now it is sent as far as
-// it can be before Serve returns.
-func (w *response) finish(now bool) (gateway.Body, error) {
+// finish is the response when the handler has returned.
+func (w *response) finish() (gateway.Body, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.err == nil && w.code == 0 {
@@ -221,7 +219,7 @@ func (w *response) finish(now bool) (gateway.Body, error) {
 			_ = env.Trailer(fields) // what the server has no Trailer for goes without
 		}
 	}
-	body, err := w.rest(now)
+	body, err := w.rest()
 	if body != (*rest)(w) {
 		w.release()
 	}
@@ -229,7 +227,7 @@ func (w *response) finish(now bool) (gateway.Body, error) {
 }
 
 // rest is what is left to send.
-func (w *response) rest(now bool) (gateway.Body, error) {
+func (w *response) rest() (gateway.Body, error) {
 	switch {
 	case w.err != nil || w.w != nil:
 		return nil, w.err
@@ -237,15 +235,6 @@ func (w *response) rest(now bool) (gateway.Body, error) {
 		return w.restOfFile()
 	case w.headOnly && w.declared < 0 && len(w.last) == 0:
 		return unknown{}, w.begin() // GET may have content
-	case now && len(w.last) > 0:
-		if w.declared < 0 && !w.trails {
-			w.buf.fields = append(w.buf.fields, gateway.Header{Name: "Content-Length", Value: strconv.Itoa(len(w.last))})
-		}
-		if err := w.begin(); err != nil {
-			return nil, err
-		}
-		_, _ = w.w.Write(w.last)
-		return nil, nil
 	case len(w.last) == 0:
 		return nil, w.begin()
 	}

@@ -1,0 +1,118 @@
+package nethttp_test
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/isbjorn/isbjorn/gateway/nethttp"
+	"github.com/isbjorn/isbjorn/server"
+)
+
+// What a server does for a handler when it has returned, panicked or ended its goroutine.
+
+// Files that ParseMultipartForm has written are removed, with every way out of a handler.
+func TestFormIsRemoved(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir) // package mime/multipart asks os.TempDir
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := r.ParseMultipartForm(1); err != nil {
+			t.Error(err)
+			return
+		}
+		files, err := os.ReadDir(dir)
+		if err != nil || len(files) != 1 {
+			t.Errorf("%d files, %v; want the one of the form", len(files), err)
+		}
+		switch r.URL.Path {
+		case "/panic":
+			panic(http.ErrAbortHandler)
+		case "/closed":
+			_ = r.MultipartForm.RemoveAll()
+		}
+		_, _ = io.WriteString(w, "done")
+	})
+	onOurs(t, h, func(t *testing.T, p place) {
+		for _, target := range []string{"/", "/closed", "/panic"} {
+			p.ask(t, strings.Replace(multipart(large), "/", target, 1))
+			eventually(t, "no file is left", func() bool {
+				files, err := os.ReadDir(dir)
+				return err == nil && len(files) == 0
+			})
+		}
+	})
+}
+
+// An answer leaves at once, and says close, while another goroutine of its handler waits
+// for content: the Read ends with an error.
+func TestReadUnderWay(t *testing.T) {
+	failed := make(chan error, 1)
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		began := make(chan bool)
+		go func() {
+			_, _ = r.Body.Read(make([]byte, 2))
+			close(began)
+			_, err := io.ReadAll(r.Body)
+			failed <- err
+		}()
+		<-began
+		switch r.URL.Path {
+		case "/204":
+			w.WriteHeader(http.StatusNoContent)
+		case "/302":
+			http.Redirect(w, r, "/", http.StatusFound)
+		case "/413":
+			http.Error(w, "too much", http.StatusRequestEntityTooLarge)
+		case "/length":
+			w.Header().Set("Content-Length", "4")
+			_, _ = io.WriteString(w, "text")
+		case "/flushed":
+			w.(http.Flusher).Flush()
+		case "/trailer":
+			w.Header().Set("Trailer", "X-Sum")
+			_, _ = io.WriteString(w, "text")
+			w.Header().Set("X-Sum", "1")
+		case "/large":
+			_, _ = io.WriteString(w, large)
+		}
+	})
+	ask := func(t *testing.T, p place, target string) {
+		c := p.dial(t)
+		c.send("POST " + target + " HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nab")
+		resp, err := http.ReadResponse(c.r, nil)
+		if err != nil {
+			t.Fatal(target, err)
+		}
+		if _, err := io.ReadAll(resp.Body); err != nil {
+			t.Error(target, err)
+		}
+		if code := resp.StatusCode; code == http.StatusRequestTimeout || strings.HasPrefix(target, "/302") && code != http.StatusFound {
+			t.Error(target, resp.Status)
+		}
+		if !resp.Close && target != "/flushed" && target != "/large" { // a head that leaves before its handler is done
+			t.Error(target, "the answer does not say close")
+		}
+		if target == "/trailer" && resp.Trailer.Get("X-Sum") != "1" {
+			t.Error(target, resp.Trailer)
+		}
+		if err := wait(t, "the end of the reader", failed); !errors.Is(err, http.ErrBodyReadAfterClose) {
+			t.Errorf("%s: the reader has got %v", target, err)
+		}
+		if _, err := io.ReadAll(c.r); err != nil {
+			t.Error(target, err)
+		}
+	}
+	targets := []string{"/", "/204", "/302", "/413", "/length", "/flushed", "/trailer", "/large"}
+	onOurs(t, h, func(t *testing.T, p place) {
+		for _, target := range targets {
+			ask(t, p, target)
+		}
+	}, server.BodyTimeout(time.Hour))
+	t.Run("App behind Handler", func(t *testing.T) {
+		ask(t, theirs(t, nethttp.Handler(nethttp.App(h))), "/204")
+	})
+}
