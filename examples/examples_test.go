@@ -135,7 +135,7 @@ func build(t *testing.T, flags ...string) (dir string) {
 // a line that stderr is not to have.
 func underValidate(t *testing.T) (overlay string) {
 	t.Helper()
-	path, err := filepath.Abs("../server/main.go")
+	path, err := filepath.Abs("../server/run.go")
 	if err != nil {
 		t.Fatal(err)
 	}
