@@ -154,6 +154,29 @@ func (e *Environ) Path() string {
 	return e.path
 }
 
+// RawPathKey is the key of what RawPath returns where a part of the path has moved from
+// PATH_INFO to SCRIPT_NAME. A middleware that moves one sets it together with these two.
+const RawPathKey = "isbjorn.raw_path"
+
+// RawPath is Path as it was sent, not decoded: "a%2Fb" is one segment there, and two in
+// Path. ok is false if that is not known: PATH_INFO was Set, and not RawPathKey to what it
+// decodes from.
+func (e *Environ) RawPath() (raw string, ok bool) {
+	raw, moved := e.setText(RawPathKey)
+	if !moved {
+		if raw = e.text(e.req.Path); raw == "" || raw[0] != '/' {
+			raw = "/" // as Path
+		}
+		if e.overlay == nil {
+			return raw, true
+		}
+	}
+	if strings.IndexByte(raw, '%') < 0 {
+		return raw, raw == e.Path()
+	}
+	return raw, string(appendDecoded(nil, bytesOf(raw))) == e.Path()
+}
+
 // keep returns what f appends, as a string that lives as long as the request.
 func (e *Environ) keep(f func(dst []byte) []byte) string {
 	n := len(e.scratch)

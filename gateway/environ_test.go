@@ -112,6 +112,40 @@ func TestPath(t *testing.T) {
 }
 
 // Every pair of bytes behind a percent sign, against the digits spelled out.
+// RawPath is what Path was decoded from, as long as that is known.
+func TestRawPath(t *testing.T) {
+	for target, want := range map[string]string{
+		"/a%2Fb/%zz%?q=%2F": "/a%2Fb/%zz%", "/": "/", "*": "/", "http://h": "/", "http://h/a%2Fb?c": "/a%2Fb", "//a": "//a",
+	} {
+		method := "GET"
+		if target == "*" {
+			method = "OPTIONS"
+		}
+		e := environ(t, method+" "+target+" HTTP/1.1\r\nHost: h\r\n\r\n")
+		for _, touched := range []bool{false, true} {
+			if touched {
+				e.Set("test.x", 1)
+			}
+			if got, ok := e.RawPath(); got != want || !ok {
+				t.Errorf("%s, touched %v: %q, %v; want %q", target, touched, got, ok, want)
+			}
+		}
+	}
+	e := environ(t, "GET /m/a%2Fb HTTP/1.1\r\nHost: h\r\n\r\n")
+	e.Set("PATH_INFO", "/a/b")
+	if got, ok := e.RawPath(); ok {
+		t.Errorf("of a PATH_INFO that was Set: %q", got)
+	}
+	e.Set(gateway.RawPathKey, "/a%2Fb")
+	if got, ok := e.RawPath(); got != "/a%2Fb" || !ok {
+		t.Errorf("with what it decodes from: %q, %v", got, ok)
+	}
+	e.Set("PATH_INFO", "/other")
+	if got, ok := e.RawPath(); ok {
+		t.Errorf("of a PATH_INFO that was Set again: %q", got)
+	}
+}
+
 func TestPathTriplets(t *testing.T) {
 	const digits = "0123456789abcdef"
 	value := func(c byte) int { return strings.IndexByte(digits, strings.ToLower(string(rune(c)))[0]) }

@@ -30,7 +30,8 @@ type Route struct {
 }
 
 // Mount hands all below prefix, which has no parameters, and prefix itself to an
-// application of its own: the prefix moves from PATH_INFO to SCRIPT_NAME.
+// application of its own: the prefix moves from PATH_INFO to SCRIPT_NAME. Environ.RawPath
+// is what was sent behind it: an http.Handler has Path and RawPath as by http.StripPrefix.
 func Mount(prefix string, app gateway.App) Route {
 	return Route{Path: strings.TrimSuffix(prefix, "/") + "/{...}", App: app, mount: true}
 }
@@ -40,6 +41,12 @@ func Mount(prefix string, app gateway.App) Route {
 // another method, OPTIONS where no Route does, and 400 if the path is not well
 // encoded. Segments are matched decoded, each for itself: "%2F" does not separate.
 // "." and ".." as segments match nothing. A mounted Router goes on from there.
+//
+// What takes the rest of a path, a Mount too, may read it with "%2F" as a separator, and
+// with empty segments left out, as http.FileServer does. So that this leads around no other
+// Route, the answer is 404 where the path then has "." or ".." as a segment, or another Route
+// matches: beside "/files/private/{path...}" nothing that is mounted at "/files" gets
+// "/files/private%2Fa".
 //
 // The error says which routes are in conflict, or cannot be.
 func Router(routes ...Route) (gateway.App, error) {
@@ -117,7 +124,8 @@ func (n *node) add(route Route) error {
 }
 
 // find returns the node for segments, nil if there is none, and how many of all
-// segments come before its rest. It puts the parameters on the way into env.
+// segments come before its rest. It puts the parameters on the way into env, if that is
+// not nil.
 func (n *node) find(env *gateway.Environ, segments []string, depth int) (*node, int) {
 	if len(segments) == depth && n.methods != nil {
 		return n, depth
@@ -131,12 +139,14 @@ func (n *node) find(env *gateway.Environ, segments []string, depth int) (*node, 
 		}
 		if n.param != nil && segment != "" {
 			if found, at := n.param.find(env, segments, depth+1); found != nil {
-				env.Set(paramKey+n.param.name, segment)
+				if env != nil {
+					env.Set(paramKey+n.param.name, segment)
+				}
 				return found, at
 			}
 		}
 	}
-	if n.rest != nil && !n.rest.mount {
+	if env != nil && n.rest != nil && !n.rest.mount {
 		env.Set(paramKey+n.rest.name, strings.Join(segments[depth:], "/"))
 	}
 	return n.rest, depth
@@ -158,7 +168,7 @@ func (n *node) Serve(env *gateway.Environ, start gateway.StartResponse) (gateway
 		return refuse(env, start, "400 Bad Request")
 	}
 	found, depth := n.find(env, segments, 0)
-	if found == nil || slices.Contains(segments, ".") || slices.Contains(segments, "..") {
+	if found == nil || dotted(segments) || depth < len(segments) && !n.only(found, segments, depth) {
 		return refuse(env, start, "404 Not Found")
 	}
 	if found.mount {
@@ -171,7 +181,7 @@ func (n *node) Serve(env *gateway.Environ, start gateway.StartResponse) (gateway
 		}
 		env.Set("SCRIPT_NAME", env.ScriptName()+moved)
 		env.Set("PATH_INFO", rest)
-		env.Set(rawPathKey, strings.Join(append([]string{""}, raw[depth:]...), "/"))
+		env.Set(gateway.RawPathKey, strings.Join(append([]string{""}, raw[depth:]...), "/"))
 	}
 	method := env.Method()
 	app := found.methods[method]
@@ -192,6 +202,33 @@ func (n *node) Serve(env *gateway.Environ, start gateway.StartResponse) (gateway
 	return refuse(env, start, "405 Method Not Allowed", allow)
 }
 
+// dotted reports whether "." or ".." is among segments.
+func dotted(segments []string) bool {
+	return slices.Contains(segments, ".") || slices.Contains(segments, "..")
+}
+
+// only reports whether found, which takes the segments from depth on as its rest, is also
+// what matches if that rest is read as a path of files: segments separated by "%2F", too, and
+// none but the last empty.
+func (n *node) only(found *node, segments []string, depth int) bool {
+	plain := true
+	for i, segment := range segments[depth:] {
+		plain = plain && !strings.Contains(segment, "/") && (segment != "" || depth+i == len(segments)-1)
+	}
+	if plain { // as most are
+		return true
+	}
+	read := slices.Clone(segments[:depth])
+	rest := strings.Split(strings.Join(segments[depth:], "/"), "/")
+	for i, segment := range rest {
+		if segment != "" || i == len(rest)-1 {
+			read = append(read, segment)
+		}
+	}
+	other, _ := n.find(nil, read, 0)
+	return other == found && !dotted(read)
+}
+
 // allow lists the methods. RFC 9110 section 10.2.1.
 func (n *node) allow() string {
 	methods := slices.Collect(maps.Keys(n.methods))
@@ -203,40 +240,24 @@ func (n *node) allow() string {
 	return strings.Join(slices.Compact(methods), ", ")
 }
 
-// rawPathKey is where a mounted Router finds PATH_INFO as it was sent.
-const rawPathKey = "isbjorn.raw_path"
-
-// split returns the segments of PATH_INFO as they were sent and decoded. If somebody
+// split returns the segments of PATH_INFO as they were sent and decoded. If a middleware
 // has Set another PATH_INFO both are of that.
 func split(env *gateway.Environ) (raw, decoded []string, err error) {
 	path := env.Path()
 	if path == "" { // the place where this is mounted
 		return []string{""}, []string{""}, nil
 	}
-	raw = strings.Split(strings.TrimPrefix(sentPath(env), "/"), "/")
+	sent, ok := env.RawPath()
+	if !ok {
+		raw = strings.Split(strings.TrimPrefix(path, "/"), "/")
+		return raw, raw, nil
+	}
+	raw = strings.Split(strings.TrimPrefix(sent, "/"), "/")
 	decoded = make([]string, len(raw))
 	for i, segment := range raw {
 		if decoded[i], err = url.PathUnescape(segment); err != nil {
 			return nil, nil, err
 		}
 	}
-	if "/"+strings.Join(decoded, "/") != path {
-		raw = strings.Split(strings.TrimPrefix(path, "/"), "/")
-		decoded = raw
-	}
 	return raw, decoded, nil
-}
-
-// sentPath is PATH_INFO as it was sent: the path of the target, or what a Mount left
-// of it. RFC 9112 section 3.2.
-func sentPath(env *gateway.Environ) string {
-	if s, ok := env.Get(rawPathKey).(string); ok {
-		return s
-	}
-	path, _, _ := strings.Cut(env.Target(), "?")
-	if _, after, ok := strings.Cut(path, "://"); ok && path[0] != '/' { // absolute-form
-		_, path, _ = strings.Cut(after, "/")
-		path = "/" + path
-	}
-	return path
 }

@@ -42,7 +42,7 @@ const sniffBytes = 512
 
 // Static is an application that serves the files of a directory, by PATH_INFO. It
 // opens the directory once, and a request cannot leave it (os.Root). Names with "..",
-// "//" or a backslash are not found; directories are redirected to the path with a
+// "//", a backslash or an encoded slash (%2F) are not found; directories are redirected to the path with a
 // slash, and are not listed.
 //
 // A file has Last-Modified, and an ETag of its size and time of change. Content-Type
@@ -76,7 +76,7 @@ type static struct {
 }
 
 func (s *static) Serve(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
-	file, info, err := s.open(env.Path())
+	file, info, err := s.find(env)
 	switch {
 	case errors.Is(err, errDirectory) && reads(env):
 		return redirect(env, start)
@@ -105,6 +105,16 @@ var (
 	errNotHere   = errors.New("middleware: Static: no such file")
 	errDirectory = errors.New("middleware: Static: a directory, asked for without a slash")
 )
+
+// find opens the file that a request asks for. A segment with "%2F" in it is the name of
+// none: who guards a directory by its path, as a Route can, sees one segment there.
+func (s *static) find(env *gateway.Environ) (*os.File, os.FileInfo, error) {
+	path := env.Path()
+	if raw, ok := env.RawPath(); ok && strings.Count(raw, "/") != strings.Count(path, "/") {
+		return nil, nil, errNotHere
+	}
+	return s.open(path)
+}
 
 // open opens the file for a path, or returns errNotHere, errDirectory,
 // fs.ErrPermission, or what is wrong with this machine.

@@ -46,6 +46,10 @@ func dial(t testing.TB, app gateway.App, network string, options ...server.Optio
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
+	return wireOn(t, c)
+}
+
+func wireOn(t testing.TB, c net.Conn) *wire {
 	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
 	return &wire{t, c, bufio.NewReader(c)}
 }

@@ -140,6 +140,7 @@ func mount(env *gateway.Environ, r *http.Request) {
 			env.Set("SCRIPT_NAME", script)
 		}
 		env.Set("PATH_INFO", r.URL.Path)
+		env.Set(gateway.RawPathKey, r.URL.EscapedPath())
 	}
 	if r.URL.RawQuery != env.Query() {
 		env.Set("QUERY_STRING", r.URL.RawQuery)

@@ -88,6 +88,9 @@ func (x *exchange) read(env *gateway.Environ) error {
 	}
 	if env.ScriptName() != "" { // a middleware has mounted the handler there
 		r.URL.Path, r.URL.RawPath = strings.Clone(env.Path()), ""
+		if raw, ok := env.RawPath(); ok && raw != r.URL.EscapedPath() { // as http.StripPrefix leaves it
+			r.URL.RawPath = strings.Clone(raw)
+		}
 	}
 	return nil
 }
