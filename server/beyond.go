@@ -170,7 +170,7 @@ func (j *job) Trailer(headers []gateway.Header) error {
 	switch {
 	case j.over != nil || j.left:
 		return told(j.over)
-	case j.began || j.flushed || j.out.Len() > 0: // however far the loop is
+	case j.began || j.flushed || j.out.len() > 0: // however far the loop is
 		j.late = appendFields(j.late, headers)
 	default:
 		j.resp.addTrailer(headers)

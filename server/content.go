@@ -138,11 +138,7 @@ func (c *content) keep(b []byte, most int) {
 	if c.memory == nil {
 		c.memory = takeBuffer(nil)
 	}
-	old := c.memory.B
-	if need := len(old) + len(b); need > cap(old) {
-		c.memory.B = append(make([]byte, 0, max(need, min(2*cap(old), most))), old...)
-	}
-	c.memory.B = append(c.memory.B, b...)
+	c.memory.B = append(withRoom(c.memory.B, len(b), most), b...)
 }
 
 // settle ends the runs of one read: content that has a file is in it now, and

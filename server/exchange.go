@@ -54,7 +54,7 @@ type turn struct {
 	expects  bool   // the client of such content waits for 100 Continue
 	headOnly bool   // HEAD
 	ready    bool   // the body never waits
-	lent     bool   // the last chunk is in the socket's queue, not copied, or the file
+	lent     bool   // the last chunk, or the file, waits for the socket: no other is asked for before it is sent
 	ended    bool   // the body has no more, or no more is wanted
 	waits    bool   // the body has said ErrWait, and was not woken since
 }
@@ -183,7 +183,7 @@ func (x *exchange) serve(head, content, unused []byte) {
 // false, and has done nothing, where anything is not as it mostly is.
 func (x *exchange) answer(content []byte) bool {
 	r := &x.resp
-	if !r.started || r.sent || r.err != nil || x.headOnly || bodiless(r.code) || len(content) > copyBytesMax || !x.c.Alive() || x.c.Full() {
+	if !r.started || r.sent || r.err != nil || x.contentless(r.code) || len(content) > copyBytesMax || !x.c.Alive() || x.c.Full() {
 		return false
 	}
 	x.commit(int64(len(content)))

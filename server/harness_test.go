@@ -92,6 +92,15 @@ func start(t testing.TB, app gateway.App, options ...Option) *testServer {
 	return &testServer{s, t, addr, log, apps}
 }
 
+// inEachDispatch runs f for an application on its loop, on its loop as long as it does not
+// block, and on workers.
+func inEachDispatch(t *testing.T, name string, f func(t *testing.T, where Option)) {
+	t.Helper()
+	for _, d := range []Dispatching{Inline, Auto, Pool} {
+		t.Run(fmt.Sprintf("%s, %s", name, [...]string{"Auto", "Inline", "Pool"}[d]), func(t *testing.T) { f(t, Dispatch(d)) })
+	}
+}
+
 type client struct {
 	*net.TCPConn
 	t testing.TB

@@ -38,7 +38,7 @@ func (j *job) Hijack() (net.Conn, []byte, error) {
 	switch {
 	case j.over != nil || j.left:
 		return nil, nil, told(j.over)
-	case j.began || j.flushed || j.out.Len() > 0:
+	case j.began || j.flushed || j.out.len() > 0:
 		return nil, nil, errHijackLate
 	}
 	j.hijack = hijack{asked: true}

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -39,7 +38,7 @@ type job struct {
 	nudged bool      // it was called
 
 	// Content, brought by the loop.
-	in      bytes.Buffer
+	in      byteQueue
 	inEnd   error // what comes after in: io.EOF, or what has happened; nil while more may come
 	expect  bool  // the client waits for 100 Continue
 	stopped bool  // the loop reads no more until in is nearly empty
@@ -47,13 +46,14 @@ type job struct {
 	// The response, brought by the worker.
 	resp    response     // what start has declared, until the loop takes it
 	began   bool         // the loop has taken it, and resp is not this response any more
+	bare    bool         // it has no content, whatever the application gives
 	wrote   bool         // the write() form was used
 	flushed bool         // the head is to be sent, whether there is content or not
 	size    int64        // of the content, if the body says; else -1
 	late    []byte       // trailer fields that came when the head was on its way
 	interim []byte       // interim responses that the loop has not taken
-	out     bytes.Buffer // content that the loop has not taken
-	taken   bytes.Buffer // what it took last
+	out     byteQueue    // content that the loop has not taken
+	taken   byteQueue    // what it took last
 	rest    gateway.Body // the loop may pull it itself
 	err     error        // how the worker ended; nil in order
 	hijack  hijack
@@ -84,7 +84,7 @@ func (j *job) begin() {
 	j.over, j.left, j.wakes, j.asked = nil, false, false, false
 	j.inEnd, j.expect, j.stopped = io.EOF, false, false
 	j.resp.account, j.broken = account{}, false
-	j.began, j.wrote, j.flushed, j.size, j.rest, j.err = false, false, false, -1, nil, nil
+	j.began, j.bare, j.wrote, j.flushed, j.size, j.rest, j.err = false, false, false, false, -1, nil, nil
 	j.awaited, j.news = false, false
 }
 
@@ -97,6 +97,7 @@ func (j *job) adopt() {
 	j.err = x.resp.err
 	j.wakes = x.waker != nil
 	j.awaited = true
+	j.bare = x.resp.started && x.contentless(x.resp.code)
 	if j.began = x.resp.sent; !j.began {
 		j.resp, x.resp = x.resp, j.resp
 	}
@@ -114,9 +115,9 @@ func (j *job) disown() {
 // finish empties the buffers when the worker has left.
 func (j *job) finish() {
 	j.late, j.interim, j.hijack = nil, nil, hijack{}
-	for _, b := range []*bytes.Buffer{&j.in, &j.out, &j.taken} {
-		if b.Reset(); b.Cap() > keepBytesMax {
-			*b = bytes.Buffer{}
+	for _, q := range []*byteQueue{&j.in, &j.out, &j.taken} {
+		if q.reset(); cap(q.b) > keepBytesMax {
+			*q = byteQueue{}
 		}
 	}
 }
@@ -154,9 +155,10 @@ func (j *job) await() {
 func (j *job) feed(b []byte) (room bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.in.Write(b)
-	j.expect = false                                                   // it has not waited
-	j.stopped = j.stopped || j.in.Len() >= j.x.h.c.loop.HighWaterBytes // it is Read that goes on
+	most := j.x.h.c.loop.HighWaterBytes
+	j.in.add(b, most)
+	j.expect = false                            // it has not waited
+	j.stopped = j.stopped || j.in.len() >= most // it is Read that goes on
 	j.cond.Broadcast()
 	return !j.stopped
 }
@@ -182,7 +184,7 @@ func (j *job) Next() ([]byte, error) {
 	if j.hijack.asked && j.giveUp() {
 		return nil, nil
 	}
-	if !j.began && (j.flushed || j.out.Len() > 0 || j.left) {
+	if !j.began && (j.flushed || j.out.len() > 0 || j.left) {
 		j.began = true
 		j.x.resp, j.resp = j.resp, j.x.resp
 		if j.left && j.x.streams {
@@ -195,21 +197,17 @@ func (j *job) Next() ([]byte, error) {
 	if j.left && j.late != nil {
 		j.x.resp.trailer, j.late = append(j.x.resp.trailer, j.late...), nil
 	}
-	if j.out.Len() > 0 {
-		j.taken, j.out = j.out, j.taken
-		j.out.Reset()
-		j.cond.Broadcast()
-	} else {
-		j.taken.Reset()
-	}
+	j.taken.reset()
+	j.taken, j.out = j.out, j.taken
+	j.cond.Broadcast() // there is room
 	switch {
-	case !j.left && j.taken.Len() == 0:
+	case !j.left && j.taken.len() == 0:
 		j.awaited = true
 		return nil, gateway.ErrWait
 	case j.left && j.err == nil && j.rest == nil:
-		return j.taken.Bytes(), io.EOF
-	case j.taken.Len() > 0:
-		return j.taken.Bytes(), nil
+		return j.taken.bytes(), io.EOF
+	case j.taken.len() > 0:
+		return j.taken.bytes(), nil
 	case j.err != nil:
 		return nil, j.err
 	}
@@ -224,7 +222,7 @@ func (j *job) Close() error {
 	rest := j.rest
 	j.rest = nil
 	if j.x.lent {
-		j.taken = bytes.Buffer{} // the socket still has it
+		j.taken = byteQueue{} // the socket still has it
 	}
 	j.mu.Unlock()
 	if rest != nil {

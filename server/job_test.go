@@ -246,7 +246,7 @@ func TestPoolContentBackpressure(t *testing.T) {
 	s.onLoops(func(_ *handler, lc *loop.Conn) {
 		if x := lc.Context.(*conn).x; x != nil && x.job != nil {
 			x.job.mu.Lock()
-			held += x.job.in.Len()
+			held += x.job.in.len()
 			x.job.mu.Unlock()
 		}
 	})
@@ -961,7 +961,7 @@ func TestPoolKeepsNoMemory(t *testing.T) {
 		s.onLoops(func(h *handler, _ *loop.Conn) {
 			for _, x := range h.free {
 				back = true
-				if n := max(x.job.in.Cap(), x.job.out.Cap(), x.job.taken.Cap()); n > keepBytesMax {
+				if n := max(cap(x.job.in.b), cap(x.job.out.b), cap(x.job.taken.b)); n > keepBytesMax {
 					t.Errorf("a buffer of %d bytes is kept", n)
 				}
 			}

@@ -28,7 +28,7 @@ func (x *exchange) pull() {
 			x.hold()
 			x.c.AwaitSent()
 			return
-		case r.started && !x.ended && (x.headOnly || bodiless(r.code)):
+		case r.started && !x.ended && x.contentless(r.code):
 			if !r.sent {
 				x.commit(x.known(-1))
 			}
@@ -91,6 +91,9 @@ func (x *exchange) pull() {
 		}
 		if !x.ended {
 			x.h.flush(x.c) // on its way before the next is asked for
+			if x.body == x.job && x.c.Unsent() > 0 {
+				x.lent = true // what was copied is not asked for more either: job.put counts it until then
+			}
 		}
 	}
 }

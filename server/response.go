@@ -117,7 +117,7 @@ func (x *exchange) commit(known int64) {
 		r.framing = byClose
 		x.keep = false
 	}
-	if bare || x.headOnly {
+	if x.contentless(r.code) {
 		r.framing = noContent
 	}
 	if r.closes || x.h.stopping && !x.more {
@@ -140,6 +140,10 @@ func (x *exchange) commit(known int64) {
 func bodiless(code int) bool {
 	return code == http.StatusNoContent || code == http.StatusNotModified
 }
+
+// contentless reports whether the answer to this request has no content if it has this
+// code. Loop and worker ask it, and then neither pulls a body nor keeps what is written.
+func (x *exchange) contentless(code int) bool { return x.headOnly || bodiless(code) }
 
 // copyBytesMax is the largest chunk that is copied behind its head. Above it the
 // copy costs more than sending from where it is.

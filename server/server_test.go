@@ -221,8 +221,8 @@ func TestHEAD(t *testing.T) {
 		"chunked": {ok(chunks("a", "b")), -1, "chunked"},
 		"nil":     {ok(nil), 0, ""},
 	} {
-		t.Run(name, func(t *testing.T) {
-			c := start(t, tt.app).dial()
+		inEachDispatch(t, name, func(t *testing.T, where Option) {
+			c := start(t, tt.app, where).dial()
 			c.send("HEAD / HTTP/1.1\r\nHost: h\r\n\r\n" + "HEAD / HTTP/1.1\r\nHost: h\r\n\r\n")
 			for range 2 {
 				resp := c.want("HEAD", 200, "")

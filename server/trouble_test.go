@@ -188,34 +188,6 @@ func TestStaleWriter(t *testing.T) {
 	}
 }
 
-// A response without content does not pull a body that has no end.
-func TestNoContentPullsNothing(t *testing.T) {
-	pulled := 0
-	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
-		status := "200 OK"
-		if env.Query() != "" {
-			status = env.Query() + " x"
-		}
-		w, err := start(status, nil, nil)
-		if env.Path() == "/write" {
-			_, _ = w.Write([]byte("x"))
-		}
-		return next(func() ([]byte, error) { pulled++; return []byte("y"), nil }), err
-	}), Loops(1))
-	c := s.dial()
-	for _, request := range []string{"HEAD /", "HEAD /write", "GET /?204", "GET /write?204", "GET /?304", "GET /write?304"} {
-		c.send(request + " HTTP/1.1\r\nHost: h\r\n\r\n")
-		method, _, _ := strings.Cut(request, " ")
-		if _, got := c.read(method); got != "" {
-			t.Errorf("%s: content %q", request, got)
-		}
-	}
-	s.Close()
-	if pulled > 0 {
-		t.Errorf("%d chunks were pulled", pulled)
-	}
-}
-
 // Urgent data ends a read early although there is more behind it.
 func TestUrgentData(t *testing.T) {
 	s := start(t, appFunc(hello))

@@ -102,10 +102,15 @@ func (j *job) serve() (body gateway.Body, err error) {
 	return j.x.h.s.app.Serve(&j.x.env, j.start)
 }
 
-// pull brings what body has, until it ends or nobody wants it.
+// pull brings what body has, until it ends or nobody wants it. Of a response that has no
+// content it asks nothing, as soon as it knows: that may be only after the first Next,
+// which may call start.
 func (j *job) pull(body gateway.Body) (err error) {
 	defer j.catch(&err)
 	for {
+		if j.passesOver(body) {
+			return nil
+		}
 		j.settle()
 		b, err := body.Next()
 		if more, err := j.bring(body, b, err); !more {
@@ -119,13 +124,15 @@ func (j *job) pull(body gateway.Body) (err error) {
 func (j *job) bring(body gateway.Body, b []byte, err error) (more bool, failure error) {
 	if sized, ok := body.(gateway.Sized); ok && !j.asked { // Next may have called start
 		j.takeSize(sized.Len())
+	} else if !j.asked && err == io.EOF {
+		j.takeSize(int64(len(b)))
 	}
 	j.asked = true
 	if err != nil && err != io.EOF && err != gateway.ErrWait {
 		return false, err
 	}
 	if len(b) > 0 {
-		if failure := j.put(b, err == io.EOF); failure != nil {
+		if _, failure := j.put(b, err == io.EOF); failure != nil {
 			return false, failure
 		}
 	}
@@ -148,6 +155,22 @@ func (j *job) takeSize(size int64) {
 	if !j.wrote {
 		j.size = size
 	}
+}
+
+// passesOver reports whether the response has no content. Then the head says of the length
+// of body what it says in the answer to a GET.
+func (j *job) passesOver(body gateway.Body) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if !j.bare {
+		return false
+	}
+	if sized, ok := body.(gateway.Sized); ok && !j.wrote {
+		j.size = sized.Len()
+	} else {
+		j.flushed = true
+	}
+	return true
 }
 
 // settle forgets wakes that came before Next looks.
@@ -205,7 +228,7 @@ func (j *job) startResponse(status string, headers []gateway.Header, exc error) 
 	case j.began && exc == nil:
 		j.fails(errStartTwice)
 		return nil, errStartTwice
-	case j.began || j.flushed || j.out.Len() > 0:
+	case j.began || j.flushed || j.out.len() > 0:
 		if exc == nil {
 			exc = errStartTwice
 		}
@@ -216,6 +239,7 @@ func (j *job) startResponse(status string, headers []gateway.Header, exc error) 
 		j.fails(err)
 		return nil, err
 	}
+	j.bare = j.x.contentless(r.code)
 	return (*jobWriter)(j), nil
 }
 
@@ -226,30 +250,47 @@ func (j *job) fails(err error) {
 	}
 }
 
-// put brings a chunk, when there is room. It returns why there will be none. The loop
-// hears of the last chunk when the worker leaves: so it knows that it is the last.
-func (j *job) put(b []byte, last bool) error {
+// put brings a chunk, piece by piece as there is room: no more than HighWaterBytes wait,
+// those that the loop has taken and the socket has not among them. It returns how much it
+// has brought, and why there will be no room for the rest. The loop hears of the end of the
+// last chunk when the worker leaves: so it knows that it is the last.
+func (j *job) put(b []byte, last bool) (n int, err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	for j.over == nil && j.err == nil && !j.writeBy.passed && j.out.Len() >= j.x.h.c.loop.HighWaterBytes {
-		j.cond.Wait()
+	most := j.x.h.c.loop.HighWaterBytes
+	for {
+		for j.over == nil && j.err == nil && !j.writeBy.passed && j.waiting() >= most {
+			j.cond.Wait()
+		}
+		switch {
+		case j.over != nil:
+			return n, j.over
+		case j.err != nil:
+			return n, j.err
+		case j.writeBy.passed:
+			j.fails(errWriteTime)
+			return n, j.err
+		case !j.began && !j.resp.started:
+			return n, errNotStarted
+		case j.bare: // it is dropped, but the head goes out, as on the loop
+			j.flushed = true
+			j.tell()
+			return len(b), nil
+		}
+		// One half of a large chunk can be on its way while the other is copied.
+		piece := b[n:min(len(b), n+max(most/2, 1), n+most-j.waiting())]
+		j.out.add(piece, most)
+		if n += len(piece); n < len(b) || !last {
+			j.tell()
+		}
+		if n == len(b) {
+			return n, nil
+		}
 	}
-	switch {
-	case j.over != nil:
-		return j.over
-	case j.err != nil:
-		return j.err
-	case j.writeBy.passed:
-		j.fails(errWriteTime)
-		return j.err
-	case !j.began && !j.resp.started:
-		return errNotStarted
-	}
-	if j.out.Write(b); !last {
-		j.tell()
-	}
-	return nil
 }
+
+// waiting is how much content was brought and is not sent. With mu.
+func (j *job) waiting() int { return j.out.len() + j.taken.len() }
 
 // tell wakes the loop if it waits for that.
 func (j *job) tell() {
@@ -293,17 +334,18 @@ func (w *jobWriter) Write(p []byte) (int, error) {
 	j.mu.Lock()
 	j.wrote = true
 	j.mu.Unlock()
-	if err := j.put(p, false); err != nil {
-		return 0, told(err)
+	n, err := j.put(p, false)
+	if err != nil {
+		return n, told(err)
 	}
-	return len(p), nil
+	return n, nil
 }
 
 // Read is the content for gateway.Input.
 func (j *job) Read(p []byte) (int, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	for j.in.Len() == 0 && j.inEnd == nil && j.over == nil && !j.readBy.passed {
+	for j.in.len() == 0 && j.inEnd == nil && j.over == nil && !j.readBy.passed {
 		if j.expect {
 			j.expect = false
 			j.x.h.loop.Do(j.sayContinue)
@@ -314,11 +356,11 @@ func (j *job) Read(p []byte) (int, error) {
 		j.broken = true
 		return 0, os.ErrDeadlineExceeded
 	}
-	if j.in.Len() == 0 {
+	if j.in.len() == 0 {
 		return 0, cmp.Or(j.inEnd, j.over)
 	}
-	n, _ := j.in.Read(p)
-	if j.stopped && j.in.Len() <= j.x.h.c.loop.HighWaterBytes/4 {
+	n := j.in.read(p)
+	if j.stopped && j.in.len() <= j.x.h.c.loop.HighWaterBytes/4 {
 		j.stopped = false
 		j.x.h.loop.Do(j.readOn)
 	}

@@ -4,7 +4,11 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -12,6 +16,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/gateway/nethttp"
+	"github.com/isbjorn/isbjorn/server"
 )
 
 func compressOf(t testing.TB, o CompressOptions) gateway.Middleware {
@@ -158,6 +164,56 @@ func TestCompressOnTheWire(t *testing.T) {
 	}
 	if out := ask("GET", "", whole); !strings.Contains(out, fmt.Sprintf("Content-Length: %d\r\n", len(page))) {
 		t.Errorf("not compressed: %.200q", out)
+	}
+}
+
+// HEAD has the status and the fields of GET, and nothing is pulled for it, wherever the
+// application runs: a FileServer's answer to HEAD has a length and no content.
+func TestCompressHEAD(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "a.txt"), []byte(page), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range []server.Dispatching{server.Auto, server.Inline, server.Pool} {
+		s, err := server.New(compressOf(t, CompressOptions{})(nethttp.App(http.FileServer(http.Dir(dir)))),
+			server.Dispatch(d), server.Logger(slog.New(slog.DiscardHandler)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		addr, err := s.Listen("127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ask := func(method string) *http.Response {
+			r, err := http.NewRequest(method, fmt.Sprintf("http://%v/a.txt", addr), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("Accept-Encoding", "gzip")
+			resp, err := http.DefaultClient.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			_, _ = io.Copy(io.Discard, resp.Body)
+			return resp
+		}
+		get, head := ask("GET"), ask("HEAD")
+		if head.StatusCode != get.StatusCode || head.Header.Get("Content-Encoding") != "gzip" {
+			t.Errorf("%v: HEAD %d %v, GET %d", d, head.StatusCode, head.Header, get.StatusCode)
+		}
+		for _, name := range []string{"Content-Type", "Content-Encoding", "Vary", "Last-Modified"} {
+			if head.Header.Get(name) != get.Header.Get(name) {
+				t.Errorf("%v: %s is %q for HEAD, %q for GET", d, name, head.Header.Get(name), get.Header.Get(name))
+			}
+		}
+		if got := head.Header.Get("Content-Length"); got != "" && got != get.Header.Get("Content-Length") {
+			t.Errorf("%v: Content-Length %q for HEAD, %q for GET", d, got, get.Header.Get("Content-Length"))
+		}
+		if n := s.Stats().Failed; n > 0 {
+			t.Errorf("%v: %d have failed", d, n)
+		}
 	}
 }
 

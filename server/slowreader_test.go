@@ -1,0 +1,89 @@
+package server
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/gateway/nethttp"
+	"github.com/isbjorn/isbjorn/loop"
+)
+
+// heap is what the process has allocated and uses, in bytes.
+func heap() int64 {
+	runtime.GC()
+	runtime.GC() // what pools have dropped
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// onlyReads hides that a bytes.Reader can write itself.
+type onlyReads struct{ io.Reader }
+
+// An answer of any size costs a client that does not read a bounded sum of memory, however
+// the application gives it: what docs/reliability.md promises for a connection.
+func TestSlowReaderMemory(t *testing.T) {
+	const (
+		clients = 30
+		most    = 400 << 10 // bytes for each: HighWaterBytes, the pieces of it that doubled, a stack
+	)
+	blob := []byte(pattern(32 << 20))
+	for _, tt := range []struct {
+		name string
+		app  gateway.App
+	}{
+		{"one Write of an http.Handler", nethttp.App(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(blob) }))},
+		{"io.Copy of an http.Handler", nethttp.App(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.Copy(struct{ io.Writer }{w}, onlyReads{bytes.NewReader(blob)})
+		}))},
+		{"write()", appFunc(func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			w, err := start("200 OK", nil, nil)
+			if err != nil {
+				return nil, err
+			}
+			_, err = w.Write(blob)
+			return nil, err
+		})},
+		{"a Body of one chunk", ok(next(func() ([]byte, error) { return blob, io.EOF }))},
+		{"a Body of small chunks", appFunc(func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			_, err := start("200 OK", nil, nil)
+			return gateway.Reader(bytes.NewReader(blob)), err
+		})},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := start(t, tt.app, Dispatch(Pool))
+			before := heap()
+			for range clients {
+				c := s.dial()
+				_ = c.SetReadBuffer(16 << 10)
+				c.send(get)
+			}
+			eventually(t, "every worker waits for its client, or has left", func() bool {
+				full := 0
+				s.onLoops(func(h *handler, lc *loop.Conn) {
+					if x := lc.Context.(*conn).x; x != nil && x.job != nil {
+						x.job.mu.Lock()
+						defer x.job.mu.Unlock()
+						if x.job.left || x.job.out.len()+x.job.taken.len() >= h.c.loop.HighWaterBytes {
+							full++
+						}
+					}
+				})
+				return full == clients
+			})
+			each := (heap() - before) / clients
+			t.Logf("%d KiB for each", each>>10)
+			if each > most {
+				t.Errorf("%d KiB for each client that does not read, want at most %d", each>>10, most>>10)
+			}
+			if log := s.log.String(); strings.Contains(log, "level=ERROR") {
+				t.Errorf("log:\n%s", log)
+			}
+		})
+	}
+}
