@@ -10,12 +10,11 @@ import (
 // http.DefaultServeMux. It is [ListenAndServe] of nethttp.App(handler), in place of
 // http.ListenAndServe, and returns only with an error. A handler may block: see [Auto].
 //
-// The options are the defaults. One of them net/http does not have: content of a request
-// over 1 MiB is refused, see [BodyBytes]. A handler that takes more needs a server with
-// another limit, or with none, which leaves it to handlers (http.MaxBytesReader) as
-// net/http does:
+// One of the defaults net/http does not have: content of a request over 1 MiB is
+// refused, see [BodyBytes]. A handler that takes more needs another limit, or none, which
+// leaves it to handlers (http.MaxBytesReader) as net/http does:
 //
-//	server.New(nethttp.App(handler), server.BodyBytes(-1))
-func ListenAndServeHTTP(addr string, handler http.Handler) error {
-	return ListenAndServe(addr, nethttp.App(handler))
+//	server.ListenAndServeHTTP("127.0.0.1:8080", handler, server.BodyBytes(-1))
+func ListenAndServeHTTP(addr string, handler http.Handler, options ...Option) error {
+	return ListenAndServe(addr, nethttp.App(handler), options...)
 }

@@ -1,34 +1,96 @@
 package server
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/isbjorn/isbjorn/gateway"
 )
 
-// Main is a whole program around app: the flag -addr (default 127.0.0.1:8080),
-// and [Run]. What cannot work is reported on standard error and ends the program
-// with status 1, so is -addr together with sockets of systemd, and flags with status
-// 2; after an orderly end the status is 0.
+// Main is a whole program around app: the flag -addr, and [Run]. The flag may be given
+// several times, and each address is served. Without it the address is
+// 0.0.0.0:PORT where the environment has PORT, as on platforms that choose a port for
+// a program, and else 127.0.0.1:8080. What cannot work is reported on standard error
+// and ends the program with status 1, so is -addr together with sockets of systemd,
+// and flags with status 2; after an orderly end the status is 0.
 //
-// A program with flags of its own defines them in package flag before Main, and
-// does not call flag.Parse.
+// A program with flags of its own calls [Flags] and flag.Parse before it uses their
+// values, and so before Main: the options are computed when Main is called. Main
+// refuses flags that were not parsed then.
 func Main(app gateway.App, options ...Option) {
-	addr := flag.String("addr", "127.0.0.1:8080", "address to listen on: host:port, :port or unix:/path")
-	flag.Parse()
-	if flag.NArg() > 0 {
-		fmt.Fprintf(flag.CommandLine.Output(), "unexpected argument %q; the address is given by -addr\n", flag.Arg(0))
-		flag.Usage()
-		os.Exit(2)
+	addrs, err := addressFlag(flag.CommandLine, os.Args[1:])
+	if err != nil {
+		exit(2, err)
 	}
-	given := false
-	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "addr" })
-	if err := run(app, *addr, given, options); err != nil {
-		o := newOutlet()
-		o.do(func() { fmt.Fprintln(os.Stderr, err) })
-		o.flush() // the reader of stderr may hang
-		os.Exit(1)
+	if err := run(app, addrs, len(addrs) > 0, options); err != nil {
+		exit(1, err)
 	}
+}
+
+// exit ends the program. It waits no longer for the reader of standard error than
+// for that of standard output.
+func exit(status int, err error) {
+	o := newOutlet()
+	o.do(func() { fmt.Fprintln(os.Stderr, err) })
+	o.flush()
+	os.Exit(status)
+}
+
+// Flags defines the flag -addr of [Main] in package flag, for a program that has flags
+// of its own:
+//
+//	size := flag.Int64("size", 1<<20, "most bytes of an upload")
+//	server.Flags()
+//	flag.Parse()
+//	server.Main(app, server.BodyBytes(*size))
+func Flags() { defineAddr(flag.CommandLine) }
+
+func defineAddr(flags *flag.FlagSet) {
+	flags.Var(new(addrs), "addr", "`address` to listen on: host:port, :port or unix:/path; may be given several times\n"+
+		"(default 127.0.0.1:8080, or 0.0.0.0:$PORT)")
+}
+
+// addrs is the value of the flag -addr.
+type addrs []string
+
+func (a *addrs) String() string     { return strings.Join(*a, " ") }
+func (a *addrs) Set(s string) error { *a = append(*a, s); return nil }
+
+// addressFlag returns the addresses that the flag -addr gives. It parses the command
+// line if the program has not.
+func addressFlag(flags *flag.FlagSet, args []string) ([]string, error) {
+	var others []string
+	flags.VisitAll(func(f *flag.Flag) {
+		if f.Name != "addr" {
+			others = append(others, "-"+f.Name)
+		}
+	})
+	f := flags.Lookup("addr")
+	switch {
+	case f == nil && flags.Parsed():
+		return nil, errors.New("server: flag.Parse was called before Main, and -addr is not defined; call server.Flags before flag.Parse")
+	case !flags.Parsed() && len(others) > 0:
+		// Not said by Parse: what the program has computed of them, such as an option, has
+		// the default, whatever the command line says.
+		return nil, fmt.Errorf("server: the flags %s were not parsed before Main; call server.Flags and flag.Parse before their values are used", strings.Join(others, ", "))
+	case f == nil:
+		defineAddr(flags)
+		f = flags.Lookup("addr")
+	}
+	given, ok := f.Value.(*addrs)
+	if !ok {
+		return nil, errors.New("server: the flag -addr is the program's own; define it by server.Flags, or call server.Run with its value in place of Main")
+	}
+	if !flags.Parsed() {
+		if err := flags.Parse(args); err != nil {
+			return nil, err // not for flag.CommandLine, which exits
+		}
+	}
+	if flags.NArg() > 0 {
+		return nil, fmt.Errorf("server: unexpected argument %q; the address is given by -addr", flags.Arg(0))
+	}
+	return *given, nil
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/isbjorn/isbjorn/gateway"
@@ -34,6 +35,9 @@ type config struct {
 	workers     int
 	queue       int           // requests that wait for a worker
 	requestTime time.Duration // 0 for none
+	stopTime    time.Duration
+	alsoListen  []string
+	onStart     []func(*Server)
 	content     contentOptions
 	name        string
 	environ     map[string]any
@@ -52,6 +56,7 @@ func newConfig(options []Option) (*config, error) {
 		maxConns: maxConnsDefault(loop.Descriptors()),
 		workers:  4096,
 		queue:    1024,
+		stopTime: 30 * time.Second,
 		content:  contentOptions{memoryBytes: 64 << 10, space: &tempSpace{most: 1 << 30}, open: openTemp},
 		name:     "isbjorn",
 		log:      slog.Default(),
@@ -64,7 +69,7 @@ func newConfig(options []Option) (*config, error) {
 		d      time.Duration
 	}{
 		{"HeadTimeout", c.headTime}, {"BodyTimeout", c.bodyTime}, {"IdleTimeout", c.idleTime},
-		{"WriteTimeout", c.loop.WriteStall}, {"DrainTime", c.loop.DrainTime},
+		{"WriteTimeout", c.loop.WriteStall}, {"DrainTime", c.loop.DrainTime}, {"StopTime", c.stopTime},
 	} {
 		if t.d <= 0 {
 			return nil, fmt.Errorf("server: option %s is %v; use a positive duration", t.option, t.d)
@@ -118,6 +123,9 @@ func newConfig(options []Option) (*config, error) {
 	}
 	if c.log == nil {
 		return nil, fmt.Errorf("server: option Logger is nil; use slog.New(slog.DiscardHandler) for silence")
+	}
+	if slices.ContainsFunc(c.onStart, func(f func(*Server)) bool { return f == nil }) {
+		return nil, fmt.Errorf("server: option OnStart has no function; use one, or leave it out")
 	}
 	if err := c.limits.Check(); err != nil {
 		return nil, fmt.Errorf("server: option of the request limits: %w", err)
@@ -290,6 +298,25 @@ func WorkerQueue(n int) Option { return func(c *config) { c.queue = n } }
 // the connection ends if the response has begun; the log has the request, its age and
 // the stack of the application, whose Context is cancelled. Default none.
 func RequestTimeout(d time.Duration) Option { return func(c *config) { c.requestTime = d } }
+
+// StopTime is how long [Main] and [Run] wait at the end for requests that are under
+// way. Default 30 s: a service manager should wait longer (systemd: TimeoutStopSec).
+// Shutdown has a Context for it.
+func StopTime(d time.Duration) Option { return func(c *config) { c.stopTime = d } }
+
+// AlsoListen adds addresses to those that [Main], [Run] and ListenAndServe serve. They
+// are handed over by a restart, too.
+func AlsoListen(addrs ...string) Option {
+	return func(c *config) { c.alsoListen = append(c.alsoListen, addrs...) }
+}
+
+// OnStart calls f with the server that [Main] or [Run] has made: when its addresses are
+// bound, before it accepts its first client. So a program has its Stats, for example.
+// The server is stopped by signals; f must not stop it, and opens no listeners: see
+// [AlsoListen].
+func OnStart(f func(*Server)) Option {
+	return func(c *config) { c.onStart = append(c.onStart, f) }
+}
 
 // SocketMode is the file mode of a Unix socket that the server makes.
 // Default 0666.

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -15,6 +16,9 @@ import (
 // like the examples. It names a file that says how the next process is to be:
 // "LOOPS START-TIME CONDUCT".
 const programFile = "ISBJORN_TEST_PROGRAM"
+
+// alsoListen is the environment variable that has an address for the option AlsoListen.
+const alsoListen = "ISBJORN_TEST_ALSO_LISTEN"
 
 // What a program may do when it is started.
 const (
@@ -47,7 +51,13 @@ func programMain() {
 	case hangs:
 		time.Sleep(time.Hour) // until it is killed
 	}
-	Main(appFunc(program), Loops(loops), BodyBytes(64<<20), func(*config) {
+	Flags()
+	flag.Parse() // this test binary has flags
+	var also []string
+	if addr := os.Getenv(alsoListen); addr != "" {
+		also = append(also, addr)
+	}
+	Main(appFunc(program), Loops(loops), BodyBytes(64<<20), AlsoListen(also...), func(*config) {
 		if conduct != orphaned {
 			return
 		}

@@ -34,9 +34,13 @@ const systemdSockets = "LISTEN_FDS"
 type succession struct {
 	upgrader *tableflip.Upgrader // nil: it cannot hand over, err says why
 	err      error
-	second   bool   // there is an old process
-	given    bool   // the operator has chosen the address
-	name     string // of the listeners among what is handed over: the address asked for, or systemdSockets
+	second   bool // there is an old process
+	given    bool // the operator has chosen the addresses
+
+	// names has, for each bound address, the name of its listeners among what is handed
+	// over: the address that was asked for, which the new process asks for again
+	// ("127.0.0.1:0" of 127.0.0.1:4711), or systemdSockets.
+	names map[string]string
 }
 
 // oldProcess is the variable in the environment by which tableflip tells a new
@@ -52,60 +56,100 @@ func newSuccession(given bool) *succession {
 }
 
 // listen gives s its listeners: those of the old process, or of systemd, or new
-// ones on addr. It returns where they listen.
-func (p *succession) listen(s *Server, addr string) ([]string, error) {
-	if p.second && p.err != nil { // its address is not there to be opened a second time
+// ones on addrs, or on the default address if there are none, and on those of
+// AlsoListen. It returns where they listen.
+func (p *succession) listen(s *Server, addrs []string) (where []string, err error) {
+	if p.second && p.err != nil { // its addresses are not there to be opened a second time
 		return nil, fmt.Errorf("server: the old process has handed nothing over: %w", p.err)
 	}
-	p.name = systemdSockets
-	files, err := p.inherited()
+	p.names = make(map[string]string)
+	files, err := p.inherited(systemdSockets)
 	if err == nil && len(files) == 0 {
 		files = activation.Files(true)
 	}
-	if err == nil && len(files) == 0 {
-		p.name = addr
-		files, err = p.inherited()
-	}
-	defer func() {
-		for _, f := range files {
-			_ = f.Close() // the reactor has its own
+	if err != nil || len(files) > 0 {
+		if err == nil && p.given {
+			err = errTwoAddresses
 		}
-	}()
-	if err != nil {
-		return nil, fmt.Errorf("server: listeners of the old process: %w", err)
+		return p.adopt(s, systemdSockets, files, err)
 	}
-	if len(files) == 0 {
-		bound, err := s.open(addr)
+	if len(addrs) == 0 {
+		if addrs, err = defaultAddress(); err != nil {
+			return nil, err
+		}
+	}
+	addrs = slices.Concat(addrs, s.config.alsoListen)
+	for i, addr := range addrs {
+		if slices.Contains(addrs[:i], addr) {
+			return nil, fmt.Errorf("server: address %q is given twice; leave one out", addr)
+		}
+		at, err := p.open(s, addr)
 		if err != nil {
 			return nil, err
 		}
-		return []string{display(bound)}, nil
-	}
-	if p.given && p.name == systemdSockets {
-		return nil, errTwoAddresses
-	}
-	var where []string
-	for _, f := range files {
-		bound, err := s.reactor.AdoptFile(f, p.name != systemdSockets)
-		if err != nil {
-			return nil, fmt.Errorf("server: socket of %s: %w", p.name, err)
-		}
-		if at := display(bound); !slices.Contains(where, at) {
-			where = append(where, at)
-		}
+		where = append(where, at...)
 	}
 	return where, nil
 }
 
+// open gives s the listeners of one address.
+func (p *succession) open(s *Server, addr string) ([]string, error) {
+	files, err := p.inherited(addr)
+	if err != nil || len(files) > 0 {
+		return p.adopt(s, addr, files, err)
+	}
+	bound, err := s.open(addr)
+	if err != nil {
+		return nil, err
+	}
+	p.names[bound.String()] = addr
+	return []string{display(bound)}, nil
+}
+
+// adopt gives s listeners that came under a name, and closes files. err is why they
+// cannot be used.
+func (p *succession) adopt(s *Server, name string, files []*os.File, err error) (where []string, _ error) {
+	for _, f := range files {
+		if err == nil {
+			var bound net.Addr
+			if bound, err = s.reactor.AdoptFile(f, name != systemdSockets); err == nil {
+				p.names[bound.String()] = name
+				if at := display(bound); !slices.Contains(where, at) { // each loop has one of its own
+					where = append(where, at)
+				}
+			}
+		}
+		_ = f.Close() // the reactor has its own
+	}
+	if err != nil && err != errTwoAddresses {
+		err = fmt.Errorf("server: socket of %s: %w", name, err)
+	}
+	return where, err
+}
+
+// defaultAddress is where Main listens when the operator does not say: on the port that
+// a platform has chosen (Heroku, Cloud Run), for clients elsewhere, or for this
+// machine alone.
+func defaultAddress() ([]string, error) {
+	port := os.Getenv("PORT")
+	if port == "" {
+		return []string{"127.0.0.1:8080"}, nil
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return nil, fmt.Errorf("server: the environment has PORT=%q; use a number from 1 to 65535, or say by -addr where to listen", port)
+	}
+	return []string{"0.0.0.0:" + port}, nil
+}
+
 var errTwoAddresses = errors.New("server: there are sockets of systemd (LISTEN_FDS) and -addr; leave -addr out, or the socket unit")
 
-// inherited are the listeners that the old process has left under p.name.
-func (p *succession) inherited() (files []*os.File, err error) {
+// inherited are the listeners that the old process has left under a name.
+func (p *succession) inherited(name string) (files []*os.File, err error) {
 	if p.upgrader == nil {
 		return nil, nil
 	}
 	for {
-		f, err := p.upgrader.File(fileName(p.name, len(files)))
+		f, err := p.upgrader.File(fileName(name, len(files)))
 		if f == nil {
 			return files, err
 		}
@@ -113,7 +157,7 @@ func (p *succession) inherited() (files []*os.File, err error) {
 	}
 }
 
-// fileName is the name of the i-th listener of an address between two processes.
+// fileName is the name between two processes of the i-th listener under name.
 func fileName(name string, i int) string { return name + " " + strconv.Itoa(i) }
 
 // ready tells systemd and the old process that this one serves now.
@@ -148,9 +192,12 @@ func (p *succession) handOver(s *Server) error {
 		return fmt.Errorf("no new process can be started: %w", p.err)
 	}
 	files, err := s.reactor.Files()
-	for i, f := range files {
-		if err == nil {
-			err = p.upgrader.AddFile(fileName(p.name, i), f)
+	number := make(map[string]int) // of listeners, by name
+	for _, f := range files {
+		// A listener without a name is one that the application has opened, by OnStart.
+		if name := p.names[f.Name()]; err == nil && name != "" {
+			err = p.upgrader.AddFile(fileName(name, number[name]), f)
+			number[name]++
 		}
 		_ = f.Close()
 	}

@@ -16,28 +16,23 @@ import (
 	"github.com/isbjorn/isbjorn/gateway"
 )
 
-const (
-	// stopTime is how long Run waits for running requests at the end.
-	stopTime = 30 * time.Second
+// secondSignal is how long after a first signal another one asks for the end at once.
+// timeout(1), service managers and terminals send one to a process and to its
+// group, microseconds apart.
+const secondSignal = time.Second
 
-	// secondSignal is how long after a first signal another one asks for the end at once.
-	// timeout(1), service managers and terminals send one to a process and to its
-	// group, microseconds apart.
-	secondSignal = time.Second
-)
-
-// Run serves app on addr until a signal ends it, for programs with a main of their
-// own. It is called once in a process. If systemd has given sockets (LISTEN_FDS) it
-// serves those in place of addr. It prints "listening on ..." for each address, and
+// Run serves app on addr, and on those of the option [AlsoListen], until a signal ends
+// it, for programs with a main of their own. It is called once in a process. If systemd
+// has given sockets (LISTEN_FDS) it serves those in place of all addresses. It prints "listening on ..." for each address, and
 // tells systemd that it serves (Type=notify).
 //
-// SIGINT or SIGTERM: it stops in order within 30 s, prints "stopping", and returns
+// SIGINT or SIGTERM: it stops in order within [StopTime], prints "stopping", and returns
 // nil. Another one, a second or more after the first, stops it at once, with an error.
 //
 // SIGUSR2: it prints "restarting" and starts the program again, by its name, with
 // its arguments, in the directory where it was started. The new process takes the
 // listeners over, so that no client is refused, and prints "listening on ..."; then
-// the old one prints "stopping", answers what it has, within 30 s, and Run returns
+// the old one prints "stopping", answers what it has, within StopTime, and Run returns
 // nil. A new process that ends or takes more than 30 s changes nothing but the log.
 // There is no further restart before the old process is gone, and none of the first
 // process of a container (of a PID namespace): when that ends all others are killed.
@@ -54,11 +49,12 @@ const (
 // The signals stay with Run when it has returned, so that a late one does not spoil
 // the exit status: main returns then.
 func Run(app gateway.App, addr string, options ...Option) error {
-	return run(app, addr, false, options)
+	return run(app, []string{addr}, false, options)
 }
 
-// run is Run; given says that the operator has chosen addr.
-func run(app gateway.App, addr string, given bool, options []Option) error {
+// run is Run on several addresses, or on the default for none. given says that the
+// operator has chosen them.
+func run(app gateway.App, addrs []string, given bool, options []Option) error {
 	signals := make(chan os.Signal, 8) // room for one of each kind, and a second
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGUSR2)
 	if !signal.Ignored(syscall.SIGHUP) {
@@ -68,7 +64,7 @@ func run(app gateway.App, addr string, given bool, options []Option) error {
 	// Nothing receives from the channel. signal.Ignore would do as much, but programs
 	// that the application runs would inherit it.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
-	return newSuccession(given).run(app, addr, options, signals, os.Stdout)
+	return newSuccession(given).run(app, addrs, options, signals, os.Stdout)
 }
 
 // A runner is what Run does in one process.
@@ -82,13 +78,13 @@ type runner struct {
 }
 
 // run is Run without the process around it.
-func (p *succession) run(app gateway.App, addr string, options []Option, signals <-chan os.Signal, stdout io.Writer) error {
+func (p *succession) run(app gateway.App, addrs []string, options []Option, signals <-chan os.Signal, stdout io.Writer) error {
 	defer p.end()
 	s, err := New(app, options...)
 	if err != nil {
 		return err
 	}
-	where, err := p.listen(s, addr)
+	where, err := p.listen(s, addrs)
 	if err != nil {
 		s.Close()
 		return err
@@ -98,6 +94,9 @@ func (p *succession) run(app gateway.App, addr string, options []Option, signals
 	defer r.logs.end()
 	for _, at := range where {
 		r.print("listening on " + at)
+	}
+	for _, f := range s.config.onStart {
+		f(s)
 	}
 	r.lines.flush() // before "stopping" of an old process
 	r.ready()       // before a client is accepted: the old process may kill this one until then
@@ -154,7 +153,7 @@ var errSecondSignal = errors.New("server: stopped at once by a second signal")
 // is when the first one came; zero if none has. last says that no other process goes
 // on with the listeners.
 func (r *runner) stop(first time.Time, last bool) error {
-	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
+	ctx, cancel := context.WithTimeout(context.Background(), r.s.config.stopTime)
 	defer cancel()
 	stopped := make(chan error, 1)
 	go func() { stopped <- r.s.Shutdown(ctx) }()

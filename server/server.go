@@ -73,8 +73,8 @@ func New(app gateway.App, options ...Option) (*Server, error) {
 
 // ListenAndServe serves app on an address until the program ends. It returns
 // only with an error.
-func ListenAndServe(addr string, app gateway.App) error {
-	s, err := New(app)
+func ListenAndServe(addr string, app gateway.App, options ...Option) error {
+	s, err := New(app, options...)
 	if err != nil {
 		return err
 	}
@@ -82,12 +82,14 @@ func ListenAndServe(addr string, app gateway.App) error {
 	return s.ListenAndServe(addr)
 }
 
-// ListenAndServe serves on an address until Shutdown or Close, and returns nil
-// then. addr is "host:port", ":port" for every address of the machine, or
-// "unix:/path". To serve on several addresses call it, or Listen, for each.
+// ListenAndServe serves on an address, and on those of the option [AlsoListen], until
+// Shutdown or Close, and returns nil then. addr is "host:port", ":port" for every
+// address of the machine, or "unix:/path".
 func (s *Server) ListenAndServe(addr string) error {
-	if _, err := s.Listen(addr); err != nil {
-		return err
+	for _, addr := range append([]string{addr}, s.config.alsoListen...) {
+		if _, err := s.Listen(addr); err != nil {
+			return err
+		}
 	}
 	return s.Wait()
 }

@@ -1227,7 +1227,7 @@ func TestOptionsRefused(t *testing.T) {
 		"Name": Name("a\nb"), "Environ": Environ(map[string]any{"HTTP_X": 1}), "UnderscoreFields": UnderscoreFields(KeepUnderscores + 1), "Logger": Logger(nil), "Dispatch": Dispatch(Pool + 1), "Workers": Workers(0), "DispatchBy": func(c *config) { c.dispatch, c.dispatchBy = Pool, func(*gateway.Environ) Dispatching { return Auto } }, "WorkerQueue": WorkerQueue(-1), "RequestTimeout": func(c *config) { c.dispatch, c.requestTime = Inline, time.Second }, "BodyRate": BodyRate(0), "MaxConnections": MaxConnections(0),
 		"MethodBytes": MethodBytes(6), "ChunkLineBytes": ChunkLineBytes(15), "TempBytes": TempBytes(0), "TrailerBytes": TrailerBytes(-1), "TrailerFields": TrailerFields(-1),
 		"HighWaterBytes": HighWaterBytes(0), "DrainBytes": DrainBytes(0), "DrainTime": DrainTime(0),
-		"HoldLimit": HoldLimit(0),
+		"HoldLimit": HoldLimit(0), "StopTime": StopTime(0), "OnStart": OnStart(nil),
 	} {
 		if _, err := New(appFunc(hello), o); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v; want an error that names the option", name, err)
@@ -1245,7 +1245,9 @@ func TestRun(t *testing.T) {
 	signals := make(chan os.Signal, 2)
 	ended := make(chan error)
 	quiet := Logger(slog.New(slog.DiscardHandler))
-	go func() { ended <- new(succession).run(appFunc(hello), "127.0.0.1:0", []Option{quiet}, signals, w) }()
+	go func() {
+		ended <- new(succession).run(appFunc(hello), []string{"127.0.0.1:0"}, []Option{quiet}, signals, w)
+	}()
 	line := make([]byte, 100)
 	n, _ := r.Read(line)
 	url, ok := strings.CutPrefix(strings.TrimSpace(string(line[:n])), "listening on ")
@@ -1262,7 +1264,7 @@ func TestRun(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Errorf("run: %v, want nil after one signal", err)
 	}
-	if err := new(succession).run(appFunc(hello), "nowhere", []Option{quiet}, signals, io.Discard); err == nil {
+	if err := new(succession).run(appFunc(hello), []string{"nowhere"}, []Option{quiet}, signals, io.Discard); err == nil {
 		t.Error("run on a bad address: no error")
 	}
 }
@@ -1272,7 +1274,7 @@ func TestSecondSignalStopsAtOnce(t *testing.T) {
 	signals := make(chan os.Signal, 2)
 	ended := make(chan error)
 	go func() {
-		ended <- new(succession).run(appFunc(echo), "127.0.0.1:0", []Option{Logger(slog.New(slog.DiscardHandler))}, signals, w)
+		ended <- new(succession).run(appFunc(echo), []string{"127.0.0.1:0"}, []Option{Logger(slog.New(slog.DiscardHandler))}, signals, w)
 	}()
 	line := make([]byte, 100)
 	n, _ := r.Read(line)

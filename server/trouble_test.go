@@ -296,7 +296,7 @@ func TestShutdownOfAHeldLoop(t *testing.T) {
 	defer w.Close()
 	signals, ended := make(chan os.Signal, 2), make(chan error)
 	go func() {
-		ended <- new(succession).run(app, "127.0.0.1:0", []Option{Logger(slog.New(slog.DiscardHandler))}, signals, w)
+		ended <- new(succession).run(app, []string{"127.0.0.1:0"}, []Option{Logger(slog.New(slog.DiscardHandler))}, signals, w)
 	}()
 	line := make([]byte, 100)
 	n, _ := r.Read(line)

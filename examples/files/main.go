@@ -9,25 +9,17 @@ import (
 	"flag"
 	"log"
 
-	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/gateway/middleware"
 	"github.com/isbjorn/isbjorn/server"
 )
 
 func main() {
-	files, err := open(".")
+	dir := flag.String("dir", ".", "directory to serve")
+	server.Flags()
+	flag.Parse()
+	files, err := middleware.Static(*dir, middleware.StaticOptions{CacheControl: "no-cache"}) // which is: ask whether it has changed
 	if err != nil {
 		log.Fatal(err)
 	}
-	flag.Func("dir", "directory to serve (default .)", func(dir string) (err error) {
-		files, err = open(dir)
-		return err
-	})
-	server.Main(gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
-		return files.Serve(env, start)
-	}))
-}
-
-func open(dir string) (gateway.App, error) {
-	return middleware.Static(dir, middleware.StaticOptions{CacheControl: "no-cache"}) // which is: ask whether it has changed
+	server.Main(files)
 }

@@ -19,15 +19,18 @@ import (
 	"github.com/isbjorn/isbjorn/server"
 )
 
-// accessLog is where the access log goes.
-var accessLog io.Writer = os.Stdout
-
 func main() {
-	flag.Func("log", "file to append the access log to (default standard output)", func(name string) (err error) {
-		accessLog, err = os.OpenFile(name, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
-		return err
-	})
-	app, err := stack(gateway.AppFunc(poem))
+	name := flag.String("log", "", "file to append the access log to (default standard output)")
+	server.Flags()
+	flag.Parse()
+	accessLog := os.Stdout
+	if *name != "" {
+		var err error
+		if accessLog, err = os.OpenFile(*name, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644); err != nil {
+			log.Fatal(err)
+		}
+	}
+	app, err := stack(gateway.AppFunc(poem), accessLog)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -35,7 +38,7 @@ func main() {
 }
 
 // stack is the order that is right for most, see package middleware.
-func stack(app gateway.App) (gateway.App, error) {
+func stack(app gateway.App, accessLog io.Writer) (gateway.App, error) {
 	rate, err := middleware.RateLimit(middleware.RateOptions{Rate: 1000, Burst: 2000})
 	if err != nil {
 		return nil, err
@@ -57,14 +60,9 @@ func stack(app gateway.App) (gateway.App, error) {
 		return nil, err
 	}
 	return middleware.Stack(app,
-		middleware.CombinedLog(logWriter{}), middleware.RequestID(false), middleware.Recover,
+		middleware.CombinedLog(accessLog), middleware.RequestID(false), middleware.Recover,
 		rate, running, body, compress, conditional)
 }
-
-// logWriter writes to accessLog, which is known when the flags are read.
-type logWriter struct{}
-
-func (logWriter) Write(p []byte) (int, error) { return accessLog.Write(p) }
 
 var (
 	headers = []gateway.Header{{Name: "Content-Type", Value: "text/plain; charset=utf-8"}}

@@ -7,9 +7,9 @@
 package main
 
 import (
-	"errors"
 	"flag"
 	"fmt"
+	"log"
 	"sync"
 	"time"
 
@@ -18,14 +18,13 @@ import (
 )
 
 func main() {
-	c := &clock{every: time.Second, watchers: make(map[*watcher]bool)}
-	flag.Func("every", "time between two events, such as 500ms (default 1s)", func(s string) (err error) {
-		if c.every, err = time.ParseDuration(s); err == nil && c.every <= 0 {
-			err = errors.New("not a positive duration")
-		}
-		return err
-	})
-	server.Main(c)
+	every := flag.Duration("every", time.Second, "time between two events, such as 500ms")
+	server.Flags()
+	flag.Parse()
+	if *every <= 0 {
+		log.Fatalf("-every is %v; use a positive duration", *every)
+	}
+	server.Main(&clock{every: *every, watchers: make(map[*watcher]bool)})
 }
 
 // queued is how many events wait for a slow client, beside those in its socket.

@@ -12,49 +12,46 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log"
 	"log/slog"
 	"os"
 	"strings"
 	"unicode"
 
+	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/gateway/web"
 	"github.com/isbjorn/isbjorn/server"
 )
 
 func main() {
-	addr := flag.String("addr", "127.0.0.1:8080", "address to listen on: host:port, :port or unix:/path")
 	dir := flag.String("dir", "uploads", "directory that the files go to; made if it is not there")
 	requestBytes := flag.Int64("bytes", 64<<20, "most bytes of one request, all of its files")
 	parts := flag.Int("parts", 20, "most files and fields of one request")
+	server.Flags()
 	flag.Parse()
-	if flag.NArg() > 0 {
-		fmt.Fprintf(flag.CommandLine.Output(), "unexpected argument %q; the address is given by -addr\n", flag.Arg(0))
-		flag.Usage()
-		os.Exit(2)
+	app, err := newApp(*dir, *requestBytes, *parts)
+	if err != nil {
+		log.Fatal(err)
 	}
-	if err := run(*addr, *dir, *requestBytes, *parts); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
+	server.Main(app, server.BodyBytes(*requestBytes), server.Dispatch(server.Pool)) // it waits for a disk
 }
 
-func run(addr, dir string, requestBytes int64, parts int) error {
+func newApp(dir string, requestBytes int64, parts int) (gateway.App, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("-dir: %w", err)
+		return nil, fmt.Errorf("-dir: %w", err)
 	}
 	root, err := os.OpenRoot(dir) // nothing outside of it can be reached, by whatever name
 	if err != nil {
-		return fmt.Errorf("-dir: %w", err)
+		return nil, fmt.Errorf("-dir: %w", err)
 	}
-	defer root.Close()
 	o := web.DefaultOptions()
 	o.FormBytes, o.FormParts = requestBytes, parts
 	u := &uploads{root, slog.New(slog.NewTextHandler(os.Stdout, nil))}
 	app, err := web.NewApp(u.serve, o)
 	if err != nil {
-		return fmt.Errorf("-bytes or -parts: %w", err)
+		return nil, fmt.Errorf("-bytes or -parts: %w", err)
 	}
-	return server.Run(app, addr, server.BodyBytes(requestBytes), server.Dispatch(server.Pool)) // it waits for a disk
+	return app, nil
 }
 
 // uploads is the application.

@@ -1,0 +1,111 @@
+package server
+
+import (
+	"errors"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// Each -addr is served, over restarts too, into whatever number of loops; those of the
+// option AlsoListen with them.
+func TestSeveralAddresses(t *testing.T) {
+	dir := t.TempDir()
+	one, also := filepath.Join(dir, "one"), filepath.Join(dir, "also")
+	f := launch(t, "2 30s serves", func(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, alsoListen+"=unix:"+also) },
+		"-addr", "127.0.0.1:0", "-addr", "unix:"+one, "-addr", "localhost:0")
+	var over []family // a view for each address
+	for range 4 {
+		f.listens()
+		over = append(over, *f)
+	}
+	if over[0].network != "tcp" || over[1].address != one || over[2].network != "tcp" || over[3].address != also {
+		t.Fatalf("it listens on %q", f.where)
+	}
+	f.pid = f.ask()
+	for _, loops := range []string{"5", "1", "2"} {
+		f.next(loops + " 30s serves")
+		if status := f.ended(f.restart()); status != 0 {
+			t.Errorf("exit status %d of the old process, want 0", status)
+		}
+		for i := range over {
+			if pid := over[i].ask(); pid != f.pid {
+				t.Errorf("%s: process %d answers, want %d", over[i].address, pid, f.pid)
+			}
+		}
+	}
+	f.stop()
+	for _, path := range []string{one, also} {
+		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("the socket is still there: %v", err)
+		}
+	}
+}
+
+// One address that cannot be served is the end of a program, and none of the others is
+// left behind.
+func TestSeveralAddressesRefused(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	path := filepath.Join(t.TempDir(), "s")
+	for _, args := range [][]string{
+		{"-addr", "unix:" + path, "-addr", taken.Addr().String()},
+		{"-addr", "unix:" + path, "-addr", "unix:" + path},
+		{"-addr", "unix:" + path, "-addr", "nowhere"},
+	} {
+		f := launch(t, "2 30s serves", nil, args...)
+		if status := f.ended(f.pid); status != 1 {
+			t.Errorf("%q: exit status %d, want 1", args, status)
+		}
+		f.says(args[3])
+		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%q: the socket is still there: %v", args, err)
+		}
+	}
+}
+
+// PORT counts where nothing else says where to listen.
+func TestPort(t *testing.T) {
+	port := func(value string) func(*exec.Cmd) {
+		return func(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, "PORT="+value) }
+	}
+	taken, err := net.Listen("tcp", "0.0.0.0:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	_, number, _ := net.SplitHostPort(taken.Addr().String())
+	f := launch(t, "2 30s serves", port(number))
+	if status := f.ended(f.pid); status != 1 {
+		t.Errorf("exit status %d for a port that is taken, want 1", status)
+	}
+	f.says("0.0.0.0:" + number)
+
+	f = begin(t, "2 30s serves", port("tcp://10.0.0.1:80"), "-addr", "127.0.0.1:0")
+	f.stop()
+
+	f = begin(t, "2 30s serves", func(cmd *exec.Cmd) {
+		port("none")(cmd)
+		activate(listen(t, "tcp", "127.0.0.1:0"))(cmd)
+	})
+	f.signal(f.pid, syscall.SIGTERM)
+	f.want("stopping")
+	f.ended(f.pid)
+
+	f = launch(t, "2 30s serves", port("tcp://10.0.0.1:80"))
+	if status := f.ended(f.pid); status != 1 {
+		t.Errorf("exit status %d for a bad PORT, want 1", status)
+	}
+	f.says("PORT=")
+	if log := f.stderr.String(); strings.Count(log, "\n") != 1 {
+		t.Errorf("stderr is %q, want one line", log)
+	}
+}

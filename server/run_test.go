@@ -1,0 +1,81 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+// runs is what Run does, in the process of the test, with a pipe in place of stdout.
+func runs(t *testing.T, options ...Option) (url string, signals chan<- os.Signal, ended <-chan error) {
+	t.Helper()
+	r, w := io.Pipe()
+	t.Cleanup(func() { _ = r.Close() })
+	s, e := make(chan os.Signal, 1), make(chan error, 1)
+	options = append([]Option{Logger(slog.New(slog.DiscardHandler))}, options...)
+	go func() { e <- new(succession).run(appFunc(echo), []string{"127.0.0.1:0"}, options, s, w) }()
+	if _, err := fmt.Fscanf(r, "listening on %s\n", &url); err != nil {
+		t.Fatal(err)
+	}
+	go func() { _, _ = io.Copy(io.Discard, r) }()
+	return url, s, e
+}
+
+// The server of a program that Run serves is there for Stats.
+func TestOnStart(t *testing.T) {
+	servers := make(chan *Server, 2)
+	f := func(s *Server) { servers <- s }
+	url, signals, ended := runs(t, OnStart(f), OnStart(f))
+	one, two := <-servers, <-servers
+	if one == nil || one != two {
+		t.Fatalf("two servers: %p, %p", one, two)
+	}
+	resp, err := http.Post(url, "text/plain", strings.NewReader("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if n := one.Stats().Accepted; n != 1 {
+		t.Errorf("it has accepted %d connections, want 1", n)
+	}
+	http.DefaultClient.CloseIdleConnections()
+	signals <- os.Interrupt
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+// What is not done within StopTime is cut.
+func TestStopTime(t *testing.T) {
+	const stopTime = 50 * time.Millisecond
+	url, signals, ended := runs(t, StopTime(stopTime))
+	c := dialURL(t, url)
+	_, _ = io.WriteString(c, "POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 6\r\n\r\n")
+	_, _ = c.Read(make([]byte, 100)) // the 100: the request is at work
+	began := time.Now()
+	signals <- os.Interrupt
+	if err := <-ended; err != context.DeadlineExceeded {
+		t.Errorf("%v, want %v", err, context.DeadlineExceeded)
+	}
+	if took := time.Since(began); took < stopTime {
+		t.Errorf("it has ended after %v, want %v", took, stopTime)
+	}
+}
+
+func dialURL(t *testing.T, url string) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
