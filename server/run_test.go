@@ -52,6 +52,30 @@ func TestOnStart(t *testing.T) {
 	}
 }
 
+// The end of a program is told to its application when it begins: a response that waits
+// for it can end in time.
+func TestOnShutdown(t *testing.T) {
+	told, late := make(chan bool), make(chan bool)
+	var s *Server
+	url, signals, ended := runs(t, OnStart(func(server *Server) {
+		s = server
+		s.OnShutdown(func() { told <- true })
+		s.OnShutdown(func() { told <- true })
+	}))
+	c := dialURL(t, url)
+	_, _ = io.WriteString(c, "POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 6\r\n\r\n")
+	_, _ = c.Read(make([]byte, 100)) // the 100: the request is at work
+	signals <- os.Interrupt
+	<-told
+	<-told
+	s.OnShutdown(func() { late <- true })
+	<-late
+	_, _ = io.WriteString(c, "123456")
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
 // What is not done within StopTime is cut.
 func TestStopTime(t *testing.T) {
 	const stopTime = 50 * time.Millisecond
