@@ -13,8 +13,8 @@ import (
 )
 
 // AccessLog logs each answer when it is closed, at level Info, as the record
-// "request": its remote address, method, target, protocol, status, bytes of content,
-// duration, referer, user agent, request_id if there is one (see RequestID), and
+// "request": its remote address, method, target, protocol, status, bytes of content
+// taken for sending (0 for HEAD, 204 and 304), duration, referer, user agent, request_id if there is one (see RequestID), and
 // aborted, if not all of the content was taken or the application failed. The status is
 // 101 where the application has taken the connection over (Environ.Hijack). Give it a
 // logger with a slog.JSONHandler for lines of JSON. The handler may run on the server's
@@ -99,7 +99,7 @@ func newEntry(env *gateway.Environ, r *reply, began time.Time) *entry {
 	if remote := env.RemoteAddr().Addr(); remote.IsValid() {
 		e.remote = remote.String()
 	}
-	bodiless := method == "HEAD" || r.code == 204 || r.code == 304 // and nobody asks for content
+	bodiless := method == "HEAD" || r.code == 204 || r.code == 304 // what is written then is not sent
 	failed := r.err != nil && r.err != io.EOF
 	e.aborted = failed || !bodiless && !r.whole()
 	switch {
@@ -107,6 +107,9 @@ func newEntry(env *gateway.Environ, r *reply, began time.Time) *entry {
 		e.status, e.aborted = 101, false
 	case failed && e.bytes == 0 || r.code == 0:
 		e.status = 500 // which is what a server answers
+	}
+	if bodiless {
+		e.bytes = 0
 	}
 	return e
 }

@@ -87,22 +87,31 @@ func (r *reply) Close() error {
 
 func (r *reply) Unwrap() gateway.Body { return r.inner }
 
-// bytes is how much content was taken for sending.
+// bytes is how much content was taken for sending; a server cuts what is more than the
+// declared length.
 func (r *reply) bytes() int64 {
+	n := r.written + r.taken
 	if file := gateway.FileOf(r.inner); file != nil {
 		_, _, left := file.Range()
-		return r.written + file.Len() - left
+		n = r.written + file.Len() - left
 	}
-	return r.written + r.taken
+	if length := r.known(); length >= 0 {
+		return min(n, length)
+	}
+	return n
+}
+
+// known is the length of the content; -1 if it is not known.
+func (r *reply) known() int64 {
+	if s, ok := r.inner.(gateway.Sized); ok && r.length < 0 {
+		return r.written + s.Len()
+	}
+	return r.length
 }
 
 // whole says whether all of the content was taken.
 func (r *reply) whole() bool {
-	length := r.length
-	if s, ok := r.inner.(gateway.Sized); ok && length < 0 {
-		length = r.written + s.Len()
-	}
-	if length >= 0 {
+	if length := r.known(); length >= 0 {
 		return r.bytes() >= length
 	}
 	return r.err == io.EOF
