@@ -162,8 +162,6 @@ func (h *handler) step(c *loop.Conn, cn *conn, b []byte, used *int) (goesOn bool
 		if cn.x.streams && !c.Paused() {
 			err = cn.x.feed(b, used)
 		}
-	case skipping:
-		err = cn.x.skip(b, used)
 	}
 	if err == nil {
 		return true
@@ -172,12 +170,9 @@ func (h *handler) step(c *loop.Conn, cn *conn, b []byte, used *int) (goesOn bool
 		h.plain.warn(h, "a client speaks TLS to a port that does not; put a server that ends TLS before it",
 			slog.Any("remote", c.RemoteAddr()))
 	}
-	switch cn.phase {
-	case writing:
+	if cn.phase == writing {
 		cn.x.breakOff(err.(*parser.Error))
-	case skipping:
-		h.skipNoMore(c, cn)
-	default:
+	} else {
 		h.refuse(c, cn, err.(*parser.Error))
 	}
 	return false
@@ -213,7 +208,7 @@ func (h *handler) Drained(c *loop.Conn) {
 	if cn.phase == writing {
 		cn.resume()
 		h.flush(c)
-		if cn.phase == readingHead || cn.phase == skipping {
+		if cn.phase == readingHead {
 			c.Resume()
 		}
 	}

@@ -2,15 +2,12 @@ package middleware
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
+	"slices"
 	"strings"
-	"sync"
-
-	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
 
 	"github.com/isbjorn/isbjorn/gateway"
 )
@@ -37,14 +34,13 @@ var defaultTypes = []string{
 // event loop is held for, and that waits in memory.
 const compressBytes = 64 << 10
 
-// zstdWindowBytes is what a decoder must keep; a stream of more than 8 MiB would be
-// refused by browsers (RFC 9659). An encoder takes several times as much.
-const zstdWindowBytes = 512 << 10
-
 // Compress sends content by zstd or gzip, whichever the client's Accept-Encoding
 // likes better, zstd if both are as good. It leaves alone what is small, of another
-// type, encoded already, a part (206), marked no-transform, or written by write().
-// Each chunk of a Body of unknown length is flushed, so that it arrives at once.
+// type, encoded already, a part (206), or marked no-transform. Each chunk of a Body of
+// unknown length is flushed, so that it arrives at once. What is written by write() is
+// flushed by gateway.Flush (http.Flusher), and if it is less than 2 KiB and of unknown
+// length; more at once leaves as the encoder has it. HEAD has the fields of GET but for
+// the length, and takes nothing of the content.
 //
 // An ETag is weakened, as the bytes are others. Content that mixes a secret with what
 // an attacker can choose must not be compressed: its length tells (BREACH).
@@ -65,119 +61,64 @@ func Compress(o CompressOptions) (gateway.Middleware, error) {
 	}
 	return func(app gateway.App) gateway.App {
 		return gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
-			c := &compressed{options: &o, start: start, coding: acceptedCoding(env.Header("Accept-Encoding"))}
+			c := &compressed{options: &o, start: start, coding: acceptedCoding(env.Header("Accept-Encoding")), headOnly: env.Method() == "HEAD"}
 			return c.serve(app, env)
 		})
 	}, nil
 }
 
-// coding is a content coding: RFC 9110 section 8.4.1, RFC 8878.
-type coding struct {
-	name     string
-	encoders sync.Pool // of encoder
-}
-
-type encoder interface {
-	io.WriteCloser
-	Flush() error
-	Reset(io.Writer)
-}
-
-// codings are in the order of preference.
-var codings = []*coding{
-	{name: "zstd", encoders: sync.Pool{New: func() any {
-		e, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(zstdWindowBytes))
-		if err != nil {
-			panic(err) // these options are good, or no test passes
-		}
-		return e
-	}}},
-	{name: "gzip", encoders: sync.Pool{New: func() any { return gzip.NewWriter(nil) }}},
-}
-
-// acceptedCoding chooses by Accept-Encoding; nil is no coding. RFC 9110 section
-// 12.5.3.
-func acceptedCoding(header string) (best *coding) {
-	if header == "" {
-		return nil
-	}
-	named := map[string]float64{}
-	for item := range strings.SplitSeq(header, ",") {
-		name, params, _ := strings.Cut(item, ";")
-		name = strings.ToLower(strings.Trim(name, " \t"))
-		named[strings.TrimPrefix(name, "x-")] = quality(params)
-	}
-	bestQ := named["identity"] // 0 if it is not named: a coding that is accepted wins
-	for _, c := range codings {
-		q, ok := named[c.name]
-		if !ok {
-			q = named["*"]
-		}
-		if q > bestQ || best == nil && q == bestQ && q > 0 {
-			best, bestQ = c, q
-		}
-	}
-	return best
-}
-
-// quality is the weight in the parameters of an item: 1 if there is none, 0 if it
-// is not one. RFC 9110 section 12.4.2.
-func quality(params string) float64 {
-	params = strings.Trim(params, " \t")
-	if params == "" {
-		return 1
-	}
-	name, value, _ := strings.Cut(params, "=")
-	q, err := strconv.ParseFloat(value, 64)
-	if err != nil || !strings.EqualFold(name, "q") || !(0 <= q && q <= 1) {
-		return 0
-	}
-	return q
-}
-
 // compressed is one answer that may be compressed, and its Body if it is.
+//
+//	declare          keeps what start was called with, if it may be compressed; else it is passed on
+//	settled          passes that on at the first Write or Flush, or when Serve has returned, as
+//	                 compressed or as it is: by then the length is known, or never will be
+//	Write, Next      what comes by either goes through one encoder, in this order
 type compressed struct {
-	options *CompressOptions
-	start   gateway.StartResponse
-	coding  *coding // that the client accepts; nil if none
+	options  *CompressOptions
+	start    gateway.StartResponse
+	coding   *coding // that the client accepts; nil if none
+	headOnly bool    // HEAD: the fields of GET, and nothing is compressed for it
 
+	w        io.Writer    // of start
 	body     gateway.Body // of the application, once Serve has returned
 	declared bool
 	on       bool             // it is compressed
-	status   string           // of an answer that may be, declared in Serve
-	headers  []gateway.Header // and its headers; nil if it may not
+	status   string           // declared in Serve, and not passed on yet
+	headers  []gateway.Header // the same; nil if there is nothing to pass on
+	exc      error            // the same
 
-	encoder encoder
-	out     bytes.Buffer
-	chunk   []byte // of body, and not yet compressed
-	err     error  // that came with it
-	left    int64  // bytes that the application still owes; -1 if it did not say
-	flush   bool   // the application has flushed
+	encoder encoder       // nil before and after content
+	out     *bytes.Buffer // what has come out of it; nil before
+	given   bool          // Next has given that
+	chunk   []byte        // of body, and not yet compressed
+	err     error         // that came with it
+	left    int64         // bytes that the application still owes; -1 if it did not say
+	dirty   bool          // the encoder has content that was not flushed
+	flush   bool          // the application has flushed in Next
 }
 
 func (c *compressed) serve(app gateway.App, env *gateway.Environ) (gateway.Body, error) {
 	body, err := app.Serve(env, c.declare)
-	if err != nil || c.coding == nil || c.declared && c.headers == nil {
+	if c.body = body; body == nil {
+		c.body = gateway.Text("") // for what was written there is an end to come
+	}
+	if err == nil {
+		err = c.settled()
+	}
+	if err != nil || c.coding == nil || c.declared && !c.on {
+		c.release()
 		return body, err
-	}
-	if body == nil {
-		body = gateway.Text("")
-	}
-	c.body = body
-	if c.headers == nil { // it will be declared in the first Next
-		return c, nil
-	}
-	if !c.wanted(c.headers) {
-		return body, nil
-	}
-	if _, err := c.start(c.status, c.encoded(c.headers), errReplaced); err != nil {
-		return c, err
 	}
 	return c, nil
 }
 
-// declare passes on what may depend on Accept-Encoding with Vary.
+// declare adds Vary to what may depend on Accept-Encoding.
 func (c *compressed) declare(status string, headers []gateway.Header, exc error) (io.Writer, error) {
+	if exc == nil { // what was declared before stays, and this is an error
+		if err := c.settled(); err != nil {
+			return nil, err
+		}
+	}
 	c.declared, c.on, c.headers = true, false, nil
 	switch {
 	case code(status) == 304 || code(status) == 206: // of what is sent with Vary as a 200
@@ -185,9 +126,10 @@ func (c *compressed) declare(status string, headers []gateway.Header, exc error)
 	case c.options.compressible(status, headers):
 		headers = varied(headers)
 		switch {
-		case c.coding == nil:
+		case c.coding == nil || !valid(headers): // which start says
 		case c.body == nil: // this is Serve: the length is not known yet
-			c.status, c.headers = strings.Clone(status), clone(headers)
+			c.status, c.headers, c.exc = strings.Clone(status), clone(headers), exc
+			return (*compressedWriter)(c), nil
 		case c.wanted(headers):
 			headers = c.encoded(headers)
 		}
@@ -196,30 +138,96 @@ func (c *compressed) declare(status string, headers []gateway.Header, exc error)
 	if err != nil || c.coding == nil {
 		return w, err
 	}
-	return plainWriter{w, c}, nil
+	c.w = w
+	return (*compressedWriter)(c), nil
 }
 
-// plainWriter writes what is not compressed: then nothing may be.
-type plainWriter struct {
-	w io.Writer
-	c *compressed
-}
-
-var errWriteLate = errors.New("middleware: Compress: write() was called in the first Next of the Body; call it in Serve")
-
-func (w plainWriter) Write(p []byte) (int, error) {
-	if w.c.on {
-		return 0, errWriteLate
+// settled passes on what was declared, if that is still to be done.
+func (c *compressed) settled() (err error) {
+	headers := c.headers
+	if c.headers = nil; headers == nil {
+		return nil
 	}
-	w.c.headers = nil
-	return w.w.Write(p)
+	if c.wanted(headers) {
+		headers = c.encoded(headers)
+	}
+	c.w, err = c.start(c.status, headers, c.exc)
+	return err
 }
 
-// Flush sends the head, after which Serve can begin to compress no more. In Next all
-// that was taken before it is on its way, or goes with what Next gives.
-func (w plainWriter) Flush() error {
-	w.c.headers, w.c.flush = nil, true
-	return gateway.Flush(w.w)
+// compressedWriter is the write() form.
+type compressedWriter compressed
+
+const (
+	// eagerBytes is the longest Write that is flushed, where the length is not known. Each
+	// is to be sent before Write returns (PEP 3333), and an application that writes a line and
+	// waits means it. The bridge to net/http gathers this much before it writes, and
+	// flushes when its handler does: so does whoever writes more at once.
+	eagerBytes = 2<<10 - 1
+
+	// gatherBytes is how much comes out of the encoder before it is sent by itself:
+	// what the encoder gives is a few bytes of a beginning, then a block now and then.
+	gatherBytes = 4 << 10
+)
+
+// Write compresses p before anything of the Body that was not taken.
+func (w *compressedWriter) Write(p []byte) (n int, err error) {
+	c := (*compressed)(w)
+	if err := c.settled(); err != nil {
+		return 0, err
+	}
+	if !c.on {
+		return c.w.Write(p)
+	}
+	if err := c.owe(len(p)); err != nil {
+		return 0, err
+	}
+	if c.headOnly {
+		return len(p), nil
+	}
+	// In Next, what comes out later would come out as a chunk.
+	eager := c.body != nil || c.left < 0 && len(p) <= eagerBytes
+	for n < len(p) {
+		part := p[n:min(len(p), n+compressBytes)]
+		if err := c.encode(part); err != nil {
+			return n, err
+		}
+		if err := c.pass(eager && n+len(part) == len(p)); err != nil {
+			return n, err
+		}
+		n += len(part)
+	}
+	return n, nil
+}
+
+// pass writes what has come out of the encoder, if that is worth it or all is to come out.
+func (c *compressed) pass(all bool) error {
+	if all {
+		if err := c.flushEncoder(); err != nil {
+			return err
+		}
+	}
+	if c.out == nil || c.out.Len() == 0 || !all && c.out.Len() < gatherBytes {
+		return nil
+	}
+	_, err := c.w.Write(c.out.Bytes())
+	c.out.Reset()
+	return err
+}
+
+// Flush sends what was written until now. In Next all that was taken before it is on its
+// way, or goes with what Next gives.
+func (w *compressedWriter) Flush() error {
+	c := (*compressed)(w)
+	if err := c.settled(); err != nil {
+		return err
+	}
+	if c.body != nil {
+		c.flush = true
+	} else if err := c.pass(true); err != nil {
+		return err
+	}
+	return gateway.Flush(c.w)
 }
 
 // compressible says whether an answer could be compressed for some client.
@@ -243,6 +251,11 @@ func (o *CompressOptions) compressible(status string, headers []gateway.Header) 
 	return false
 }
 
+// valid says whether start will take headers as they are.
+func valid(headers []gateway.Header) bool {
+	return !slices.ContainsFunc(headers, func(h gateway.Header) bool { _, err := gateway.CheckHeader(&h); return err != nil })
+}
+
 // wanted says whether an answer that may be compressed is large enough, as far as
 // one knows.
 func (c *compressed) wanted(headers []gateway.Header) bool {
@@ -256,10 +269,7 @@ func (c *compressed) wanted(headers []gateway.Header) bool {
 // encoded begins to compress; it returns the headers for it.
 func (c *compressed) encoded(headers []gateway.Header) []gateway.Header {
 	c.on = true
-	if c.encoder == nil { // or it is a second call of start
-		c.encoder = c.coding.encoders.Get().(encoder)
-	}
-	c.encoder.Reset(&c.out)
+	c.release() // it may be a second call of start
 	etag := get(headers, "ETag")
 	headers = append(without(headers, "Content-Length", "Accept-Ranges", "ETag"), gateway.Header{Name: "Content-Encoding", Value: c.coding.name})
 	if etag != "" {
@@ -284,45 +294,108 @@ func varied(headers []gateway.Header) []gateway.Header {
 	return append(without(headers), gateway.Header{Name: "Vary", Value: "Accept-Encoding"})
 }
 
+// owe notes n bytes more of content, and refuses what is more than was declared.
+func (c *compressed) owe(n int) error {
+	if c.left >= 0 {
+		if c.left -= int64(n); c.left < 0 {
+			c.left = 0
+			return errLength
+		}
+	}
+	return nil
+}
+
+// errLength: compressed content has no length that would show it.
+var errLength = errors.New("middleware: Compress: the content has another length than the application declared")
+
+// encode takes content into the encoder, which is made when there is some. What Next has
+// given is not needed any more.
+func (c *compressed) encode(part []byte) error {
+	switch {
+	case c.encoder == nil:
+		c.encoder = c.coding.encoders.Get().(encoder)
+		c.out = outputs.Get().(*bytes.Buffer)
+		c.encoder.Reset(c.out)
+	case c.given:
+		c.out.Reset()
+	}
+	c.given = false
+	c.dirty = c.dirty || len(part) > 0
+	_, err := c.encoder.Write(part)
+	return err
+}
+
+// flushEncoder has all that was encoded come out.
+func (c *compressed) flushEncoder() error {
+	if !c.dirty {
+		return nil
+	}
+	c.dirty = false
+	return c.encoder.Flush()
+}
+
+// release gives the memory back.
+func (c *compressed) release() {
+	c.releaseEncoder()
+	if c.out != nil {
+		c.out.Reset()
+		outputs.Put(c.out)
+		c.out = nil
+	}
+	c.given, c.dirty = false, false
+}
+
+func (c *compressed) releaseEncoder() {
+	if c.encoder != nil {
+		c.encoder.Reset(nil)
+		c.coding.encoders.Put(c.encoder)
+		c.encoder = nil
+	}
+}
+
 // Next takes a chunk, or a part of a large one, and gives what of it has come out
 // of the encoder.
 func (c *compressed) Next() ([]byte, error) {
 	kept := len(c.chunk) > 0
 	if !kept {
-		if c.err != nil && c.err != gateway.ErrWait {
-			return nil, c.err
+		if c.err != nil && c.err != gateway.ErrWait || c.on && c.headOnly {
+			return nil, cmp.Or(c.err, io.EOF)
 		}
-		c.chunk, c.err = c.body.Next() // in which start may be called
+		c.chunk, c.err = c.body.Next() // in which start may be called, and its writer
 		if !c.on {
 			b := c.chunk
 			c.chunk = nil
 			return b, c.err
 		}
-		if c.left >= 0 {
-			if c.left -= int64(len(c.chunk)); c.left < 0 || c.left > 0 && c.err == io.EOF {
-				return nil, errLength
-			}
-			if c.left == 0 && c.err == nil {
-				c.err = io.EOF // as a server would not ask for more
-			}
+		if c.headOnly { // the head is decided now, and nothing more wanted
+			c.chunk = nil
+			return nil, nil
+		}
+		if err := c.owe(len(c.chunk)); err != nil || c.left > 0 && c.err == io.EOF {
+			return nil, errLength
+		}
+		if c.left == 0 && c.err == nil {
+			c.err = io.EOF // as a server would not ask for more
 		}
 	}
-	c.out.Reset()
 	part := c.chunk[:min(len(c.chunk), compressBytes)]
 	c.chunk = c.chunk[len(part):]
-	if _, err := c.encoder.Write(part); err != nil {
+	if err := c.encode(part); err != nil {
 		return nil, err
 	}
+	c.given = true
 	switch {
 	case len(c.chunk) > 0:
 		return c.out.Bytes(), nil
 	case c.err == io.EOF:
-		if err := c.encoder.Close(); err != nil {
+		err := c.encoder.Close()
+		c.releaseEncoder() // a client may be slow to take the rest
+		if err != nil {
 			return nil, err
 		}
 	case c.flush || c.err == nil && c.left < 0 || c.err == gateway.ErrWait && len(part) > 0:
 		c.flush = false
-		if err := c.encoder.Flush(); err != nil {
+		if err := c.flushEncoder(); err != nil {
 			return nil, err
 		}
 	}
@@ -332,14 +405,7 @@ func (c *compressed) Next() ([]byte, error) {
 	return c.out.Bytes(), c.err
 }
 
-// errLength: compressed content has no length that would show it.
-var errLength = errors.New("middleware: Compress: the content has another length than the application declared")
-
 func (c *compressed) Close() error {
-	if c.encoder != nil {
-		c.encoder.Reset(nil)
-		c.coding.encoders.Put(c.encoder)
-		c.encoder = nil
-	}
+	c.release()
 	return c.body.Close()
 }

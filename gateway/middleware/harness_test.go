@@ -7,7 +7,9 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 	"unsafe"
 
 	"github.com/isbjorn/isbjorn/gateway"
@@ -180,3 +182,37 @@ func (k *keeper) Handle(_ context.Context, r slog.Record) error {
 
 func (k *keeper) WithAttrs([]slog.Attr) slog.Handler { return k }
 func (k *keeper) WithGroup(string) slog.Handler      { return k }
+
+// lockedKeeper is a keeper for a server, whose lines may come from any goroutine.
+type lockedKeeper struct {
+	mu sync.Mutex
+	keeper
+}
+
+func (k *lockedKeeper) Handle(ctx context.Context, r slog.Record) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.keeper.Handle(ctx, r)
+}
+
+// wait returns the attributes of the first n records, once they are there: the line of an
+// answer is written when that is closed, maybe after its client has it.
+func (k *lockedKeeper) wait(t testing.TB, n int) (lines []map[string]any) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		k.mu.Lock()
+		records := k.records
+		k.mu.Unlock()
+		if len(records) >= n {
+			for _, r := range records[:n] {
+				line := map[string]any{}
+				r.Attrs(func(a slog.Attr) bool { line[a.Key] = a.Value.Any(); return true })
+				lines = append(lines, line)
+			}
+			return lines
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d lines after 20 s, want %d", len(records), n)
+		}
+	}
+}

@@ -1,0 +1,85 @@
+package middleware
+
+import (
+	"bytes"
+	"io"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+)
+
+// zstdWindowBytes is what a decoder must keep; a stream of more than 8 MiB would be
+// refused by browsers (RFC 9659). An encoder takes about six times as much, 0.75 MiB, as
+// long as its content goes on; that of gzip takes 1 MiB. With the default speed of zstd and
+// a window of 512 KiB it were 2.1 MiB, for a few percent of length.
+const zstdWindowBytes = 128 << 10
+
+// coding is a content coding: RFC 9110 section 8.4.1, RFC 8878.
+type coding struct {
+	name     string
+	encoders sync.Pool // of encoder
+}
+
+// outputs has what encoders write to.
+var outputs = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+type encoder interface {
+	io.WriteCloser
+	Flush() error
+	Reset(io.Writer)
+}
+
+// codings are in the order of preference.
+var codings = []*coding{
+	{name: "zstd", encoders: sync.Pool{New: func() any {
+		e, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(zstdWindowBytes), zstd.WithEncoderLevel(zstd.SpeedFastest))
+		if err != nil {
+			panic(err) // these options are good, or no test passes
+		}
+		return e
+	}}},
+	{name: "gzip", encoders: sync.Pool{New: func() any { return gzip.NewWriter(nil) }}},
+}
+
+// acceptedCoding chooses by Accept-Encoding; nil is no coding. RFC 9110 section
+// 12.5.3.
+func acceptedCoding(header string) (best *coding) {
+	if header == "" {
+		return nil
+	}
+	named := map[string]float64{}
+	for item := range strings.SplitSeq(header, ",") {
+		name, params, _ := strings.Cut(item, ";")
+		name = strings.ToLower(strings.Trim(name, " \t"))
+		named[strings.TrimPrefix(name, "x-")] = quality(params)
+	}
+	bestQ := named["identity"] // 0 if it is not named: a coding that is accepted wins
+	for _, c := range codings {
+		q, ok := named[c.name]
+		if !ok {
+			q = named["*"]
+		}
+		if q > bestQ || best == nil && q == bestQ && q > 0 {
+			best, bestQ = c, q
+		}
+	}
+	return best
+}
+
+// quality is the weight in the parameters of an item: 1 if there is none, 0 if it
+// is not one. RFC 9110 section 12.4.2.
+func quality(params string) float64 {
+	params = strings.Trim(params, " \t")
+	if params == "" {
+		return 1
+	}
+	name, value, _ := strings.Cut(params, "=")
+	q, err := strconv.ParseFloat(value, 64)
+	if err != nil || !strings.EqualFold(name, "q") || !(0 <= q && q <= 1) {
+		return 0
+	}
+	return q
+}
