@@ -2,6 +2,7 @@ package loop
 
 import (
 	"errors"
+	"math"
 	"syscall"
 
 	"github.com/panjf2000/gnet/v2/pkg/socket"
@@ -47,6 +48,7 @@ func (c *Conn) windUp() {
 			return
 		}
 		c.finSent = true
+		c.held = math.MaxInt // the kernel was not asked: the first look finds progress
 		c.setStall(c.loop.opt.DrainTime)
 	}
 	if c.readable && !c.eof {
@@ -57,10 +59,12 @@ func (c *Conn) windUp() {
 	}
 }
 
-// drain throws input away, one buffer a turn.
+// drain throws input away, one buffer a turn, and DrainBytes at most. What comes after
+// that stays in the socket: flow control stops the peer, which can read its answer until
+// DrainTime is over. To close at once would reset the connection under that answer.
 func (c *Conn) drain() {
 	b := c.loop.input()
-	for c.left > 0 {
+	for c.left > 0 || c.hung { // after a hangup no more than the socket holds can come
 		n, err := read(int(c.fd), b)
 		switch {
 		case err == errAgain:
@@ -78,9 +82,6 @@ func (c *Conn) drain() {
 			c.rearm()
 			return
 		}
-	}
-	if c.finSent {
-		c.kill(nil)
 	}
 }
 

@@ -43,9 +43,10 @@ type Conn struct {
 	stash *bytebufferpool.ByteBuffer // input not used yet; nil if none
 	out   *outQueue                  // output not sent yet; nil if none
 
-	deadline int64 // tick of the handler's timeout, 0 none
+	held     int   // bytes that the peer had not acknowledged when stall was set
+	deadline int64 // tick of the handler's timeout, 0 none; after FIN of the end of a peer that acknowledges nothing
 	stall    int64 // tick at which the write stalls or the drain ends, 0 none
-	left     int64 // closing: bytes still thrown away before the cut
+	left     int64 // closing: bytes still thrown away before reading stops
 	timeout  timer
 
 	err    error // why it is dead
@@ -325,7 +326,7 @@ func (c *Conn) Yield() {
 	}
 	c.yielded = true
 	if c.out == nil && c.mem == nil {
-		c.setStall(c.loop.opt.WriteStall)
+		c.stallOutput()
 	}
 	c.rearm()
 }
@@ -369,21 +370,49 @@ func (c *Conn) SetTimeout(d time.Duration) {
 	}
 }
 
+// setStall makes the connection end after d, unless the peer takes output until then.
 func (c *Conn) setStall(d time.Duration) {
 	c.stall = c.loop.due(d)
 	c.loop.timers.schedule(&c.timeout, c.stall)
+}
+
+// stallOutput is setStall for output that the peer should take.
+func (c *Conn) stallOutput() {
+	c.held = unacknowledged(int(c.fd))
+	c.setStall(c.loop.opt.WriteStall)
+}
+
+// stalled ends a connection whose peer has taken nothing in its time. The kernel calls a
+// socket writable when a third of its buffer is free, so a peer that reads 2 KiB/s makes no
+// event for minutes; what it reads it acknowledges.
+func (c *Conn) stalled() {
+	c.stall = 0
+	held := unacknowledged(int(c.fd))
+	took := held < c.held
+	c.held = held
+	if !c.finSent {
+		if took {
+			c.setStall(c.loop.opt.WriteStall)
+		} else {
+			c.kill(ErrWriteStall)
+		}
+		return
+	}
+	if took {
+		c.deadline = c.loop.due(c.loop.opt.WriteStall)
+	}
+	if held == 0 || c.deadline <= c.loop.timers.now {
+		c.kill(nil) // the answer is out and the peer had its time
+	} else {
+		c.setStall(c.loop.opt.DrainTime)
+	}
 }
 
 // timer is the wheel's call: something may be due.
 func (c *Conn) timer() {
 	now := c.loop.timers.now
 	if c.stall != 0 && c.stall <= now {
-		c.stall = 0
-		if c.finSent {
-			c.kill(nil) // the answer is out and the peer had its time
-		} else {
-			c.kill(ErrWriteStall)
-		}
+		c.stalled()
 	}
 	if c.deadline != 0 && c.deadline <= now && c.state == open {
 		c.deadline = 0
@@ -392,7 +421,7 @@ func (c *Conn) timer() {
 		c.loop.settle()
 	}
 	for _, due := range [...]int64{c.stall, c.deadline} {
-		if due != 0 && c.state <= closing {
+		if due > now && c.state <= closing {
 			c.loop.timers.schedule(&c.timeout, due)
 		}
 	}

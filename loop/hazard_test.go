@@ -8,6 +8,7 @@ import (
 	"math"
 	"net"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -370,24 +371,55 @@ func TestCloseDrainsWhileFlushing(t *testing.T) {
 	c.wantEOF()
 }
 
-// The drain is bounded in bytes and in time.
+// The drain is bounded in bytes and in time: behind DrainBytes the peer is held by flow
+// control, and can read its answer.
 func TestDrainEnds(t *testing.T) {
 	t.Run("bytes", func(t *testing.T) {
-		s := startLines(t, Options{DrainBytes: 100_000, DrainTime: time.Hour}, "")
+		s := startLines(t, Options{DrainBytes: 100_000, DrainTime: time.Second}, "")
 		c := s.dial()
 		c.send("close\n")
-		for {
-			if _, err := c.Write(make([]byte, 10_000)); err != nil {
-				break // reset at last
+		sent := make(chan int, 1)
+		go func() {
+			n := 0
+			for {
+				k, err := c.Write(make([]byte, 100_000))
+				if n += k; err != nil {
+					sent <- n
+					return
+				}
 			}
+		}()
+		c.want("bye\n")
+		c.wantEOF()
+		select {
+		case n := <-sent:
+			t.Errorf("reset after %d bytes, before DrainTime", n)
+		default:
 		}
-		s.waitClosed(1)
+		if err := s.waitClosed(1)[0]; err != nil {
+			t.Errorf("Closed(%v), want nil", err)
+		}
+		const kernel = 32 << 20 // what both sockets may hold
+		if n := <-sent; n > 100_000+kernel {
+			t.Errorf("the peer could send %d bytes", n)
+		}
 	})
 	t.Run("time", func(t *testing.T) {
 		s := startLines(t, Options{DrainTime: 20 * time.Millisecond}, "")
 		c := s.dial()
 		c.send("close\n")
 		c.want("bye\n")
+		if err := s.waitClosed(1)[0]; err != nil {
+			t.Errorf("Closed(%v), want nil", err)
+		}
+	})
+	t.Run("bytes, and then the end", func(t *testing.T) {
+		s := startLines(t, Options{DrainBytes: 10, DrainTime: time.Hour}, "")
+		c := s.dial()
+		c.send("close\n" + strings.Repeat("x", 100_000))
+		c.closeWrite()
+		c.want("bye\n")
+		c.wantEOF()
 		if err := s.waitClosed(1)[0]; err != nil {
 			t.Errorf("Closed(%v), want nil", err)
 		}
@@ -401,6 +433,50 @@ func TestWriteStall(t *testing.T) {
 	if err := s.waitClosed(1)[0]; err != ErrWriteStall {
 		t.Errorf("Closed(%v), want %v", err, ErrWriteStall)
 	}
+}
+
+// A peer that reads steadily, however slowly, does not stall, although the kernel makes no
+// event of it: a socket is writable when a third of its buffer is free.
+func TestSlowReaderIsNoStall(t *testing.T) {
+	const stall = 300 * time.Millisecond
+	for _, address := range []string{"tcp 127.0.0.1:0", "unix " + filepath.Join(t.TempDir(), "s")} {
+		network, _, _ := strings.Cut(address, " ")
+		t.Run(network, func(t *testing.T) {
+			s := startLines(t, Options{WriteStall: stall, HighWaterBytes: 64 << 20}, address)
+			c := s.dial()
+			if tcp, ok := c.Conn.(*net.TCPConn); ok {
+				_ = tcp.SetReadBuffer(16 << 10)
+			}
+			const size = 20 << 20
+			c.send("big 20971520\n")
+			want := pattern(size)
+			at := 0
+			for began := time.Now(); time.Since(began) < 4*stall; at += 4 << 10 {
+				c.wantBytes(want[at : at+4<<10])
+				time.Sleep(stall / 60) // the rate of the reader: 0.8 MB/s
+			}
+			c.wantBytes(want[at:])
+		})
+	}
+}
+
+// The same for what the kernel alone holds, behind the last answer.
+func TestSlowReaderOfTheLastAnswer(t *testing.T) {
+	const stall = 300 * time.Millisecond
+	s := startLines(t, Options{WriteStall: stall, DrainTime: stall / 3}, "")
+	c := s.dial()
+	_ = c.Conn.(*net.TCPConn).SetReadBuffer(16 << 10)
+	c.send("big 1500000\nclose\n")
+	want := pattern(1500000)
+	at := 0
+	for began := time.Now(); time.Since(began) < 3*stall; at += 4 << 10 {
+		c.send("x") // to a socket that is closed it would be answered by a reset
+		c.wantBytes(want[at : at+4<<10])
+		time.Sleep(stall / 60)
+	}
+	c.wantBytes(want[at:])
+	c.want("bye\n")
+	c.wantEOF()
 }
 
 // A peer that takes nothing stalls also where no output waits: the socket took all of

@@ -38,14 +38,18 @@ type Options struct {
 	// DrainBytes is how much input is read and thrown away after the last byte
 	// was sent, so that the close does not turn into a reset that destroys the
 	// answer on its way (RFC 9112 section 9.6). Default 16 MiB: an upload that
-	// was refused early can finish within it; what sends more is cut.
+	// was refused early can finish within it. After that nothing is read, and what
+	// the peer sends waits in its own kernel until DrainTime is over.
 	DrainBytes int64
 
-	// DrainTime bounds the same phase in time. Default 5 s, as nginx waits.
+	// DrainTime bounds the same phase in time. A peer that has not acknowledged all of
+	// its answer by then has WriteStall, and again while it takes some. Default 5 s, as
+	// nginx waits.
 	DrainTime time.Duration
 
 	// WriteStall is how long a peer may take nothing of a pending answer before
-	// the connection is cut. Default 30 s.
+	// the connection is cut. Default 60 s, as nginx has it: over loopback, whose packets
+	// have up to 64 KiB, a peer that reads 2 KiB/s acknowledges every 32 s.
 	WriteStall time.Duration
 
 	// Tick is the grain of every timer: a timeout comes up to two ticks late,
@@ -90,7 +94,7 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.AcceptBatch, 64)
 	setDefault(&o.DrainBytes, 16<<20)
 	setDefault(&o.DrainTime, 5*time.Second)
-	setDefault(&o.WriteStall, 30*time.Second)
+	setDefault(&o.WriteStall, time.Minute)
 	setDefault(&o.Tick, 100*time.Millisecond)
 	setDefault(&o.HoldLimit, time.Second)
 	setDefault(&o.SocketMode, 0o666)

@@ -108,7 +108,7 @@ func (c *Conn) queued() {
 		c.full = true
 	}
 	if c.stall == 0 {
-		c.setStall(c.loop.opt.WriteStall)
+		c.stallOutput()
 	}
 }
 
@@ -123,7 +123,7 @@ func (c *Conn) flush() {
 	if sent > 0 {
 		c.stall = 0
 		if !q.empty() {
-			c.setStall(c.loop.opt.WriteStall)
+			c.stallOutput()
 		}
 	}
 	if q.empty() {

@@ -4,6 +4,7 @@ package loop
 
 import (
 	"net/netip"
+	"runtime"
 
 	"github.com/panjf2000/gnet/v2/pkg/socket"
 	"golang.org/x/sys/unix"
@@ -45,3 +46,19 @@ type vector struct{}
 func (*vector) write(fd int, a, _ []byte) (int, error) { return write(fd, a) }
 
 func (*vector) writePieces(fd int, pieces []piece) (int, error) { return write(fd, pieces[0].b) }
+
+const (
+	soNwrite  = 0x1024     // SO_NWRITE of macOS
+	fionwrite = 0x40046677 // FIONWRITE of FreeBSD
+)
+
+// unacknowledged is how many bytes the kernel holds of what was written to a socket: not yet
+// sent, or not yet acknowledged by the peer. 0 if it cannot tell.
+func unacknowledged(fd int) (n int) {
+	if runtime.GOOS == "darwin" {
+		n, _ = unix.GetsockoptInt(fd, unix.SOL_SOCKET, soNwrite)
+	} else {
+		n, _ = unix.IoctlGetInt(fd, fionwrite)
+	}
+	return n
+}

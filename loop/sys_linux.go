@@ -116,3 +116,13 @@ func (v *vector) send(fd, n int) (int, error) {
 		}
 	}
 }
+
+// unacknowledged is how many bytes the kernel holds of what was written to a socket: not yet
+// sent, or not yet acknowledged by the peer. 0 if it cannot tell.
+func unacknowledged(fd int) int {
+	n, err := unix.IoctlGetInt(fd, unix.SIOCOUTQ)
+	if err != nil {
+		return 0
+	}
+	return n
+}

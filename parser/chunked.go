@@ -90,6 +90,15 @@ func (r *Request) Body() Body {
 // is chunked and nobody knows yet.
 func (d *Body) Length() int64 { return d.length }
 
+// Left returns how many bytes of content are still to come, or -1 if it is chunked and
+// nobody knows.
+func (d *Body) Left() int64 {
+	if d.length < 0 {
+		return -1
+	}
+	return d.left
+}
+
 // Done reports whether all of the content has been used, for chunked with the
 // trailer section and the final CRLF. Until then the content is incomplete, and
 // must not be taken for less: RFC 9112 section 8.

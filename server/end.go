@@ -119,6 +119,10 @@ func (h *handler) stop() {
 	h.stopping = true
 	h.loop.Conns(func(c *loop.Conn) {
 		cn := c.Context.(*conn)
+		if cn.phase == skipping {
+			h.skipNoMore(c, cn) // no answer to come could say close
+			return
+		}
 		if cn.phase == readingHead && cn.timer == idleTimer {
 			if !cn.served {
 				cn.active = h.now // its first request may be on the way

@@ -242,9 +242,17 @@ func (x *exchange) closed(err error) {
 // after it.
 func (x *exchange) leave() {
 	h, c, cn := x.h, x.c, x.conn
-	keep := x.keep && !x.streams // the rest of the content would be taken for a request
+	// Content that has not come yet would be taken for a request: it is thrown away first.
+	keep, skips, content := x.keep, x.streams, x.content
+	if skips && !x.skippable() {
+		keep = false
+	}
 	h.give(x)
-	if keep {
+	switch {
+	case keep && skips:
+		h.skipContent(c, cn, content)
+		return
+	case keep:
 		h.move(c, cn, responseDone)
 		return
 	}

@@ -162,6 +162,8 @@ func (h *handler) step(c *loop.Conn, cn *conn, b []byte, used *int) (goesOn bool
 		if cn.x.streams && !c.Paused() {
 			err = cn.x.feed(b, used)
 		}
+	case skipping:
+		err = cn.x.skip(b, used)
 	}
 	if err == nil {
 		return true
@@ -170,9 +172,12 @@ func (h *handler) step(c *loop.Conn, cn *conn, b []byte, used *int) (goesOn bool
 		h.plain.warn(h, "a client speaks TLS to a port that does not; put a server that ends TLS before it",
 			slog.Any("remote", c.RemoteAddr()))
 	}
-	if cn.phase == writing {
+	switch cn.phase {
+	case writing:
 		cn.x.breakOff(err.(*parser.Error))
-	} else {
+	case skipping:
+		h.skipNoMore(c, cn)
+	default:
 		h.refuse(c, cn, err.(*parser.Error))
 	}
 	return false
@@ -208,7 +213,7 @@ func (h *handler) Drained(c *loop.Conn) {
 	if cn.phase == writing {
 		cn.resume()
 		h.flush(c)
-		if cn.phase == readingHead {
+		if cn.phase == readingHead || cn.phase == skipping {
 			c.Resume()
 		}
 	}

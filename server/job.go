@@ -187,8 +187,8 @@ func (j *job) Next() ([]byte, error) {
 	if !j.began && (j.flushed || j.out.len() > 0 || j.left) {
 		j.began = true
 		j.x.resp, j.resp = j.resp, j.x.resp
-		if j.left && j.x.streams {
-			j.x.keep = false // nobody reads the rest of the content
+		if j.left && j.x.streams && !j.x.skippable() {
+			j.x.keep = false // nobody reads the rest of the content, and the client is told
 		}
 		if j.flushed {
 			j.x.commit(-1)

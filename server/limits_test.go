@@ -3,9 +3,12 @@ package server
 import (
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/isbjorn/isbjorn/gateway"
 )
 
 // line is a field line of n bytes with its CRLF.
@@ -73,13 +76,22 @@ func TestRefusalWhileTheClientSends(t *testing.T) {
 		}
 	})
 	t.Run("DrainBytes", func(t *testing.T) {
-		s := start(t, appFunc(echo), DrainBytes(100_000), DrainTime(time.Hour))
+		s := start(t, appFunc(echo), DrainBytes(100_000), DrainTime(200*time.Millisecond))
 		c := s.dial()
-		for { // until it is cut
-			if _, err := io.WriteString(c, big); err != nil {
-				break
+		cut := make(chan error, 1)
+		go func() {
+			for {
+				if _, err := io.WriteString(c, big); err != nil {
+					cut <- err
+					return
+				}
 			}
+		}()
+		if resp, _ := c.read("POST"); resp.StatusCode != 413 || !resp.Close {
+			t.Errorf("answered %d, want 413 and the end", resp.StatusCode)
 		}
+		c.wantEnd()
+		<-cut
 		s.untilConns(0)
 	})
 	t.Run("DrainTime", func(t *testing.T) {
@@ -91,4 +103,48 @@ func TestRefusalWhileTheClientSends(t *testing.T) {
 		}
 		s.untilConns(0)
 	})
+}
+
+// A client of net/http reads the answer to an upload that is refused, also where the upload
+// is many times DrainBytes: by the server, and by an application that does not read it.
+func TestRefusalOfALargeUpload(t *testing.T) {
+	refuses := appFunc(func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		_, err := start("400 Bad Request", nil, nil)
+		return nil, err
+	})
+	for _, tt := range []struct {
+		name    string
+		options []Option
+		status  int
+	}{
+		{"the server", []Option{Dispatch(Inline)}, 413},
+		{"a worker", []Option{Dispatch(Pool), BodyBytes(-1)}, 400},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := start(t, refuses, append(tt.options, DrainBytes(1<<20), DrainTime(2*time.Second))...)
+			transport := &http.Transport{}
+			defer transport.CloseIdleConnections()
+			for _, chunked := range []bool{false, true} {
+				for range 5 {
+					content := io.LimitReader(zeros{}, 64<<20)
+					req, err := http.NewRequest("POST", "http://"+s.addr.String(), content)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if !chunked {
+						req.ContentLength = 64 << 20
+					}
+					resp, err := (&http.Client{Transport: transport}).Do(req)
+					if err != nil {
+						t.Fatalf("chunked %v: %v", chunked, err)
+					}
+					_, err = io.Copy(io.Discard, resp.Body)
+					_ = resp.Body.Close()
+					if resp.StatusCode != tt.status || err != nil {
+						t.Errorf("chunked %v: answered %d, %v; want %d", chunked, resp.StatusCode, err, tt.status)
+					}
+				}
+			}
+		})
+	}
 }

@@ -224,8 +224,9 @@ func maxConnsDefault(descriptors int) int { return max(descriptors-descriptors/8
 // must be the one who closes, or requests meet a connection that just closed.
 func IdleTimeout(d time.Duration) Option { return func(c *config) { c.idleTime = d } }
 
-// WriteTimeout is how long a client may take nothing of its answer. Default 30 s.
-// Then the connection is cut.
+// WriteTimeout is how long a client may take nothing of its answer: acknowledge none of
+// it, on TCP. Default 60 s, as nginx has it. Then the connection is cut. Who reads steadily,
+// however slowly, is not.
 func WriteTimeout(d time.Duration) Option { return func(c *config) { c.loop.WriteStall = d } }
 
 // HighWaterBytes is how much unsent output a connection may hold, in bytes. Above it
@@ -238,11 +239,12 @@ func HighWaterBytes(n int) Option {
 // DrainBytes is how much input of a client is read and thrown away after its last
 // answer, in bytes, so that no reset destroys that answer (RFC 9112 section 9.6).
 // Default 16 MiB. A server whose clients send larger uploads, and should be able to
-// read why they were refused, needs more. Who sends more is cut.
+// read why they were refused, needs no more: what comes after that waits in the client's
+// own kernel until DrainTime is over.
 func DrainBytes(n int64) Option { return func(c *config) { c.loop.DrainBytes = n } }
 
-// DrainTime bounds the same in time. Default 5 s; slow clients with large uploads
-// need more.
+// DrainTime bounds the same in time. Default 5 s; a client that has not taken all of its
+// answer by then has WriteTimeout, and again while it takes some.
 func DrainTime(d time.Duration) Option { return func(c *config) { c.loop.DrainTime = d } }
 
 // HoldLimit is how long an application may hold its loop, whose other connections

@@ -8,7 +8,9 @@ package server
 //
 // Short ways: a request whose head and content come together goes from reading
 // head to handling, and a response that fits goes from handling straight back to
-// reading head. Every phase can end in closed.
+// reading head. An application that has left content unread has skipping behind its
+// response: handling or writing --> skipping --> reading head. Every phase can end in
+// closed.
 type phase uint8
 
 const (
@@ -17,6 +19,7 @@ const (
 	readingBody              // the head is here, the content is still coming
 	handling                 // the application runs
 	writing                  // the response is pulled as fast as the client reads
+	skipping                 // the response is on its way; content that was left unread is thrown away
 	draining                 // the last answer is on its way; input is thrown away
 	phases
 )
@@ -29,6 +32,7 @@ const (
 	requestComplete              // a head and all its content
 	responseHeld                 // the socket is full, or others come first
 	responseDone                 // sent, and the connection goes on
+	contentLeft                  // the same, when the rest of the content has come
 	lastDone                     // the last answer was sent, a refusal included
 	gone                         // the connection has ended
 	events
@@ -49,10 +53,16 @@ var table = [phases][events]phase{
 	handling: {
 		responseHeld: writing,
 		responseDone: readingHead,
+		contentLeft:  skipping,
 		lastDone:     draining,
 	},
 	writing: {
 		responseHeld: writing,
+		responseDone: readingHead,
+		contentLeft:  skipping,
+		lastDone:     draining,
+	},
+	skipping: {
 		responseDone: readingHead,
 		lastDone:     draining,
 	},
@@ -63,5 +73,5 @@ var table = [phases][events]phase{
 func (p phase) next(e event) phase { return table[p][e] }
 
 func (p phase) String() string {
-	return [phases]string{"closed", "reading head", "reading body", "handling", "writing", "draining"}[p]
+	return [phases]string{"closed", "reading head", "reading body", "handling", "writing", "skipping content", "draining"}[p]
 }

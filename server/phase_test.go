@@ -16,10 +16,14 @@ func TestPhaseTable(t *testing.T) {
 		{readingBody, lastDone}:        draining,
 		{handling, responseHeld}:       writing,
 		{handling, responseDone}:       readingHead,
+		{handling, contentLeft}:        skipping,
 		{handling, lastDone}:           draining,
 		{writing, responseHeld}:        writing,
 		{writing, responseDone}:        readingHead,
+		{writing, contentLeft}:         skipping,
 		{writing, lastDone}:            draining,
+		{skipping, responseDone}:       readingHead,
+		{skipping, lastDone}:           draining,
 	}
 	for p := range phases {
 		for e := range events {

@@ -11,16 +11,18 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/isbjorn/isbjorn/gateway"
 )
 
 // runs is what Run does, in the process of the test, with a pipe in place of stdout.
-func runs(t *testing.T, options ...Option) (url string, signals chan<- os.Signal, ended <-chan error) {
+func runs(t *testing.T, app gateway.App, options ...Option) (url string, signals chan<- os.Signal, ended <-chan error) {
 	t.Helper()
 	r, w := io.Pipe()
 	t.Cleanup(func() { _ = r.Close() })
 	s, e := make(chan os.Signal, 1), make(chan error, 1)
 	options = append([]Option{Logger(slog.New(slog.DiscardHandler))}, options...)
-	go func() { e <- new(succession).run(appFunc(echo), []string{"127.0.0.1:0"}, options, s, w) }()
+	go func() { e <- new(succession).run(app, []string{"127.0.0.1:0"}, options, s, w) }()
 	if _, err := fmt.Fscanf(r, "listening on %s\n", &url); err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +34,7 @@ func runs(t *testing.T, options ...Option) (url string, signals chan<- os.Signal
 func TestOnStart(t *testing.T) {
 	servers := make(chan *Server, 2)
 	f := func(s *Server) { servers <- s }
-	url, signals, ended := runs(t, OnStart(f), OnStart(f))
+	url, signals, ended := runs(t, appFunc(echo), OnStart(f), OnStart(f))
 	one, two := <-servers, <-servers
 	if one == nil || one != two {
 		t.Fatalf("two servers: %p, %p", one, two)
@@ -52,10 +54,34 @@ func TestOnStart(t *testing.T) {
 	}
 }
 
+// The end of a program is told to its application when it begins: a response that waits
+// for it can end in time.
+func TestOnShutdown(t *testing.T) {
+	told, late := make(chan bool), make(chan bool)
+	var s *Server
+	url, signals, ended := runs(t, appFunc(echo), OnStart(func(server *Server) {
+		s = server
+		s.OnShutdown(func() { told <- true })
+		s.OnShutdown(func() { told <- true })
+	}))
+	c := dialURL(t, url)
+	_, _ = io.WriteString(c, "POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 6\r\n\r\n")
+	_, _ = c.Read(make([]byte, 100)) // the 100: the request is at work
+	signals <- os.Interrupt
+	<-told
+	<-told
+	s.OnShutdown(func() { late <- true })
+	<-late
+	_, _ = io.WriteString(c, "123456")
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
 // What is not done within StopTime is cut.
 func TestStopTime(t *testing.T) {
 	const stopTime = 50 * time.Millisecond
-	url, signals, ended := runs(t, StopTime(stopTime))
+	url, signals, ended := runs(t, appFunc(echo), StopTime(stopTime))
 	c := dialURL(t, url)
 	_, _ = io.WriteString(c, "POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 6\r\n\r\n")
 	_, _ = c.Read(make([]byte, 100)) // the 100: the request is at work
@@ -66,6 +92,33 @@ func TestStopTime(t *testing.T) {
 	}
 	if took := time.Since(began); took < stopTime {
 		t.Errorf("it has ended after %v, want %v", took, stopTime)
+	}
+}
+
+// interrupt sends signals until Run has returned, and returns why it has and when.
+func interrupt(t *testing.T, signals chan<- os.Signal, ended <-chan error) (err error, took time.Duration) {
+	t.Helper()
+	began := time.Now()
+	eventually(t, "Run returns", func() bool {
+		select {
+		case err = <-ended:
+			return true
+		case signals <- os.Interrupt:
+		default:
+		}
+		return false
+	})
+	return err, time.Since(began)
+}
+
+// A second signal ends what does not end in order.
+func TestSecondSignalStopsAtOnce(t *testing.T) {
+	url, signals, ended := runs(t, appFunc(echo))
+	c := dialURL(t, url)
+	_, _ = io.WriteString(c, "POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 6\r\n\r\n")
+	_, _ = c.Read(make([]byte, 100)) // the 100: the request is at work
+	if err, took := interrupt(t, signals, ended); err != errSecondSignal || took < secondSignal {
+		t.Errorf("run: %v after %v, want %v, and not before %v", err, took, errSecondSignal, secondSignal)
 	}
 }
 

@@ -32,8 +32,9 @@ type Server struct {
 	dropped   sync.Once     // a field with "_" in its name was logged
 	empty     chan struct{} // closed when the last connection went after Shutdown
 
-	mu    sync.Mutex
-	given []net.Listener // to Serve
+	mu         sync.Mutex
+	given      []net.Listener // to Serve
+	onShutdown []func()
 }
 
 // hidden logs the first field that is kept from the application for its name.
@@ -178,7 +179,12 @@ func (s *Server) Wait() error { return s.reactor.Wait() }
 // that holds its loop and will not let go is reported, by the log and the error.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.shutdown.Do(func() {
+		s.mu.Lock()
 		s.stopping.Store(true)
+		for _, f := range s.onShutdown {
+			go f()
+		}
+		s.mu.Unlock()
 		s.reactor.Start() // a server that never listened stops like any other
 		go s.drain()
 	})
@@ -211,6 +217,21 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		err = errHeld
 	}
 	return err
+}
+
+// OnShutdown has Shutdown call f when it begins, on a goroutine of its own, so that what
+// does not end by itself can end: an endless response, a connection taken over by
+// Hijack. Shutdown does not wait for f. It is RegisterOnShutdown of http.Server; f is
+// called at once if Shutdown has begun. A program of [Main] or [Run] has the server by
+// [OnStart].
+func (s *Server) OnShutdown(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopping.Load() {
+		go f()
+		return
+	}
+	s.onShutdown = append(s.onShutdown, f)
 }
 
 // leaveWorkers waits for applications that nobody waits for any more: their Context has

@@ -1269,42 +1269,6 @@ func TestRun(t *testing.T) {
 	}
 }
 
-func TestSecondSignalStopsAtOnce(t *testing.T) {
-	r, w := io.Pipe()
-	signals := make(chan os.Signal, 2)
-	ended := make(chan error)
-	go func() {
-		ended <- new(succession).run(appFunc(echo), []string{"127.0.0.1:0"}, []Option{Logger(slog.New(slog.DiscardHandler))}, signals, w)
-	}()
-	line := make([]byte, 100)
-	n, _ := r.Read(line)
-	addr := strings.TrimSpace(strings.TrimPrefix(string(line[:n]), "listening on http://"))
-	c, err := net.Dial("tcp", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	_, _ = io.WriteString(c, "POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 6\r\n\r\n")
-	_, _ = c.Read(make([]byte, 100)) // the 100: the request is at work
-	began := time.Now()
-	signals <- os.Interrupt
-	if n, _ := r.Read(line); string(line[:n]) != "stopping\n" {
-		t.Errorf("printed %q", line[:n])
-	}
-	eventually(t, "a second signal ends it", func() bool {
-		select {
-		case err = <-ended:
-			return true
-		case signals <- os.Interrupt:
-		default:
-		}
-		return false
-	})
-	if took := time.Since(began); err != errSecondSignal || took < secondSignal {
-		t.Errorf("run: %v after %v, want %v, and not before %v", err, took, errSecondSignal, secondSignal)
-	}
-}
-
 // Many clients at once, each checks its own answers.
 func TestConcurrentClients(t *testing.T) {
 	s := start(t, appFunc(echo), Loops(3))

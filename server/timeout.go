@@ -41,7 +41,7 @@ func (h *handler) arm(c *loop.Conn, cn *conn) {
 	case c.Full() || cn.phase == writing:
 		cn.timer = noTimer
 		c.SetTimeout(0)
-	case cn.phase == readingBody:
+	case cn.phase == readingBody, cn.phase == skipping:
 		var left time.Duration
 		cn.timer, left = cn.x.contentTime()
 		c.SetTimeout(left)
@@ -66,6 +66,10 @@ func (h *handler) arm(c *loop.Conn, cn *conn) {
 // Timeout: the client was too slow in the phase it is in.
 func (h *handler) Timeout(c *loop.Conn) {
 	cn := c.Context.(*conn)
+	if cn.phase == skipping {
+		h.skipNoMore(c, cn) // it has its answer, and no other
+		return
+	}
 	switch cn.timer {
 	case headTimer:
 		h.count(headTimeouts)

@@ -292,25 +292,10 @@ func TestShutdownOfAHeldLoop(t *testing.T) {
 		t.Errorf("Shutdown: %v, want %v", err, errHeld)
 	}
 
-	r, w := io.Pipe()
-	defer w.Close()
-	signals, ended := make(chan os.Signal, 2), make(chan error)
-	go func() {
-		ended <- new(succession).run(app, []string{"127.0.0.1:0"}, []Option{Logger(slog.New(slog.DiscardHandler))}, signals, w)
-	}()
-	line := make([]byte, 100)
-	n, _ := r.Read(line)
-	conn, err := net.Dial("tcp", strings.TrimSpace(strings.TrimPrefix(string(line[:n]), "listening on http://")))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	_, _ = io.WriteString(conn, get)
+	url, signals, ended := runs(t, app)
+	_, _ = io.WriteString(dialURL(t, url), get)
 	<-held
-	signals <- os.Interrupt
-	_, _ = r.Read(line)
-	signals <- os.Interrupt
-	if err := <-ended; err != errSecondSignal {
+	if err, _ := interrupt(t, signals, ended); err != errSecondSignal {
 		t.Errorf("run: %v, want %v", err, errSecondSignal)
 	}
 	close(release)

@@ -36,6 +36,7 @@ import (
 //   - Request fields with "_" in their names show only if the server keeps them, and
 //     Proxy never (see gateway.Environ). Response fields that are the server's to send
 //     (gateway.Forbidden) are dropped, Upgrade among them but with 101.
+//   - Content that is left unread is thrown away behind the answer, not before it.
 //   - [http.MaxBytesReader] does not close the connection of who sends more.
 func App(handler http.Handler) gateway.App {
 	if handler == nil {

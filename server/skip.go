@@ -1,0 +1,63 @@
+package server
+
+import (
+	"github.com/isbjorn/isbjorn/loop"
+	"github.com/isbjorn/isbjorn/parser"
+)
+
+// skipBytesMax is how much of the content that an application has left unread is read
+// behind its answer and thrown away, so that the connection goes on. As in net/http: a
+// client of an API that refuses a request sends less, and for more a new connection costs
+// less. BodyTimeout and BodyRate hold meanwhile.
+const skipBytesMax = 256 << 10
+
+// errSkipBytes ends a connection. No client sees it: the request was answered.
+var errSkipBytes = &parser.Error{Status: 413, Why: "more content was left unread than is read behind an answer"}
+
+// skippable reports whether the connection can go on although a part of the content has
+// not come yet: its end may be near, and the client does send it. One that waits for 100
+// Continue may send it or not when it sees another answer (RFC 9110 section 10.1.1), so
+// nobody knows what its next bytes are.
+func (x *exchange) skippable() bool {
+	return !x.expects && !x.h.stopping && x.content.Left() <= skipBytesMax
+}
+
+// skipContent begins to throw away content, of the request that has just ended. An
+// exchange of its own has the state of that: the worker may not have given the other
+// back yet.
+func (h *handler) skipContent(c *loop.Conn, cn *conn, content parser.Body) {
+	h.take(c, cn)
+	cn.x.content = content
+	cn.x.since, cn.x.came = h.now, 0
+	h.move(c, cn, contentLeft)
+}
+
+// skip throws content of b away. It adds what it uses of b to used.
+func (x *exchange) skip(b []byte, used *int) error {
+	for !x.content.Done() {
+		_, n, err := x.content.Decode(b, &x.h.c.limits)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return nil
+		}
+		b = b[n:]
+		*used += n
+		if x.came += int64(n); x.came > skipBytesMax {
+			return errSkipBytes
+		}
+	}
+	h, c, cn := x.h, x.c, x.conn
+	h.give(x)
+	h.move(c, cn, responseDone)
+	return nil
+}
+
+// skipNoMore ends a connection whose content does not end, or not well. Its request was
+// answered.
+func (h *handler) skipNoMore(c *loop.Conn, cn *conn) {
+	h.give(cn.x)
+	h.move(c, cn, lastDone)
+	c.Close()
+}
