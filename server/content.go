@@ -37,6 +37,7 @@ type content struct {
 type contentOptions struct {
 	memoryBytes int
 	dir         string
+	untried     bool // dir is the default, and may be needed
 	space       *tempSpace
 	open        func(dir string) (tempFile, error) // openTemp, but in tests
 }
@@ -79,24 +80,36 @@ const (
 )
 
 // check refuses what cannot work. A server that will never need a temporary file
-// needs no directory for it.
+// needs no directory for it, and one that has not chosen a directory may never need it.
 func (o *contentOptions) check(bodyBytes int64) error {
-	if o.memoryBytes < 0 {
-		return fmt.Errorf("server: option BodyMemory is %d; use a number of bytes, or 0 to keep content in files only", o.memoryBytes)
+	if o.memoryBytes < 0 || o.memoryBytes > memoryBytesMax {
+		return fmt.Errorf("server: option BodyMemory is %d; use a number of bytes up to %d, or 0 to keep content in files only", o.memoryBytes, memoryBytesMax)
 	}
-	if bodyBytes >= 0 && bodyBytes <= int64(o.memoryBytes) {
+	needed := bodyBytes < 0 || bodyBytes > int64(o.memoryBytes)
+	if most := o.space.most; most != -1 && (most < 1 || needed && most < bodyBytes) {
+		return fmt.Errorf("server: option TempBytes is %d; use at least BodyBytes (%d), so that every content that is taken fits, or -1 for no bound", most, bodyBytes)
+	}
+	if o.dir == "" {
+		o.dir, o.untried = os.TempDir(), needed
 		return nil
 	}
-	file, err := o.open(o.dir)
-	if err != nil {
+	if !needed {
+		return nil
+	}
+	if err := o.try(); err != nil {
 		return fmt.Errorf("server: option TempDir is %q, where no temporary file can be made: %w; "+
 			"use a directory that the server may write to, or BodyMemory of at least BodyBytes (%d) to keep all content in memory", o.dir, err, bodyBytes)
 	}
-	_ = file.Close()
-	if most := o.space.most; most != -1 && (most < 1 || most < bodyBytes) {
-		return fmt.Errorf("server: option TempBytes is %d; use at least BodyBytes (%d), so that every content that is taken fits, or -1 for no bound", most, bodyBytes)
-	}
 	return nil
+}
+
+// try makes a temporary file.
+func (o *contentOptions) try() error {
+	file, err := o.open(o.dir)
+	if err != nil {
+		return err
+	}
+	return file.Close()
 }
 
 // add takes the next run. b is the caller's again when add returns. An error is

@@ -4,8 +4,12 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
+	"net/http"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -18,6 +22,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/gateway/nethttp"
+	"github.com/isbjorn/isbjorn/internal/testlog"
 )
 
 // A file system that is full, a real one: what fits is served before and after.
@@ -292,4 +298,64 @@ func startSmall(t *testing.T, app gateway.App, options ...Option) *testServer {
 	})
 	s.addr = l.Addr()
 	return s
+}
+
+// A program starts without a directory for temporary files, and in an empty root: the
+// log says what content over BodyMemory would need, and only that is refused.
+func TestNoTempDir(t *testing.T) {
+	missing := filepath.Join(t.TempDir(), "missing")
+	for name, variable := range map[string]string{"TMPDIR is missing": "TMPDIR=" + missing, "empty root": newRoot + "=" + t.TempDir()} {
+		t.Run(name, func(t *testing.T) {
+			if os.Geteuid() != 0 && strings.HasPrefix(variable, newRoot) {
+				t.Skip("only root may chroot")
+			}
+			f := begin(t, "2 30s serves", func(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, variable) }, "-addr", "127.0.0.1:0")
+			f.says("no temporary file can be made")
+			f.says("TMPDIR")
+			post := func(n int) *http.Response {
+				resp, err := http.Post("http://"+f.address, "", strings.NewReader(pattern(n)))
+				if err != nil {
+					t.Fatal(err)
+				}
+				_, _ = io.Copy(io.Discard, resp.Body)
+				_ = resp.Body.Close()
+				return resp
+			}
+			if resp := post(64 << 10); resp.StatusCode != 200 {
+				t.Errorf("content in memory: %s", resp.Status)
+			}
+			if resp := post(64<<10 + 1); resp.StatusCode != 500 {
+				t.Errorf("content that needs a file: %s, want 500", resp.Status)
+			}
+			f.says("cannot be kept in the directory of the option TempDir")
+			http.DefaultClient.CloseIdleConnections()
+			f.stop()
+		})
+	}
+}
+
+// Who needs no directory for temporary files hears of none.
+func TestNoTempDirNeeded(t *testing.T) {
+	t.Setenv("TMPDIR", filepath.Join(t.TempDir(), "missing"))
+	for name, tt := range map[string]struct {
+		app     gateway.App
+		options []Option
+		warned  bool
+	}{
+		"collected":     {appFunc(hello), nil, true},
+		"an http app":   {nethttp.App(http.NotFoundHandler()), nil, false},
+		"Pool":          {appFunc(hello), []Option{Dispatch(Pool)}, false},
+		"all in memory": {appFunc(hello), []Option{BodyMemory(10), BodyBytes(10)}, false},
+	} {
+		log := &testlog.Buffer{}
+		s, err := New(tt.app, append(tt.options, Logger(slog.New(slog.NewTextHandler(log, nil))))...)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		s.Close()
+		if warned := log.String() != ""; warned != tt.warned {
+			t.Errorf("%s: the log is %q", name, log)
+		}
+	}
 }

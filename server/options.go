@@ -5,7 +5,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"maps"
-	"os"
 	"slices"
 	"time"
 
@@ -45,6 +44,16 @@ type config struct {
 	log         *slog.Logger
 }
 
+const (
+	// highWaterBytesMin is a page: with less the head of an answer alone is too much, and
+	// each chunk waits until the one before has been sent.
+	highWaterBytesMin = 4 << 10
+
+	// memoryBytesMax is the most that an option may let one connection keep in memory. More
+	// is a mistake of units: a few such connections are all the memory of a machine.
+	memoryBytesMax = 1 << 30
+)
+
 func newConfig(options []Option) (*config, error) {
 	c := &config{
 		limits:   parser.DefaultLimits(),
@@ -61,7 +70,10 @@ func newConfig(options []Option) (*config, error) {
 		name:     "isbjorn",
 		log:      slog.Default(),
 	}
-	for _, o := range options {
+	for i, o := range options {
+		if o == nil {
+			return nil, fmt.Errorf("server: option %d is nil; leave it out", i+1)
+		}
 		o(c)
 	}
 	for _, t := range []struct {
@@ -79,11 +91,17 @@ func newConfig(options []Option) (*config, error) {
 		option string
 		n      int64
 	}{ // 0 asks package loop for its default; here it is a mistake
-		{"Loops", int64(c.loop.Loops)}, {"HighWaterBytes", int64(c.loop.HighWaterBytes)}, {"DrainBytes", c.loop.DrainBytes},
+		{"Loops", int64(c.loop.Loops)}, {"DrainBytes", c.loop.DrainBytes},
 	} {
 		if t.n <= 0 {
 			return nil, fmt.Errorf("server: option %s is %d; use a positive number", t.option, t.n)
 		}
+	}
+	if n := c.loop.HighWaterBytes; n < highWaterBytesMin || n > memoryBytesMax {
+		return nil, fmt.Errorf("server: option HighWaterBytes is %d; use %d to %d bytes", n, highWaterBytesMin, memoryBytesMax)
+	}
+	if n := c.limits.BodyBytes; n < -1 {
+		return nil, fmt.Errorf("server: option BodyBytes is %d; use a number of bytes, or -1 to lift the limit", n)
 	}
 	if c.loop.HoldLimit == 0 || c.loop.HoldLimit < -1 {
 		return nil, fmt.Errorf("server: option HoldLimit is %v; use a positive duration, or -1 for none", c.loop.HoldLimit)
@@ -129,9 +147,6 @@ func newConfig(options []Option) (*config, error) {
 	}
 	if err := c.limits.Check(); err != nil {
 		return nil, fmt.Errorf("server: option of the request limits: %w", err)
-	}
-	if c.content.dir == "" {
-		c.content.dir = os.TempDir()
 	}
 	if err := c.content.check(c.limits.BodyBytes); err != nil {
 		return nil, err
@@ -185,8 +200,11 @@ func TrailerFields(n int) Option { return func(c *config) { c.limits.TrailerFiel
 func BodyMemory(n int) Option { return func(c *config) { c.content.memoryBytes = n } }
 
 // TempDir is the directory of the temporary files. They have no name in it, or
-// lose it at once, so that none is left behind. Default, also for "", os.TempDir().
-// In a tmpfs they are memory after all: choose a disk.
+// lose it at once, so that none is left behind. Default, also for "", os.TempDir(), which
+// is TMPDIR of the environment, or /tmp. In a tmpfs they are memory after all: choose a
+// disk. A directory that is set here must be there at the start. The default is used
+// when it is needed: where it is missing, as in a container with a read-only root, there
+// is a warning in the log, and content over [BodyMemory] is answered by 500.
 func TempDir(path string) Option { return func(c *config) { c.content.dir = path } }
 
 // TempBytes is how much the temporary files of all connections may take together,
@@ -231,7 +249,7 @@ func WriteTimeout(d time.Duration) Option { return func(c *config) { c.loop.Writ
 
 // HighWaterBytes is how much unsent output a connection may hold, in bytes. Above it
 // no body is pulled and no input read, until 64 KiB are left, or as much as this if
-// it is less. Default 256 KiB: that, times the clients that do not read, is memory.
+// it is less. Default 256 KiB, least 4 KiB: that, times the clients that do not read, is memory.
 func HighWaterBytes(n int) Option {
 	return func(c *config) { c.loop.HighWaterBytes, c.loop.LowWaterBytes = n, 0 }
 }

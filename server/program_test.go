@@ -1,12 +1,14 @@
 package server
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/isbjorn/isbjorn/gateway"
@@ -19,6 +21,10 @@ const programFile = "ISBJORN_TEST_PROGRAM"
 
 // alsoListen is the environment variable that has an address for the option AlsoListen.
 const alsoListen = "ISBJORN_TEST_ALSO_LISTEN"
+
+// newRoot is the environment variable that has the directory which is the root of a
+// program, by chroot(2).
+const newRoot = "ISBJORN_TEST_ROOT"
 
 // What a program may do when it is started.
 const (
@@ -50,6 +56,11 @@ func programMain() {
 		os.Exit(3)
 	case hangs:
 		time.Sleep(time.Hour) // until it is killed
+	}
+	if root := os.Getenv(newRoot); root != "" {
+		if err := errors.Join(syscall.Chroot(root), os.Chdir("/")); err != nil {
+			panic(err)
+		}
 	}
 	Flags()
 	flag.Parse() // this test binary has flags

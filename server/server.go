@@ -65,6 +65,12 @@ func New(app gateway.App, options ...Option) (*Server, error) {
 		streamer, ok := app.(gateway.Streamer)
 		s.streams = c.dispatch == Pool || ok && streamer.StreamsContent()
 	}
+	if o := &c.content; o.untried && !s.streams {
+		if err := o.try(); err != nil {
+			c.log.Warn("no temporary file can be made: requests with content over the option BodyMemory will be answered by 500; "+
+				"set TMPDIR in the environment, or the option TempDir, to a directory that the server may write to", slog.String("TempDir", o.dir), slog.Any("error", err))
+		}
+	}
 	s.reactor, err = loop.New(c.loop, func(l *loop.Loop) loop.Handler { return newHandler(s, l) })
 	if err != nil {
 		return nil, fmt.Errorf("server: %w", err)

@@ -1233,6 +1233,21 @@ func TestOptionsRefused(t *testing.T) {
 			t.Errorf("%s: %v; want an error that names the option", name, err)
 		}
 	}
+	for _, o := range []Option{BodyBytes(-2), BodyRate(-2), HoldLimit(-2), TempBytes(-2), HighWaterBytes(1), HighWaterBytes(4095), HighWaterBytes(1 << 40), BodyMemory(1 << 40)} {
+		if _, err := New(appFunc(hello), o); err == nil || !strings.Contains(err.Error(), "; use ") {
+			t.Errorf("%v; want an error that says what to use", err)
+		}
+	}
+	for _, o := range []Option{BodyBytes(-1), BodyRate(-1), HoldLimit(-1), TempBytes(-1), HighWaterBytes(4096), HighWaterBytes(1 << 30), BodyMemory(1 << 30)} {
+		if s, err := New(appFunc(hello), o); err != nil {
+			t.Error(err)
+		} else {
+			s.Close()
+		}
+	}
+	if _, err := New(appFunc(hello), Loops(1), nil); err == nil || !strings.Contains(err.Error(), "option 2 is nil") {
+		t.Errorf("a nil option: %v; want an error that counts it", err)
+	}
 	if _, err := New(nil); err == nil {
 		t.Error("New(nil): no error")
 	}
