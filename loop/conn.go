@@ -199,7 +199,7 @@ func (l *Loop) settle() {
 
 // wantsInput says whether the handler should be given bytes now.
 func (c *Conn) wantsInput() bool {
-	return c.state == open && !c.paused && !c.full && !c.eof
+	return c.state == open && !c.paused && !c.full && !c.eof && !c.yielded
 }
 
 // read reads once and offers the bytes. A read that did not fill its buffer has
@@ -318,8 +318,9 @@ func (c *Conn) Resume() {
 }
 
 // Yield asks for Drained in a later turn, when the other connections that are
-// ready have had theirs and the socket has room. The peer has WriteStall to make
-// some, as for output that waits.
+// ready have had theirs and the socket has room, and for the bytes of Input that were
+// not used. No input is offered until then. The peer has WriteStall to make room, as for
+// output that waits.
 func (c *Conn) Yield() {
 	if c.state != open {
 		return

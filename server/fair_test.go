@@ -1,9 +1,12 @@
 package server
 
 import (
+	"fmt"
 	"io"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/isbjorn/isbjorn/gateway"
 )
@@ -45,5 +48,112 @@ func TestPipeliningIsFair(t *testing.T) {
 	})
 	if most := readBytes/len(get) + 1; first > most {
 		t.Errorf("%d of %d pipelined requests were answered before another client's only one, want %d at most", first, requests, most)
+	}
+}
+
+// compute keeps its goroutine busy for d.
+func compute(d time.Duration) {
+	for began := time.Now(); time.Since(began) < d; {
+	}
+}
+
+// A client that pipelines requests that take a millisecond each, and one whose body takes
+// three for a chunk, keep the loop for a few milliseconds: then another client has its turn.
+func TestComputingIsFair(t *testing.T) {
+	for _, d := range []Dispatching{Inline, Auto} {
+		for _, kind := range []string{"requests", "chunks"} {
+			t.Run(fmt.Sprintf("%s, dispatch %d", kind, d), func(t *testing.T) {
+				const steps = 60
+				atWork, release := make(chan bool), make(chan bool)
+				var done, before atomic.Int64
+				s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+					switch env.Path() {
+					case "/hold":
+						atWork <- true
+						<-release
+					case "/other":
+						before.Store(done.Load())
+					case "/chunks":
+						if _, err := start("200 OK", nil, nil); err != nil {
+							return nil, err
+						}
+						left := steps
+						return next(func() ([]byte, error) {
+							compute(3 * time.Millisecond)
+							done.Add(1)
+							if left--; left == 0 {
+								return []byte("x"), io.EOF
+							}
+							return []byte("x"), nil
+						}), nil
+					default:
+						compute(time.Millisecond)
+						done.Add(1)
+					}
+					_, err := start("204 No Content", nil, nil)
+					return nil, err
+				}), Loops(1), Dispatch(Auto), DispatchBy(func(env *gateway.Environ) Dispatching {
+					if env.Path() == "/hold" {
+						return Inline // or the loop would be taken from it
+					}
+					return d
+				}))
+				hold, greedy, other := s.dial(), s.dial(), s.dial()
+				s.waitPhases(readingHead, 3)
+				hold.send("GET /hold HTTP/1.1\r\nHost: h\r\n\r\n")
+				<-atWork // what is sent now waits in the sockets
+				if kind == "chunks" {
+					greedy.send("GET /chunks HTTP/1.1\r\nHost: h\r\n\r\n")
+				} else {
+					greedy.send(strings.Repeat(get, steps))
+				}
+				other.send("GET /other HTTP/1.1\r\nHost: h\r\n\r\n")
+				close(release)
+				other.want("GET", 204, "")
+				if n := before.Load(); n > 4 {
+					t.Errorf("%d of %d %s of one client came before the only request of another", n, steps, kind)
+				}
+				if kind == "chunks" {
+					greedy.want("GET", 200, strings.Repeat("x", steps))
+					return
+				}
+				for range steps {
+					greedy.want("GET", 204, "")
+				}
+			})
+		}
+	}
+}
+
+// The slice looks at the clock after each step while they take long, and after
+// sliceStepsMax once they are short.
+func TestSlice(t *testing.T) {
+	s := slice{epoch: time.Now().Add(-time.Hour), every: 1}
+	turn := func(steps int, d time.Duration) (taken int) {
+		s.begin()
+		for taken < steps {
+			compute(d)
+			if taken++; s.over() {
+				break
+			}
+		}
+		return taken
+	}
+	if n := turn(100, sliceTime/2); n > 2 {
+		t.Errorf("the first turn had %d long steps", n)
+	}
+	for range 100 { // a busy machine may make a short step long
+		if turn(1000, 0); s.every == sliceStepsMax {
+			break
+		}
+	}
+	if s.every != sliceStepsMax {
+		t.Errorf("a look every %d short steps", s.every)
+	}
+	if n := turn(100, sliceTime/2); n > 2*sliceStepsMax {
+		t.Errorf("after short steps a turn had %d long ones", n)
+	}
+	if n := turn(100, sliceTime/2); n > 2 {
+		t.Errorf("and the next %d", n)
 	}
 }

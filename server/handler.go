@@ -34,6 +34,8 @@ type handler struct {
 
 	looked int64 // second of the last stack that RequestTimeout has logged
 
+	slice slice // of the turn at hand
+
 	hurry int // so many requests are held at once, see exchange.soon
 
 	stopping bool // Shutdown was called
@@ -74,6 +76,7 @@ func newHandler(s *Server, l *loop.Loop) *handler {
 		Scheme: "http", Software: c.name, Multithread: c.loop.Loops > 1 || s.crew != nil, Log: c.log,
 		Extra: c.environ, Underscores: c.unders == KeepUnderscores, Hidden: s.hidden,
 	}}
+	h.slice = slice{epoch: h.epoch, every: 1}
 	h.Tick(time.Now())
 	return h
 }
@@ -92,6 +95,7 @@ func (h *handler) Opened(c *loop.Conn) {
 // Input serves the requests in b. Their answers leave in one write.
 func (h *handler) Input(c *loop.Conn, b []byte) (used int) {
 	cn := c.Context.(*conn)
+	h.slice.begin()
 	for !h.serveInput(c, cn, b, &used) {
 	}
 	h.flush(c)
@@ -114,6 +118,10 @@ func (h *handler) serveInput(c *loop.Conn, cn *conn, b []byte, used *int) (ended
 		}
 		if len(h.out) >= outBytesMax {
 			h.flush(c)
+		}
+		if h.slice.over() && cn.phase == readingHead && *used < len(b) {
+			c.Yield() // the rest is offered again
+			break
 		}
 	}
 	return true
@@ -210,6 +218,7 @@ func (h *handler) lostWay(c *loop.Conn, cn *conn, e event) {
 // Drained goes on with a response that was held.
 func (h *handler) Drained(c *loop.Conn) {
 	cn := c.Context.(*conn)
+	h.slice.begin()
 	if cn.phase == writing {
 		cn.resume()
 		h.flush(c)

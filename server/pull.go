@@ -42,7 +42,7 @@ func (x *exchange) pull() {
 		case x.waits || x.c.Full():
 			x.hold()
 			return
-		case turn == turnChunks:
+		case turn == turnChunks, turn > 0 && x.h.slice.over():
 			x.hold()
 			x.c.Yield()
 			return
