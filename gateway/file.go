@@ -3,6 +3,7 @@ package gateway
 import (
 	"io"
 	"os"
+	"time"
 )
 
 // File is the rest of f, from its current offset on, as a Body (wsgi.file_wrapper).
@@ -17,6 +18,18 @@ func File(f *os.File) Body {
 	}
 	return Reader(f)
 }
+
+// ModTime is when a file was changed, if it says so: ok is false for a time before 1980-01-02,
+// by which nothing is told from the file before. Builds that are reproducible set all times
+// alike: Nix to 1 s after 1970, Bazel and tar to 0, who packs by zip to 1980-01-01, the first
+// that zip has, in some time zone; embedded files have none. A Last-Modified or an ETag of
+// such a time would match for ever, also when the content is another.
+func ModTime(info os.FileInfo) (t time.Time, ok bool) {
+	t = info.ModTime()
+	return t, !t.Before(firstModTime)
+}
+
+var firstModTime = time.Date(1980, 1, 2, 0, 0, 0, 0, time.UTC)
 
 // ends reports whether there is nothing in f at off: the files of /proc say that their
 // size is 0, and are not empty.

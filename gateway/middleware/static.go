@@ -45,7 +45,8 @@ const sniffBytes = 512
 // "//", a backslash or an encoded slash (%2F) are not found; directories are redirected to the path with a
 // slash, and are not listed.
 //
-// A file has Last-Modified, and an ETag of its size and time of change. Content-Type
+// A file has Last-Modified, and an ETag of its size and time of change, if it has a time that
+// says something (gateway.ModTime). Content-Type
 // is that of the name's extension, else what the first bytes look like. A Range is
 // answered with 206 if it is one range; several are answered as a whole, which a server
 // may (RFC 9110 section 14.2) and which nobody can use to multiply work.
@@ -204,12 +205,16 @@ func redirect(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, 
 // answer declares the response for a file that is there. The file is the Body's if
 // that is a FileBody, and is not used otherwise.
 func (s *static) answer(env *gateway.Environ, start gateway.StartResponse, file *os.File, info os.FileInfo) (gateway.Body, error) {
-	size, modified := info.Size(), info.ModTime()
-	etag := `"` + strconv.FormatInt(modified.UnixNano(), 36) + "-" + strconv.FormatInt(size, 36) + `"`
-	headers := []gateway.Header{
-		{Name: "Accept-Ranges", Value: "bytes"},
-		{Name: "ETag", Value: etag},
-		{Name: "Last-Modified", Value: modified.UTC().Format(http.TimeFormat)},
+	size := info.Size()
+	headers := make([]gateway.Header, 1, 6)
+	headers[0] = gateway.Header{Name: "Accept-Ranges", Value: "bytes"}
+	etag := ""
+	modified, ok := gateway.ModTime(info)
+	if ok {
+		etag = `"` + strconv.FormatInt(modified.UnixNano(), 36) + "-" + strconv.FormatInt(size, 36) + `"`
+		headers = append(headers, gateway.Header{Name: "ETag", Value: etag}, gateway.Header{Name: "Last-Modified", Value: modified.UTC().Format(http.TimeFormat)})
+	} else {
+		modified = time.Time{} // no precondition is decided by it
 	}
 	if s.CacheControl != "" {
 		headers = append(headers, gateway.Header{Name: "Cache-Control", Value: s.CacheControl})

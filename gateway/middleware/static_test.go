@@ -1,6 +1,7 @@
 package middleware
 
 import (
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/gateway/gatewaytest"
+	"github.com/isbjorn/isbjorn/gateway/web"
 )
 
 // tree is a directory with files, links in and out of it, and a secret beside it.
@@ -275,6 +277,71 @@ func TestStaticETag(t *testing.T) {
 			t.Errorf("%s was the ETag of other content", etag)
 		}
 		seen[etag] = true
+	}
+}
+
+// A time that says nothing is no validator: a file that another one of the same length and
+// time has replaced is sent, whatever the client has. By Static, and by web.File behind
+// Conditional.
+func TestFilesWithoutATime(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "f.txt")
+	app, err := Static(dir, StaticOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer app.(*static).root.Close()
+	conditional, err := Conditional(ConditionalOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ofWeb := conditional(web.HandlerFunc(func(*web.Request) (*web.Response, error) { return web.File(path) }))
+	for name, app := range map[string]gateway.App{"Static": app, "web.File": ofWeb} {
+		for modified, says := range map[time.Time]bool{
+			time.Unix(0, 0): false, time.Unix(1, 0): false, time.Unix(-1, 0): false, time.Unix(315532800, 0): false, // SOURCE_DATE_EPOCH of nixpkgs
+			time.Date(1980, 1, 1, 23, 59, 59, 0, time.UTC): false, time.Date(1980, 1, 2, 0, 0, 0, 0, time.UTC): true, changed: true,
+		} {
+			put := func(content string) {
+				t.Helper()
+				if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.Chtimes(path, time.Time{}, modified); err != nil {
+					t.Fatal(err)
+				}
+			}
+			put("one")
+			got := gatewaytest.Get(app, "/f.txt")
+			if is := got.Get("Last-Modified") != ""; got.Text() != "one" || is != says || (got.Get("ETag") != "") != (says && name == "Static") {
+				t.Errorf("%s of %v: %s %v", name, modified, show(got), got.Header)
+			}
+			put("two")
+			want := 304
+			if !says {
+				want = 200
+			}
+			for _, precondition := range [][]string{
+				{"If-Modified-Since", modified.UTC().Format(http.TimeFormat)}, {"If-Modified-Since", time.Now().UTC().Format(http.TimeFormat)}, {"If-None-Match", got.Get("ETag") + `, "0-3", "1-3"`},
+			} {
+				again := call(app, "GET", "/f.txt", precondition...)
+				if name == "web.File" && precondition[0] == "If-None-Match" {
+					want = 200 // it has no ETag at all
+				}
+				if again.Code != want || want == 200 && again.Text() != "two" {
+					t.Errorf("%s of %v, %q: %s, want %d", name, modified, precondition, show(again), want)
+				}
+			}
+			for header, want := range map[string]string{"": "wo", modified.UTC().Format(http.TimeFormat): "two", `"0-3"`: "two"} {
+				if part := call(app, "GET", "/f.txt", "Range", "bytes=1-", "If-Range", header); name == "Static" && !says && part.Text() != want {
+					t.Errorf("a part, of %v, If-Range: %s: %s", modified, header, show(part))
+				}
+			}
+			for header, want := range map[string]int{"*": 200, `"0-3"`: 412} {
+				if got := call(app, "GET", "/f.txt", "If-Match", header); got.Code != want {
+					t.Errorf("%s of %v, If-Match: %s: %s", name, modified, header, show(got))
+				}
+			}
+		}
 	}
 }
 

@@ -87,7 +87,7 @@ var errNotRegular = fmt.Errorf("no regular file: %w", fs.ErrNotExist)
 
 // File answers with a file, which a server sends without copying it. The type is that
 // of mime.TypeByExtension, application/octet-stream if it is not known; Last-Modified
-// is set. What is no regular file, or is not there, is a StatusError of 404. Any name is
+// is set if the file's time says something (gateway.ModTime). What is no regular file, or is not there, is a StatusError of 404. Any name is
 // opened: one that a client has chosen belongs to an os.Root, see Stream and
 // gateway.File.
 func File(name string) (*Response, error) {
@@ -110,7 +110,11 @@ func File(name string) (*Response, error) {
 	if kind == "" {
 		kind = "application/octet-stream"
 	}
-	return Stream(kind, gateway.File(f)).Modified(info.ModTime()), nil
+	r := Stream(kind, gateway.File(f))
+	if t, ok := gateway.ModTime(info); ok {
+		r.Modified(t)
+	}
+	return r, nil
 }
 
 // Redirect sends the client to location, a URL or a path, with a status 300 to 303,
