@@ -123,3 +123,4 @@ func (c counter) Write(p []byte) (int, error) {
 }
 
 func (c counter) Flush() error { return Flush(c.w) }
+func (c counter) Gather()      { Gather(c.w) }

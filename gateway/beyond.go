@@ -41,6 +41,24 @@ func Flush(w io.Writer) error {
 
 var errNoFlush = fmt.Errorf("gateway: this writer cannot flush: %w", errors.ErrUnsupported)
 
+// Gatherer is a writer of [StartResponse] that can gather what is written. Those of package
+// server are, and a middleware that wraps one and passes Flush on does so with Gather.
+type Gatherer interface {
+	// Gather says that what is written from now on need not be sent at once: it waits
+	// until it is some KiB, or for Flush, or the end of the response, with which the last
+	// of it then leaves in one packet.
+	Gather()
+}
+
+// Gather has w, a writer of start, gather what is written; it does nothing if w is no
+// [Gatherer]. It is for bridges to interfaces whose writers have buffers: PEP 3333 wants
+// each write() on its way before it returns.
+func Gather(w io.Writer) {
+	if g, ok := w.(Gatherer); ok {
+		g.Gather()
+	}
+}
+
 // Inform sends an interim response before the final one: 103 with Link fields, say, or
 // 102. Only HTTP/1.1 clients get it; for others, Inform does nothing. Not 100, which is
 // the server's to send when content is first read, nor 101, see [Environ.Hijack]. headers

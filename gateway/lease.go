@@ -150,6 +150,8 @@ func (w leasedWriter) Write(p []byte) (int, error) {
 	return w.w.Write(p)
 }
 
+func (w leasedWriter) Gather() { Gather(w.w) }
+
 func (w leasedWriter) Flush() error {
 	if w.l.over {
 		return ruleKeptStart.broken(w.l.request, "the writer of start is flushed after Close of the Body")

@@ -262,6 +262,8 @@ func (w validWriter) Write(p []byte) (int, error) {
 	return w.w.Write(p)
 }
 
+func (w validWriter) Gather() { Gather(w.w) }
+
 func (w validWriter) Flush() error {
 	v := w.v
 	if v.env.lease.over {

@@ -45,9 +45,32 @@ func (w *jobWriter) Flush() error {
 	case j.err != nil:
 		return j.err
 	}
-	j.flushed = true
+	j.flushed, j.due = true, j.out.len()
 	j.tell()
 	return nil
+}
+
+// gatherBytes is how much of what is written waits for more, for an application that
+// gathers: what net/http's server gathers.
+const gatherBytes = 4 << 10
+
+// Gather is gateway.Gatherer on the loop.
+func (w *writer) Gather() {
+	x := (*exchange)(w)
+	was := x.h.hold.surface(&x.asks)
+	if was == away {
+		(*jobWriter)(x.job).Gather()
+		return
+	}
+	x.resp.gathers = true
+	x.asks.dive(was)
+}
+
+// Gather is gateway.Gatherer on a worker.
+func (w *jobWriter) Gather() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.gathers = true
 }
 
 // told is what a call of an application returns whose response is over, and why.

@@ -48,11 +48,13 @@ type job struct {
 	began   bool         // the loop has taken it, and resp is not this response any more
 	bare    bool         // it has no content, whatever the application gives
 	wrote   bool         // the write() form was used
+	gathers bool         // what is written may wait, see gateway.Gatherer
 	flushed bool         // the head is to be sent, whether there is content or not
 	size    int64        // of the content, if the body says; else -1
 	late    []byte       // trailer fields that came when the head was on its way
 	interim []byte       // interim responses that the loop has not taken
 	out     byteQueue    // content that the loop has not taken
+	due     int          // so much of out was there at the last Flush
 	taken   byteQueue    // what it took last
 	rest    gateway.Body // the loop may pull it itself
 	err     error        // how the worker ended; nil in order
@@ -84,8 +86,8 @@ func (j *job) begin() {
 	j.over, j.left, j.wakes, j.asked = nil, false, false, false
 	j.inEnd, j.expect, j.stopped = io.EOF, false, false
 	j.resp.account, j.broken = account{}, false
-	j.began, j.bare, j.wrote, j.flushed, j.size, j.rest, j.err = false, false, false, false, -1, nil, nil
-	j.awaited, j.news = false, false
+	j.began, j.bare, j.wrote, j.gathers, j.flushed, j.size, j.rest, j.err = false, false, false, false, false, -1, nil, nil
+	j.due, j.awaited, j.news = 0, false, false
 }
 
 // adopt begins j for a call that is under way on the loop, with the response as far as
@@ -97,6 +99,7 @@ func (j *job) adopt() {
 	j.err = x.resp.err
 	j.wakes = x.waker != nil
 	j.awaited = true
+	j.gathers = x.resp.gathers
 	j.bare = x.resp.started && x.contentless(x.resp.code)
 	if j.began = x.resp.sent; !j.began {
 		j.resp, x.resp = x.resp, j.resp
@@ -184,7 +187,8 @@ func (j *job) Next() ([]byte, error) {
 	if j.hijack.asked && j.giveUp() {
 		return nil, nil
 	}
-	if !j.began && (j.flushed || j.out.len() > 0 || j.left) {
+	ripe := j.ripe()
+	if !j.began && (j.flushed || ripe > 0 || j.left) {
 		j.began = true
 		j.x.resp, j.resp = j.resp, j.x.resp
 		if j.left && j.x.streams && !j.x.skippable() {
@@ -197,8 +201,13 @@ func (j *job) Next() ([]byte, error) {
 	if j.left && j.late != nil {
 		j.x.resp.trailer, j.late = append(j.x.resp.trailer, j.late...), nil
 	}
-	j.taken.reset()
-	j.taken, j.out = j.out, j.taken
+	if j.taken.reset(); ripe == j.out.len() {
+		j.taken, j.out = j.out, j.taken
+	} else {
+		j.taken.add(j.out.bytes()[:ripe], ripe)
+		j.out.from += ripe
+	}
+	j.due = 0
 	j.cond.Broadcast() // there is room
 	switch {
 	case !j.left && j.taken.len() == 0:
@@ -213,6 +222,16 @@ func (j *job) Next() ([]byte, error) {
 	}
 	j.x.body, j.rest = j.rest, nil
 	return nil, nil // the exchange asks that one
+}
+
+// ripe is how much of out the loop may take. What is gathered waits for Flush or the end, or
+// until it is enough: gatherBytes, or less where the worker would have to wait for room.
+func (j *job) ripe() int {
+	n := j.out.len()
+	if j.gathers && !j.left && n < min(gatherBytes, j.x.h.c.loop.HighWaterBytes) {
+		return j.due
+	}
+	return n
 }
 
 // Close says that the response is over.

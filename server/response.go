@@ -35,6 +35,7 @@ type account struct {
 	closes   bool // the application said "Connection: close"
 	hasLen   bool // the application declared a Content-Length
 	trailers bool // the application has or announces trailer fields
+	gathers  bool // what it writes may wait, see gateway.Gatherer
 	framing  framing
 	declared int64  // that Content-Length
 	left     int64  // byLength: bytes still owed
@@ -226,7 +227,8 @@ func (x *exchange) finish() (whole bool) {
 // writer is the write() form of a response.
 type writer exchange
 
-// Write sends p before anything of the Body, at once.
+// Write sends p before anything of the Body: at once, unless the application gathers. What
+// waits in h.out goes out when the call returns, and when its loop is taken from it.
 func (w *writer) Write(p []byte) (n int, err error) {
 	x := (*exchange)(w)
 	was := x.h.hold.surface(&x.asks)
@@ -258,8 +260,9 @@ func (w *writer) Write(p []byte) (n int, err error) {
 		if k == 0 {
 			return n, errTooLong
 		}
-		_ = x.send(p[n : n+k])
-		x.h.flush(x.c)
+		if _ = x.send(p[n : n+k]); !x.resp.gathers || len(x.h.out) >= gatherBytes {
+			x.h.flush(x.c)
+		}
 		n += k
 	}
 	return n, nil

@@ -252,9 +252,10 @@ func (j *job) fails(err error) {
 
 // put brings a chunk, piece by piece as there is room: no more than HighWaterBytes wait,
 // those that the loop has taken and the socket has not among them. It returns how much it
-// has brought, and why there will be no room for the rest. The loop hears of the end of the
-// last chunk when the worker leaves: so it knows that it is the last.
-func (j *job) put(b []byte, last bool) (n int, err error) {
+// has brought, and why there will be no room for the rest. With later the loop does not hear
+// of the end of it now: of the last chunk it hears when the worker leaves, and so knows that
+// it is the last.
+func (j *job) put(b []byte, later bool) (n int, err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	most := j.x.h.c.loop.HighWaterBytes
@@ -280,7 +281,7 @@ func (j *job) put(b []byte, last bool) (n int, err error) {
 		// One half of a large chunk can be on its way while the other is copied.
 		piece := b[n:min(len(b), n+max(most/2, 1), n+most-j.waiting())]
 		j.out.add(piece, most)
-		if n += len(piece); n < len(b) || !last {
+		if n += len(piece); n < len(b) || !later {
 			j.tell()
 		}
 		if n == len(b) {
@@ -333,10 +334,18 @@ func (w *jobWriter) Write(p []byte) (int, error) {
 	}
 	j.mu.Lock()
 	j.wrote = true
+	gathers := j.gathers
 	j.mu.Unlock()
-	n, err := j.put(p, false)
+	n, err := j.put(p, gathers)
 	if err != nil {
 		return n, told(err)
+	}
+	if gathers {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		if j.ripe() > 0 {
+			j.tell()
+		}
 	}
 	return n, nil
 }

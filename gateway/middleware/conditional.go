@@ -149,6 +149,7 @@ type bareWriter struct{ w io.Writer }
 
 func (bareWriter) Write(p []byte) (int, error) { return len(p), nil }
 func (b bareWriter) Flush() error              { return gateway.Flush(b.w) }
+func (b bareWriter) Gather()                   { gateway.Gather(b.w) }
 
 // check returns what is to be declared in place of a 200, if a precondition fails.
 func (c *conditional) check(etag string, headers []gateway.Header) (string, []gateway.Header, bool) {

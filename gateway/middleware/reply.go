@@ -69,6 +69,7 @@ func (c countingWriter) Write(p []byte) (int, error) {
 }
 
 func (c countingWriter) Flush() error { return gateway.Flush(c.w) }
+func (c countingWriter) Gather()      { gateway.Gather(c.w) }
 
 func (r *reply) Next() ([]byte, error) {
 	r.err = errPanic

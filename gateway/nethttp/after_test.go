@@ -116,3 +116,79 @@ func TestReadUnderWay(t *testing.T) {
 		ask(t, theirs(t, nethttp.Handler(nethttp.App(h))), "/204")
 	})
 }
+
+// The last that a handler writes and the end of its answer leave together, also after a
+// Flush: a client that reads to the end of a value and no further, as a decoder of JSON does,
+// has all of the answer then, and can use the connection again.
+func TestEndLeavesWithContent(t *testing.T) {
+	for name, h := range map[string]http.HandlerFunc{
+		"flushed": func(w http.ResponseWriter, _ *http.Request) {
+			w.(http.Flusher).Flush()
+			_, _ = io.WriteString(w, "the end")
+		},
+		"flushed twice": func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, "some")
+			w.(http.Flusher).Flush()
+			_, _ = io.WriteString(w, "the ")
+			_, _ = io.WriteString(w, "end")
+		},
+		"one write of more than is gathered before the head": func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, large[:3000]+"the end")
+		},
+		"flushed, with a trailer": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Trailer", "X-Sum")
+			w.(http.Flusher).Flush()
+			_, _ = io.WriteString(w, "the end")
+			w.Header().Set("X-Sum", "1")
+		},
+	} {
+		for _, d := range []server.Dispatching{server.Inline, server.Auto, server.Pool} {
+			p := isbjorn(t, h, server.Dispatch(d))
+			c := p.dial(t)
+			for range 50 {
+				c.send(get)
+				var answer strings.Builder
+				for b := make([]byte, 64<<10); ; {
+					n, err := c.Read(b)
+					if err != nil {
+						t.Fatal(err)
+					}
+					answer.Write(b[:n])
+					if _, end, ok := strings.Cut(answer.String(), "end"); ok {
+						if !strings.Contains(answer.String(), "Content-Length") && !strings.HasSuffix(end, "\r\n\r\n") {
+							t.Fatalf("%s, dispatch %d: the end comes behind %q", name, d, answer.String()[max(0, answer.Len()-40):])
+						}
+						break
+					}
+				}
+			}
+		}
+	}
+}
+
+// What is gathered is on its way when it is enough, and when the handler waits for room.
+func TestGatheredIsSent(t *testing.T) {
+	goOn := make(chan bool)
+	h := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		for range 5000 {
+			_, _ = io.WriteString(w, "a line\n")
+		}
+		<-goOn
+		_, _ = io.WriteString(w, "the end")
+	})
+	for name, options := range map[string][]server.Option{
+		"Auto":                {server.Dispatch(server.Auto)},
+		"Pool":                {server.Dispatch(server.Pool)},
+		"Pool with less room": {server.Dispatch(server.Pool), server.HighWaterBytes(1000)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := isbjorn(t, h, options...).dial(t)
+			c.send(get)
+			if _, err := io.ReadFull(c.r, make([]byte, 30_000)); err != nil {
+				t.Fatal(err)
+			}
+			goOn <- true
+			c.until("the end")
+		})
+	}
+}

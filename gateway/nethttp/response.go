@@ -194,9 +194,11 @@ func (w *response) sniff(p []byte) {
 	}
 }
 
-// begin calls start.
+// begin calls start. What is written behind it may wait for Flush, as with net/http.
 func (w *response) begin() error {
-	w.w, w.err = w.start(statusLine(w.code), w.buf.fields, nil)
+	if w.w, w.err = w.start(statusLine(w.code), w.buf.fields, nil); w.err == nil {
+		gateway.Gather(w.w)
+	}
 	return w.err
 }
 
