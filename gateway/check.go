@@ -8,8 +8,8 @@ type Kind uint8
 const (
 	Plain         Kind = iota // passed on
 	ContentLength             // the application declares the length
-	Date                      // replaces the server's
-	ServerName                // "Server"; replaces the server's
+	Date                      // replaces the server's; with an empty value none is sent
+	ServerName                // "Server"; the same
 	Connection                // only "close" is the application's to say
 	Trailer                   // announces trailer fields; makes the response chunked where it can be
 	Forbidden                 // hop-by-hop, or "Status": the server's business

@@ -87,11 +87,17 @@ func (r *response) render(status string, headers []gateway.Header) error {
 				return errDateTwice
 			}
 			r.own |= ownDate
+			if h.Value == "" { // none at all
+				continue
+			}
 		case gateway.ServerName:
 			if r.own&ownName != 0 {
 				return errNameTwice
 			}
 			r.own |= ownName
+			if h.Value == "" {
+				continue
+			}
 		}
 		b = append(b, h.Name...)
 		b = append(b, ": "...)

@@ -227,6 +227,10 @@ func (c *call) commit(known int64) {
 	c.sent = true
 	header := c.w.Header()
 	for _, h := range c.headers {
+		if kind := gateway.KindOf(h.Name); h.Value == "" && (kind == gateway.Date || kind == gateway.ServerName) {
+			header[http.CanonicalHeaderKey(h.Name)] = nil // none is sent
+			continue
+		}
 		header.Add(h.Name, h.Value)
 	}
 	if _, ok := header["Content-Type"]; !ok {

@@ -42,6 +42,7 @@ func (w *response) inform(code int) {
 			fields = appendField(fields, name, values)
 		}
 	}
+	fields = withoutHops(fields, w.header["Connection"])
 	sortFields(fields)
 	w.buf.fields = fields
 	_ = w.env.Inform(code, fields)
@@ -57,11 +58,16 @@ func bodyAllowed(code int) bool {
 // all, is left out.
 func (w *response) declare(code int) {
 	w.code = code
+	var hops []string // names of fields that are for this connection alone, RFC 9110 section 7.6.1
 	fields := w.buf.fields[:0]
 	for name, values := range w.header {
 		kind, err := gateway.CheckHeader(&gateway.Header{Name: name})
 		switch {
-		case len(values) == 0:
+		case len(values) == 0: // a handler wants none of what is sent by itself
+			if kind == gateway.Date || kind == gateway.ServerName {
+				fields = append(fields, gateway.Header{Name: name})
+			}
+			w.trails = w.trails || kind == gateway.ContentLength // so the content is chunked
 			continue
 		case code == http.StatusSwitchingProtocols: // for Hijack: as it is, but what frames content
 			if err != nil && kind == gateway.Plain || kind == gateway.ContentLength || name == "Transfer-Encoding" {
@@ -71,6 +77,7 @@ func (w *response) declare(code int) {
 			if hasToken(values, "close") {
 				fields = append(fields, gateway.Header{Name: name, Value: "close"})
 			}
+			hops = values
 			continue
 		case strings.HasPrefix(name, http.TrailerPrefix):
 			w.trails = true
@@ -89,6 +96,9 @@ func (w *response) declare(code int) {
 		}
 		fields = appendField(fields, name, values)
 	}
+	if hops != nil {
+		fields = withoutHops(fields, hops)
+	}
 	sortFields(fields)
 	w.buf.fields = fields
 	_, typed := w.header["Content-Type"]
@@ -101,6 +111,14 @@ func appendField(fields []gateway.Header, name string, values []string) []gatewa
 		fields = append(fields, gateway.Header{Name: name, Value: clean(value)})
 	}
 	return fields
+}
+
+// withoutHops drops the fields that the values of Connection name: the server sends a
+// Connection of its own, and behind it they would go on beyond the next hop.
+func withoutHops(fields []gateway.Header, connection []string) []gateway.Header {
+	return slices.DeleteFunc(fields, func(h gateway.Header) bool {
+		return gateway.KindOf(h.Name) == gateway.Plain && hasToken(connection, h.Name)
+	})
 }
 
 // sortFields sorts them by name, as net/http does.
