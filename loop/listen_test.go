@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -42,6 +43,80 @@ func TestUnixSocketStale(t *testing.T) {
 	c := s.dial()
 	c.send("echo x\n")
 	c.want("x\n")
+}
+
+// Of two servers that start at once on a dead socket, or on none, one gets it, and the
+// other is refused. Nothing else is left in the directory.
+func TestUnixSocketRace(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	for round := range 300 {
+		if round%2 == 0 {
+			old, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			old.SetUnlinkOnClose(false)
+			_ = old.Close() // as if its process had died
+		}
+		const servers = 3
+		var lns [servers]*listener
+		var errs [servers]error
+		var all sync.WaitGroup
+		for i := range servers {
+			all.Go(func() { lns[i], errs[i] = openUnix(path, 0o600) })
+		}
+		all.Wait()
+		won := 0
+		for i, ln := range lns {
+			if ln != nil {
+				won++
+			} else if !errors.Is(errs[i], unix.EADDRINUSE) || !strings.Contains(errs[i].Error(), "in use by another process") {
+				t.Fatalf("round %d: %v; want an error that says the socket is in use", round, errs[i])
+			}
+		}
+		if won != 1 {
+			t.Fatalf("round %d: %d servers have the socket, want 1", round, won)
+		}
+		if c, err := net.Dial("unix", path); err != nil {
+			t.Fatalf("round %d: %v", round, err)
+		} else {
+			_ = c.Close()
+		}
+		for _, ln := range lns {
+			if ln != nil {
+				ln.close()
+			}
+		}
+		if left, err := os.ReadDir(filepath.Dir(path)); len(left) > 0 || err != nil {
+			t.Fatalf("round %d: the directory still has %v, %v", round, left, err)
+		}
+	}
+}
+
+// A directory that cannot be locked, or is locked by a program that goes on with it,
+// is no reason to wait for ever.
+func TestUnixSocketLockedDirectory(t *testing.T) {
+	dir := t.TempDir()
+	lock, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+		t.Skip(err)
+	}
+	defer func(d time.Duration) { lockTime = d }(lockTime)
+	lockTime = 20 * time.Millisecond
+	if _, err := openUnix(filepath.Join(dir, "s"), 0o600); err == nil || !strings.Contains(err.Error(), dir+" is locked") {
+		t.Errorf("%v; want an error that names the directory", err)
+	}
+	time.AfterFunc(20*time.Millisecond, func() { _ = unix.Flock(int(lock.Fd()), unix.LOCK_UN) })
+	lockTime = time.Minute
+	ln, err := openUnix(filepath.Join(dir, "s"), 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln.close()
 }
 
 // A successor's socket at the same path is not ours to remove.
@@ -87,7 +162,7 @@ func TestListenRefuses(t *testing.T) {
 		{"live socket", "unix", live.Addr().String(), "in use"},
 		{"no such directory", "unix", filepath.Join(dir, "no/s"), "no such file"},
 		{"empty path", "unix", "", "path is empty"},
-		{"long path", "unix", "/" + strings.Repeat("x", 200), "invalid argument"},
+		{"long path", "unix", "/" + strings.Repeat("x", 200), "the path has 201 bytes"},
 		{"taken port", "tcp", taken.Addr().String(), "address already in use"},
 		{"port of another reactor", "tcp", other.addr.String(), "address already in use"},
 		{"no port", "tcp", "127.0.0.1", "missing port"},
