@@ -33,6 +33,7 @@ func (answers) Timeout(*Conn)                          {}
 func (answers) Closed(*Conn, error)                    {}
 func (answers) Tick(time.Time)                         {}
 func (answers) Late()                                  {}
+func (answers) Exited(*Conn)                           {}
 func (answers) Held(time.Duration, func() []byte) bool { return false }
 func (answers) Refusal() []byte                        { return nil }
 

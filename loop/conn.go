@@ -38,6 +38,7 @@ type Conn struct {
 	drained  bool // Drained is due
 	yielded  bool // it will be at the next event
 	retained bool // Retain was called during this Input
+	exited   bool // a callback has called runtime.Goexit
 
 	mem   *Memory                    // takes the place of the socket; nil but in tests
 	stash *bytebufferpool.ByteBuffer // input not used yet; nil if none
@@ -97,7 +98,7 @@ func (l *Loop) start(fd int, remote netip.AddrPort) {
 		return
 	}
 	inTask := l.busy // one that is not to be held by what comes next
-	l.busy = true
+	l.busy, l.at = true, c
 	l.handler.Opened(c)
 	l.busy = inTask
 	c.act()
@@ -132,7 +133,7 @@ func (c *Conn) event(r readiness) {
 	if c.hung && c.state == open && c.readable {
 		c.checkHangup()
 		if r&ended != 0 && c.state == open {
-			c.loop.busy = true
+			c.loop.busy, c.loop.at = true, c
 			c.loop.handler.Hungup(c)
 			c.loop.settle()
 		}
@@ -150,6 +151,7 @@ func (c *Conn) progress() {
 
 func (c *Conn) advance() {
 	l := c.loop
+	l.at = c
 	for again := true; again && c.state == open; again = c.drained || c.offer && c.wantsInput() {
 		if c.drained {
 			c.drained = false
@@ -417,14 +419,19 @@ func (c *Conn) timer() {
 	}
 	if c.deadline != 0 && c.deadline <= now && c.state == open {
 		c.deadline = 0
-		c.loop.busy = true
+		c.loop.busy, c.loop.at = true, c
 		c.loop.handler.Timeout(c)
 		c.loop.settle()
 	}
+	c.schedule()
+	c.progress()
+}
+
+// schedule makes sure that timer is called for what is due first.
+func (c *Conn) schedule() {
 	for _, due := range [...]int64{c.stall, c.deadline} {
-		if due > now && c.state <= closing {
+		if due > c.loop.timers.now && c.state <= closing {
 			c.loop.timers.schedule(&c.timeout, due)
 		}
 	}
-	c.progress()
 }

@@ -17,8 +17,9 @@ var (
 // ErrClosed says that the reactor was stopped before the call.
 var ErrClosed = errors.New("loop: reactor is stopped")
 
-// errGoexit is the failure of a loop whose handler has ended its goroutine.
-var errGoexit = errors.New("loop: a callback or task called runtime.Goexit")
+// errGoexit is the failure of a loop whose handler has ended its goroutine, and that
+// cannot have another (TakeOver).
+var errGoexit = errors.New("loop: a callback or task called runtime.Goexit, and no descriptor is left for another poller")
 
 // errAgain says that the kernel has no more for now. Not an error.
 const errAgain = syscall.EAGAIN

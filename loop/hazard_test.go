@@ -943,6 +943,7 @@ func (h *fixedHandler) Tick(time.Time)      {}
 func (h *fixedHandler) Refusal() []byte     { return nil }
 
 func (h *fixedHandler) Late()                                  {}
+func (h *fixedHandler) Exited(*Conn)                           {}
 func (h *fixedHandler) Held(time.Duration, func() []byte) bool { return true }
 
 // Connections on their way from one loop to another when the reactor stops are

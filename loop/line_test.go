@@ -35,6 +35,7 @@ import (
 //	stop          answers nothing and uses no more input
 //	hold          holds the loop, and ends its goroutine when the test lets go
 //	hold later    the same from Drained
+//	exit WHERE    ends the loop's goroutine in that callback
 type lineServer struct {
 	t       testing.TB
 	r       *Reactor
@@ -46,9 +47,12 @@ type lineServer struct {
 	ticks   atomic.Int64
 	late    atomic.Int64 // calls of Late
 	hungup  atomic.Int64 // calls of Hungup
+	exited  atomic.Int64 // calls of Exited
 	maxOut  atomic.Int64 // largest Unsent seen
 	unsent  atomic.Int64 // Unsent when a connection was closed, of all together
 	stopped sync.Map     // *Conn that got "stop", to be woken by tests
+
+	exitTick, exitOpened atomic.Bool // the next one calls runtime.Goexit
 
 	holds chan *lineHold // one for each "hold"
 
@@ -70,6 +74,7 @@ type lineConn struct {
 	stream int    // bytes of a stream left
 	unused []byte // of Input, behind the line at hand
 	holds  bool   // at the next Drained
+	exits  string // callbacks that call runtime.Goexit
 }
 
 // lineHold is a connection whose callback holds its loop.
@@ -97,6 +102,9 @@ func pattern(n int) []byte {
 func (h *lineHandler) Opened(c *Conn) {
 	h.s.opened.Add(1)
 	c.Context = new(lineConn)
+	if h.s.exitOpened.Swap(false) {
+		runtime.Goexit()
+	}
 }
 
 func (h *lineHandler) Input(c *Conn, b []byte) (used int) {
@@ -170,6 +178,22 @@ func (h *lineHandler) line(c *Conn, lc *lineConn, line []byte) bool {
 			return false
 		}
 		h.hold(c, lc.unused)
+	case "exits": // "exits in Closed": later
+		lc.exits = rest
+	case "exit":
+		switch lc.exits = rest; rest {
+		case "Drained":
+			c.Yield()
+			return false
+		case "Timeout":
+			c.SetTimeout(time.Millisecond)
+		case "Closed":
+			c.Abort()
+			return false
+		case "Hungup":
+			c.Pause()
+		}
+		lc.exit("Input")
 	case "stop":
 		c.Pause()
 		h.s.stopped.Store(c, true)
@@ -194,6 +218,7 @@ const streamPiece = 10_000
 
 func (h *lineHandler) Drained(c *Conn) {
 	lc := c.Context.(*lineConn)
+	lc.exit("Drained")
 	if lc.holds {
 		lc.holds = false
 		h.hold(c, nil)
@@ -210,13 +235,44 @@ func (h *lineHandler) Drained(c *Conn) {
 	}
 }
 
-func (h *lineHandler) Hungup(*Conn)                                   { h.s.hungup.Add(1) }
-func (h *lineHandler) Timeout(c *Conn)                                { c.Send([]byte("timeout\n")) }
-func (h *lineHandler) Tick(time.Time)                                 { h.s.ticks.Add(1) }
+func (lc *lineConn) exit(in string) {
+	if strings.Contains(lc.exits, in) {
+		runtime.Goexit()
+	}
+}
+
+func (h *lineHandler) Exited(c *Conn) {
+	h.s.exited.Add(1)
+	if c != nil {
+		c.Send([]byte("exited\n"))
+		if c.Alive() {
+			c.Context.(*lineConn).exit("Exited")
+		}
+	}
+}
+
+func (h *lineHandler) Hungup(c *Conn) {
+	h.s.hungup.Add(1)
+	c.Context.(*lineConn).exit("Hungup")
+}
+
+func (h *lineHandler) Timeout(c *Conn) {
+	c.Context.(*lineConn).exit("Timeout")
+	c.Send([]byte("timeout\n"))
+}
+
+func (h *lineHandler) Tick(time.Time) {
+	h.s.ticks.Add(1)
+	if h.s.exitTick.Swap(false) {
+		runtime.Goexit()
+	}
+}
+
 func (h *lineHandler) Late()                                          { h.s.late.Add(1) }
 func (h *lineHandler) Held(d time.Duration, stack func() []byte) bool { return h.s.held(d, stack()) }
 func (h *lineHandler) Refusal() []byte                                { return []byte(h.s.refuse) }
 func (h *lineHandler) EOF(c *Conn) {
+	c.Context.(*lineConn).exit("EOF")
 	if c.Context.(*lineConn).stream == 0 {
 		c.Close()
 	}
@@ -231,6 +287,7 @@ func (h *lineHandler) Closed(c *Conn, err error) {
 	s.wake = make(chan struct{})
 	s.mu.Unlock()
 	s.closed.Add(1)
+	c.Context.(*lineConn).exit("Closed")
 }
 
 // startLines runs a line server on address ("tcp 127.0.0.1:0" if empty).

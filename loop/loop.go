@@ -40,6 +40,13 @@ type Handler interface {
 	// Closed: c is gone; err is nil when it ended in order. The last callback.
 	Closed(c *Conn, err error)
 
+	// Exited: a callback of c, or a task where c is nil, has ended the loop's goroutine by
+	// runtime.Goexit, and the loop goes on with another one. An answer may still be sent:
+	// Close follows, and what Input has not used is lost. Where the callback was Closed,
+	// or c is dead, nothing can be sent. Where Exited ends its goroutine, too, c is aborted
+	// and Exited comes once more.
+	Exited(c *Conn)
+
 	// Tick comes once every Options.Tick.
 	Tick(now time.Time)
 
@@ -76,7 +83,8 @@ type Loop struct {
 	conns   []*Conn // all of them, in no order; Conn.index is the place
 	busy    bool    // a callback or task runs: connections wait in later
 	later   []*Conn
-	reserve int // descriptor given back to refuse one when none is left
+	at      *Conn // of the callback that runs, or ran last; nil in a task
+	reserve int   // descriptor given back to refuse one when none is left
 
 	listeners []*listener
 	load      atomic.Int32 // connections, and those on their way here
@@ -92,6 +100,7 @@ type Loop struct {
 
 	stopped sync.RWMutex // held for reading while waking the poller
 	closed  bool         // the poller is closed; guarded by stopped
+	leaves  bool         // run has returned, and cleanUp is at work
 	failure error        // of run
 	gone    chan struct{}
 }
@@ -117,7 +126,7 @@ func (l *Loop) Handler() Handler { return l.handler }
 // before f's turn, f does not run. From any goroutine.
 func (l *Loop) Do(f func()) bool {
 	return l.do(func() bool {
-		l.busy = true
+		l.busy, l.at = true, nil
 		f()
 		l.settle()
 		return false
@@ -144,32 +153,40 @@ func (l *Loop) Conns(f func(*Conn)) {
 func (l *Loop) Len() int { return int(l.load.Load()) }
 
 // run is the life of the loop's goroutine.
-func (l *Loop) run() {
-	l.heading.Store(ownHeading())
-	l.goOn()
-}
+func (l *Loop) run() { l.goOn(func() {}) }
 
-// goOn runs the loop until it stops, or until another goroutine has taken it over.
-func (l *Loop) goOn() {
-	turn := l.turn.Load()
-	l.failure = errGoexit // unless run returns
+// goOn runs the loop, with first before all else, until it stops, or until another
+// goroutine has taken it over.
+func (l *Loop) goOn(first func()) {
+	turn, ended := l.turn.Load(), false
 	defer func() {
 		if p := recover(); p != nil {
 			panic(p) // a fault of ours: nothing is cleaned up behind it
 		}
-		if l.turn.Load() != turn {
-			return // it ends by runtime.Goexit, as TakeOver wants
+		if !ended && (l.turn.Load() != turn || l.replace()) {
+			return // by runtime.Goexit, as TakeOver wants or as a callback has called it
 		}
 		defer l.reactor.running.Done()
-		l.cleanUp()
+		if !ended {
+			l.failure = errGoexit
+			l.cleanUp()
+		}
 		if l.failure != nil {
 			l.reactor.Halt() // a server that has lost a loop is no server
 		}
 	}()
-	l.failure = l.poller.run()
+	l.heading.Store(ownHeading())
+	first()
+	if !l.leaves {
+		l.failure = l.poller.run()
+		l.leaves = true
+	}
+	l.cleanUp()
+	ended = true
 }
 
-// cleanUp ends all that is left when the poller has returned.
+// cleanUp ends all that is left when the poller has returned. One that did not come to
+// its end is gone on with by the next.
 func (l *Loop) cleanUp() {
 	for len(l.listeners) > 0 {
 		l.closeListener(l.listeners[0])
@@ -192,6 +209,7 @@ func (l *Loop) event(fd int, r readiness) {
 	if c := l.reactor.conns.get(fd); c != nil && c.loop == l {
 		c.event(r)
 	} else if ln := l.listener(fd); ln != nil {
+		l.at = nil
 		l.accept(ln)
 	}
 }
@@ -210,7 +228,7 @@ func (l *Loop) tick() (leave bool) {
 	l.ticking.Store(false)
 	l.poller.bury()
 	now := time.Now()
-	l.busy = true
+	l.busy, l.at = true, nil
 	l.handler.Tick(now)
 	l.settle()
 	l.timers.advance(int64(now.Sub(l.began)/l.opt.Tick), (*Conn).timer)

@@ -18,8 +18,17 @@ type source struct {
 	fd        int
 	eventfd   int
 	triggered atomic.Bool // run will come to the tasks
-	events    [batch]unix.EpollEvent
+
+	// The batch at hand is here and not on the stack of run: after Loop.TakeOver another
+	// goroutine goes on with it.
+	events [batch]unix.EpollEvent
+	at, n  int  // events[at:n] are left
+	tasks  bool // run comes to the tasks before it asks for events
 }
+
+// resumes says that another goroutine may call run while one is held in an event or a
+// task, and ends there.
+const resumes = true
 
 // batch is how many events are taken at once, 12 to 16 bytes each.
 const batch = 256
@@ -103,31 +112,33 @@ func (s *source) trigger() error {
 }
 
 func (s *source) run() error {
-	for tasks := false; ; {
+	for {
+		for s.at < s.n {
+			e := &s.events[s.at]
+			s.at++
+			if e.Fd == int32(s.eventfd) {
+				s.tasks = true
+				continue
+			}
+			s.owner.on(int(e.Fd), readinessOf(e.Events))
+		}
+		if s.tasks {
+			leave := s.owner.runTasks()
+			s.triggered.Store(false) // what comes from now on triggers
+			if leave {
+				return nil
+			}
+			s.tasks = s.owner.waiting() > 0 && !s.triggered.Swap(true)
+		}
 		n := s.look()
-		if n == 0 && !tasks {
+		if n == 0 && !s.tasks {
 			runtime.Gosched() // who can run does so before the processor is asleep with us
 			var err error
 			if n, err = unix.EpollWait(s.fd, s.events[:], -1); err != nil && err != unix.EINTR {
 				return os.NewSyscallError("epoll_wait", err)
 			}
 		}
-		for i := range max(n, 0) {
-			e := &s.events[i]
-			if e.Fd == int32(s.eventfd) {
-				tasks = true
-				continue
-			}
-			s.owner.on(int(e.Fd), readinessOf(e.Events))
-		}
-		if tasks {
-			leave := s.owner.runTasks()
-			s.triggered.Store(false) // what comes from now on triggers
-			if leave {
-				return nil
-			}
-			tasks = s.owner.waiting() > 0 && !s.triggered.Swap(true)
-		}
+		s.at, s.n = 0, n
 	}
 }
 

@@ -22,6 +22,10 @@ type source struct {
 	graveyard []*attachment
 }
 
+// resumes says that another goroutine may call run while one is held in an event: here
+// the batch is on its stack.
+const resumes = false
+
 // attachment is what the poller knows about a registered descriptor. With the
 // build tag poll_opt the kernel holds its address, unseen by the collector, so
 // it must live as long as the registration and the batch of events after it.

@@ -1,41 +1,64 @@
 package loop
 
-// TakeOver gives the loop another goroutine, while its own is in Input or Drained of
-// c, in code that may never return. The caller is sure that the goroutine touches
-// nothing of the loop any more, and ends by runtime.Goexit when it does return; the
-// caller has the loop to itself meanwhile, and may be any goroutine, that one too.
+// TakeOver gives the loop another goroutine, while its own is in a callback of c, in code
+// that may never return. The caller is sure that the goroutine touches nothing of the
+// loop any more, and ends by runtime.Goexit when it does return; the caller has the loop
+// to itself meanwhile, and may be any goroutine, that one too.
 //
-// unused are the bytes of Input that are to be offered again; nil in Drained. What the
-// handler used of them is not written to again. On the new goroutine the handler says
-// in then what has become of c, and the loop goes on, with everything that was under
-// way: it looks at all connections and listeners anew. That costs a few system calls
-// and one for each of them.
+// unused are the bytes of Input that are to be offered again; nil in other callbacks.
+// What the handler used of them is not written to again. On the new goroutine the handler
+// says in then what has become of c, and the loop goes on, with everything that was under
+// way.
 //
-// If it fails, for want of descriptors, nothing has changed.
+// On Linux that costs a goroutine and a read buffer, and cannot fail. With kqueue the loop
+// needs another poller, for which there may be no descriptor, and registers all of its
+// connections and listeners anew. If it fails nothing has changed.
 func (l *Loop) TakeOver(c *Conn, unused []byte, then func()) error {
-	l.stopped.Lock() // holds wake off
-	err := l.poller.renew()
-	l.stopped.Unlock()
-	if err != nil {
-		return err
+	if !resumes && !l.leaves {
+		l.stopped.Lock() // holds wake off
+		err := l.poller.renew()
+		l.stopped.Unlock()
+		if err != nil {
+			return err
+		}
 	}
 	l.turn.Add(1)
-	l.in, l.inUsed = make([]byte, l.opt.ReadBytes), 0 // the old one belongs to who is held
+	l.in, l.inUsed = make([]byte, l.opt.ReadBytes), 0 // the old one belongs to the goroutine that is held
 	if len(unused) > 0 {
 		c.stash = takeBuffer()
 		c.stash.B = append(c.stash.B, unused...)
 	}
-	go func() {
-		l.heading.Store(ownHeading())
+	go l.goOn(func() {
 		l.busy = true
 		then()
-		c.retained = false // what it would retain is left already
-		l.register()
-		c.advance()
+		l.catchUp(c)
 		l.settle()
-		l.goOn()
-	}()
+	})
 	return nil
+}
+
+// catchUp does what is missing behind the callback of c, which may be nil, whose
+// goroutine does not come back.
+func (l *Loop) catchUp(c *Conn) {
+	switch {
+	case l.leaves: // cleanUp is at work
+		return
+	case !resumes:
+		l.register()
+	default:
+		for _, ln := range l.listeners { // accept may have been under way
+			if err := l.poller.rearmListener(&ln.att); err != nil {
+				ln.retry = true
+			}
+		}
+	}
+	if c == nil || c.state == closed {
+		return
+	}
+	c.retained = false // what it would retain is left already
+	c.schedule()       // timer may have been under way
+	c.rearm()          // the rest of its event, a hangup perhaps
+	c.advance()
 }
 
 // register tells a new poller of all that the loop has.
@@ -54,4 +77,22 @@ func (l *Loop) register() {
 			ln.complain(l, "a listener cannot be watched; it is looked at once a tick", err)
 		}
 	}
+}
+
+// replace gives the loop another goroutine where a callback or task has ended its own by
+// runtime.Goexit. It reports false if that cannot be.
+func (l *Loop) replace() bool {
+	c := l.at
+	return l.TakeOver(c, nil, func() {
+		if c == nil {
+			l.handler.Exited(nil)
+			return
+		}
+		if c.exited { // Exited has done so itself
+			c.kill(ErrAborted)
+		}
+		c.exited = true
+		l.handler.Exited(c)
+		c.Close() // its input is lost
+	}) == nil
 }

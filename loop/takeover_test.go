@@ -2,7 +2,10 @@ package loop
 
 import (
 	"fmt"
+	"io"
+	"net"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 )
@@ -145,16 +148,103 @@ func TestTakeOverOfTimers(t *testing.T) {
 	}
 }
 
-// A callback that ends the loop's goroutine ends the reactor, which says so.
+// A callback that ends its goroutine ends its connection, after what was sent before, and
+// nothing else: not what came in the same batch of events, nor tasks, timers and listeners.
 func TestGoexit(t *testing.T) {
-	s := newLines(t, Options{Loops: 2})
-	r, err := New(s.r.opt, func(l *Loop) Handler { return &lineHandler{s: s, loop: l} })
-	if err != nil {
-		t.Fatal(err)
+	for _, where := range []string{"Input", "Drained", "Timeout", "EOF", "Hungup", "Closed", "Input, Exited", "Input, Closed", "Opened", "Tick", "task"} {
+		t.Run(where, func(t *testing.T) {
+			s := startLines(t, Options{Loops: 1, Tick: time.Millisecond}, "")
+			l := s.r.Loops()[0]
+			c := s.dial()
+			c.send("echo a\n")
+			c.want("a\n")
+			var others []*client
+			for range 50 {
+				c := s.dial()
+				c.send("echo b\n")
+				c.want("b\n")
+				others = append(others, c)
+			}
+			busy, goOn := make(chan bool), make(chan bool)
+			l.Do(func() { close(busy); <-goOn })
+			<-busy
+			want := "exited\n"
+			switch where {
+			case "Opened":
+				s.exitOpened.Store(true)
+				c = s.dial()
+			case "Tick":
+				s.exitTick.Store(true)
+			case "task":
+				l.Do(runtime.Goexit)
+			case "Closed":
+				c.send("exit " + where + "\n")
+				want = ""
+			default:
+				c.send("echo before\nexit " + where + "\n")
+				want = "before\nexited\n"
+			}
+			if where == "EOF" || where == "Hungup" {
+				_ = c.Conn.(*net.TCPConn).CloseWrite()
+			}
+			for i, c := range others { // all of them come in one batch
+				c.send(fmt.Sprintf("echo c%d\n", i))
+			}
+			late := s.dial()
+			late.send("echo d\n")
+			ran := make(chan bool)
+			l.Do(func() { close(ran) })
+			close(goOn)
+
+			for i, c := range others {
+				c.want(fmt.Sprintf("c%d\n", i))
+			}
+			late.want("d\n")
+			<-ran
+			late.send("timeout 10\n")
+			late.want("timeout\n")
+			switch where {
+			case "Tick", "task":
+				c.send("echo e\n")
+				c.want("e\n")
+			case "Closed", "Input, Exited":
+				b, _ := io.ReadAll(c)
+				if got := string(b); !strings.HasPrefix("before\nexited\n", got) {
+					t.Errorf("read %q", got)
+				}
+			default:
+				if b, err := io.ReadAll(c); string(b) != want || err != nil {
+					t.Errorf("read %q, %v; want %q and the end", b, err, want)
+				}
+			}
+			if n := s.exited.Load(); n == 0 || n > 2 {
+				t.Errorf("Exited came %d times", n)
+			}
+			s.dial().send("exit Closed\n")
+			last := s.dial()
+			last.send("echo f\n")
+			last.want("f\n")
+			s.r.Stop()
+			if err := s.r.Wait(); err != nil {
+				t.Errorf("Wait: %v", err)
+			}
+		})
 	}
-	r.Start()
-	r.Loops()[0].Do(runtime.Goexit)
-	if err := r.Wait(); err == nil || err.Error() != errGoexit.Error() {
-		t.Errorf("Wait: %v, want %v", err, errGoexit)
+}
+
+// It may come from every connection that the end of the loop closes.
+func TestGoexitAtTheEnd(t *testing.T) {
+	s := startLines(t, Options{Loops: 2}, "")
+	for range 10 {
+		c := s.dial()
+		c.send("exits in Closed\necho a\n")
+		c.want("a\n")
+	}
+	s.r.Stop()
+	if err := s.r.Wait(); err != nil {
+		t.Errorf("Wait: %v", err)
+	}
+	if n := s.closed.Load(); n != 10 {
+		t.Errorf("%d connections were closed", n)
 	}
 }

@@ -49,13 +49,39 @@ func (h *handler) Closed(c *loop.Conn, err error) {
 				x.job.cancel(whyGone(err))
 			}
 		}
+		defer h.leaveBehind(cn)
 		x.dropBody()
-		h.give(x)
+		return
+	}
+	h.leaveBehind(cn)
+}
+
+// leaveBehind is the end of Closed, whatever the application's Close does.
+func (h *handler) leaveBehind(cn *conn) {
+	if cn.x != nil {
+		h.give(cn.x)
 	}
 	cn.phase = cn.phase.next(gone)
 	if h.stopping {
 		h.s.checkEmpty()
 	}
+}
+
+// Exited: an application has ended the goroutine of its loop, or a Logger has. Like a
+// panic that fails the response; and the connection ends, since what has come behind the
+// request is lost with the goroutine.
+func (h *handler) Exited(c *loop.Conn) {
+	if c == nil || !c.Alive() {
+		h.out = h.out[:0]
+		return
+	}
+	cn, _ := c.Context.(*conn)
+	if cn == nil || cn.x == nil || cn.phase != handling && cn.phase != writing {
+		h.flush(c)
+		return
+	}
+	cn.x.keep = false
+	cn.x.fail(errGoexit)
 }
 
 // whyGone is what an application is told of the end of its connection.

@@ -156,19 +156,19 @@ func (x *exchange) askNext(body gateway.Body) (b []byte, isAway bool, err error)
 // emerge ends a call of the application, of body if that is not nil, that has panicked
 // with p, or is ending its goroutine.
 func (x *exchange) emerge(body gateway.Body, p any) (isAway bool, err error) {
-	if p == nil {
-		if was := x.h.hold.surface(&x.asks); was == away || x.leaveLoop(was, "the application has ended its goroutine") {
-			defer x.h.s.crew.next()
-			x.job.work(func() (gateway.Body, error) {
-				if body != nil {
-					x.job.close(body)
-				}
-				return nil, errGoexit
-			})
-		} // else the loop ends
-		return true, errGoexit
-	}
 	isAway = x.h.hold.exit(&x.asks)
+	if p == nil && isAway {
+		defer x.h.s.crew.next()
+		x.job.work(func() (gateway.Body, error) {
+			if body != nil {
+				x.job.close(body)
+			}
+			return nil, errGoexit
+		})
+	}
+	if p == nil { // the goroutine ends; the loop goes on with another, and comes to Exited
+		return isAway, errGoexit
+	}
 	if err = abortOf(p); err != nil {
 		return isAway, err
 	}

@@ -568,21 +568,8 @@ func TestAutoWaitsForSlowClients(t *testing.T) {
 	c.hello()
 }
 
-// An application that ends its goroutine ends that of a loop, not the loop.
-func TestAutoGoexit(t *testing.T) {
-	s := startAuto(t, func(*gateway.Environ, gateway.StartResponse) (gateway.Body, error) {
-		runtime.Goexit()
-		return nil, nil
-	})
-	c := s.dial()
-	c.send(get + stuck + get)
-	c.want("GET", 200, "Hello, World!")
-	c.want("GET", 500, "Internal Server Error\n")
-	c.want("GET", 200, "Hello, World!")
-	s.dial().hello()
-}
-
-// Without a descriptor for another poller the loop stays held, and goes on later.
+// A loop is taken without a descriptor. Where it needs one (kqueue) it stays held, the log
+// says so, and it is taken later.
 func TestRescueWithoutDescriptors(t *testing.T) {
 	release := make(chan bool)
 	s := startAuto(t, func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
@@ -608,14 +595,14 @@ func TestRescueWithoutDescriptors(t *testing.T) {
 	})
 	defer restore()
 	c.send(stuck)
-	s.wantLine(1, takeFailed, "target=/stuck")
-	d.send(get)
-	if s.Stats().Rescues != 0 {
-		t.Error("a rescue was counted")
+	failed := func() bool { return len(s.lines(takeFailed, "target=/stuck")) > 0 }
+	eventually(t, "the loop was taken, or could not be", func() bool { return s.Stats().Rescues == 1 || failed() })
+	if failed() {
+		restore()
+		s.untilRescued(1)
 	}
+	d.hello()
 	restore()
-	s.untilRescued(1)
-	d.want("GET", 200, "Hello, World!")
 	close(release)
 	c.want("GET", 200, "Hello, World!")
 	c.hello()
