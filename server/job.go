@@ -225,10 +225,10 @@ func (j *job) Next() ([]byte, error) {
 }
 
 // ripe is how much of out the loop may take. What is gathered waits for Flush or the end, or
-// until it is enough: gatherBytes, or less where the worker would have to wait for room.
+// until it is gatherBytes: HighWaterBytes is no less, so no worker waits for room that way.
 func (j *job) ripe() int {
 	n := j.out.len()
-	if j.gathers && !j.left && n < min(gatherBytes, j.x.h.c.loop.HighWaterBytes) {
+	if j.gathers && !j.left && n < gatherBytes {
 		return j.due
 	}
 	return n

@@ -179,7 +179,7 @@ func TestGatheredIsSent(t *testing.T) {
 	for name, options := range map[string][]server.Option{
 		"Auto":                {server.Dispatch(server.Auto)},
 		"Pool":                {server.Dispatch(server.Pool)},
-		"Pool with less room": {server.Dispatch(server.Pool), server.HighWaterBytes(1000)},
+		"Pool with less room": {server.Dispatch(server.Pool), server.HighWaterBytes(4096)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := isbjorn(t, h, options...).dial(t)
