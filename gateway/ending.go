@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"net"
 	"sync"
 )
 
@@ -64,9 +65,17 @@ func (n *ending) end() {
 	n.ctx, n.cancel, n.cause, n.after = nil, nil, nil, nil
 }
 
-// Why a server cancels a request's Context before its response is finished.
+// Why a server cancels a request's Context before its response is finished. To write to
+// a client that is gone, or to flush or hijack then, is ErrClientGone too; it is
+// net.ErrClosed for errors.Is.
 var (
-	ErrClientGone = errors.New("gateway: the client is gone")
+	ErrClientGone = error(clientGone{})
 	ErrStopped    = errors.New("gateway: the server stops")
 	ErrTimeout    = errors.New("gateway: the request took too long")
 )
+
+type clientGone struct{}
+
+func (clientGone) Error() string { return "gateway: the client is gone" }
+
+func (clientGone) Is(target error) bool { return target == net.ErrClosed }

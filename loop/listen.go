@@ -266,7 +266,7 @@ func openTCP(network, address string, share, first bool) (*listener, error) {
 			}
 		}
 		if err := unix.Bind(fd, sa); err != nil {
-			return os.NewSyscallError("bind", err)
+			return bindError(err)
 		}
 		if share && first {
 			if err := socket.SetReuseport(fd, 1); err != nil {
@@ -280,6 +280,24 @@ func openTCP(network, address string, share, first bool) (*listener, error) {
 		return nil, err
 	}
 	return listenerOn(fd)
+}
+
+// bindError is an error of bind(2), and what to do about it.
+func bindError(err error) error {
+	mend := ""
+	switch err {
+	case nil:
+		return nil
+	case unix.EADDRINUSE:
+		mend = "; another process has it: stop that, or use another address"
+	case unix.EADDRNOTAVAIL:
+		mend = "; this machine has no such address"
+	case unix.EACCES:
+		mend = "; ports below 1024 need the capability CAP_NET_BIND_SERVICE, a Unix socket a directory that the process may write to"
+	case unix.ENOENT:
+		mend = "; make the directory first"
+	}
+	return fmt.Errorf("%w%s", os.NewSyscallError("bind", err), mend)
 }
 
 // tcpAddr is a bound address. An IPv6 wildcard that takes IPv4 too stays "[::]".
@@ -333,7 +351,7 @@ func openUnix(path string, mode fs.FileMode) (*listener, error) {
 		return nil, os.NewSyscallError("socket", err)
 	}
 	ln := &listener{fd: fd, addr: &net.UnixAddr{Name: path, Net: "unix"}}
-	err = os.NewSyscallError("bind", unix.Bind(fd, &unix.SockaddrUnix{Name: path}))
+	err = bindError(unix.Bind(fd, &unix.SockaddrUnix{Name: path}))
 	if err == nil && !isAbstract(path) {
 		ln.path, err = ownSocketPath(path)
 		if err == nil {

@@ -117,7 +117,7 @@ func (o Options) Check() error {
 	o = o.withDefaults()
 	switch {
 	case o.Loops < 1 || o.Loops > loopsMax:
-		return fmt.Errorf("loop: Loops is %d; use 1 to %d, or 0 for one per core", o.Loops, loopsMax)
+		return fmt.Errorf("loop: Loops is %d; use 1 to %d, or leave it out for one per core", o.Loops, loopsMax)
 	case o.ReadBytes < readBytesMin || o.ReadBytes > readBytesMax:
 		return fmt.Errorf("loop: ReadBytes is %d; use %d to %d bytes", o.ReadBytes, readBytesMin, readBytesMax)
 	case o.HighWaterBytes < 1:

@@ -84,7 +84,7 @@ func (l *Limits) Check() error {
 	case l.TargetBytes < targetBytesMin:
 		return fmt.Errorf("parser: Limits.TargetBytes is %d; set it to %d or more, so that \"/\" fits", l.TargetBytes, targetBytesMin)
 	case l.HeadBytes > headBytesMax:
-		return fmt.Errorf("parser: Limits.HeadBytes is %d; set it to %d or less, the reach of a Span", l.HeadBytes, headBytesMax)
+		return fmt.Errorf("parser: Limits.HeadBytes is %d; set it to %d or less, which is as far as the parser counts", l.HeadBytes, headBytesMax)
 	case l.MethodBytes > headBytesMax || l.TargetBytes > headBytesMax || l.HeadBytes < headBytesMin:
 		return fmt.Errorf("parser: Limits.HeadBytes is %d; set it to %d or more, so that a request line of MethodBytes and TargetBytes fits, or lower those", l.HeadBytes, headBytesMin)
 	case l.Fields < fieldsMin || l.Fields > FieldsMax:

@@ -25,8 +25,10 @@ func (w *writer) Flush() error {
 	switch {
 	case x.resp.err != nil:
 		return x.resp.err
-	case x.c == nil || !x.resp.started || x.resp.whole || !x.c.Alive():
+	case x.c == nil || !x.resp.started || x.resp.whole: // kept beyond its response
 		return net.ErrClosed
+	case !x.c.Alive():
+		return gateway.ErrClientGone
 	case !x.resp.sent:
 		x.commit(-1)
 	}
@@ -75,7 +77,7 @@ func (w *jobWriter) Gather() {
 
 // told is what a call of an application returns whose response is over, and why.
 func told(why error) error {
-	if why == nil || why == errOver || why == gateway.ErrClientGone {
+	if why == nil || why == errOver {
 		return net.ErrClosed
 	}
 	return why
@@ -107,8 +109,10 @@ func (x *exchange) Inform(code int, headers []gateway.Header) error {
 	}
 	defer x.asks.dive(was)
 	switch {
-	case x.c == nil || !x.c.Alive():
+	case x.c == nil:
 		return net.ErrClosed
+	case !x.c.Alive():
+		return gateway.ErrClientGone
 	case x.resp.started || x.resp.whole:
 		return errInformLate
 	case x.req.Minor == 0: // RFC 9110 section 15.2

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/isbjorn/isbjorn/gateway"
@@ -146,14 +147,14 @@ func newConfig(options []Option) (*config, error) {
 		return nil, fmt.Errorf("server: option OnStart has no function; use one, or leave it out")
 	}
 	if err := c.limits.Check(); err != nil {
-		return nil, fmt.Errorf("server: option of the request limits: %w", err)
+		return nil, fmt.Errorf("server: option %s", strings.TrimPrefix(err.Error(), "parser: Limits."))
 	}
 	if err := c.content.check(c.limits.BodyBytes); err != nil {
 		return nil, err
 	}
 	c.loop.Log = c.log
 	if err := c.loop.Check(); err != nil {
-		return nil, fmt.Errorf("server: option of the loops: %w", err)
+		return nil, fmt.Errorf("server: option %s", strings.TrimPrefix(err.Error(), "loop: "))
 	}
 	return c, nil
 }

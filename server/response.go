@@ -239,8 +239,10 @@ func (w *writer) Write(p []byte) (n int, err error) {
 	switch {
 	case x.resp.err != nil:
 		return 0, x.resp.err
-	case x.c == nil || !x.resp.started || x.resp.whole || !x.c.Alive():
-		return 0, net.ErrClosed // kept beyond its response, or nobody is there
+	case x.c == nil || !x.resp.started || x.resp.whole: // kept beyond its response
+		return 0, net.ErrClosed
+	case !x.c.Alive():
+		return 0, gateway.ErrClientGone
 	case len(p) == 0:
 		return 0, nil
 	case !x.resp.sent:

@@ -135,6 +135,9 @@ func (s *Server) open(addr string) (net.Addr, error) {
 	}
 	bound, err := s.reactor.Listen(network, address)
 	if err != nil {
+		if cause := errors.Unwrap(err); cause != nil { // without the address a second time
+			err = cause
+		}
 		return nil, fmt.Errorf("server: address %q: %w", addr, err)
 	}
 	return bound, nil
@@ -168,6 +171,9 @@ func splitAddress(addr string) (network, address string, err error) {
 		return "unix", path, nil
 	}
 	if _, _, err := net.SplitHostPort(addr); err != nil {
+		if wrong := (*net.AddrError)(nil); errors.As(err, &wrong) { // without the address a second time
+			err = errors.New(wrong.Err)
+		}
 		return "", "", fmt.Errorf("server: address %q is neither host:port nor :port nor unix:/path: %w", addr, err)
 	}
 	return "tcp", addr, nil

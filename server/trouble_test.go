@@ -152,6 +152,45 @@ func TestWriteInClose(t *testing.T) {
 	}
 }
 
+// An application that writes to a client which has left is told so, wherever it runs.
+func TestWriteToAClientThatLeft(t *testing.T) {
+	for name, dispatch := range map[string]Dispatching{"Auto": Auto, "Inline": Inline, "Pool": Pool} {
+		t.Run(name, func(t *testing.T) {
+			told := make(chan error, 3)
+			begun := make(chan bool)
+			s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+				w, err := start("200 OK", nil, nil)
+				if err != nil {
+					return nil, err
+				}
+				close(begun)
+				for deadline := time.Now().Add(20 * time.Second); err == nil && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+					_, err = w.Write([]byte("x"))
+				}
+				told <- err
+				told <- gateway.Flush(w)
+				_, again := w.Write([]byte("x"))
+				told <- again
+				return nil, err
+			}), Dispatch(dispatch))
+			c := s.dial()
+			c.send(get)
+			<-begun
+			_ = c.SetLinger(0)
+			_ = c.Close()
+			for range cap(told) {
+				if err := <-told; !errors.Is(err, net.ErrClosed) || err != gateway.ErrClientGone || !strings.Contains(err.Error(), "client") {
+					t.Errorf("%v, want %v", err, gateway.ErrClientGone)
+				}
+			}
+			s.untilConns(0)
+			if strings.Contains(s.log.String(), "the application failed") {
+				t.Errorf("the log has it: %s", s.log)
+			}
+		})
+	}
+}
+
 // A writer, and start, that were kept from one request do nothing in the next.
 func TestStaleWriter(t *testing.T) {
 	var w io.Writer
