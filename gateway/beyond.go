@@ -209,8 +209,8 @@ var ErrHijacked = errors.New("gateway: the connection was taken over by Hijack")
 // or as many bytes as Content-Length have to be read. Then the request goes on.
 //
 // Only on a goroutine of the application's own (the option Dispatch(Pool) of package
-// server), elsewhere the error is errors.ErrUnsupported. The goroutine keeps its place
-// among Workers until Serve returns; conn may go to another.
+// server), elsewhere the error is errors.ErrUnsupported. The goroutine has no place
+// among Workers any more; conn may go to another.
 func (e *Environ) Hijack() (conn net.Conn, rest []byte, err error) {
 	e.check()
 	c, ok := e.conn.(Hijacker)

@@ -17,16 +17,17 @@ type crew struct {
 	most, queueMost int
 	spareTime       time.Duration
 
-	mu    sync.Mutex
-	busy  int
-	away  int // of them with a connection of their own, which nobody waits for
-	queue []*job
-	idle  chan struct{} // closed when nobody is busy, who is not away; nil if nobody waits for that
+	mu      sync.Mutex
+	busy    int // places that are taken, most at most but for adopt
+	away    int // workers with a connection of their own (Hijack), which have no place
+	leaving int // those that were away and have finished, before leaves has seen them
+	queue   jobQueue
+	idle    chan struct{} // closed when busy is 0; nil if nobody waits for that
 
 	spare  []chan *job // of workers that have finished, the last to do so at the end
 	unused int         // so many of them, from the first, have waited since the last sweep
 	sweeps *time.Timer // the next; nil if there is none
-	ending bool        // nobody is to wait for another job
+	ended  bool        // nobody is to wait for another job
 }
 
 // spareTime is how long a worker waits for another job, and at most twice that: long
@@ -42,8 +43,8 @@ func (c *crew) give(j *job) bool {
 	case c.busy < c.most:
 		c.busy++
 		c.begin(j)
-	case len(c.queue) < c.queueMost:
-		c.queue = append(c.queue, j)
+	case c.queue.n < c.queueMost:
+		c.queue.push(j)
 	default:
 		return false
 	}
@@ -85,7 +86,7 @@ func (c *crew) work(j *job) {
 func (c *crew) rest(jobs chan *job) *job {
 	c.mu.Lock()
 	j := c.leaves()
-	if j != nil || c.ending {
+	if j != nil || c.ended {
 		c.mu.Unlock()
 		return j
 	}
@@ -121,7 +122,7 @@ func (c *crew) dismiss(n int) {
 func (c *crew) end() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.ending = true
+	c.ended = true
 	c.dismiss(len(c.spare))
 	if c.sweeps != nil {
 		c.sweeps.Stop()
@@ -148,28 +149,33 @@ func (c *crew) next() {
 // leaves gives the place of a worker that has finished to the job it returns, or to
 // nobody. With mu.
 func (c *crew) leaves() *job {
-	if len(c.queue) == 0 || c.busy > c.most {
-		if len(c.queue) == 0 {
-			c.queue = nil // grown by a crowd that is gone
-		}
+	switch {
+	case c.leaving > 0: // this place was given away before, by leave; of this worker or another
+		c.leaving--
+		return nil
+	case c.queue.n == 0 || c.busy > c.most:
 		c.busy--
 		c.tellIdle()
 		return nil
 	}
-	j := c.queue[0]
-	c.queue[0] = nil
-	c.queue = c.queue[1:]
-	return j
+	return c.queue.pop()
 }
 
-// whenIdle returns a channel that is closed when no worker is busy, but those that
-// are away.
+// withdraw takes a job out of the queue. It reports false for one that is not in it.
+func (c *crew) withdraw(j *job) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.queue.remove(j)
+}
+
+// whenIdle returns a channel that is closed when no worker has a place: those that are
+// away may still be at work.
 func (c *crew) whenIdle() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.idle == nil {
 		c.idle = make(chan struct{})
-		if c.busy == c.away {
+		if c.busy == 0 {
 			defer func(idle chan struct{}) { close(idle); c.idle = nil }(c.idle)
 		}
 	}
@@ -178,30 +184,85 @@ func (c *crew) whenIdle() <-chan struct{} {
 
 // tellIdle tells who waits that no worker is busy, if so. With mu.
 func (c *crew) tellIdle() {
-	if c.busy == c.away && c.idle != nil {
+	if c.busy == 0 && c.idle != nil {
 		close(c.idle)
 		c.idle = nil
 	}
 }
 
-// leave says that a worker has taken its connection over. It keeps its place.
+// leave says that a worker has taken its connection over, and gives its place to who
+// waits for it: a WebSocket that is idle for an hour keeps no request waiting.
 func (c *crew) leave() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if j := c.leaves(); j != nil {
+		c.begin(j)
+	}
 	c.away++
-	c.tellIdle()
 }
 
-// back is for one that has finished.
+// back is for one that has finished. Its goroutine comes to leaves yet.
 func (c *crew) back() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.away--
+	c.leaving++
 }
 
-// load is how many requests are at work, and how many wait.
-func (c *crew) load() (busy, waiting int) {
+// load is how many requests are at work, how many wait, and how many have taken their
+// connection over.
+func (c *crew) load() (busy, waiting, away int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.busy - c.away, len(c.queue)
+	return c.busy, c.queue.n, c.away
+}
+
+// jobQueue is a list of jobs in the order they came. Each can be taken out of it, since
+// clients leave while they wait. Its links are in the jobs.
+type jobQueue struct {
+	first, last *job
+	n           int
+}
+
+// queueLink is the part of a job that its queue has.
+type queueLink struct {
+	prev, next *job
+	queued     bool
+}
+
+func (q *jobQueue) push(j *job) {
+	j.link = queueLink{prev: q.last, queued: true}
+	if q.last == nil {
+		q.first = j
+	} else {
+		q.last.link.next = j
+	}
+	q.last = j
+	q.n++
+}
+
+func (q *jobQueue) pop() *job {
+	j := q.first
+	q.remove(j)
+	return j
+}
+
+// remove reports false for a job that is not in the queue.
+func (q *jobQueue) remove(j *job) bool {
+	if !j.link.queued {
+		return false
+	}
+	if j.link.prev == nil {
+		q.first = j.link.next
+	} else {
+		j.link.prev.link.next = j.link.next
+	}
+	if j.link.next == nil {
+		q.last = j.link.prev
+	} else {
+		j.link.next.link.prev = j.link.prev
+	}
+	j.link = queueLink{}
+	q.n--
+	return true
 }

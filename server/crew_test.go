@@ -149,7 +149,7 @@ func TestCrewGoexit(t *testing.T) {
 	for i, path := range []string{"/goexit", "/"} {
 		d := s.dial()
 		d.send(fmt.Sprintf("GET %s HTTP/1.1\r\nHost: h\r\n\r\n", path))
-		eventually(t, "it waits", func() bool { _, waiting := s.crew.load(); return waiting == i+1 })
+		eventually(t, "it waits", func() bool { _, waiting, _ := s.crew.load(); return waiting == i+1 })
 		clients = append(clients, d)
 	}
 	goOn <- struct{}{}
@@ -183,7 +183,7 @@ func TestCrewOrder(t *testing.T) {
 			want = append(want, fmt.Sprint("/", i))
 			c.send(fmt.Sprintf("GET %s HTTP/1.1\r\nHost: h\r\n\r\n", want[i]))
 			eventually(t, "it is taken on", func() bool {
-				busy, waiting := s.crew.load()
+				busy, waiting, _ := s.crew.load()
 				return busy == 1 && waiting == i
 			})
 			clients = append(clients, c)

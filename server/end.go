@@ -24,10 +24,16 @@ func (h *handler) EOF(c *loop.Conn) {
 }
 
 // Hungup: a client has ended its side while an application works for it. It may
-// still read: the response goes on, unless the application heeds its Context.
+// still read: the response goes on, unless the application heeds its Context. A request
+// that waits for a worker gives its place in the queue to one whose client is certainly
+// there, and is answered in case this one reads.
 func (h *handler) Hungup(c *loop.Conn) {
 	cn := c.Context.(*conn)
-	if cn.phase == writing {
+	switch {
+	case cn.phase != writing:
+	case cn.x.job != nil && cn.x.job.withdraw():
+		cn.x.breakOff(errHungup)
+	default:
 		cn.x.env.Cancel(gateway.ErrClientGone)
 	}
 }

@@ -29,6 +29,8 @@ type job struct {
 	remote netip.AddrPort
 	local  netip.AddrPort
 
+	link queueLink // of the crew, with its lock
+
 	mu     sync.Mutex
 	cond   sync.Cond // the worker waits
 	over   error     // why nobody wants the response any more; nil while somebody does
@@ -250,11 +252,28 @@ func (j *job) Close() error {
 	return nil
 }
 
-// cancel tells a worker that is still at it that nobody waits for it any more.
+// withdraw takes a job back that waits for a worker. It reports false if it does not wait.
+func (j *job) withdraw() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.withdrawn()
+}
+
+// withdrawn is withdraw with mu.
+func (j *job) withdrawn() bool {
+	if j.left || !j.x.h.s.crew.withdraw(j) {
+		return false
+	}
+	j.left = true
+	return true
+}
+
+// cancel tells a worker that is still at it that nobody waits for it any more. A job that
+// waits for a worker waits no more.
 func (j *job) cancel(why error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.left || j.over != nil {
+	if j.left || j.over != nil || j.withdrawn() {
 		return
 	}
 	j.over = why

@@ -320,7 +320,7 @@ func (c *client) wantSilence() {
 func (s *testServer) untilAtWork(n int) {
 	s.t.Helper()
 	eventually(s.t, "workers are at work", func() bool {
-		busy, _ := s.crew.load()
+		busy, _, _ := s.crew.load()
 		return busy == n && int(s.apps.now.Load()) == n // a worker that comes too late does not call it
 	})
 }
@@ -514,7 +514,7 @@ func TestWorkers(t *testing.T) {
 		c := s.dial()
 		c.send(get)
 		clients = append(clients, c)
-		eventually(t, "the request is taken on", func() bool { busy, waiting := s.crew.load(); return busy+waiting == i+1 })
+		eventually(t, "the request is taken on", func() bool { busy, waiting, _ := s.crew.load(); return busy+waiting == i+1 })
 	}
 	c := s.dial()
 	c.send(get)
@@ -587,7 +587,7 @@ func TestPoolLeavesWorkerBehind(t *testing.T) {
 	c.send("GET /slow HTTP/1.1\r\nHost: h\r\n\r\nGET /quick HTTP/1.1\r\nHost: h\r\n\r\n")
 	c.want("GET", 200, "whole")
 	c.want("GET", 200, "quick")
-	if busy, _ := s.crew.load(); busy != 1 {
+	if busy, _, _ := s.crew.load(); busy != 1 {
 		t.Errorf("%d at work, want the one that is stuck", busy)
 	}
 	close(stuck)
@@ -870,7 +870,7 @@ func TestWorkersSkipsWhoHasLeft(t *testing.T) {
 	first.send(get)
 	s.untilAtWork(1)
 	second.send(get)
-	eventually(t, "it waits", func() bool { _, waiting := s.crew.load(); return waiting == 1 })
+	eventually(t, "it waits", func() bool { _, waiting, _ := s.crew.load(); return waiting == 1 })
 	_ = second.SetLinger(0)
 	_ = second.Close()
 	s.untilConns(1)

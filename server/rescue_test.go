@@ -527,7 +527,7 @@ func TestAutoCollectsContent(t *testing.T) {
 		for _, size := range []int{5, 100_000} { // in memory, in a file
 			c := s.dial()
 			c.send(fmt.Sprintf("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n", size))
-			if busy, _ := s.crew.load(); busy > 0 {
+			if busy, _, _ := s.crew.load(); busy > 0 {
 				t.Error("a worker waits for content")
 			}
 			c.send(pattern(size))

@@ -253,7 +253,7 @@ func (s *Server) leaveWorkers() {
 	select {
 	case <-s.crew.whenIdle():
 	case <-time.After(haltGrace):
-		busy, _ := s.crew.load()
+		busy, _, _ := s.crew.load()
 		s.config.log.Warn("applications are still at work although the server has stopped; they should heed Environ.Context", slog.Int("requests", busy))
 	}
 }

@@ -3,11 +3,12 @@ package server
 import "sync/atomic"
 
 // Stats is what an operator graphs: how many connections there are, and what has
-// happened to them since the server was made. All but Connections only grow. One
-// event can count in several fields: a head that takes too long is in HeadTimeouts
-// and in Refused.
+// happened to them since the server was made. Connections, Hijacked, Working and Waiting
+// are how many there are now; all others only grow. One event can count in several fields:
+// a head that takes too long is in HeadTimeouts and in Refused.
 type Stats struct {
-	Connections int    // there are now, those that are taking leave included
+	Connections int    // those that are taking leave included, without those in Hijacked
+	Hijacked    int    // taken over by Hijack, whose application has not returned
 	Accepted    uint64 // connections, without those in NoDescriptor
 
 	// Connections that the peer or the network ended by an error, mostly a reset.
@@ -33,7 +34,11 @@ type Stats struct {
 	IdleTimeouts    uint64 // IdleTimeout; closed in order
 	RequestTimeouts uint64 // RequestTimeout; each with a line in the log
 
-	Busy uint64 // requests refused: as many are at work and wait as Workers and WorkerQueue allow
+	// Requests on workers: none with Dispatch(Inline). Working near Workers, and Waiting over
+	// 0 for a while, say that requests wait for each other.
+	Working int    // at work now; those that nobody waits for any more included
+	Waiting int    // for a worker, now
+	Busy    uint64 // refused: as many were at work and waited as Workers and WorkerQueue allow
 
 	Holds   uint64 // times that a loop was held for HoldLimit
 	Rescues uint64 // times that a loop was held with Dispatch(Auto), and went on with another goroutine
@@ -86,10 +91,14 @@ func (s *Server) Stats() Stats {
 			n[c] += h.counts[c].Load()
 		}
 	}
+	var working, waiting, hijacked int
+	if s.crew != nil {
+		working, waiting, hijacked = s.crew.load()
+	}
 	return Stats{
-		Connections: s.reactor.Len(),
-		Accepted:    n[accepted],
-		Lost:        n[lost], LostIdle: n[lostIdle],
+		Connections: s.reactor.Len(), Hijacked: hijacked, Working: working, Waiting: waiting,
+		Accepted: n[accepted],
+		Lost:     n[lost], LostIdle: n[lostIdle],
 		Stalled: n[stalled], Stopped: n[stopped],
 		Failed: n[failed], Aborted: n[aborted],
 		Refused:      n[refused],

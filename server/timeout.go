@@ -142,6 +142,12 @@ func (x *exchange) outOfTime() {
 		return // it has left just now, and its wake is on the way
 	}
 	x.h.count(requestTimeouts)
+	if x.job.withdraw() {
+		x.log(slog.LevelError, "the request waited for a worker longer than the option RequestTimeout: look at what the others wait for, or raise the option Workers",
+			slog.Duration("age", time.Duration(x.h.now-x.began)))
+		x.breakOff(errQueueTime)
+		return
+	}
 	attrs := []slog.Attr{slog.Duration("age", time.Duration(x.h.now-x.began))}
 	if x.h.looked != x.h.second { // all goroutines stand still for it
 		x.h.looked = x.h.second

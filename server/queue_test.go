@@ -1,0 +1,204 @@
+package server
+
+import (
+	"context"
+	"net"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/loop"
+)
+
+// untilLoad waits until so many are at work, wait, and have their connection taken over.
+func (s *testServer) untilLoad(working, waiting, hijacked int) {
+	s.t.Helper()
+	eventually(s.t, "the workers are as they should be", func() bool {
+		now := s.Stats()
+		return now.Working == working && now.Waiting == waiting && now.Hijacked == hijacked
+	})
+}
+
+// Connections that were taken over keep no place among Workers, and their end gives none
+// twice: as many requests as before are at work then, and no more.
+func TestHijackFreesItsPlace(t *testing.T) {
+	for _, d := range []Dispatching{Pool, Auto} {
+		u := &upgraded{t: t}
+		goOn := make(chan struct{})
+		s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			if env.Query() == "wait" {
+				<-goOn
+			}
+			return u.Serve(env, start)
+		}), Dispatch(d), Workers(2), WorkerQueue(3))
+		s.blocks.Store(true) // the application has blocked once
+		for range 2 {
+			var taken []*client
+			for range 5 {
+				c := s.dial()
+				talk(t, c, "")
+				taken = append(taken, c)
+			}
+			s.untilLoad(0, 0, 5)
+			c := s.dial()
+			c.send(get)
+			c.want("GET", 200, "Hello, World!")
+
+			// One that waits begins when another is taken over, not when that ends.
+			var atWork []*client
+			for _, target := range []string{"/up?wait", "/up?wait"} {
+				c := s.dial()
+				c.send("GET " + target + " HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+				atWork = append(atWork, c)
+			}
+			s.untilLoad(2, 0, 5)
+			c.send(get)
+			s.untilLoad(2, 1, 5)
+			goOn <- struct{}{}
+			c.want("GET", 200, "Hello, World!")
+			goOn <- struct{}{}
+			s.untilLoad(0, 0, 7)
+			for _, c := range append(taken, atWork...) {
+				_ = c.Close()
+			}
+			s.untilLoad(0, 0, 0)
+		}
+
+		// There are two places again.
+		var clients []*client
+		for range 3 {
+			c := s.dial()
+			c.send("GET /?wait HTTP/1.1\r\nHost: h\r\n\r\n")
+			clients = append(clients, c)
+		}
+		s.untilLoad(2, 1, 0)
+		close(goOn)
+		for _, c := range clients {
+			c.want("GET", 200, "Hello, World!")
+		}
+		s.untilLoad(0, 0, 0)
+	}
+}
+
+// A request that waits for a worker gives its place up when its client leaves. One that
+// has only closed its sending side is told so.
+func TestWaitingClientIsGone(t *testing.T) {
+	goOn := make(chan struct{})
+	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		if env.Path() == "/leaver" {
+			t.Error("it is run, for nobody")
+		}
+		<-goOn
+		return readAll(env, start)
+	}), Dispatch(Pool), Workers(1), WorkerQueue(1))
+	path := filepath.Join(t.TempDir(), "s")
+	if _, err := s.Listen("unix:" + path); err != nil {
+		t.Fatal(err)
+	}
+	s.dial().send(get)
+	s.untilLoad(1, 0, 0)
+	const (
+		leaver = "GET /leaver HTTP/1.1\r\nHost: h\r\n\r\n"
+		upload = "POST /leaver HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nhalf"
+	)
+	for _, request := range []string{leaver, upload} {
+		c := s.dial()
+		c.send(request)
+		s.untilLoad(1, 1, 0)
+		c.reset()
+		s.untilLoad(1, 0, 0)
+
+		c = s.dial()
+		c.send(request)
+		s.untilLoad(1, 1, 0)
+		_ = c.CloseWrite()
+		s.untilLoad(1, 0, 0)
+		resp, text := c.read("GET")
+		if request == upload {
+			if resp.StatusCode != 400 {
+				t.Errorf("half an upload: %d %q, want 400", resp.StatusCode, text)
+			}
+		} else if resp.StatusCode != 503 || !resp.Close || !strings.Contains(text, "closed its sending side") {
+			t.Errorf("%d, closes %v, %q; want 503 and why, and the end", resp.StatusCode, resp.Close, text)
+		}
+		c.wantEnd()
+	}
+	local, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer local.Close()
+	_, _ = local.Write([]byte(leaver))
+	s.untilLoad(1, 1, 0)
+	_ = local.(*net.UnixConn).CloseWrite()
+	s.untilLoad(1, 0, 0)
+
+	last := s.dial()
+	last.send(get)
+	s.untilLoad(1, 1, 0)
+	close(goOn)
+	last.want("GET", 200, "0 <nil>")
+	s.untilLoad(0, 0, 0)
+}
+
+// Of many that wait any may leave: the others are served in their order.
+func TestQueueOrder(t *testing.T) {
+	var c crew
+	c.queueMost = 100
+	jobs := make([]*job, 7)
+	for i := range jobs {
+		jobs[i] = new(job)
+		if !c.give(jobs[i]) {
+			t.Fatal("there is room")
+		}
+	}
+	for _, i := range []int{0, 3, 6} { // the first, one in the middle, the last
+		if !c.withdraw(jobs[i]) || c.withdraw(jobs[i]) {
+			t.Errorf("job %d was not taken out once", i)
+		}
+	}
+	for _, i := range []int{1, 2, 4, 5} {
+		if j := c.queue.pop(); j != jobs[i] {
+			t.Errorf("the next is not job %d", i)
+		}
+	}
+	if c.queue != (jobQueue{}) {
+		t.Errorf("the queue is %+v, want none", c.queue)
+	}
+}
+
+// Time runs while a request waits for a worker, too, and the log says what it was spent on.
+func TestRequestTimeoutInTheQueue(t *testing.T) {
+	goOn := make(chan struct{})
+	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		<-goOn
+		return hello(env, start)
+	}), Dispatch(Pool), Workers(1), RequestTimeout(time.Minute))
+	first, second := s.dial(), s.dial()
+	first.send(get)
+	s.untilLoad(1, 0, 0)
+	second.send(get)
+	s.untilLoad(1, 1, 0)
+	s.onLoops(func(h *handler, c *loop.Conn) {
+		if x := c.Context.(*conn).x; x.job.link.queued {
+			x.began -= int64(time.Hour)
+			h.Timeout(c)
+		}
+	})
+	if _, text := second.read("GET"); !strings.Contains(text, "waited for a worker") {
+		t.Errorf("answered %q", text)
+	}
+	if log := s.log.String(); !strings.Contains(log, "waited for a worker") {
+		t.Errorf("log:\n%s", log)
+	}
+	s.untilLoad(1, 0, 0)
+	close(goOn)
+	first.want("GET", 200, "Hello, World!")
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := s.Shutdown(ctx); err != nil {
+		t.Error(err)
+	}
+}
