@@ -334,6 +334,9 @@ func (c *Conn) Yield() {
 	c.rearm()
 }
 
+// Yielded reports whether Yield was called, and its later turn has not come.
+func (c *Conn) Yielded() bool { return c.yielded }
+
 // rearm asks the poller for another event. If it cannot, the connection is lost.
 func (c *Conn) rearm() {
 	if c.state > closing || c.mem != nil {

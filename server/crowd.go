@@ -134,10 +134,10 @@ func (h *handler) closeIdler(c *loop.Conn) bool {
 	return false
 }
 
-// idle reports whether c is open, nothing is going on, no request has come, and it does not
-// wait to be let in.
+// idle reports whether c is open, nothing is going on, no requests are left of a turn, and it
+// does not wait to be let in.
 func idle(c *loop.Conn, cn *conn) bool {
-	return c.Alive() && cn.phase == readingHead && !cn.waits && !cn.atWork(c) && c.Unused() == 0
+	return c.Alive() && cn.phase == readingHead && !cn.waits && !cn.atWork(c) && !c.Yielded()
 }
 
 // complaint keeps a warning that could come with every connection down to one line

@@ -47,7 +47,7 @@ type testServer struct {
 	*Server
 	t    testing.TB
 	addr net.Addr
-	log  *testlog.Buffer
+	log  *serverLog
 	apps *counted
 }
 
@@ -68,10 +68,26 @@ func (a *counted) Serve(env *gateway.Environ, start gateway.StartResponse) (gate
 	return a.App.Serve(env, start)
 }
 
+// serverLog is the log of a server. Who reads it sees all lines so far.
+type serverLog struct {
+	testlog.Buffer
+	flush func()
+}
+
+func (l *serverLog) String() string {
+	l.flush()
+	return l.Buffer.String()
+}
+
+func (l *serverLog) Reset() {
+	l.flush()
+	l.Buffer.Reset()
+}
+
 // start runs a server for app on a port of its own.
 func start(t testing.TB, app gateway.App, options ...Option) *testServer {
 	t.Helper()
-	log := &testlog.Buffer{}
+	log := &serverLog{}
 	logger := slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	fast := func(c *config) { c.loop.Tick = 5 * time.Millisecond } // timers in tests
 	apps := &counted{App: app}
@@ -79,6 +95,7 @@ func start(t testing.TB, app gateway.App, options ...Option) *testServer {
 	if err != nil {
 		t.Fatal(err)
 	}
+	log.flush = func() { s.config.logs.flush(20 * time.Second) }
 	addr, err := s.Listen("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -295,6 +295,10 @@ func TestLateAndHeld(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		logged := func() string {
+			s.config.logs.flush(20 * time.Second)
+			return log.String()
+		}
 		h := s.reactor.Loops()[0].Handler().(*handler)
 		var reported, named bool // by the last Held
 		act = func(calls string) {
@@ -317,9 +321,9 @@ func TestLateAndHeld(t *testing.T) {
 					w.dive(was)
 					<-done
 				case 'H':
-					before := log.String()
+					before := logged()
 					reported = h.Held(time.Second, func() []byte { return nil })
-					named = strings.Contains(strings.TrimPrefix(log.String(), before), "target=/")
+					named = strings.Contains(strings.TrimPrefix(logged(), before), "target=/")
 				case 'T':
 					h.letGo()
 				}

@@ -42,7 +42,9 @@ type config struct {
 	name        string
 	environ     map[string]any
 	unders      Underscores
-	log         *slog.Logger
+	log         *slog.Logger // the server's lines, by logs
+	logs        *logQueue
+	appLog      *slog.Logger // the option Logger, for the application
 }
 
 const (
@@ -152,6 +154,8 @@ func newConfig(options []Option) (*config, error) {
 	if err := c.content.check(c.limits.BodyBytes); err != nil {
 		return nil, err
 	}
+	c.logs, c.appLog = new(logQueue), c.log
+	c.log = c.logs.logger(c.appLog)
 	c.loop.Log = c.log
 	if err := c.loop.Check(); err != nil {
 		return nil, fmt.Errorf("server: option %s", strings.TrimPrefix(err.Error(), "loop: "))
@@ -369,5 +373,9 @@ const (
 // Default DropUnderscores.
 func UnderscoreFields(u Underscores) Option { return func(c *config) { c.unders = u } }
 
-// Logger takes the server's log lines. Default slog.Default().
+// Logger takes the server's log lines. Default slog.Default(). Its slog.Handler is called
+// for one line after the other, on a goroutine of its own: one that blocks holds nothing
+// but the log. While it does 1,024 lines wait, or 4 MiB; more are dropped, and a line says
+// how many. Shutdown and Close wait for the last lines, a second at most. The application
+// has l itself (Environ.Errors).
 func Logger(l *slog.Logger) Option { return func(c *config) { c.log = l } }

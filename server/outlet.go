@@ -3,7 +3,7 @@ package server
 import "time"
 
 // outlet runs calls that may block, in order, on a goroutine of its own: a write to
-// a pipe whose reader hangs, a log line, a message to systemd. The goroutine that
+// a pipe whose reader hangs, a message to systemd. The goroutine that
 // handles signals hands them over and never waits for them.
 type outlet chan func()
 

@@ -74,7 +74,7 @@ type runner struct {
 	signals <-chan os.Signal
 	stdout  io.Writer
 	lines   outlet // to stdout
-	logs    outlet // to the log, and messages to systemd
+	notices outlet // to systemd
 }
 
 // run is Run without the process around it.
@@ -89,9 +89,9 @@ func (p *succession) run(app gateway.App, addrs []string, options []Option, sign
 		s.Close()
 		return err
 	}
-	r := &runner{succession: p, s: s, signals: signals, stdout: stdout, lines: newOutlet(), logs: newOutlet()}
+	r := &runner{succession: p, s: s, signals: signals, stdout: stdout, lines: newOutlet(), notices: newOutlet()}
 	defer r.lines.end()
-	defer r.logs.end()
+	defer r.notices.end()
 	for _, at := range where {
 		r.print("listening on " + at)
 	}
@@ -175,6 +175,7 @@ func (r *runner) stop(first time.Time, last bool) error {
 				first = time.Now()
 			case time.Since(first) >= secondSignal:
 				r.s.reactor.Halt() // and no waiting: an application may hold a loop
+				r.s.config.logs.flush(logFlushTime)
 				return errSecondSignal
 			}
 		}
@@ -190,5 +191,5 @@ func (r *runner) print(line string) {
 }
 
 func (r *runner) log(level slog.Level, msg string, args ...any) {
-	r.logs.do(func() { r.s.config.log.Log(context.Background(), level, msg, args...) })
+	r.s.config.log.Log(context.Background(), level, msg, args...)
 }

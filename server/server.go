@@ -190,6 +190,7 @@ func (s *Server) Wait() error { return s.reactor.Wait() }
 // each connection with a line in the log, and ctx's error returned. An application
 // that holds its loop and will not let go is reported, by the log and the error.
 func (s *Server) Shutdown(ctx context.Context) error {
+	defer s.config.logs.flush(logFlushTime)
 	s.shutdown.Do(func() {
 		s.mu.Lock()
 		s.stopping.Store(true)
@@ -299,6 +300,7 @@ func (s *Server) checkEmpty() {
 // Close stops the server at once, cuts every connection, and returns when all has
 // ended. Not from an application, which would wait for itself.
 func (s *Server) Close() {
+	defer s.config.logs.flush(logFlushTime)
 	s.stopping.Store(true)
 	s.reactor.Stop()
 	if s.crew != nil {

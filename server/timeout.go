@@ -38,7 +38,7 @@ func (h *handler) arm(c *loop.Conn, cn *conn) {
 		var left time.Duration
 		cn.timer, left = cn.x.patience()
 		c.SetTimeout(left)
-	case c.Full() || cn.phase == writing:
+	case c.Full() || c.Yielded() || cn.phase == writing:
 		cn.timer = noTimer
 		c.SetTimeout(0)
 	case cn.phase == readingBody, cn.phase == skipping:
