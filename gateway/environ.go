@@ -59,6 +59,10 @@ type Host struct {
 	// the server's log. name is a view; it may be called from several goroutines.
 	Underscores bool
 	Hidden      func(name string)
+
+	// TempFile is what Environ.TempFile returns; nil makes files that are counted nowhere.
+	// It may be called from several goroutines.
+	TempFile func(dir string) (TempFile, error)
 }
 
 // Conn is what the Environ asks of the connection that a request came on. The

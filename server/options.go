@@ -215,7 +215,8 @@ func TempDir(path string) Option { return func(c *config) { c.content.dir = path
 // TempBytes is how much the temporary files of all connections may take together,
 // in bytes. Default 1 GiB: a thousand uploads of the default BodyBytes at once, and
 // less than a small disk has; -1 sets no bound. An upload that does not fit is
-// answered by 503.
+// answered by 503. The files that applications ask for (gateway.Environ.TempFile, forms
+// of package web) count too: a large form that was collected is there twice while it is read.
 func TempBytes(n int64) Option { return func(c *config) { c.content.space.most = n } }
 
 // HeadTimeout is how long a head may take, from its first byte to its last.

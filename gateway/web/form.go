@@ -10,7 +10,9 @@ import (
 	"mime"
 	"mime/multipart"
 	"net/url"
-	"os"
+	"syscall"
+
+	"github.com/isbjorn/isbjorn/gateway"
 )
 
 // Form is the content of a form that was sent by POST.
@@ -39,6 +41,10 @@ func (u *Upload) Open() *io.SectionReader { return io.NewSectionReader(u.content
 // partBytes is what a part costs besides its text: its places in the maps.
 const partBytes = 400
 
+// partHeadBytes is the longest head of a part, about: some hundred bytes are usual, and
+// package mime/multipart would take 10 MiB, in memory. More: 413.
+const partHeadBytes = 16 << 10
+
 // boundaryBytesMax is the longest boundary, RFC 2046 section 5.1.1.
 const boundaryBytesMax = 70
 
@@ -50,6 +56,7 @@ var (
 	errFormFields = &StatusError{Status: 413, Text: "the form has more pairs than the option Fields"}
 	errFormParts  = &StatusError{Status: 413, Text: "the form has more parts than the option FormParts"}
 	errFormValues = &StatusError{Status: 413, Text: "the values of the form are larger than the option FormValueBytes"}
+	errPartHead   = &StatusError{Status: 413, Text: "the head of a part of the form is larger than 16 KiB"}
 	errPartName   = &StatusError{Status: 400, Text: "a part of the form has no name"}
 	errForm       = errors.New("the form is malformed")
 )
@@ -60,7 +67,8 @@ var (
 //
 // Files that do not fit into memory are in one temporary file, which is removed when
 // the request ends. What is more than the Options allow is a 413, what is malformed a
-// 400; the Form is then nil.
+// 400, files for which there is no room a 503 or 507 (FormMemoryBytes); the Form is then
+// nil.
 func (r *Request) Form() (*Form, error) {
 	if r.form == nil && r.formErr == nil {
 		form, err := r.readForm()
@@ -111,7 +119,7 @@ func (r *Request) readParts() (*Form, error) {
 		if err != nil {
 			return nil, err
 		}
-		if values -= int64(partBytes + len(part.Field) + len(part.Name) + len(part.Type)); values < 0 {
+		if values -= partBytes + part.headBytes(); values < 0 {
 			return nil, errFormValues
 		}
 		room := &values
@@ -148,24 +156,37 @@ func (r *Request) readParts() (*Form, error) {
 // of part.
 func (r *Request) spill(u *Upload, b []byte, part *Part) error {
 	if r.temp == nil {
-		f, err := tempFile(r.options.TempDir)
+		f, err := r.TempFile(r.options.TempDir)
 		if err != nil {
-			return fmt.Errorf("web: option TempDir: %w", err)
+			return notKept(err)
 		}
 		r.temp = f
 		context.AfterFunc(r.Context(), func() { _ = f.Close() }) // unless Close has
 	}
 	rest := &noted{r: part}
-	n, err := io.Copy(r.temp, io.MultiReader(bytes.NewReader(b), rest))
+	n, err := io.Copy(io.NewOffsetWriter(r.temp, r.tempBytes), io.MultiReader(bytes.NewReader(b), rest))
 	switch {
 	case rest.err != nil:
 		return rest.err
 	case err != nil:
-		return fmt.Errorf("web: option TempDir: %w; is there room on the device?", err)
+		return notKept(err)
 	}
 	u.content, u.off, u.Size = r.temp, r.tempBytes, n
 	r.tempBytes += n
 	return nil
+}
+
+// notKept is why a file of a form cannot be kept, and answered as content that the server
+// cannot keep. 507 is RFC 4918 section 11.5. The cause is for the log.
+func notKept(err error) error {
+	err = fmt.Errorf("web: a form with files of more than the option FormMemoryBytes cannot be kept in the directory of the option TempDir: %w", err)
+	switch {
+	case errors.Is(err, gateway.ErrTempSpace), errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		return &StatusError{Status: 503, Text: "the server has no room for more files now", Err: err}
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return &StatusError{Status: 507, Text: "there is no room for the files", Err: err}
+	}
+	return err
 }
 
 // Part is one part of a multipart form: a value, or a file, which has a Name. It is
@@ -177,7 +198,18 @@ type Part struct {
 	Type  string // Content-Type as the client gave it, unchecked; may be empty
 
 	part *multipart.Part
-	form *noted
+	form *formReader
+}
+
+// headBytes is the length of the head, of which Field, Name and Type may be small parts that
+// keep all of it in memory.
+func (p *Part) headBytes() (n int64) {
+	for name, values := range p.part.Header {
+		for _, value := range values {
+			n += int64(len(name) + len(value))
+		}
+	}
+	return n
 }
 
 func (p *Part) Read(b []byte) (int, error) {
@@ -188,14 +220,45 @@ func (p *Part) Read(b []byte) (int, error) {
 	return n, err
 }
 
+// formReader is the content of a multipart form.
+type formReader struct {
+	noted
+	room int // bytes that the head of the next part may still take; -1 within a part
+}
+
+func (f *formReader) Read(p []byte) (int, error) {
+	switch {
+	case f.room < 0:
+		return f.noted.Read(p)
+	case f.room == 0:
+		f.err = errPartHead
+		return 0, f.err
+	}
+	n, err := f.noted.Read(p[:min(len(p), f.room)])
+	f.room -= n
+	return n, err
+}
+
+// next is the part behind last, which is nil for the first.
+func (f *formReader) next(parts *multipart.Reader, last *multipart.Part) (*multipart.Part, error) {
+	if last != nil { // what of it was not read is no head
+		if _, err := io.Copy(io.Discard, last); err != nil {
+			return nil, err
+		}
+	}
+	f.room = partHeadBytes
+	defer func() { f.room = -1 }()
+	return parts.NextPart()
+}
+
 // blame is whose the error err is: that of reading the content, or the client's, who
 // sent what is no form.
-func (n *noted) blame(err error) error {
+func (f *formReader) blame(err error) error {
 	status := 400
 	switch {
-	case n.err != nil:
-		return n.err
-	case errors.Is(err, multipart.ErrMessageTooLarge): // the head of a part
+	case f.err != nil:
+		return f.err
+	case errors.Is(err, multipart.ErrMessageTooLarge): // the head of a part has too many fields
 		status = 413
 	}
 	return &StatusError{Status: status, Text: errForm.Error(), Err: err}
@@ -204,8 +267,8 @@ func (n *noted) blame(err error) error {
 // Parts yields the parts of a multipart/form-data one after the other, for
 // applications that store them elsewhere as they read, so that they are never held
 // here. It takes the content. The first error is the last that is yielded: a 415, 413
-// or 400 as in Form. Of the options FormBytes and FormParts count; how large a part
-// is, is the application's to limit.
+// or 400 as in Form. Of the options FormBytes and FormParts count, and the head of a part
+// has 16 KiB at most; how large a part is, is the application's to limit.
 func (r *Request) Parts() iter.Seq2[*Part, error] {
 	return func(yield func(*Part, error) bool) {
 		_, params, _ := mime.ParseMediaType(r.Header("Content-Type"))
@@ -221,10 +284,12 @@ func (r *Request) Parts() iter.Seq2[*Part, error] {
 			yield(nil, errFormBytes)
 			return
 		}
-		content := &noted{r: r.Input()}
+		content := &formReader{noted: noted{r: r.Input()}, room: -1}
 		parts := multipart.NewReader(content, boundary)
+		var part *multipart.Part
+		var err error
 		for n := 0; ; n++ {
-			part, err := parts.NextPart()
+			part, err = content.next(parts, part)
 			switch {
 			case err == io.EOF:
 				return
@@ -244,17 +309,4 @@ func (r *Request) Parts() iter.Seq2[*Part, error] {
 			}
 		}
 	}
-}
-
-// tempFile is a file that has no name.
-func tempFile(dir string) (*os.File, error) {
-	f, err := os.CreateTemp(dir, "isbjorn-form-*")
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Remove(f.Name()); err != nil {
-		_ = f.Close()
-		return nil, err
-	}
-	return f, nil
 }

@@ -157,7 +157,7 @@ func TestParts(t *testing.T) {
 func files() (n int) {
 	list, _ := os.ReadDir("/proc/self/fd")
 	for _, fd := range list {
-		if to, _ := os.Readlink("/proc/self/fd/" + fd.Name()); strings.Contains(to, "isbjorn-form-") {
+		if to, _ := os.Readlink("/proc/self/fd/" + fd.Name()); strings.Contains(to, "/isbjorn-") {
 			n++
 		}
 	}

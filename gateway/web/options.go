@@ -26,18 +26,19 @@ type Options struct {
 	FormParts int
 
 	// FormValueBytes is what the values of one form take in memory, in bytes, with
-	// the names of its files and some 400 bytes for each part. Default 1 MiB, which
+	// the heads of its parts and some 400 bytes for each part. Default 1 MiB, which
 	// is what the server lets in by default. More: 413.
 	FormValueBytes int
 
 	// FormMemoryBytes is what the files of one form take in memory, in bytes.
 	// Default 1 MiB, which holds the attachments of most forms. A file that does
-	// not fit goes to a temporary file.
+	// not fit goes to a temporary file, which counts in the server's option TempBytes
+	// until the request ends. If that is used up: 503; if the disk is full: 507.
 	FormMemoryBytes int
 
-	// TempDir is the directory of temporary files. Default: that of os.TempDir. A
-	// file has no name there: it is gone when it is closed, however the program
-	// ends.
+	// TempDir is the directory of temporary files. Default: "", that of the server's
+	// option TempDir. A file has no name there: it is gone when it is closed, however
+	// the program ends.
 	TempDir string
 
 	// JSONBytes is the most JSON content, in bytes. Default 1 MiB. Decoded
@@ -61,7 +62,6 @@ func DefaultOptions() Options {
 		FormParts:       1000,
 		FormValueBytes:  1 << 20,
 		FormMemoryBytes: 1 << 20,
-		TempDir:         os.TempDir(),
 		JSONBytes:       1 << 20,
 	}
 }
@@ -87,11 +87,13 @@ func (o *Options) Check() error {
 	if o.Fields > fieldsMax {
 		return fmt.Errorf("web: option Fields is %d; use %d or less", o.Fields, fieldsMax)
 	}
-	f, err := tempFile(o.TempDir)
-	if err != nil {
-		return fmt.Errorf("web: option TempDir: %w; use a directory that can be written to", err)
+	if o.TempDir != "" { // else the server has looked
+		f, err := os.CreateTemp(o.TempDir, "isbjorn-")
+		if err != nil {
+			return fmt.Errorf("web: option TempDir: %w; use a directory that can be written to, or \"\" for the server's", err)
+		}
+		_, _ = f.Close(), os.Remove(f.Name()) // nothing was written
 	}
-	_ = f.Close() // nothing was written
 	if err := o.Proxies.Check(); err != nil {
 		return fmt.Errorf("web: option Proxies: %w", err)
 	}

@@ -30,8 +30,8 @@ type Request struct {
 	form    *Form
 	formErr error
 
-	temp      *os.File // what of the form did not fit into memory; nil if all did
-	tempBytes int64    // its size
+	temp      gateway.TempFile // what of the form did not fit into memory; nil if all did
+	tempBytes int64            // its size
 }
 
 // NewRequest is for Apps that are no HandlerFunc. o is kept; nil is DefaultOptions.

@@ -1,0 +1,148 @@
+package server
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"mime/multipart"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/gateway/web"
+)
+
+// formOf is a POST of a multipart form with a file of n bytes.
+func formOf(t testing.TB, n int) string {
+	t.Helper()
+	var b bytes.Buffer
+	w := multipart.NewWriter(&b)
+	to, err := w.CreateFormFile("f", "name")
+	if err == nil {
+		_, err = io.WriteString(to, pattern(n))
+	}
+	if err != nil || w.Close() != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("POST / HTTP/1.1\r\nHost: h\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s", w.FormDataContentType(), b.Len(), b.String())
+}
+
+// formApp answers with the file of a form, when goOn lets it.
+func formApp(t testing.TB, goOn <-chan struct{}) gateway.App {
+	t.Helper()
+	app, err := web.NewApp(func(r *web.Request) (*web.Response, error) {
+		form, err := r.Form()
+		if err != nil {
+			return nil, err
+		}
+		b, err := io.ReadAll(form.Files["f"][0].Open())
+		<-goOn
+		return web.Bytes("", b), err
+	}, web.DefaultOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return app
+}
+
+// The files of forms count in TempBytes, with the content itself where that is in a file:
+// what does not fit is 503, and when a request has ended its room is there again.
+func TestFormsCountInTempBytes(t *testing.T) {
+	const most, size = 4 << 20, 1_500_000
+	inEachDispatch(t, "form", func(t *testing.T, where Option) {
+		goOn := make(chan struct{})
+		s := start(t, formApp(t, goOn), where, TempDir(t.TempDir()), TempBytes(most), BodyBytes(most))
+		used := s.config.content.space.used.Load
+		two := int64(2 * size)
+		first, second := s.dial(), s.dial()
+		first.send(formOf(t, size))
+		eventually(t, "the first form is read", func() bool { return used() >= size && s.apps.now.Load() == 1 })
+		if s.config.dispatch == Inline { // its loop waits with it
+			eventually(t, "both files are there", func() bool { return used() >= two })
+		} else {
+			second.send(formOf(t, size))
+			if used() < two { // content that streams is in no file: there is room for two
+				eventually(t, "the second form is read", func() bool { return used() >= two })
+			}
+			third := s.dial()
+			go func() { _, _ = io.WriteString(third, formOf(t, size)) }()
+			if resp, text := third.read("POST"); resp.StatusCode != 503 {
+				t.Errorf("one too many: %d %q, want 503", resp.StatusCode, text)
+			}
+		}
+		if n := used(); n > most {
+			t.Errorf("%d bytes are used, of %d", n, most)
+		}
+		close(goOn)
+		first.want("POST", 200, pattern(size))
+		eventually(t, "the room is there again", func() bool { return used() == 0 })
+		last := s.dial()
+		last.send(formOf(t, size))
+		last.want("POST", 200, pattern(size))
+		eventually(t, "and again", func() bool { return used() == 0 })
+	})
+}
+
+// A file of a form that cannot be kept is answered as content that cannot be kept.
+func TestFormCannotBeKept(t *testing.T) {
+	goOn := make(chan struct{})
+	close(goOn)
+	for _, tt := range []struct {
+		name   string
+		files  *files
+		status int
+	}{
+		{"disk full", &files{writeErr: syscall.ENOSPC, failAt: 1_200_000}, 507},
+		{"quota", &files{writeErr: syscall.EDQUOT}, 507},
+		{"disk broken", &files{writeErr: syscall.EIO}, 500},
+		{"no room for a file", &files{openErr: syscall.ENOSPC}, 507},
+		{"no descriptor", &files{openErr: syscall.EMFILE}, 503},
+		{"directory gone", &files{openErr: syscall.ENOENT}, 500},
+	} {
+		inEachDispatch(t, tt.name, func(t *testing.T, where Option) {
+			f := &files{openErr: tt.files.openErr, writeErr: tt.files.writeErr, failAt: tt.files.failAt}
+			s := startFiles(t, f, formApp(t, goOn), where, BodyBytes(4<<20), BodyMemory(4<<20), func(c *config) { c.content.open = f.open })
+			c := s.dial()
+			go func() { _, _ = io.WriteString(c, formOf(t, 1_500_000)) }()
+			resp, text := c.read("POST")
+			if resp.StatusCode != tt.status || strings.Contains(text, "TempDir") {
+				t.Errorf("answered %d %q, want %d", resp.StatusCode, text, tt.status)
+			}
+			cause := errors.Join(f.openErr, f.writeErr)
+			eventually(t, "the log says why", func() bool {
+				return strings.Contains(s.log.String(), cause.Error()) && strings.Contains(s.log.String(), "TempDir")
+			})
+			eventually(t, "the room is there again", func() bool { return s.config.content.space.used.Load() == 0 })
+		})
+	}
+}
+
+// An application's temporary file takes room as it grows, and gives it back once.
+func TestLentFile(t *testing.T) {
+	o := contentOptions{dir: t.TempDir(), space: &tempSpace{most: 100}, open: openTemp}
+	f, err := o.lend("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		off, n, used int64
+		err          error
+	}{{0, 60, 60, nil}, {0, 60, 60, nil}, {50, 20, 70, nil}, {70, 31, 70, gateway.ErrTempSpace}, {99, 1, 100, nil}, {100, 1, 100, gateway.ErrTempSpace}} {
+		if _, err := f.WriteAt(make([]byte, tt.n), tt.off); err != tt.err || o.space.used.Load() != tt.used {
+			t.Errorf("%d bytes at %d: %v, %d used, want %v, %d", tt.n, tt.off, err, o.space.used.Load(), tt.err, tt.used)
+		}
+	}
+	if err := f.Close(); err != nil || o.space.used.Load() != 0 {
+		t.Errorf("Close: %v, %d bytes used", err, o.space.used.Load())
+	}
+	_, wrote := f.WriteAt([]byte("x"), 0)
+	if again := f.Close(); !errors.Is(again, os.ErrClosed) || !errors.Is(wrote, os.ErrClosed) || o.space.used.Load() != 0 {
+		t.Errorf("after Close: %v, %v, %d bytes used", again, wrote, o.space.used.Load())
+	}
+	if _, err := o.lend(t.TempDir() + "/none"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a directory that is not there: %v", err)
+	}
+}
