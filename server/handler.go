@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/internal/thrown"
 	"github.com/isbjorn/isbjorn/loop"
 	"github.com/isbjorn/isbjorn/parser"
 )
@@ -106,7 +107,7 @@ func (h *handler) Input(c *loop.Conn, b []byte) (used int) {
 // serveInput goes on at b[*used:]. It reports whether it came to the end: false
 // says that an application has panicked, and that there may be more to do.
 func (h *handler) serveInput(c *loop.Conn, cn *conn, b []byte, used *int) (ended bool) {
-	defer cn.guard()
+	defer cn.guard(&ended)
 	for *used < len(b) && !c.Full() {
 		before := *used
 		if !h.step(c, cn, b[*used:], used) {
@@ -129,10 +130,13 @@ func (h *handler) serveInput(c *loop.Conn, cn *conn, b []byte, used *int) (ended
 
 // guard makes a panic of the application under way an answer and a line of the
 // log. There is one guard for all that a turn calls, since it costs more than
-// most of that.
-func (cn *conn) guard() {
-	p := recover()
-	if p == nil {
+// most of that. Its caller sets ended when it returns.
+func (cn *conn) guard(ended *bool) {
+	if *ended {
+		return
+	}
+	p := thrown.Value(recover())
+	if p == nil { // the goroutine ends, and Exited comes next
 		return
 	}
 	x := cn.x

@@ -21,14 +21,15 @@ var importTable = map[string][]string{
 	"gateway/forwarded":   {"gateway"},
 	"gateway/gatewaytest": {"gateway", "parser"},
 	"gateway/web":         {"gateway", "gateway/forwarded"},
-	"gateway/middleware":  {"gateway", "gateway/forwarded"},
-	"gateway/nethttp":     {"gateway", "parser"},
+	"gateway/middleware":  {"gateway", "gateway/forwarded", "internal/thrown"},
+	"gateway/nethttp":     {"gateway", "internal/thrown", "parser"},
 
 	"internal/benchmark": {},
 	"internal/head":      {},
 	"internal/testlog":   {},
+	"internal/thrown":    {},
 
-	"server": {"loop", "parser", "gateway", "gateway/nethttp"},
+	"server": {"loop", "parser", "gateway", "gateway/nethttp", "internal/thrown"},
 }
 
 func TestImports(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"net"
 
 	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/internal/thrown"
 	"github.com/isbjorn/isbjorn/parser"
 )
 
@@ -154,8 +155,10 @@ func (x *exchange) hold() {
 
 // resume is pull for a response that was held.
 func (cn *conn) resume() {
-	defer cn.guard()
+	ended := false
+	defer cn.guard(&ended)
 	cn.x.pull()
+	ended = true
 }
 
 // dropBody closes the body of a response that is not going on, where no guard
@@ -164,13 +167,18 @@ func (x *exchange) dropBody() {
 	if body := x.body; body != nil {
 		x.fileSent()
 		x.body = nil
+		closed := false
 		defer func() {
-			if p := recover(); p != nil {
+			if closed {
+				return
+			}
+			if p := thrown.Value(recover()); p != nil {
 				x.h.hold.exit(&x.shuts)
 				x.closed(fmt.Errorf("%w: %v", errPanic, p))
 			}
 		}()
 		x.close(body)
+		closed = true
 	}
 }
 

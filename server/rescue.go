@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/internal/thrown"
 )
 
 // The rescue: a loop is taken from a call of the application, and the goroutine that is
@@ -110,7 +111,7 @@ func (x *exchange) ask() (body gateway.Body, isAway bool, err error) {
 	ended := false
 	defer func() {
 		if !ended {
-			isAway, err = x.emerge(nil, recover())
+			isAway, err = x.emerge(nil, thrown.Value(recover()))
 		}
 	}()
 	x.h.hold.enter(&x.asks)
@@ -129,6 +130,7 @@ func (x *exchange) next() ([]byte, error) {
 	if isAway {
 		x.job.goOn(func() (_ gateway.Body, failure error) {
 			defer x.job.close(body)
+			failure = errGoexit
 			defer x.job.catch(&failure)
 			more, failure := x.job.bring(body, b, err)
 			if more {
@@ -144,7 +146,7 @@ func (x *exchange) askNext(body gateway.Body) (b []byte, isAway bool, err error)
 	ended := false
 	defer func() {
 		if !ended {
-			isAway, err = x.emerge(body, recover())
+			isAway, err = x.emerge(body, thrown.Value(recover()))
 		}
 	}()
 	x.h.hold.enter(&x.asks)

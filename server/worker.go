@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/internal/thrown"
 )
 
 // This is the worker's side of a job: what runs on the worker's goroutine, or on the one
@@ -98,6 +99,7 @@ func isReady(body gateway.Body) bool {
 }
 
 func (j *job) serve() (body gateway.Body, err error) {
+	err = errGoexit
 	defer j.catch(&err)
 	return j.x.h.s.app.Serve(&j.x.env, j.start)
 }
@@ -106,6 +108,7 @@ func (j *job) serve() (body gateway.Body, err error) {
 // content it asks nothing, as soon as it knows: that may be only after the first Next,
 // which may call start.
 func (j *job) pull(body gateway.Body) (err error) {
+	err = errGoexit
 	defer j.catch(&err)
 	for {
 		if j.passesOver(body) {
@@ -191,7 +194,7 @@ func (j *job) ended(waits bool) bool {
 }
 
 func (j *job) close(body gateway.Body) {
-	var err error
+	err := errGoexit
 	defer func() {
 		if err != nil && err != errPanic {
 			j.log(slog.LevelWarn, "closing the body of a response failed", slog.Any("error", err))
@@ -201,15 +204,21 @@ func (j *job) close(body gateway.Body) {
 	err = body.Close()
 }
 
-// catch makes a panic an error, and a line of the log.
+// catch makes a panic an error, and a line of the log. Its caller has set err to errGoexit,
+// which a call that returns replaces.
 func (j *job) catch(err *error) {
-	if p := recover(); p != nil {
-		if *err = abortOf(p); *err != nil {
-			return
-		}
-		j.log(slog.LevelError, panicked, slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
-		*err = errPanic
+	if *err != errGoexit {
+		return
 	}
+	p := thrown.Value(recover())
+	if p == nil {
+		return
+	}
+	if *err = abortOf(p); *err != nil {
+		return
+	}
+	j.log(slog.LevelError, panicked, slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
+	*err = errPanic
 }
 
 func (j *job) log(level slog.Level, msg string, attrs ...slog.Attr) {

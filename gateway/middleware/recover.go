@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/internal/thrown"
 )
 
 // Recover makes a panic of the application, in Serve or in Next or Close of its
@@ -19,14 +20,19 @@ import (
 func Recover(app gateway.App) gateway.App {
 	return gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (body gateway.Body, err error) {
 		g := &guard{reply: reply{end: func(*reply) {}}, env: env}
+		returned := false
 		defer func() {
-			if err = g.recovered(recover(), err); err == nil && g.instead != "" {
-				body, err = gateway.Text(g.instead), nil
+			if returned {
+				return
+			}
+			if err = g.recovered(thrown.Value(recover())); err == nil && g.instead != "" {
+				body = gateway.Text(g.instead)
 			}
 		}()
 		if body, err = g.serve(app, env, start); body != nil {
 			body = g.sized()
 		}
+		returned = true
 		return body, err
 	})
 }
@@ -70,28 +76,40 @@ func (g *guard) Next() (b []byte, err error) {
 	if g.instead != "" {
 		return nil, io.EOF
 	}
+	returned := false
 	defer func() {
-		if err = g.recovered(recover(), err); err == nil && g.instead != "" {
+		if returned {
+			return
+		}
+		if err = g.recovered(thrown.Value(recover())); err == nil && g.instead != "" {
 			b, err = []byte(g.instead), io.EOF
 		}
 	}()
-	return g.reply.Next()
+	b, err = g.reply.Next()
+	returned = true
+	return b, err
 }
 
 func (g *guard) Close() (err error) {
+	returned := false
 	defer func() {
-		if p := recover(); p != nil {
+		if returned {
+			return
+		}
+		if p := thrown.Value(recover()); p != nil {
 			err = g.log(p)
 		}
 	}()
-	return g.reply.Close()
+	err = g.reply.Close()
+	returned = true
+	return err
 }
 
-// recovered is what is left of an error and a panic: nil if there was a panic and a
-// 500 could be started.
-func (g *guard) recovered(p any, err error) error {
+// recovered is what is left of a panic with p: nil if a 500 could be started, or if there
+// was none, and the goroutine ends.
+func (g *guard) recovered(p any) error {
 	if p == nil {
-		return err
+		return nil
 	}
 	if err, ok := p.(error); ok && errors.Is(err, gateway.ErrAbort) {
 		return err

@@ -192,3 +192,19 @@ func TestGatheredIsSent(t *testing.T) {
 		})
 	}
 }
+
+// panic(nil) is a panic, also where recover does not tell it from none.
+func TestPanicNil(t *testing.T) {
+	t.Setenv("GODEBUG", "panicnil=1")
+	h := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.(http.Flusher).Flush()
+		panic(nil)
+	})
+	cut := func(t *testing.T, p place) {
+		if a := p.ask(t, get); !a.cut {
+			t.Error(a.text())
+		}
+	}
+	onOurs(t, h, cut)
+	t.Run("App behind Handler", func(t *testing.T) { cut(t, theirs(t, nethttp.Handler(nethttp.App(h)))) })
+}

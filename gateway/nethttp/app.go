@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/internal/thrown"
 )
 
 // App returns handler as a gateway.App; nil is http.DefaultServeMux. The handler may block
@@ -69,10 +70,10 @@ func (a *app) Serve(env *gateway.Environ, start gateway.StartResponse) (body gat
 	if r.RequestURI == "*" && r.Method == http.MethodOptions {
 		return x.response.finish() // net/http's server answers for itself, too
 	}
-	returned := false // recover is nil for panic(nil), too, with GODEBUG=panicnil=1
+	returned := false
 	defer func() {
 		if !returned {
-			body, err = nil, errorOf(recover())
+			err = errorOf(thrown.Value(recover()))
 		}
 	}()
 	a.handler.ServeHTTP(&x.response, r)
@@ -80,19 +81,16 @@ func (a *app) Serve(env *gateway.Environ, start gateway.StartResponse) (body gat
 	return x.response.finish()
 }
 
-var errPanicNil = errors.New("nethttp: the handler panicked with nil")
-
-// errorOf is what Serve returns for a handler that has not returned but panicked with p.
-// It goes on with a panic that is not for the bridge. After runtime.Goexit p is nil, and
-// Serve returns nothing.
+// errorOf is what Serve returns for a handler that has panicked with p. It goes on with
+// a panic that says no more than that; p is nil if the handler ends its goroutine.
 func errorOf(p any) error {
-	if p == nil {
-		return errPanicNil
-	}
 	if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 		return gateway.ErrAbort
 	}
-	panic(p) // the stack is still that of the first
+	if p != nil {
+		panic(p) // the stack is still that of the first
+	}
+	return nil
 }
 
 // refuse answers a target that the parser of the server takes and package net/url

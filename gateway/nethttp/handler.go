@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/internal/thrown"
 	"github.com/isbjorn/isbjorn/parser"
 )
 
@@ -78,8 +79,12 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			<-gone
 		}
 	}()
+	returned := false
 	defer func() {
-		p := recover()
+		if returned {
+			return
+		}
+		p := thrown.Value(recover())
 		if err, ok := p.(error); ok && errors.Is(err, gateway.ErrAbort) {
 			panic(http.ErrAbortHandler)
 		} else if p != nil {
@@ -89,6 +94,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err := c.run(h.app); err != nil {
 		c.fail(err)
 	}
+	returned = true
 }
 
 var errHead = errors.New("nethttp: the request is no HTTP message")

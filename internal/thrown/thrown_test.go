@@ -1,0 +1,59 @@
+package thrown
+
+import (
+	"errors"
+	"runtime"
+	"testing"
+)
+
+// end calls f on a goroutine of its own, and returns what it has ended by.
+func end(f func()) (value any) {
+	done := make(chan bool)
+	go func() {
+		defer close(done)
+		returned := false
+		defer func() {
+			if value = "returned"; !returned {
+				value = Value(recover())
+			}
+		}()
+		f()
+		returned = true
+	}()
+	<-done
+	return value
+}
+
+func TestValue(t *testing.T) {
+	broken := errors.New("broken")
+	var isNil *runtime.PanicNilError
+	for _, setting := range []string{"panicnil=0", "panicnil=1"} {
+		t.Setenv("GODEBUG", setting)
+		if got := end(func() {}); got != "returned" {
+			t.Errorf("%s: %v", setting, got)
+		}
+		if got := end(func() { panic(broken) }); got != broken {
+			t.Errorf("%s: %v", setting, got)
+		}
+		if got := end(runtime.Goexit); got != nil {
+			t.Errorf("%s, Goexit: %v", setting, got)
+		}
+		for name, f := range map[string]func(){
+			"panic(nil)": func() { panic(nil) },
+			"panic(nil) in a function that Goexit runs": func() {
+				defer func() { panic(nil) }()
+				runtime.Goexit()
+			},
+		} {
+			if err, ok := end(f).(error); !ok || !errors.As(err, &isNil) {
+				t.Errorf("%s, %s: %v", setting, name, err)
+			}
+		}
+		if got := end(func() {
+			defer runtime.Goexit()
+			panic(broken)
+		}); got != nil {
+			t.Errorf("%s, Goexit behind a panic: %v", setting, got)
+		}
+	}
+}
