@@ -3,7 +3,6 @@ package middleware
 import (
 	"crypto/sha256"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -46,9 +45,6 @@ func Conditional(o ConditionalOptions) (gateway.Middleware, error) {
 	}, nil
 }
 
-// errReplaced is the exc of a middleware that has changed its mind: nothing was sent.
-var errReplaced = errors.New("middleware: the response is replaced by an equivalent one")
-
 // conditional is one answer to a GET or HEAD, and its Body where that is needed.
 type conditional struct {
 	options ConditionalOptions
@@ -57,7 +53,9 @@ type conditional struct {
 	inner   gateway.Body
 
 	started bool
-	headers []gateway.Header // of a 200 that may get an ETag, declared in Serve; nil otherwise
+	w       io.Writer        // of start
+	status  string           // of a 200 that may get an ETag, declared in Serve and not passed on yet
+	headers []gateway.Header // the same; nil if there is nothing to pass on
 	instead string           // the content of a 412
 	bare    bool             // 304 or 412: the content is not the application's
 
@@ -68,26 +66,26 @@ type conditional struct {
 
 func (c *conditional) serve(app gateway.App) (gateway.Body, error) {
 	body, err := app.Serve(c.env, c.declare)
-	if err != nil || body == nil || c.started && !c.bare && c.headers == nil {
-		return body, err // which is decided, and as it was
-	}
 	c.inner = body
 	s, ok := body.(gateway.Sized)
-	if ok && c.headers != nil && s.Len() <= c.options.ETagBytes && gateway.FileOf(body) == nil {
-		if err := c.hash(s.Len()); err != nil {
-			return c, err
-		}
+	switch {
+	case err != nil:
+		return body, err
+	case ok && c.headers != nil && s.Len() <= c.options.ETagBytes && gateway.FileOf(body) == nil:
+		err = c.hash(s.Len())
+	default:
+		err = c.settle()
 	}
 	switch {
-	case c.bare:
+	case err != nil || !c.bare && (body == nil || c.started && !c.have):
+		return body, err // as it was
+	case body == nil: // what was written is not sent, and a 412 has a text
+		c.inner = gateway.Text("")
+	}
+	if c.bare || !ok {
 		return c, nil
-	case c.started && !c.have:
-		return body, nil // as it was
 	}
-	if ok {
-		return sizedConditional{c, s}, nil
-	}
-	return c, nil
+	return sizedConditional{c, s}, nil
 }
 
 // sizedConditional is a conditional with the length of the application's Body, as
@@ -105,43 +103,65 @@ func (s sizedConditional) Len() int64 {
 }
 
 func (c *conditional) declare(status string, headers []gateway.Header, exc error) (io.Writer, error) {
+	if exc == nil { // what was declared before stays, and this is an error
+		if err := c.settle(); err != nil {
+			return nil, err
+		}
+	}
 	c.started, c.headers, c.bare, c.instead = true, nil, false, ""
 	if exc != nil || code(status) != http.StatusOK {
 		return c.start(status, headers, exc)
 	}
 	etag := get(headers, "ETag")
-	if status, headers, ok := c.check(etag, headers); ok {
-		w, err := c.start(status, headers, nil)
-		if err != nil {
-			return nil, err
-		}
-		return bareWriter{w}, nil
+	if etag == "" && c.options.ETagBytes > 0 && c.inner == nil && valid(headers) {
+		c.status, c.headers = strings.Clone(status), clone(headers)
+		return (*undecided)(c), nil
 	}
-	if etag == "" && c.options.ETagBytes > 0 && c.inner == nil {
-		c.headers = clone(headers)
-	}
-	w, err := c.start(status, headers, nil)
-	if err != nil || c.headers == nil {
-		return w, err
-	}
-	return noETag{w, c}, nil
+	return c.pass(etag, status, headers)
 }
 
-// noETag is a writer after which it is too late for an ETag.
-type noETag struct {
-	w io.Writer
-	c *conditional
+// pass declares a 200, or what is to be answered in its place if a precondition fails.
+func (c *conditional) pass(etag, status string, headers []gateway.Header) (w io.Writer, err error) {
+	instead, fields, failed := c.check(etag, headers)
+	if failed {
+		status, headers = instead, fields
+	}
+	if w, err = c.start(status, headers, nil); err != nil {
+		return nil, err
+	}
+	if failed {
+		w = bareWriter{w}
+	}
+	return w, nil
 }
 
-func (w noETag) Write(p []byte) (int, error) {
-	w.c.headers = nil
-	return w.w.Write(p)
+// settle passes on what was declared, without an ETag, if that is still to be done.
+func (c *conditional) settle() (err error) {
+	headers := c.headers
+	if c.headers = nil; headers != nil {
+		c.w, err = c.pass("", c.status, headers)
+	}
+	return err
+}
+
+// undecided is the writer of an answer that may get an ETag: not if it is used.
+type undecided conditional
+
+func (w *undecided) Write(p []byte) (int, error) {
+	c := (*conditional)(w)
+	if err := c.settle(); err != nil {
+		return 0, err
+	}
+	return c.w.Write(p)
 }
 
 // Flush sends the head: it is too late for another.
-func (w noETag) Flush() error {
-	w.c.headers = nil
-	return gateway.Flush(w.w)
+func (w *undecided) Flush() error {
+	c := (*conditional)(w)
+	if err := c.settle(); err != nil {
+		return err
+	}
+	return gateway.Flush(c.w)
 }
 
 // bareWriter takes content that is not sent.
@@ -165,8 +185,8 @@ func (c *conditional) check(etag string, headers []gateway.Header) (string, []ga
 	return "", nil, false
 }
 
-// hash takes the content of n bytes, if it is one chunk, and adds its ETag.
-func (c *conditional) hash(n int64) error {
+// hash takes the content of n bytes, and declares the answer: with its ETag if it is one chunk.
+func (c *conditional) hash(n int64) (err error) {
 	returned := false
 	defer func() {
 		if !returned { // a panic: nobody else has the body
@@ -175,19 +195,16 @@ func (c *conditional) hash(n int64) error {
 	}()
 	c.first, c.firstErr = c.inner.Next()
 	c.have = true
-	var err error
-	if c.headers != nil && int64(len(c.first)) == n && (c.firstErr == nil || c.firstErr == io.EOF) {
+	if headers := c.headers; headers != nil && int64(len(c.first)) == n && (c.firstErr == nil || c.firstErr == io.EOF) {
 		sum := sha256.Sum256(c.first)
 		etag := `"` + base64.RawURLEncoding.EncodeToString(sum[:16]) + `"` // 128 bits: no two contents meet
 		if c.options.Weak {
 			etag = "W/" + etag
 		}
-		headers := append(c.headers, gateway.Header{Name: "ETag", Value: etag})
-		status, instead, failed := c.check(etag, headers)
-		if !failed {
-			status, instead = "200 OK", headers
-		}
-		_, err = c.start(status, instead, errReplaced)
+		c.headers = nil
+		c.w, err = c.pass(etag, c.status, append(headers, gateway.Header{Name: "ETag", Value: etag}))
+	} else {
+		err = c.settle()
 	}
 	returned = true
 	return err

@@ -1,11 +1,16 @@
 package middleware
 
 import (
+	"io"
+	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/gateway/gatewaytest"
+	"github.com/isbjorn/isbjorn/gateway/nethttp"
+	"github.com/isbjorn/isbjorn/server"
 )
 
 const (
@@ -176,6 +181,43 @@ func TestConditionalRefused(t *testing.T) {
 	for _, n := range []int64{-1, 1<<20 + 1} {
 		if _, err := Conditional(ConditionalOptions{ETagBytes: n}); err == nil || !strings.Contains(err.Error(), "ETagBytes") {
 			t.Errorf("%d: %v", n, err)
+		}
+	}
+}
+
+// What an http.Handler writes, chunks or write(), is in place of nothing: a 304 and a 412 are
+// whole, and the connection goes on.
+func TestConditionalHandlers(t *testing.T) {
+	handler := nethttp.App(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n, _ := strconv.Atoi(r.URL.RawQuery)
+		w.Header().Set("ETag", `"e"`)
+		_, _ = io.WriteString(w, prose(n))
+	}))
+	for _, o := range []ConditionalOptions{{}, {ETagBytes: 10_000}} {
+		for where, dispatch := range dispatches {
+			c := dial(t, gateway.Validate(conditionalOf(t, o)(handler)), "tcp", server.Dispatch(dispatch))
+			for _, n := range []int{0, 100, 5000} {
+				target := "/?" + strconv.Itoa(n)
+				for line, want := range map[string]string{
+					`If-Match: "x"`: "412 Precondition Failed\n", `If-None-Match: "e"`: "304 ", `If-Match: "e"`: "200 " + prose(n),
+				} {
+					if got := c.text("GET", target, line); got != want {
+						t.Errorf("%s, %d bytes, %s: %.40q, want %.40q", where, n, line, got, want)
+					}
+				}
+			}
+		}
+	}
+}
+
+// A precondition is decided by the ETag that is made, where one is.
+func TestMadeETagDecides(t *testing.T) {
+	m := conditionalOf(t, ConditionalOptions{ETagBytes: 100})
+	app := func() gateway.App { return m(&answer{chunks: []string{"content"}, sized: true}) }
+	etag := call(app(), "GET", "/").Get("ETag")
+	for value, want := range map[string]int{etag: 200, `"other"`: 412, "*": 200} {
+		if got := call(app(), "GET", "/", "If-Match", value); got.Code != want || etag == "" {
+			t.Errorf("If-Match: %s: %s, want %d", value, show(got), want)
 		}
 	}
 }
