@@ -37,10 +37,9 @@ const compressBytes = 64 << 10
 // Compress sends content by zstd or gzip, whichever the client's Accept-Encoding
 // likes better, zstd if both are as good. It leaves alone what is small, of another
 // type, encoded already, a part (206), or marked no-transform. Each chunk of a Body of
-// unknown length is flushed, so that it arrives at once. What is written by write() is
-// flushed by gateway.Flush (http.Flusher), and if it is less than 2 KiB and of unknown
-// length; more at once leaves as the encoder has it. HEAD has the fields of GET but for
-// the length, and takes nothing of the content.
+// unknown length is flushed, so that it arrives at once, and so is each write(), unless
+// that is gathered (gateway.Gather): what an http.Handler writes is flushed when that asks.
+// HEAD has the fields of GET but for the length, and takes nothing of the content.
 //
 // An ETag is weakened, as the bytes are others. Content that mixes a secret with what
 // an attacker can choose must not be compressed: its length tells (BREACH).
@@ -80,6 +79,7 @@ type compressed struct {
 	headOnly bool    // HEAD: the fields of GET, and nothing is compressed for it
 
 	w        io.Writer    // of start
+	gathers  bool         // what is written may wait, see gateway.Gatherer
 	body     gateway.Body // of the application, once Serve has returned
 	declared bool
 	on       bool             // it is compressed
@@ -119,7 +119,7 @@ func (c *compressed) declare(status string, headers []gateway.Header, exc error)
 			return nil, err
 		}
 	}
-	c.declared, c.on, c.headers = true, false, nil
+	c.declared, c.on, c.headers, c.gathers = true, false, nil, false
 	switch {
 	case code(status) == 304 || code(status) == 206: // of what is sent with Vary as a 200
 		headers = varied(headers)
@@ -151,24 +151,18 @@ func (c *compressed) settled() (err error) {
 	if c.wanted(headers) {
 		headers = c.encoded(headers)
 	}
-	c.w, err = c.start(c.status, headers, c.exc)
+	if c.w, err = c.start(c.status, headers, c.exc); err == nil && c.gathers {
+		gateway.Gather(c.w)
+	}
 	return err
 }
 
 // compressedWriter is the write() form.
 type compressedWriter compressed
 
-const (
-	// eagerBytes is the longest Write that is flushed, where the length is not known. Each
-	// is to be sent before Write returns (PEP 3333), and an application that writes a line and
-	// waits means it. The bridge to net/http gathers this much before it writes, and
-	// flushes when its handler does: so does whoever writes more at once.
-	eagerBytes = 2<<10 - 1
-
-	// gatherBytes is how much comes out of the encoder before it is sent by itself:
-	// what the encoder gives is a few bytes of a beginning, then a block now and then.
-	gatherBytes = 4 << 10
-)
+// gatherBytes is how much comes out of the encoder before it is sent by itself: what the
+// encoder gives is a few bytes of a beginning, then a block now and then.
+const gatherBytes = 4 << 10
 
 // Write compresses p before anything of the Body that was not taken.
 func (w *compressedWriter) Write(p []byte) (n int, err error) {
@@ -180,13 +174,14 @@ func (w *compressedWriter) Write(p []byte) (n int, err error) {
 		return c.w.Write(p)
 	}
 	if err := c.owe(len(p)); err != nil {
+		c.err = err // what was written before must not look whole
 		return 0, err
 	}
 	if c.headOnly {
 		return len(p), nil
 	}
 	// In Next, what comes out later would come out as a chunk.
-	eager := c.body != nil || c.left < 0 && len(p) <= eagerBytes
+	eager := !c.gathers || c.body != nil
 	for n < len(p) {
 		part := p[n:min(len(p), n+compressBytes)]
 		if err := c.encode(part); err != nil {
@@ -198,6 +193,14 @@ func (w *compressedWriter) Write(p []byte) (n int, err error) {
 		n += len(part)
 	}
 	return n, nil
+}
+
+// Gather is gateway.Gatherer.
+func (w *compressedWriter) Gather() {
+	c := (*compressed)(w)
+	if c.gathers = true; c.headers == nil {
+		gateway.Gather(c.w)
+	}
 }
 
 // pass writes what has come out of the encoder, if that is worth it or all is to come out.

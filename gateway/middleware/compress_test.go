@@ -276,6 +276,17 @@ func TestCompressFails(t *testing.T) {
 			t.Errorf("%+v: %s", a, show(got))
 		}
 	}
+	for _, written := range []string{"abc", "abcdef"} { // by write(), less and more than declared, and nobody heeds the error
+		short := gateway.AppFunc(func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			w, err := start("200 OK", text("5"), nil)
+			_, _ = io.WriteString(w, written[:3])
+			_, _ = io.WriteString(w, written[3:])
+			return nil, err
+		})
+		if got := call(m(short), "GET", "/", "Accept-Encoding", "gzip"); got.Err == nil {
+			t.Errorf("written: %q of 5: %s", written, show(got))
+		}
+	}
 	panics := &answer{headers: fields("Content-Type", "text/x"), chunks: []string{"abc"}, failNext: errBroken, panics: true}
 	if got := call(Recover(m(panics)), "GET", "/", "Accept-Encoding", "zstd"); got.Err == nil || panics.closed != 1 {
 		t.Errorf("a panic: %s", show(got))
@@ -341,4 +352,32 @@ func FuzzCompress(f *testing.F) {
 			t.Errorf("%s of %d bytes: %v", coding, len(b), got.Err)
 		}
 	})
+}
+
+// What an application writes is flushed each time, unless it may be gathered.
+func TestCompressGathers(t *testing.T) {
+	m := compressOf(t, CompressOptions{})
+	for _, gathers := range []bool{false, true} {
+		got := call(m(gateway.AppFunc(func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			w, err := start("200 OK", fields("Content-Type", "text/plain"), nil)
+			if err != nil {
+				return nil, err
+			}
+			if gathers {
+				gateway.Gather(w)
+			}
+			for range 20 {
+				if _, err := io.WriteString(w, "a line of text\n"); err != nil {
+					return nil, err
+				}
+			}
+			return nil, nil
+		})), "GET", "/", "Accept-Encoding", "gzip")
+		if text := decode(t, "gzip", got.Text()); text != strings.Repeat("a line of text\n", 20) || got.Err != nil {
+			t.Errorf("gathers %v: %q, %v", gathers, text, got.Err)
+		}
+		if n := len(got.Text()); gathers != (n < 100) { // a flush is a block of its own
+			t.Errorf("gathers %v: %d bytes", gathers, n)
+		}
+	}
 }

@@ -54,6 +54,7 @@ type conditional struct {
 
 	started bool
 	w       io.Writer        // of start
+	gathers bool             // what is written may wait, see gateway.Gatherer
 	status  string           // of a 200 that may get an ETag, declared in Serve and not passed on yet
 	headers []gateway.Header // the same; nil if there is nothing to pass on
 	instead string           // the content of a 412
@@ -108,7 +109,7 @@ func (c *conditional) declare(status string, headers []gateway.Header, exc error
 			return nil, err
 		}
 	}
-	c.started, c.headers, c.bare, c.instead = true, nil, false, ""
+	c.started, c.headers, c.gathers, c.bare, c.instead = true, nil, false, false, ""
 	if exc != nil || code(status) != http.StatusOK {
 		return c.start(status, headers, exc)
 	}
@@ -139,7 +140,9 @@ func (c *conditional) pass(etag, status string, headers []gateway.Header) (w io.
 func (c *conditional) settle() (err error) {
 	headers := c.headers
 	if c.headers = nil; headers != nil {
-		c.w, err = c.pass("", c.status, headers)
+		if c.w, err = c.pass("", c.status, headers); err == nil && c.gathers {
+			gateway.Gather(c.w)
+		}
 	}
 	return err
 }
@@ -153,6 +156,14 @@ func (w *undecided) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	return c.w.Write(p)
+}
+
+// Gather is gateway.Gatherer.
+func (w *undecided) Gather() {
+	c := (*conditional)(w)
+	if c.gathers = true; c.headers == nil {
+		gateway.Gather(c.w)
+	}
 }
 
 // Flush sends the head: it is too late for another.
