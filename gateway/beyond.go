@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net"
 	"strings"
 	"time"
@@ -165,6 +166,30 @@ func (v *validator) trailer(err error) error {
 		return v.fail(&ruleTrailer, "%v", err)
 	}
 	return nil
+}
+
+// RequestTrailer yields the trailer fields of the request as they came, when Input has
+// said io.EOF: chunked content may have some, a checksum of it say. Before that there are
+// none. They are bounded by the server, for package server by its options TrailerBytes and
+// TrailerFields; those that would change what was decided by the head are refused. Fields
+// that an Environ does not show are not among them. RFC 9110 section 6.5.
+func (e *Environ) RequestTrailer() iter.Seq2[string, string] {
+	return func(yield func(string, string) bool) {
+		e.check()
+		c, ok := e.conn.(TrailerReader)
+		if !ok {
+			return
+		}
+		c.ReadTrailer(func(name, value string) bool {
+			return e.hidden([]byte(name)) || yield(name, value)
+		})
+	}
+}
+
+// TrailerReader is a Conn that has the trailer fields of its request, when their content
+// has been read. For servers. What it yields is lent until [Environ.End].
+type TrailerReader interface {
+	ReadTrailer(yield func(name, value string) bool)
 }
 
 // CheckTrailer checks a field as given to [Environ.Trailer]: like a header, and it is

@@ -45,7 +45,7 @@
 // [Environ.ContentStream] where the content is not all in memory, [Environ.Cancel] when
 // nobody waits for the response any more, and [Environ.End] behind Close of the Body.
 // What else it can do it says by further methods of its [Conn]: [Waker], [Informer],
-// [Trailers], [Hijacker], [Deadliner], [InputCloser]; and of the writers of start: [Flusher], [Gatherer].
+// [Trailers], [TrailerReader], [Hijacker], [Deadliner], [InputCloser]; and of the writers of start: [Flusher], [Gatherer].
 //
 // # Rules
 //

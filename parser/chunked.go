@@ -68,6 +68,8 @@ type Body struct {
 	line         int // bytes of this chunk line
 	trailerBytes int // bytes of trailer lines
 	trailers     int // trailer lines begun
+	fresh        int // bytes of trailer lines that the last Decode has used
+	behind       int // bytes that it has used behind those, of the final CRLF
 	state        bodyState
 	digits       uint8                  // digits of this chunk-size
 	nameLen      uint8                  // bytes in name; stays at the most there is room for
@@ -110,8 +112,8 @@ func (d *Body) Done() bool { return d.state == bodyDone }
 // Done, or until n == 0 with a nil error, which means more bytes are needed.
 // Bytes after the content are never touched: they are the next request.
 //
-// Trailer fields are checked like field lines and dropped. Of their names so much
-// is kept as tells the refused ones apart.
+// Trailer fields are checked like field lines, and are no data: see Trailer. Of their
+// names so much is kept as tells the refused ones apart.
 //
 // An error is an *Error and is final for the connection: data is nil, n is 0, and
 // from then on there is only ErrRefused.
@@ -125,10 +127,19 @@ func (d *Body) Decode(b []byte, lim *Limits) (data []byte, n int, err error) {
 		}
 		return data, len(data), nil
 	}
+	lines := d.trailerBytes
 	n, refusal := d.frame(b, lim)
 	if refusal != nil {
 		d.state = bodyRefused
 		return nil, 0, refusal
+	}
+	if d.fresh = d.trailerBytes - lines; d.fresh > 0 {
+		switch d.state { // the final CRLF follows the lines
+		case bodyDone:
+			d.behind = len("\r\n")
+		case trailerEnd:
+			d.behind = len("\r")
+		}
 	}
 	if d.state == chunkData {
 		data = d.take(b[n:])
@@ -138,6 +149,18 @@ func (d *Body) Decode(b []byte, lim *Limits) (data []byte, n int, err error) {
 		}
 	}
 	return data, n, nil
+}
+
+// Trailer returns the part of used that is trailer field lines, where used is what the
+// last Decode has used of its b: b[:n]. The parts of all calls together are whole lines
+// "name: value", each with its CRLF, when the content is Done: checked, at most
+// Limits.TrailerBytes long, and no line of a name that is refused. RFC 9112 section 7.1.2.
+func (d *Body) Trailer(used []byte) []byte {
+	if d.fresh == 0 {
+		return nil
+	}
+	end := len(used) - d.behind
+	return used[end-d.fresh : end : end]
 }
 
 // take returns what b has of the left bytes.

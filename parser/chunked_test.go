@@ -64,6 +64,20 @@ func chunk(size, line int) string {
 	return b + "\r\n" + strings.Repeat("x", size) + "\r\n"
 }
 
+// The lines of a trailer section come out as they went in, wherever they are cut, and
+// nothing of the chunks or of what is behind them.
+func TestTrailer(t *testing.T) {
+	for _, trailer := range []string{"", "X-Sum: 1\r\n", "a:\r\nB: \tc d \r\na: 2\r\n", "X-Long: " + strings.Repeat("x", 8000) + "\r\n"} {
+		in := []byte(chunked + "5;x=y\r\nhello\r\n0\r\n" + trailer + "\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n")
+		for _, cuts := range [][]int{nil, cutEvery(1, len(in)), cutEvery(7, len(in)), {len(in) - 31}, {len(in) - 32}} {
+			f := feedCut(in, DefaultLimits(), cuts...)
+			if got := f.complete(); len(got) != 2 || got[0].trailer != trailer || got[0].content != "hello" || got[1].trailer != "" {
+				t.Errorf("cut at %v: %.500s, want the trailer %.100q", cuts, f, trailer)
+			}
+		}
+	}
+}
+
 // The names of RFC 9110 section 6.5.1 that would change what has been decided, at
 // their colon, in either case, on any line; and names that are nearly like them,
 // which are nothing to us.

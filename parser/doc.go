@@ -51,7 +51,7 @@
 //
 // Timeouts, the answer, 417 for an unknown expectation, 405 and 501 for methods,
 // the decision to send 100 (Continue), names with '_' that collide with '-' in CGI:
-// the server and the gateway. Trailer fields are checked and dropped.
+// the server and the gateway. Trailer fields are checked, and Body.Trailer has their lines.
 //
 // # The rules
 //

@@ -23,6 +23,7 @@ type feeder struct {
 	inBody  bool
 	body    Body
 	content []byte
+	trailer []byte
 	head    string
 }
 
@@ -31,7 +32,7 @@ type feeder struct {
 type delivered struct {
 	method, target, version, authority string
 	fields                             [][2]string
-	content                            string
+	content, trailer                   string
 	words                              string // everything above and the rest
 }
 
@@ -54,20 +55,24 @@ func (f *feeder) feed(in []byte, used, arrived int) int {
 			f.requests = append(f.requests, deliver(&f.r, window))
 			f.body = f.r.Body()
 			f.inBody = true
-			f.content = nil
+			f.content, f.trailer = nil, nil
 			used += n
 			continue
 		}
 		if f.body.Done() {
 			last := &f.requests[len(f.requests)-1]
-			last.content = string(f.content)
+			last.content, last.trailer = string(f.content), string(f.trailer)
 			last.words = fmt.Sprintf("%s content=%q", f.head, f.content)
+			if len(f.trailer) > 0 {
+				last.words += fmt.Sprintf(" trailer=%q", f.trailer)
+			}
 			f.closed = !f.r.KeepAlive()
 			f.r.Reset()
 			f.inBody = false
 			continue
 		}
-		data, n, err := f.body.Decode(f.placed(window), &f.lim)
+		placed := f.placed(window)
+		data, n, err := f.body.Decode(placed, &f.lim)
 		if err != nil {
 			f.refusal = err
 			return used
@@ -77,6 +82,7 @@ func (f *feeder) feed(in []byte, used, arrived int) int {
 			return used
 		}
 		f.content = append(f.content, data...)
+		f.trailer = append(f.trailer, f.body.Trailer(placed[:n])...)
 		used += n
 	}
 	return used

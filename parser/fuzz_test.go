@@ -7,7 +7,9 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"reflect"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -49,8 +51,8 @@ func FuzzParseCut(f *testing.F) {
 	})
 }
 
-// Invariant: the same for chunked content, and net/http reads the same content
-// out of what is accepted. Exception: net/http takes no whitespace between
+// Invariant: the same for chunked content, and net/http reads the same content and
+// trailer out of what is accepted. Exception: net/http takes no whitespace between
 // chunk-size and ';', which RFC 9112 section 7.1.1 makes everybody accept.
 func FuzzChunkedCut(f *testing.F) {
 	seed(f, func(in []byte) {
@@ -78,6 +80,15 @@ func FuzzChunkedCut(f *testing.F) {
 			content, err := io.ReadAll(r.Body)
 			if err != nil || string(content) != want.requests[0].content {
 				t.Errorf("%q: content %q, net/http reads %q, %v", in, want.requests[0].content, content, err)
+			}
+			trailer := http.Header{}
+			for line := range strings.SplitSeq(want.requests[0].trailer, "\r\n") {
+				if name, value, ok := strings.Cut(line, ":"); ok {
+					trailer.Add(http.CanonicalHeaderKey(name), strings.Trim(value, " \t"))
+				}
+			}
+			if len(trailer)+len(r.Trailer) > 0 && !reflect.DeepEqual(trailer, r.Trailer) {
+				t.Errorf("%q: trailer %q, net/http reads %q", in, trailer, r.Trailer)
 			}
 		}
 	})

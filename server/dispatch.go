@@ -47,6 +47,7 @@ func (x *exchange) dispatch(head, content []byte) {
 		x.job = newJob(x)
 	}
 	x.job.begin()
+	x.job.trailer = x.trailer
 	x.began = x.h.now
 	x.env.Begin(&x.req, head, content, &x.h.host, x.job)
 	if x.streams {
@@ -100,6 +101,7 @@ func (x *exchange) feed(b []byte, used *int) error {
 		if n == 0 {
 			break
 		}
+		x.trailer = append(x.trailer, x.content.Trailer(b[:n])...)
 		b = b[n:]
 		*used += n
 		x.came += int64(n)
@@ -108,6 +110,7 @@ func (x *exchange) feed(b []byte, used *int) error {
 	}
 	if x.content.Done() {
 		x.streams = false
+		x.job.takeTrailer()
 		x.job.end(io.EOF)
 	}
 	if !x.streams || !room {

@@ -57,6 +57,7 @@ type turn struct {
 	lent     bool   // the last chunk, or the file, waits for the socket: no other is asked for before it is sent
 	ended    bool   // the body has no more, or no more is wanted
 	waits    bool   // the body has said ErrWait, and was not woken since
+	trailer  []byte // the request's trailer lines
 }
 
 var errPanic = errors.New("server: the application panicked")
@@ -129,6 +130,7 @@ func (x *exchange) collect(b []byte, used *int) error {
 		if err := x.data.add(data, x.h.c); err != nil {
 			return x.notKept(err)
 		}
+		x.trailer = append(x.trailer, x.content.Trailer(b[:n])...)
 		b = b[n:]
 		*used += n
 		x.came += int64(n)

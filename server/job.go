@@ -41,9 +41,10 @@ type job struct {
 
 	// Content, brought by the loop.
 	in      byteQueue
-	inEnd   error // what comes after in: io.EOF, or what has happened; nil while more may come
-	expect  bool  // the client waits for 100 Continue
-	stopped bool  // the loop reads no more until in is nearly empty
+	trailer []byte // its trailer lines, when all of it has come
+	inEnd   error  // what comes after in: io.EOF, or what has happened; nil while more may come
+	expect  bool   // the client waits for 100 Continue
+	stopped bool   // the loop reads no more until in is nearly empty
 
 	// The response, brought by the worker.
 	resp    response     // what start has declared, until the loop takes it
@@ -97,6 +98,7 @@ func (j *job) begin() {
 func (j *job) adopt() {
 	x := j.x
 	j.begin()
+	j.trailer = x.trailer
 	x.began = x.h.now
 	j.err = x.resp.err
 	j.wakes = x.waker != nil
@@ -119,7 +121,7 @@ func (j *job) disown() {
 
 // finish empties the buffers when the worker has left.
 func (j *job) finish() {
-	j.late, j.interim, j.hijack = nil, nil, hijack{}
+	j.trailer, j.late, j.interim, j.hijack = nil, nil, nil, hijack{}
 	for _, q := range []*byteQueue{&j.in, &j.out, &j.taken} {
 		if q.reset(); cap(q.b) > keepBytesMax {
 			*q = byteQueue{}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -27,8 +28,7 @@ import (
 //   - Hijack is an error after Write or Flush, and while content of the request is
 //     unread: see gateway.Environ. Between WriteHeader and the handler's own bytes there
 //     is no framing but the handler's.
-//   - Trailers of the request are not received. Those of the response have to be fields
-//     that gateway.CheckTrailer takes.
+//   - Trailers of the response have to be fields that gateway.CheckTrailer takes.
 //   - WriteHeader(100) does nothing: the server sends 100 Continue when the Body is first
 //     read. HTTP/1.0 clients get no 1xx. The status 101 is for Hijack, and answered by
 //     500 without it, like one over 599 and a control character in a field's value.
@@ -117,8 +117,8 @@ var noRequest http.Request
 
 // begin makes an exchange.
 func (a *app) begin(env *gateway.Environ, start gateway.StartResponse) *exchange {
-	x := &exchange{app: a, response: response{env: env, start: start, declared: -1}, content: content{in: env.Input()}, ending: ending{env: env}}
-	x.response.x, x.ending.x = x, x
+	x := &exchange{app: a, response: response{env: env, start: start, declared: -1}, content: content{env: env}, ending: ending{env: env}}
+	x.response.x, x.ending.x, x.content.x = x, x, x
 	x.request = *noRequest.WithContext(&x.ending)
 	return x
 }
@@ -138,7 +138,9 @@ func (x *exchange) end(env *gateway.Environ) {
 type content struct {
 	closed atomic.Bool
 	mu     sync.Mutex // a transport may read while the handler writes
-	in     *gateway.Input
+	env    *gateway.Environ
+	x      *exchange
+	ended  bool // Read has said io.EOF
 }
 
 // Read reads from the client; errors of an upload that was cut are the server's.
@@ -148,11 +150,26 @@ func (c *content) Read(p []byte) (int, error) {
 	if c.closed.Load() {
 		return 0, http.ErrBodyReadAfterClose
 	}
-	n, err := c.in.Read(p)
-	if err != nil && err != io.EOF && c.closed.Load() {
+	n, err := c.env.Input().Read(p)
+	switch {
+	case err == io.EOF && !c.ended:
+		c.ended = true
+		c.x.takeTrailer()
+	case err != nil && err != io.EOF && c.closed.Load():
 		err = http.ErrBodyReadAfterClose // not the deadline that end has made of it
 	}
 	return n, err
+}
+
+// takeTrailer makes the trailer fields those of the request, in the map of the names that
+// it has announced if there is one: copies of the request have that, too.
+func (x *exchange) takeTrailer() {
+	for name, value := range x.content.env.RequestTrailer() {
+		if x.request.Trailer == nil {
+			x.request.Trailer = make(http.Header)
+		}
+		x.request.Trailer.Add(strings.Clone(name), strings.Clone(value))
+	}
 }
 
 // end closes the content for good. A goroutine that the handler has left in Read may wait
@@ -165,7 +182,7 @@ func (c *content) end(env *gateway.Environ) {
 		c.mu.Lock()
 	}
 	defer c.mu.Unlock()
-	c.in = nil
+	c.env = nil
 }
 
 // Close does not wait for a Read that is under way.

@@ -70,6 +70,17 @@ func (c *call) CloseInput() {
 	_ = http.NewResponseController(c.w).SetReadDeadline(time.Unix(1, 0)) // long past
 }
 
+// ReadTrailer is gateway.TrailerReader. A name that has not come yet has no value.
+func (c *call) ReadTrailer(yield func(name, value string) bool) {
+	for name, values := range c.r.Trailer {
+		for _, value := range values {
+			if !yield(name, value) {
+				return
+			}
+		}
+	}
+}
+
 // run calls the application and sends what it answers.
 func (c *call) run(app gateway.App) (err error) {
 	defer func() { c.over = true }()

@@ -17,6 +17,7 @@ import (
 
 	"github.com/isbjorn/isbjorn/internal/testlog"
 
+	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/gateway/nethttp"
 	"github.com/isbjorn/isbjorn/server"
 )
@@ -33,11 +34,16 @@ type place struct {
 // isbjorn serves h behind App.
 func isbjorn(t testing.TB, h http.Handler, options ...server.Option) place {
 	t.Helper()
+	return isbjornApp(t, nethttp.App(h), options...)
+}
+
+func isbjornApp(t testing.TB, app gateway.App, options ...server.Option) place {
+	t.Helper()
 	p := place{log: &testlog.Buffer{}}
 	options = append([]server.Option{
 		server.Logger(slog.New(slog.NewTextHandler(p.log, nil))), server.Dispatch(server.Pool), server.Loops(1), server.BodyBytes(16 << 20),
 	}, options...)
-	s, err := server.New(nethttp.App(h), options...)
+	s, err := server.New(app, options...)
 	if err != nil {
 		t.Fatal(err)
 	}

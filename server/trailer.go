@@ -1,0 +1,48 @@
+package server
+
+import (
+	"bytes"
+	"unsafe"
+)
+
+// The trailer fields of a request, gateway.TrailerReader. Their lines are kept as they have
+// come, checked by the parser: in memory of their own, since few requests have any.
+
+// ReadTrailer is gateway.TrailerReader on the loop, where all content has come.
+func (x *exchange) ReadTrailer(yield func(name, value string) bool) {
+	was := x.h.hold.surface(&x.asks)
+	if was == away {
+		x.job.ReadTrailer(yield)
+		return
+	}
+	lines := x.trailer
+	x.asks.dive(was)
+	yieldFields(lines, yield)
+}
+
+// ReadTrailer is gateway.TrailerReader on a worker. Until the content has come it has none.
+func (j *job) ReadTrailer(yield func(name, value string) bool) {
+	j.mu.Lock()
+	lines := j.trailer
+	j.mu.Unlock()
+	yieldFields(lines, yield)
+}
+
+// takeTrailer brings the lines, when the content has come. On the loop.
+func (j *job) takeTrailer() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.trailer = j.x.trailer
+}
+
+// yieldFields yields the fields of lines, as views of them.
+func yieldFields(lines []byte, yield func(name, value string) bool) {
+	for line := range bytes.Lines(lines) {
+		name, value, _ := bytes.Cut(bytes.TrimSuffix(line, []byte("\r\n")), []byte(":"))
+		if !yield(view(name), view(bytes.Trim(value, " \t"))) {
+			return
+		}
+	}
+}
+
+func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
