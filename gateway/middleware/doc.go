@@ -36,9 +36,12 @@
 //   - The headers are the application's: add to a copy, as slices.Clip makes append do.
 //   - start may be called in Serve or as late as in the first Next, and again with an
 //     exc that is not nil, which replaces the response as long as nothing was sent.
-//     That is also how a middleware replaces what it has passed on already.
-//   - Return the writer that start gives, or one that writes to it. Do not turn chunks
-//     into writes, nor writes into chunks.
+//     That is also how a middleware replaces what it has passed on already; but the server
+//     forgets trailer fields then, so one that changes headers by the content calls the outer
+//     start when it knows: at the first Write or Flush, or when Serve has returned.
+//   - Return the writer that start gives, or one that writes to it and passes Flush and
+//     Gather on (gateway.Flush, gateway.Gather). Do not turn chunks into writes, nor writes
+//     into chunks.
 //   - A Body that is not handed on is closed. One that is wrapped is closed by the
 //     wrapper's Close, which comes exactly once, whatever happened. A middleware that
 //     calls Next in its own Serve closes the Body if that panics: nobody else can.
