@@ -101,7 +101,7 @@ const logBytesMax = 64 << 10
 const plainPort = "a client speaks TLS to a port that does not"
 
 // blocks is in the line about an application that holds its loop.
-const blocks = "from now on workers run all requests"
+const blocks = "workers run all requests until it no longer blocks"
 
 func (p *program) readLog(r *bufio.Reader) {
 	other := "" // what is not the server's, since the last end of a line of it

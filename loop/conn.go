@@ -248,6 +248,7 @@ func (c *Conn) read() {
 
 // offerRead offers bytes of the loop's buffer and stashes what is not used.
 func (c *Conn) offerRead(b []byte) {
+	c.loop.inRead = len(b)
 	used := c.loop.handler.Input(c, b)
 	if used < len(b) && c.state == open {
 		c.stash = takeBuffer()

@@ -3,6 +3,7 @@ package loop
 import (
 	"bytes"
 	"runtime"
+	"sync/atomic"
 	"time"
 )
 
@@ -46,6 +47,10 @@ func (l *Loop) Tracer() (trace func() []byte) {
 	}
 }
 
+// stackBytes is how much text to search first: twice what the last search has needed. Each
+// text that is too short costs as much time as the whole.
+var stackBytes atomic.Int64
+
 const (
 	stackBytesMin = 64 << 10
 
@@ -63,14 +68,17 @@ func StackWith(text string) []byte {
 
 func stackOf(wanted func(stack []byte) bool) []byte {
 	between := []byte("\n\n")
-	for size := stackBytesMin; size <= stackBytesMax; size *= 4 {
+	for size := max(int(stackBytes.Load()), stackBytesMin); size <= stackBytesMax; size *= 4 {
 		b := make([]byte, size)
 		n := runtime.Stack(b, true)
 		if b = b[:n]; n == size { // the last one may be cut
 			b = b[:max(bytes.LastIndex(b, between), 0)]
 		}
+		at := 0
 		for stack := range bytes.SplitSeq(b, between) {
+			at += len(stack) + len(between)
 			if wanted(stack) {
+				stackBytes.Store(int64(min(2*at, stackBytesMax)))
 				return bytes.Clone(stack)
 			}
 		}

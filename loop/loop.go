@@ -78,6 +78,7 @@ type Loop struct {
 
 	in      []byte // the read buffer; in[:inUsed] is retained by handlers
 	inUsed  int
+	inRead  int // of the last read, behind inUsed
 	vec     vector
 	timers  wheel
 	conns   []*Conn // all of them, in no order; Conn.index is the place

@@ -10,7 +10,7 @@ package loop
 // says in then what has become of c, and the loop goes on, with everything that was under
 // way.
 //
-// On Linux that costs a goroutine and a read buffer, and cannot fail. With kqueue the loop
+// On Linux that costs a goroutine, and cannot fail. With kqueue the loop
 // needs another poller, for which there may be no descriptor, and registers all of its
 // connections and listeners anew. If it fails nothing has changed.
 func (l *Loop) TakeOver(c *Conn, unused []byte, then func()) error {
@@ -23,7 +23,7 @@ func (l *Loop) TakeOver(c *Conn, unused []byte, then func()) error {
 		}
 	}
 	l.turn.Add(1)
-	l.in, l.inUsed = make([]byte, l.opt.ReadBytes), 0 // the old one belongs to the goroutine that is held
+	l.retain(l.inRead) // which belongs to the goroutine that is held
 	if len(unused) > 0 {
 		c.stash = takeBuffer()
 		c.stash.B = append(c.stash.B, unused...)

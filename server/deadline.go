@@ -19,7 +19,7 @@ var errWriteTime = fmt.Errorf("server: the time of SetWriteDeadline is over: %w:
 
 // SetReadDeadline is of gateway.Deadliner. There is nothing on a loop that waits.
 func (x *exchange) SetReadDeadline(t time.Time) error {
-	if j := x.asJob("the application sets deadlines"); j != nil {
+	if j := x.asJob(); j != nil {
 		return j.SetReadDeadline(t)
 	}
 	return errInline
@@ -27,7 +27,7 @@ func (x *exchange) SetReadDeadline(t time.Time) error {
 
 // SetWriteDeadline is of gateway.Deadliner.
 func (x *exchange) SetWriteDeadline(t time.Time) error {
-	if j := x.asJob("the application sets deadlines"); j != nil {
+	if j := x.asJob(); j != nil {
 		return j.SetWriteDeadline(t)
 	}
 	return errInline

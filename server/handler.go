@@ -77,6 +77,7 @@ func newHandler(s *Server, l *loop.Loop) *handler {
 		Scheme: "http", Software: c.name, Multithread: c.loop.Loops > 1 || s.crew != nil, Log: c.appLog,
 		Extra: c.environ, Underscores: c.unders == KeepUnderscores, Hidden: s.hidden, TempFile: c.content.lend,
 	}}
+	h.hold.watch = s.watch
 	h.slice = slice{epoch: h.epoch, every: 1}
 	h.Tick(time.Now())
 	return h

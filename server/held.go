@@ -24,20 +24,22 @@ const (
 	outside uint32 = iota
 	inside
 	suspect
-	away // the loop was taken; the call is a worker's now
+	calling // the call is in the server's own code, and comes back from it
+	away    // the loop was taken; the call is a worker's now
 )
 
 // hold is what is known of the call of the application that a loop is in, for the
 // rescue and the report of a loop that does not go on.
 type hold struct {
-	last atomic.Pointer[work] // call that has begun; it may have ended
-	none atomic.Bool          // the loop was in no call when Late came, and has begun none since
+	last  atomic.Pointer[work] // call that has begun; it may have ended
+	news  atomic.Uint32        // who is to know of the next call that begins: looked, none
+	watch *watchman            // nil unless Dispatch(Auto)
 
 	mu     sync.Mutex
 	marks  uint64    // how often inside was made suspect
 	late   *work     // what Late has found; nil if the loop was in no call
 	lateOf uint64    // marks then
-	looked uint64    // marks at the last look
+	seen   uint64    // marks at the last look
 	looks  int       // how often it was the same then
 	failed time.Time // the last line about a loop that could not be taken
 	since  time.Time // of the hold that was reported; zero while there is none
@@ -45,41 +47,64 @@ type hold struct {
 	request []any // that was named then
 }
 
+// The bits of hold.news. The next call that begins clears all of them.
+const (
+	looked uint32 = 1 << iota // no call has begun since the watchman's last look
+	none                      // the loop was in no call when Late came, and has begun none since
+)
+
 // enter says that a call of the application begins.
 func (h *hold) enter(w *work) {
 	if h.last.Load() != w {
 		h.last.Store(w)
 	}
-	if h.none.Load() {
-		h.none.Store(false)
+	if h.news.Load() != 0 {
+		h.tellNews()
 	}
 	w.state.Store(inside)
 }
 
-// exit says that it has ended. If it was taken away the loop belongs to another
-// goroutine now.
-func (h *hold) exit(w *work) (isAway bool) { return h.surface(w) == away }
-
-// surface is what the server's own code begins with where the application may be the
-// caller: the loop is not taken before dive. It returns the state that was.
-func (h *hold) surface(w *work) (was uint32) {
-	if w.state.CompareAndSwap(inside, outside) {
-		return inside
+// tellNews clears news, and wakes the watchman if it waits for that. That is once a look at
+// most.
+func (h *hold) tellNews() {
+	if h.news.Swap(0)&looked != 0 {
+		h.watch.wake()
 	}
-	return h.surfaceNow(w)
 }
 
-// surfaceNow is surface where it is not the most common one.
-func (h *hold) surfaceNow(w *work) (was uint32) {
+// exit says that it has ended. If it was taken away the loop belongs to another
+// goroutine now.
+func (h *hold) exit(w *work) (isAway bool) {
+	return !w.state.CompareAndSwap(inside, outside) && h.leave(w, outside) == away
+}
+
+// surface is what the server's own code begins with where the application may be the
+// caller: the loop is not taken before dive. It returns the state that was, outside where
+// the caller is in no call.
+func (h *hold) surface(w *work) (was uint32) {
+	if w.state.CompareAndSwap(inside, calling) {
+		return inside
+	}
+	return h.leave(w, calling)
+}
+
+// leave is exit or surface, which end in the state to, where it is not the most common one.
+func (h *hold) leave(w *work, to uint32) (was uint32) {
 	if w.state.Load() == outside {
 		return outside
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if w.state.CompareAndSwap(suspect, outside) {
-		return suspect
+	switch was = w.state.Load(); was {
+	case suspect:
+		w.state.Store(to)
+	case calling: // the server's own code has panicked, or another goroutine calls it, too
+		if to == outside {
+			w.state.Store(outside)
+		}
+		return outside
 	}
-	return w.state.Load()
+	return was
 }
 
 // dive ends surface.
@@ -123,7 +148,11 @@ func (h *handler) Late() {
 		time.Sleep(latePause)
 	}
 	h.hold.lateOf = h.hold.marks
-	h.hold.none.Store(h.hold.late == nil)
+	if h.hold.late == nil {
+		h.hold.news.Or(none)
+	} else {
+		h.hold.news.And(^none)
+	}
 }
 
 // Held reports a loop that does not go on, and the request that holds it.
@@ -131,7 +160,7 @@ func (h *handler) Held(d time.Duration, stack func() []byte) (reported bool) {
 	h.hold.mu.Lock()
 	defer h.hold.mu.Unlock()
 	w := h.hold.late
-	if w == nil && !h.hold.none.Load() || w != nil && (w.state.Load() != suspect || h.hold.marks != h.hold.lateOf) {
+	if w == nil && h.hold.news.Load()&none == 0 || w != nil && (w.state.Load() != suspect || h.hold.marks != h.hold.lateOf) {
 		return false // busy: with one request after the other
 	}
 	h.count(holds)

@@ -25,7 +25,7 @@ var (
 
 // Hijack is gateway.Hijacker: an event loop has nothing that it could wait in.
 func (x *exchange) Hijack() (net.Conn, []byte, error) {
-	if j := x.asJob("the application takes a connection over"); j != nil {
+	if j := x.asJob(); j != nil {
 		return j.Hijack()
 	}
 	return nil, nil, errInline

@@ -35,6 +35,7 @@ type config struct {
 	workers     int
 	queue       int           // requests that wait for a worker
 	requestTime time.Duration // 0 for none
+	rest        time.Duration // restLeast, but in tests
 	stopTime    time.Duration
 	alsoListen  []string
 	onStart     []func(*Server)
@@ -69,6 +70,7 @@ func newConfig(options []Option) (*config, error) {
 		workers:  4096,
 		queue:    1024,
 		stopTime: 30 * time.Second,
+		rest:     restLeast,
 		content:  contentOptions{memoryBytes: 64 << 10, space: &tempSpace{most: 1 << 30}, open: openTemp},
 		name:     "isbjorn",
 		log:      slog.Default(),
@@ -283,8 +285,8 @@ type Dispatching int
 const (
 	// Auto runs them on the event loop, as long as they come back at once. One that has
 	// not after some milliseconds goes on on a goroutine of its own, the loop with another; and
-	// once it was seen to block all requests are run as with Pool, which the log says
-	// once, with the request and the stack. They get a request when its content has
+	// once it was seen to block all requests are run as with Pool, until it no longer does,
+	// which the log says once, with the request and the stack. They get a request when its content has
 	// come, unless the application is a gateway.Streamer: then one whose content has not
 	// come with its head is run as with Pool.
 	Auto Dispatching = iota

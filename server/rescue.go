@@ -49,35 +49,29 @@ func (x *exchange) taken() {
 	x.h.arm(x.c, x.conn)
 }
 
-// handOff is takeLoop before the call itself waits for something. It reports false if
-// that cannot be, or the state was another. With hold.mu.
-func (x *exchange) handOff(was uint32, why string) bool {
-	if !x.asks.takeable {
-		return false
-	}
-	request := x.h.takeLoop(x, was)
-	if request != nil {
-		x.h.s.promote(why, debug.Stack(), request)
-	}
-	return request != nil
+// handOff is takeLoop before the call itself waits for something: for its client, which
+// says nothing of other requests, so they stay on the loop. It reports false if that
+// cannot be, or the state was another. Caller holds hold.mu.
+func (x *exchange) handOff(was uint32) bool {
+	return x.asks.takeable && x.h.takeLoop(x, was) != nil
 }
 
 // leaveLoop is handOff for the server's own code, after surface.
-func (x *exchange) leaveLoop(was uint32, why string) bool {
+func (x *exchange) leaveLoop(was uint32) bool {
 	if was == outside {
 		return false
 	}
 	x.h.hold.mu.Lock()
 	defer x.h.hold.mu.Unlock()
-	return x.handOff(outside, why)
+	return x.handOff(calling)
 }
 
 // asJob is the job of an application that is to go on as a worker, if it is not one
 // already; nil if it cannot. Other goroutines of the application may call it, too: they
 // wait until that of the loop is not in the server's own code.
-func (x *exchange) asJob(why string) *job {
+func (x *exchange) asJob() *job {
 	for try := range asJobTries {
-		if j, again := x.tryJob(why); !again {
+		if j, again := x.tryJob(); !again {
 			return j
 		}
 		if try < asJobTries/10 {
@@ -95,11 +89,11 @@ const (
 	asJobPause = 20 * time.Microsecond
 )
 
-func (x *exchange) tryJob(why string) (j *job, again bool) {
+func (x *exchange) tryJob() (j *job, again bool) {
 	x.h.hold.mu.Lock()
 	defer x.h.hold.mu.Unlock()
 	switch state := x.asks.state.Load(); {
-	case state == away, (state == inside || state == suspect) && x.handOff(state, why):
+	case state == away, (state == inside || state == suspect) && x.handOff(state):
 		return x.job, false
 	}
 	return nil, x.asks.takeable

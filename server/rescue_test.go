@@ -20,8 +20,8 @@ import (
 	"github.com/isbjorn/isbjorn/gateway"
 )
 
-// Lines of the log.
-const promoted = "from now on workers run all requests"
+// A line of the log.
+const promoted = promotedLine
 
 // startAuto runs a server with one loop, from which requests to /stuck are rescued.
 func startAuto(t *testing.T, app appFunc, options ...Option) *testServer {
@@ -556,7 +556,7 @@ func TestAutoWaitsForSlowClients(t *testing.T) {
 	})
 	c := s.dial()
 	c.send(stuck)
-	s.wantLine(1, "writes more than its client takes")
+	s.untilRescued(1)
 	s.dial().hello()
 	if n := wrote.Load(); n > piece*pieces/2 {
 		t.Errorf("%d bytes were written, and the client has read none", n)

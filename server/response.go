@@ -250,7 +250,7 @@ func (w *writer) Write(p []byte) (n int, err error) {
 	}
 	// p is the caller's again after the call: in pieces small enough to copy.
 	for n < len(p) {
-		if x.c.Full() && x.leaveLoop(was, "the application writes more than its client takes, and has to wait") {
+		if x.c.Full() && x.leaveLoop(was) {
 			was = away
 			k, err := (*jobWriter)(x.job).Write(p[n:])
 			return n + k, err

@@ -27,8 +27,9 @@ type Server struct {
 	outOfTime atomic.Bool // Shutdown cuts what is left
 	shutdown  sync.Once
 	last      sync.Once
-	watched   sync.Once     // there is a watchman
-	blocks    atomic.Bool   // Dispatch(Pool), or the application was seen to hold its loop: workers run it, unless DispatchBy says otherwise
+	watched   sync.Once     // the watchman runs
+	watch     *watchman     // nil unless Dispatch(Auto)
+	blocks    atomic.Bool   // Dispatch(Pool), or the application was seen to block (trial.go): workers run it, unless DispatchBy says otherwise
 	dropped   sync.Once     // a field with "_" in its name was logged
 	empty     chan struct{} // closed when the last connection went after Shutdown
 
@@ -59,6 +60,9 @@ func New(app gateway.App, options ...Option) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{app: app, config: c, empty: make(chan struct{})}
+	if c.dispatch == Auto {
+		s.watch = newWatchman(s)
+	}
 	if c.dispatch != Inline {
 		s.crew = &crew{most: c.workers, queueMost: c.queue, spareTime: spareTime}
 		s.blocks.Store(c.dispatch == Pool)
@@ -115,7 +119,7 @@ func (s *Server) Listen(addr string) (net.Addr, error) {
 func (s *Server) start() {
 	s.reactor.Start()
 	if s.config.dispatch == Auto {
-		s.watched.Do(func() { go (&watchman{s: s}).run() })
+		s.watched.Do(func() { go s.watch.run() })
 	}
 }
 

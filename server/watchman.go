@@ -2,92 +2,140 @@ package server
 
 import (
 	"bytes"
-	"log/slog"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/isbjorn/isbjorn/loop"
 )
 
-// With Dispatch(Auto) an application runs on the loop, and nobody knows whether it will
-// come back. A watchman looks where the loops are. Where he finds the same call again,
-// and its goroutine waits for something, or has not come back for a longer time, he gives
-// the loop another goroutine; the one in the call goes on as a worker, with the job of
-// its exchange, and ends with it. Now and then he looks at the first sight, too: an
-// application that waits, however shortly, keeps its loop from the others. Once it was
-// seen to wait, workers run all its requests. One that computes is left on the loops:
-// nobody can tell it from one that a busy machine does not let run.
+// With Dispatch(Auto) an application runs on the loop, and nothing tells beforehand whether
+// it will come back. The watchman samples where the loops are. A call that two looks have
+// found is taken from its loop, at once if its goroutine waits for something, else when it
+// has not come back for a longer time: the loop goes on with another goroutine, and the one
+// in the call goes on as a worker, with the job of its exchange, and ends with it. Now and
+// then a call is sampled at the first sight, too: an application that waits, however
+// shortly, keeps its loop from the others. One that was seen to wait runs on workers from
+// then on, until it is tried on the loops again (trial.go).
+//
+// The watchman sleeps while no loop begins a call.
 
 const (
 	// lookEvery is the time between two looks. A loop is held for at most two of them by
 	// an application that waits, and what it takes to begin with another goroutine.
 	lookEvery = 4 * time.Millisecond
 
-	// lookEveryIdle is the same while there is no connection, and once workers run all
-	// requests: bodies that have begun on the loops are left then.
-	lookEveryIdle = 50 * time.Millisecond
-
-	// looksMost is for how many looks a call may go on that does not wait, or of which that
-	// is not known.
+	// looksMost is for how many looks a call may go on that does not wait, or waits for a
+	// lock, or of which nothing is known.
 	looksMost = 5
 
-	// peekEvery is the least time between two stacks at the first sight: all goroutines
-	// stand still for them, some 50 us.
+	// peekEvery is the least time between two stacks at the first sight.
 	peekEvery = 50 * time.Millisecond
 
-	// goroutinesMost is how many there may be for a stack: it takes time for each.
+	// goroutinesMost is how many there may be for a stack: all of them stand still
+	// meanwhile, some 50 us with few, milliseconds with hundreds of deep ones.
 	goroutinesMost = 512
 
-	// waitsMost is how many times more often a loop may be seen to wait in the application
-	// than to run in it: a lock may be busy by chance.
-	waitsMost = 3
+	// traceShare is the share of time that stacks may take, one in so many. Without it an
+	// application that computes 18 ms, with 450 goroutines parked 40 frames deep, would pay
+	// for a stack of 1 to 5 ms every 4 ms. peekDebt and suspectDebt are how much of it may
+	// have been spent ahead when a call is sampled at the first sight, and when it was seen
+	// before: that one is to be known when it is taken.
+	traceShare  = 100
+	peekDebt    = time.Millisecond
+	suspectDebt = 20 * time.Millisecond
 
-	// unknownMost is how many times a loop may be taken from a call of which nothing else
-	// is known.
-	unknownMost = 10
+	// waitsMost is how many times more often a loop may be seen to wait in the application
+	// than to run in it: a channel may be full by chance. A wait for a lock counts an
+	// eighth: what holds it may merely want a processor, as in package log under load.
+	waitsMost    = 3
+	locksInAWait = 8
+
+	// takesMost is how many times in takesTime loops may be taken from calls that do not
+	// wait, as from those that compute for looksMost looks: then workers are cheaper.
+	takesMost = 10
+	takesTime = 10 * time.Second
 )
 
-// watchman looks where the loops are, until they have ended.
+// watchman samples the loops, until they have ended.
 type watchman struct {
-	s       *Server
-	peeked  time.Time
-	waits   int // times that a loop was seen to wait, less those that it ran
-	unknown int // times that a loop was taken, and nobody knows why
+	s     *Server
+	timer *time.Timer // the next look; it does not run while asleep, but for a trial
+
+	// asleep says that no loop has begun a call since the last look: the first that does
+	// starts the timer.
+	asleep atomic.Bool
+	looks  atomic.Uint64
+	spent  atomic.Int64 // ns that stacks have taken
+
+	peeked time.Time
+	debt   time.Duration // what of the time for stacks was spent ahead, at the time of debtAt
+	debtAt time.Time
+	waits  int                  // times that a loop was seen to wait, less those that it ran, in parts of locksInAWait
+	takes  [takesMost]time.Time // the last ones that count
+	taken  int                  // of takes, where the next goes
+
+	trial
+}
+
+func newWatchman(s *Server) *watchman {
+	return &watchman{s: s, timer: time.NewTimer(lookEvery)}
 }
 
 func (w *watchman) run() {
-	every := lookEvery
-	t := time.NewTicker(every)
-	defer t.Stop()
 	for {
 		select {
 		case <-w.s.reactor.Done():
+			w.timer.Stop()
 			return
-		case <-t.C:
+		case <-w.timer.C:
 		}
-		pools, idle := w.s.pools(), true
+		w.asleep.Store(false)
+		w.looks.Add(1)
+		quiet := true
 		for _, l := range w.s.reactor.Loops() {
-			idle = w.look(l) && idle
+			quiet = w.look(l) && quiet
 		}
-		want := lookEvery
-		if pools && idle || w.s.reactor.Len() == 0 {
-			want = lookEveryIdle
-		}
-		if want != every {
-			every = want
-			t.Reset(every)
+		w.reconsider(time.Now(), !quiet)
+		if !quiet || !w.sleep() {
+			w.timer.Reset(lookEvery)
 		}
 	}
 }
 
-// look reports whether l was in no call of the application.
-func (w *watchman) look(l *loop.Loop) (idle bool) {
+// sleep reports whether the timer is left to wake, which the next call on a loop calls. It
+// does not lose one that begins at the same time: wake sees asleep, or sleep that looked is
+// not set.
+func (w *watchman) sleep() bool {
+	if left := w.untilTrial(time.Now()); left > 0 {
+		w.timer.Reset(left)
+	}
+	w.asleep.Store(true)
+	for _, l := range w.s.reactor.Loops() {
+		if l.Handler().(*handler).hold.news.Load()&looked == 0 {
+			return !w.asleep.CompareAndSwap(true, false)
+		}
+	}
+	return true
+}
+
+// wake starts the timer. From a loop that begins a call.
+func (w *watchman) wake() {
+	if w.asleep.CompareAndSwap(true, false) {
+		w.timer.Reset(lookEvery)
+	}
+}
+
+// look reports whether l is in no call of the application, and has begun none since the
+// last look.
+func (w *watchman) look(l *loop.Loop) (quiet bool) {
 	h := l.Handler().(*handler)
+	quiet = h.hold.news.Or(looked)&looked != 0
 	at, busy, looks := h.look()
 	switch {
 	case at == nil:
-		return !busy
+		return quiet && !busy
 	case looks > 0:
 		w.again(h, at, looks)
 	case !w.s.blocks.Load() && time.Since(w.peeked) >= peekEvery:
@@ -102,67 +150,96 @@ func (h *handler) look() (at *work, busy bool, looks int) {
 	h.hold.mu.Lock()
 	defer h.hold.mu.Unlock()
 	at = h.hold.mark()
-	if h.hold.looks++; h.hold.looked != h.hold.marks {
-		h.hold.looks, h.hold.looked = 0, h.hold.marks
+	if h.hold.looks++; h.hold.seen != h.hold.marks {
+		h.hold.looks, h.hold.seen = 0, h.hold.marks
 	}
-	if at != nil && !at.takeable {
+	if at == nil {
+		last := h.hold.last.Load()
+		return nil, last != nil && last.state.Load() == calling, 0
+	}
+	if !at.takeable {
 		return nil, true, 0
 	}
-	return at, at != nil, h.hold.looks
+	return at, true, h.hold.looks
 }
 
-// still reports whether the loop is in the call that the last look has found. With
+// still reports whether the loop is in the call that the last look has found. Caller holds
 // hold.mu.
 func (h *handler) still(at *work) bool {
-	return at.state.Load() == suspect && h.hold.looked == h.hold.marks
+	return at.state.Load() == suspect && h.hold.seen == h.hold.marks
 }
 
 // first is for a call that was not seen before.
 func (w *watchman) first(h *handler, at *work) {
 	w.peeked = time.Now()
-	stack := trace(h) // without mu, which the loop may want
+	stack := w.trace(h, peekDebt) // without mu, which the loop may want
 	h.hold.mu.Lock()
 	defer h.hold.mu.Unlock()
-	switch {
-	case stack == nil || !h.still(at) || comesBack(stack):
-	case !waits(state(stack)) && !wakes(stack):
-		w.waits = max(w.waits-1, 0)
-	default:
-		if w.waits++; w.waits == waitsMost {
-			w.s.promote("the application blocks its loop", stack, at.x.named())
-		}
+	if stack == nil || !h.still(at) || comesBack(stack) {
+		return
 	}
+	if w.weigh(stack) {
+		w.promote("the application blocks its loop", stack, at.x.named())
+	}
+}
+
+// weigh counts a sample of a call, and reports whether the application blocks.
+func (w *watchman) weigh(stack []byte) (blocks bool) {
+	switch does := state(stack); {
+	case waits(does) || wakes(stack):
+		w.waits += locksInAWait
+	case waitsForLock(does):
+		w.waits++
+	default:
+		w.waits = max(w.waits-locksInAWait, 0)
+	}
+	return w.waits >= waitsMost*locksInAWait
 }
 
 // again is for a call that looks have seen before.
 func (w *watchman) again(h *handler, at *work, looks int) {
-	stack := trace(h)
-	does := state(stack)
-	waiting, long := waits(does), looks >= looksMost
+	stack := w.trace(h, suspectDebt)
+	waiting := waits(state(stack))
 	h.hold.mu.Lock()
 	defer h.hold.mu.Unlock()
-	if !h.still(at) || comesBack(stack) || !waiting && !long {
+	if !h.still(at) || comesBack(stack) || !waiting && looks < looksMost {
 		return
 	}
 	request := h.takeLoop(at.x, suspect)
-	if request == nil {
-		return
-	}
-	switch does {
-	case "", "coroutine", "syscall": // of iter.Pull: what runs there is another goroutine; short, or that of a slow disk
-		w.unknown++
-	}
-	if waiting || w.unknown == unknownMost {
-		w.s.promote("the application has held its loop", stack, request)
+	switch {
+	case request == nil:
+	case waiting:
+		w.promote("the application has held its loop", stack, request)
+	case w.takesTooOften(time.Now()):
+		w.promote("the application has held its loops ten times in ten seconds", stack, request)
 	}
 }
 
-// trace is what the goroutine of the loop does; nil if it would take too long to ask.
-func trace(h *handler) []byte {
-	if runtime.NumGoroutine() > goroutinesMost {
+// takesTooOften counts a loop that was taken, and reports whether it was the last of
+// takesMost in takesTime.
+func (w *watchman) takesTooOften(now time.Time) bool {
+	w.takes[w.taken] = now
+	w.taken = (w.taken + 1) % takesMost
+	oldest := w.takes[w.taken]
+	return !oldest.IsZero() && now.Sub(oldest) < takesTime
+}
+
+// trace is what the goroutine of the loop does; nil if it would take too long to ask, or if
+// more than debt was spent ahead on that.
+func (w *watchman) trace(h *handler, debt time.Duration) []byte {
+	began := time.Now()
+	if !w.debtAt.IsZero() {
+		w.debt = max(w.debt-began.Sub(w.debtAt)/traceShare, 0)
+	}
+	w.debtAt = began
+	if w.debt > debt || runtime.NumGoroutine() > goroutinesMost {
 		return nil
 	}
-	return h.loop.Tracer()()
+	stack := h.loop.Tracer()()
+	took := time.Since(began)
+	w.debt += took
+	w.spent.Add(int64(took))
+	return stack
 }
 
 // state is what the first line of a trace says that the goroutine does, as in
@@ -172,32 +249,29 @@ func state(stack []byte) string {
 	return string(text[:max(bytes.IndexAny(text, ",]"), 0)])
 }
 
-// waits reports whether an application does that which waits. The runtime's own reasons
-// are not meant: the collector's, or that of a goroutine that others stand still for.
+// waitsForLock reports whether that is to wait for a lock.
+func waitsForLock(state string) bool {
+	return strings.HasPrefix(state, "sync.Mutex.") || strings.HasPrefix(state, "sync.RWMutex.")
+}
+
+// waits reports whether an application does that which waits, for something else than a
+// lock. The runtime's own reasons are not meant: the collector's, or that of a goroutine
+// that others stand still for.
 func waits(state string) bool {
 	for _, kind := range []string{"chan ", "select", "sleep", "IO wait", "sync."} {
 		if strings.HasPrefix(state, kind) {
-			return true
+			return !waitsForLock(state)
 		}
 	}
 	return false
 }
 
 // wakes reports whether the goroutine has waited until now: with one processor the
-// watchman may run only when the application's timer is over, like his own.
+// watchman may run only when the application's timer is over, like its own.
 func wakes(stack []byte) bool {
 	_, frames, _ := bytes.Cut(stack, []byte("]:\n"))
 	return bytes.HasPrefix(frames, []byte("time.Sleep(")) || bytes.HasPrefix(frames, []byte("internal/poll.runtime_pollWait("))
 }
 
 // comesBack reports whether the goroutine waits for hold.mu only.
-func comesBack(stack []byte) bool { return bytes.Contains(stack, []byte("(*hold).surface(")) }
-
-// promote has workers run the application from now on, for what it does with a request.
-// The log may wait, and is not waited for: who calls has hold.mu.
-func (s *Server) promote(why string, stack []byte, request []any) {
-	if s.blocks.Swap(true) {
-		return
-	}
-	go s.config.log.Warn(why+": from now on workers run all requests; the option Dispatch(Pool) says so from the start, Dispatch(Inline) keeps them on the loop", append([]any{slog.String("stack", string(stack))}, request...)...)
-}
+func comesBack(stack []byte) bool { return bytes.Contains(stack, []byte("(*hold).leave(")) }

@@ -1,0 +1,303 @@
+package server
+
+import (
+	"fmt"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/isbjorn/isbjorn/gateway"
+)
+
+// where answers with what runs it: "loop" or "worker".
+func where(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+	_, err := start("200 OK", nil, nil)
+	if strings.Contains(string(debug.Stack()), "(*job).work(") {
+		return env.Text("worker"), err
+	}
+	return env.Text("loop"), err
+}
+
+// wantRunsOn asks some times what runs a request.
+func (s *testServer) wantRunsOn(want string) {
+	s.t.Helper()
+	c := s.dial()
+	c.send(strings.Repeat(get, 16))
+	for range 16 {
+		c.want("GET", 200, want)
+	}
+}
+
+// A request that has to wait for its own client, or that takes its connection, leaves the
+// loop alone: all others stay there, however often it happens.
+func TestOneLeavesTheLoop(t *testing.T) {
+	large := []byte(pattern(32 << 20))
+	for name, app := range map[string]appFunc{
+		"a slow reader": func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			w, err := start("200 OK", nil, nil)
+			if err == nil {
+				_, err = w.Write(large)
+			}
+			return nil, err
+		},
+		"Hijack": takesOver(t),
+		"deadlines": func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			if err := env.SetWriteDeadline(time.Now().Add(time.Hour)); err != nil {
+				t.Error(err)
+			}
+			return hello(env, start)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+				if env.Path() == "/stuck" {
+					return app(env, start)
+				}
+				return where(env, start)
+			}), Dispatch(Auto), Loops(1))
+			for n := range 20 {
+				c := s.dial()
+				_ = c.SetReadBuffer(64 << 10)
+				c.send(stuck)
+				s.untilRescued(uint64(n + 1))
+				s.wantRunsOn("loop")
+				c.reset()
+			}
+			if lines := s.lines(promoted); len(lines) > 0 {
+				t.Errorf("the log says %s", lines)
+			}
+		})
+	}
+}
+
+// One wait for a lock is no reason, long or short.
+func TestOneWaitForALock(t *testing.T) {
+	var mu sync.Mutex
+	s := startAuto(t, func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		return where(env, start)
+	})
+	for _, d := range []time.Duration{6 * time.Millisecond, 12 * time.Millisecond, 60 * time.Millisecond} {
+		mu.Lock()
+		c := s.dial()
+		c.send(stuck)
+		time.Sleep(d)
+		mu.Unlock()
+		c.read("GET")
+		if s.blocks.Load() {
+			t.Errorf("promoted by a wait of %v; the log:\n%s", d, s.log)
+		}
+	}
+}
+
+// A lock that is busy now and then, as that of package log, is no reason, but a channel
+// that is waited for is, and so is a lock that is always waited for.
+func TestWeigh(t *testing.T) {
+	stack := func(state string) []byte {
+		return []byte("goroutine 7 [" + state + "]:\nmain.f()\n")
+	}
+	for _, tt := range []struct {
+		of     []string // as often as they come in turn
+		blocks bool
+	}{
+		{[]string{"sleep"}, true},
+		{[]string{"chan receive", "select", "IO wait", "running"}, true},
+		{[]string{"sync.WaitGroup.Wait"}, true},
+		{[]string{"sync.Mutex.Lock"}, true},
+		{[]string{"running"}, false},
+		{[]string{"sleep", "running"}, false},
+		{[]string{"sync.Mutex.Lock", "sync.RWMutex.RLock", "sync.Mutex.Lock", "syscall"}, false},
+	} {
+		w, blocks := watchman{}, false
+		for i := range 1000 {
+			blocks = w.weigh(stack(tt.of[i%len(tt.of)])) || blocks
+		}
+		if blocks != tt.blocks {
+			t.Errorf("%v blocks: %v, want %v", tt.of, blocks, tt.blocks)
+		}
+	}
+}
+
+// rest makes trials come soon.
+func rest(d time.Duration) Option { return func(c *config) { c.rest = d } }
+
+// An application that blocks no more is back on the loops after a while; the log says both,
+// once.
+func TestReturn(t *testing.T) {
+	var blocks atomic.Bool
+	blocks.Store(true)
+	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		if blocks.Load() {
+			time.Sleep(30 * time.Millisecond)
+		}
+		return where(env, start)
+	}), Dispatch(Auto), Loops(1), rest(100*time.Millisecond))
+	c := s.dial()
+	ask := func() string {
+		c.send(get)
+		_, got := c.read("GET")
+		return got
+	}
+	eventually(t, "workers run it", func() bool { return ask() == "worker" && s.blocks.Load() })
+	s.wantLine(1, promoted, "the application has held its loop", "level=WARN")
+	blocks.Store(false)
+	eventually(t, "the loop runs it", func() bool { return ask() == "loop" })
+	eventually(t, returnedLine, func() bool { ask(); return len(s.lines(returnedLine)) == 1 })
+	for range 100 {
+		if got := ask(); got != "loop" {
+			t.Fatalf("a %s runs it", got)
+		}
+	}
+	if n := len(s.lines(promoted)); n != 1 {
+		t.Errorf("%d lines: %s", n, s.log)
+	}
+}
+
+// One that goes on blocking is tried less and less often, without a word.
+func TestTrialsOfWhatBlocks(t *testing.T) {
+	const first = 20 * time.Millisecond
+	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		time.Sleep(15 * time.Millisecond)
+		return hello(env, start)
+	}), Dispatch(Auto), Loops(1), rest(first))
+	c := s.dial()
+	c.hello()
+	for began := time.Now(); time.Since(began) < 700*time.Millisecond; { // 20 + 40 + 80 + 160 + 320 and the trials
+		c.hello()
+	}
+	s.wantLine(1, promoted)
+	if n := s.Stats().Rescues; n < 2 || n > 6 {
+		t.Errorf("the loop was taken %d times", n)
+	}
+	if len(s.lines(returnedLine)) > 0 {
+		t.Errorf("the log says %s", s.log)
+	}
+}
+
+// A loop is taken ten times in ten seconds at most from an application that computes.
+func TestRescueOfWhoComputesAgainAndAgain(t *testing.T) {
+	s := startAuto(t, func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		spin(40 * time.Millisecond)
+		return hello(env, start)
+	})
+	c := s.dial()
+	for began := time.Now(); !s.blocks.Load() && time.Since(began) < takesTime/2; { // a busy machine may not see each
+		c.send(stuck)
+		c.want("GET", 200, "Hello, World!")
+	}
+	for range 3 {
+		c.send(stuck)
+		c.want("GET", 200, "Hello, World!")
+	}
+	if n := s.Stats().Rescues; n != takesMost {
+		t.Errorf("the loop was taken %d times", n)
+	}
+	s.wantLine(1, promoted, "ten times in ten seconds", "target=/stuck")
+}
+
+// Times that lie apart do not add up.
+func TestTakesTooOften(t *testing.T) {
+	for _, tt := range []struct {
+		apart time.Duration
+		want  int // the take that is too much, from 1; 0 for none
+	}{{time.Millisecond, 10}, {time.Second, 10}, {takesTime/9 + 1, 0}} {
+		w, got := watchman{}, 0
+		for i := range 50 {
+			if w.takesTooOften(time.Unix(0, 0).Add(time.Duration(i)*tt.apart)) && got == 0 {
+				got = i + 1
+			}
+		}
+		if got != tt.want {
+			t.Errorf("every %v: take %d is too much, want %d", tt.apart, got, tt.want)
+		}
+	}
+}
+
+// parked calls itself and waits at the bottom.
+func parked(depth int, until <-chan bool) {
+	if depth == 0 {
+		<-until
+		return
+	}
+	parked(depth-1, until)
+}
+
+// Stacks take one part in a hundred of the time at most, however much there is to dump.
+func TestStacksHaveABudget(t *testing.T) {
+	if testing.Short() || raceEnabled {
+		t.Skip("2 s; the race detector makes one stack take 100 ms")
+	}
+	until := make(chan bool)
+	defer close(until)
+	for range 450 {
+		go parked(40, until)
+	}
+	s := startAuto(t, func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		spin(18 * time.Millisecond)
+		return hello(env, start)
+	})
+	c := s.dial()
+	began, longest, requests := time.Now(), time.Duration(0), 0
+	for time.Since(began) < 2*time.Second {
+		asked := time.Now()
+		c.send(stuck)
+		c.want("GET", 200, "Hello, World!")
+		longest = max(longest, time.Since(asked))
+		requests++
+	}
+	spent, took := time.Duration(s.watch.spent.Load()), time.Since(began)
+	t.Logf("%d requests, %v each, %v the longest; %v of %v for stacks", requests, took/time.Duration(requests), longest, spent, took)
+	const one = 20 * time.Millisecond // on a busy machine
+	if spent > took/traceShare+suspectDebt+one {
+		t.Errorf("stacks took %v of %v", spent, took)
+	}
+}
+
+// While no loop begins a call the watchman sleeps, whatever connections there are; the
+// first call that blocks is found as soon as ever.
+func TestIdleConnectionsCostNothing(t *testing.T) {
+	release := make(chan bool)
+	s := startAuto(t, func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		<-release
+		return hello(env, start)
+	})
+	c, d := s.dial(), s.dial()
+	c.hello()
+	for n := range 3 {
+		eventually(t, "the watchman sleeps", func() bool {
+			before := s.watch.looks.Load()
+			time.Sleep(10 * lookEvery)
+			return s.watch.looks.Load() == before
+		})
+		before := s.watch.looks.Load()
+		c.hello()
+		eventually(t, "the watchman sleeps again", s.watch.asleep.Load)
+		if looks := s.watch.looks.Load() - before; looks > 5 {
+			t.Errorf("%d looks for one request", looks)
+		}
+		d.send(stuck)
+		s.untilRescued(uint64(n + 1))
+		c.hello()
+		release <- true
+		d.want("GET", 200, "Hello, World!")
+		s.blocks.Store(false)
+	}
+}
+
+// A call that begins when the watchman goes to sleep wakes it.
+func TestNoCallIsSleptThrough(t *testing.T) {
+	s := startAuto(t, func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		return hello(env, start)
+	}, Loops(2))
+	clients := []*client{s.dial(), s.dial(), s.dial()}
+	for i := range 200 {
+		time.Sleep(2*lookEvery + time.Duration(i%20)*50*time.Microsecond - 500*time.Microsecond)
+		before := s.watch.looks.Load()
+		clients[i%3].hello()
+		eventually(t, fmt.Sprintf("look %d", i), func() bool { return s.watch.looks.Load() > before })
+	}
+}
