@@ -21,6 +21,7 @@ type crew struct {
 	busy    int // places that are taken, most at most but for adopt
 	away    int // workers with a connection of their own (Hijack), which have no place
 	leaving int // those that were away and have finished, before leaves has seen them
+	uploads int // requests that were given a worker, or wait for one, while their content comes
 	queue   jobQueue
 	idle    chan struct{} // closed when busy is 0; nil if nobody waits for that
 
@@ -159,6 +160,27 @@ func (c *crew) leaves() *job {
 		return nil
 	}
 	return c.queue.pop()
+}
+
+// beginUpload asks for a worker for a request whose content is still to come. Clients may
+// take their time for it, so half of the workers is for other requests: beyond that it
+// reports false, and the content is collected before a worker is asked for. With the option
+// Workers(1) that is all content.
+func (c *crew) beginUpload() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.uploads >= c.most/2 {
+		return false
+	}
+	c.uploads++
+	return true
+}
+
+// endUpload is for when the content has come, or no more of it is wanted.
+func (c *crew) endUpload() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.uploads--
 }
 
 // withdraw takes a job out of the queue. It reports false for one that is not in it.

@@ -109,7 +109,7 @@ func (x *exchange) feed(b []byte, used *int) error {
 		room = x.job.feed(data)
 	}
 	if x.content.Done() {
-		x.streams = false
+		x.endStream()
 		x.job.takeTrailer()
 		x.job.end(io.EOF)
 	}
@@ -117,4 +117,12 @@ func (x *exchange) feed(b []byte, used *int) error {
 		x.c.Pause()
 	}
 	return nil
+}
+
+// endStream is for when no more content goes to the job.
+func (x *exchange) endStream() {
+	if x.streams {
+		x.streams = false
+		x.h.s.crew.endUpload()
+	}
 }

@@ -50,7 +50,7 @@ type turn struct {
 	unused   []byte // while Input calls: what is behind this request
 	keep     bool   // the connection goes on after this response
 	more     bool   // bytes of a next request have come already
-	streams  bool   // content goes to the job as it comes
+	streams  bool   // content goes to the job as it comes; counted in crew.uploads
 	expects  bool   // the client of such content waits for 100 Continue
 	headOnly bool   // HEAD
 	ready    bool   // the body never waits
@@ -96,7 +96,7 @@ func (x *exchange) begin(b []byte, n int, used *int) error {
 	}
 	x.head = takeBuffer(head)
 	x.since, x.came = x.h.now, 0
-	if x.h.s.streams {
+	if x.h.s.streams && x.h.s.crew.beginUpload() {
 		x.streams = true
 		x.expects = x.req.Expectation() == parser.ExpectContinue && len(rest) == 0
 		x.serve(x.head.B, nil, nil)

@@ -314,7 +314,9 @@ func DispatchBy(f func(env *gateway.Environ) Dispatching) Option {
 }
 
 // Workers limits the requests that Pool runs at once. Default 4096: a goroutine with
-// its stack and request costs some 10 KiB.
+// its stack and request costs some 10 KiB. Half of them may be at requests whose content is
+// still to come, however slowly; of more such requests the content is collected first, as
+// with Inline (options BodyMemory, TempDir and TempBytes).
 func Workers(n int) Option { return func(c *config) { c.workers = n } }
 
 // WorkerQueue limits the requests that wait for a worker. Default 1024; 0 lets none

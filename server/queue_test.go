@@ -92,13 +92,14 @@ func TestWaitingClientIsGone(t *testing.T) {
 		}
 		<-goOn
 		return readAll(env, start)
-	}), Dispatch(Pool), Workers(1), WorkerQueue(1))
+	}), Dispatch(Pool), Workers(2), WorkerQueue(1))
 	path := filepath.Join(t.TempDir(), "s")
 	if _, err := s.Listen("unix:" + path); err != nil {
 		t.Fatal(err)
 	}
 	s.dial().send(get)
-	s.untilLoad(1, 0, 0)
+	s.dial().send(get)
+	s.untilLoad(2, 0, 0)
 	const (
 		leaver = "GET /leaver HTTP/1.1\r\nHost: h\r\n\r\n"
 		upload = "POST /leaver HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nhalf"
@@ -106,15 +107,15 @@ func TestWaitingClientIsGone(t *testing.T) {
 	for _, request := range []string{leaver, upload} {
 		c := s.dial()
 		c.send(request)
-		s.untilLoad(1, 1, 0)
+		s.untilLoad(2, 1, 0)
 		c.reset()
-		s.untilLoad(1, 0, 0)
+		s.untilLoad(2, 0, 0)
 
 		c = s.dial()
 		c.send(request)
-		s.untilLoad(1, 1, 0)
+		s.untilLoad(2, 1, 0)
 		_ = c.CloseWrite()
-		s.untilLoad(1, 0, 0)
+		s.untilLoad(2, 0, 0)
 		resp, text := c.read("GET")
 		if request == upload {
 			if resp.StatusCode != 400 {
@@ -131,13 +132,13 @@ func TestWaitingClientIsGone(t *testing.T) {
 	}
 	defer local.Close()
 	_, _ = local.Write([]byte(leaver))
-	s.untilLoad(1, 1, 0)
+	s.untilLoad(2, 1, 0)
 	_ = local.(*net.UnixConn).CloseWrite()
-	s.untilLoad(1, 0, 0)
+	s.untilLoad(2, 0, 0)
 
 	last := s.dial()
 	last.send(get)
-	s.untilLoad(1, 1, 0)
+	s.untilLoad(2, 1, 0)
 	close(goOn)
 	last.want("GET", 200, "0 <nil>")
 	s.untilLoad(0, 0, 0)

@@ -35,6 +35,7 @@ func (h *handler) give(x *exchange) {
 	if x.conn != nil {
 		x.conn.x = nil
 	}
+	x.endStream()
 	x.turn = turn{}
 	if x.job != nil {
 		if x.job.atWork() { // who closed the job has told it

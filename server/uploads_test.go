@@ -1,0 +1,110 @@
+package server
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/gateway/nethttp"
+	"github.com/isbjorn/isbjorn/loop"
+)
+
+// Slow uploads take half of the workers at most: others are served meanwhile, and so are
+// the uploads, whole, those beyond the half when all of their content has come.
+func TestSlowUploadsLeaveWorkers(t *testing.T) {
+	const workers = 8
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n, err := io.Copy(io.Discard, r.Body)
+		fmt.Fprintf(w, "%s %d %v", r.Method, n, err)
+	})
+	for _, where := range []Option{Dispatch(Pool), Dispatch(Auto)} {
+		for _, expect := range []string{"", "Expect: 100-continue\r\n"} {
+			s := start(t, nethttp.App(handler), where, Workers(workers), WorkerQueue(0), BodyMemory(1<<10))
+			var uploads []*client
+			for range 3 * workers {
+				c := s.dial()
+				c.send("POST / HTTP/1.1\r\nHost: h\r\n" + expect + "Content-Length: 5000\r\n\r\n")
+				if expect != "" {
+					c.want("POST", 100, "")
+				}
+				c.send(pattern(2000))
+				uploads = append(uploads, c)
+			}
+			began := time.Now()
+			for range 10 {
+				c := s.dial()
+				c.send("PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nwhole")
+				c.want("PUT", 200, "PUT 5 <nil>")
+			}
+			if took := time.Since(began); took > 5*time.Second {
+				t.Errorf("10 requests beside slow uploads took %v", took)
+			}
+			s.untilLoad(workers/2, 0, 0)
+			for i, c := range uploads {
+				if i%5 == 0 {
+					c.reset() // its place is free again
+					continue
+				}
+				c.send(pattern(3000))
+				c.want("POST", 200, "POST 5000 <nil>")
+			}
+			s.untilLoad(0, 0, 0)
+			s.crew.mu.Lock()
+			if n := s.crew.uploads; n != 0 {
+				t.Errorf("%d uploads are counted, want 0", n)
+			}
+			s.crew.mu.Unlock()
+			if n := s.Stats().Busy; n != 0 {
+				t.Errorf("%d were refused", n)
+			}
+		}
+	}
+}
+
+// A handler that gives an answer of HighWaterBytes to a client that does not read is done
+// with it, and so is its worker.
+func TestSlowReadersLeaveWorkers(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
+	const size = 8 << 20 // more than any socket takes
+	text := []byte(pattern(size))
+	for name, app := range map[string]gateway.App{
+		"Write": nethttp.App(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(text) })),
+		"small writes": nethttp.App(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			for b := text; len(b) > 0; b = b[1<<10:] {
+				_, _ = w.Write(b[:1<<10])
+			}
+		})),
+		"Body": ok(next(func() ([]byte, error) { return text, io.EOF })),
+	} {
+		s := start(t, app, Dispatch(Pool), Workers(1), WorkerQueue(0), HighWaterBytes(size))
+		var readers []*client
+		for range 3 {
+			c := s.dial()
+			c.send(get)
+			readers = append(readers, c)
+			eventually(t, "the answer waits for its reader, and no worker does", func() bool {
+				waits := 0
+				s.onLoops(func(_ *handler, lc *loop.Conn) {
+					if x := lc.Context.(*conn).x; x != nil && x.job != nil && !x.job.atWork() {
+						waits++
+					}
+				})
+				return waits == len(readers) && s.Stats().Working == 0
+			})
+		}
+		for _, c := range readers {
+			if _, got := c.read("GET"); got != string(text) {
+				t.Errorf("%s: %d bytes, want %d", name, len(got), size)
+			}
+		}
+		if log := s.log.String(); strings.Contains(log, "level=ERROR") {
+			t.Errorf("%s: log:\n%s", name, log)
+		}
+	}
+}
