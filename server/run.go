@@ -23,8 +23,8 @@ const secondSignal = time.Second
 
 // Run serves app on addr, and on those of the option [AlsoListen], until a signal ends
 // it, for programs with a main of their own. It is called once in a process. If systemd
-// has given sockets (LISTEN_FDS) it serves those in place of all addresses. It prints "listening on ..." for each address, and
-// tells systemd that it serves (Type=notify).
+// has given sockets (LISTEN_FDS) it serves those in place of all addresses. It prints
+// "listening on ..." for each address, and tells systemd that it serves (Type=notify).
 //
 // SIGINT or SIGTERM: it stops in order within [StopTime], prints "stopping", and returns
 // nil. Another one, a second or more after the first, stops it at once, with an error.
@@ -126,13 +126,12 @@ func (r *runner) serve() error {
 			case sig == syscall.SIGHUP:
 				r.hangup()
 			case sig != syscall.SIGUSR2:
-				first := time.Now()
 				r.end()
 				left := restarted != nil && <-restarted == nil // just before
 				if left {
 					r.s.reactor.Leave()
 				}
-				return r.stop(first, !left)
+				return r.stop(time.Now(), !left) // not from before: the others of a group wait in signals since then
 			case restarted != nil:
 				r.log(slog.LevelWarn, "SIGUSR2: a restart is under way already")
 			case os.Getpid() == 1:
