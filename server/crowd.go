@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
-	"net/http"
 	"slices"
 
 	"github.com/isbjorn/isbjorn/loop"
@@ -91,7 +90,8 @@ func (s *Server) closeIdlerOf(loops []*loop.Loop, then func(found bool)) {
 func (h *handler) refuseCrowded(c *loop.Conn, cn *conn) {
 	h.complainCrowded()
 	h.move(c, cn, lastDone)
-	h.out = h.appendRefusal(h.out, http.StatusServiceUnavailable, "too many connections", false)
+	h.logRefusal(c, cn, errCrowded, nil)
+	h.out = h.appendRefusal(h.out, errCrowded.Status, errCrowded.Why, false)
 	h.flush(c)
 	c.Close()
 }

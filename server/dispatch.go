@@ -59,7 +59,7 @@ func (x *exchange) dispatch(head, content []byte) {
 	if !x.h.s.crew.give(x.job) {
 		x.job.left = true
 		x.h.count(busy)
-		x.h.refuse(x.c, x.conn, errBusy)
+		x.h.refuse(x.c, x.conn, errBusy, head)
 		return
 	}
 	x.body, x.ready = x.job, true

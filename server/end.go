@@ -15,7 +15,7 @@ func (h *handler) EOF(c *loop.Conn) {
 	cn := c.Context.(*conn)
 	switch {
 	case cn.phase == readingBody, cn.phase == readingHead && cn.x != nil && cn.x.req.Started():
-		h.refuse(c, cn, errIncomplete)
+		h.refuse(c, cn, errIncomplete, nil)
 	case cn.phase == writing && cn.x.streams:
 		cn.x.breakOff(errIncomplete)
 	default:
@@ -50,6 +50,7 @@ func (h *handler) Closed(c *loop.Conn, err error) {
 	}
 	if x := cn.x; x != nil {
 		if cn.phase == writing && err != loop.ErrDetached {
+			x.sendsInstead(statusGone(err))
 			x.env.Cancel(whyGone(err))
 			if x.job != nil {
 				x.job.cancel(whyGone(err))
@@ -88,6 +89,15 @@ func (h *handler) Exited(c *loop.Conn) {
 	}
 	cn.x.keep = false
 	cn.x.fail(errGoexit)
+}
+
+// statusGone is the status of an answer that was not sent.
+func statusGone(err error) int {
+	switch err {
+	case nil, loop.ErrStopped, loop.ErrAborted:
+		return gateway.StatusNoResponse
+	}
+	return gateway.StatusClientClosed
 }
 
 // whyGone is what an application is told of the end of its connection.

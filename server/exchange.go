@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/valyala/bytebufferpool"
 
@@ -41,6 +42,7 @@ type exchange struct {
 	file     *gateway.FileBody // of body, once the kernel sends it
 	fileSize int64             // how much of it is to be sent
 	waker    *waker
+	instead  atomic.Int32 // status that the client is sent in place of the declared one; 0 if there is none
 	turn
 }
 

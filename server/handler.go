@@ -191,7 +191,7 @@ func (h *handler) step(c *loop.Conn, cn *conn, b []byte, used *int) (goesOn bool
 	case skipping:
 		h.skipNoMore(c, cn)
 	default:
-		h.refuse(c, cn, err.(*parser.Error))
+		h.refuse(c, cn, err.(*parser.Error), b)
 	}
 	return false
 }
@@ -261,7 +261,7 @@ func (h *handler) Tick(now time.Time) {
 // Refusal is for a client that no descriptor is left for.
 func (h *handler) Refusal() []byte {
 	h.count(noDescriptor)
-	return h.appendRefusal(nil, http.StatusServiceUnavailable, "too many connections", false)
+	return h.appendRefusal(nil, errCrowded.Status, errCrowded.Why, false)
 }
 
 // flush gives the gathered answers to the socket.

@@ -31,13 +31,14 @@ type job struct {
 
 	link queueLink // of the crew, with its lock
 
-	mu     sync.Mutex
-	cond   sync.Cond // the worker waits
-	over   error     // why nobody wants the response any more; nil while somebody does
-	left   bool      // the worker has left
-	wakes  bool      // the application has a waker; of the worker alone
-	asked  bool      // the body was pulled; of the worker alone
-	nudged bool      // it was called
+	mu       sync.Mutex
+	cond     sync.Cond // the worker waits
+	over     error     // why nobody wants the response any more; nil while somebody does
+	left     bool      // the worker has left
+	uncalled bool      // it left the queue: the application knows nothing of the request
+	wakes    bool      // the application has a waker; of the worker alone
+	asked    bool      // the body was pulled; of the worker alone
+	nudged   bool      // it was called
 
 	// Content, brought by the loop.
 	in      byteQueue
@@ -121,7 +122,7 @@ func (j *job) disown() {
 
 // finish empties the buffers when the worker has left.
 func (j *job) finish() {
-	j.trailer, j.late, j.interim, j.hijack = nil, nil, nil, hijack{}
+	j.trailer, j.late, j.interim, j.hijack, j.uncalled = nil, nil, nil, hijack{}, false
 	for _, q := range []*byteQueue{&j.in, &j.out, &j.taken} {
 		if q.reset(); cap(q.b) > keepBytesMax {
 			*q = byteQueue{}
@@ -266,7 +267,7 @@ func (j *job) withdrawn() bool {
 	if j.left || !j.x.h.s.crew.withdraw(j) {
 		return false
 	}
-	j.left = true
+	j.left, j.uncalled = true, true
 	return true
 }
 

@@ -20,7 +20,7 @@ const (
 	logFlushTime = time.Second
 )
 
-// logQueue hands log lines over to the operator's Logger, in order, on a goroutine of its
+// logQueue hands log lines, and refusals for an access log, over to the operator's Logger, in order, on a goroutine of its
 // own, which ends when there are none. So a Logger that blocks (a full pipe, a slow disk, a
 // network) holds no loop, no lock, no timer and no signal.
 type logQueue struct {
@@ -31,9 +31,11 @@ type logQueue struct {
 	idle    chan struct{} // closed when all is handed over; nil while there is no goroutine
 }
 
+// logLine is a line for a Logger, or a call that logs by itself.
 type logLine struct {
 	to     slog.Handler
 	record slog.Record
+	call   func() // in place of both
 	bytes  int
 }
 
@@ -41,6 +43,9 @@ type logLine struct {
 func (q *logQueue) logger(l *slog.Logger) *slog.Logger {
 	return slog.New(&queueHandler{q, l.Handler()})
 }
+
+// do has call made, which logs so many bytes.
+func (q *logQueue) do(bytes int, call func()) { q.put(logLine{call: call, bytes: bytes}) }
 
 func (q *logQueue) put(line logLine) {
 	q.mu.Lock()
@@ -65,10 +70,16 @@ func (q *logQueue) write() {
 			go q.write() // a Logger has ended the goroutine: runtime.Goexit
 		}
 	}()
-	for line, dropped := q.next(); line.to != nil; line, dropped = q.next() {
+	dropped := 0
+	for line, more := q.next(&dropped); more; line, more = q.next(&dropped) {
+		if line.call != nil {
+			called(line.call)
+			continue
+		}
 		if dropped > 0 {
-			r := slog.NewRecord(time.Now(), slog.LevelWarn, "lines of this log were dropped: the Logger does not keep up", 0)
+			r := slog.NewRecord(time.Now(), slog.LevelWarn, "lines of the log were dropped: it does not keep up", 0)
 			r.AddAttrs(slog.Int("lines", dropped))
+			dropped = 0
 			handOver(line.to, r)
 		}
 		handOver(line.to, line.record)
@@ -76,28 +87,33 @@ func (q *logQueue) write() {
 	ended = true
 }
 
-// next takes the oldest line; the zero logLine if there is none.
-func (q *logQueue) next() (line logLine, dropped int) {
+// next takes the oldest line, if there is one, and adds those dropped before it.
+func (q *logQueue) next(dropped *int) (line logLine, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if len(q.lines) == 0 {
 		q.lines = nil // grown by a burst
 		close(q.idle)
-		q.idle = nil
-		return logLine{}, 0
+		q.idle, q.dropped = nil, *dropped
+		return logLine{}, false
 	}
-	line, dropped = q.lines[0], q.dropped
+	line = q.lines[0]
+	*dropped += q.dropped
 	q.lines[0] = logLine{}
 	q.lines = q.lines[1:]
 	q.bytes -= line.bytes
 	q.dropped = 0
-	return line, dropped
+	return line, true
 }
 
-// handOver calls the operator's code: a line that panics is lost, and no more.
 func handOver(to slog.Handler, r slog.Record) {
+	called(func() { _ = to.Handle(context.Background(), r) })
+}
+
+// called calls the operator's code: a line that panics is lost, and no more.
+func called(call func()) {
 	defer func() { _ = recover() }()
-	_ = to.Handle(context.Background(), r)
+	call()
 }
 
 // flush waits until the lines so far are written, but not longer than d.
@@ -125,7 +141,7 @@ func (h *queueHandler) Enabled(ctx context.Context, level slog.Level) bool {
 }
 
 func (h *queueHandler) Handle(_ context.Context, r slog.Record) error {
-	line := logLine{h.to, slog.NewRecord(r.Time, r.Level, r.Message, r.PC), len(r.Message)}
+	line := logLine{to: h.to, record: slog.NewRecord(r.Time, r.Level, r.Message, r.PC), bytes: len(r.Message)}
 	r.Attrs(func(a slog.Attr) bool {
 		a.Value = rendered(a.Value)
 		line.bytes += len(a.Key) + len(a.Value.String())

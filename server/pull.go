@@ -200,6 +200,9 @@ func (x *exchange) fail(err error) {
 			x.log(slog.LevelError, "the application failed", slog.Any("error", err))
 		}
 	}
+	if quiet {
+		x.sendsInstead(gateway.StatusNoResponse)
+	}
 	x.dropBody()
 	switch {
 	case x.resp.whole, quiet && !x.resp.sent:
@@ -221,14 +224,29 @@ func (x *exchange) fail(err error) {
 
 var errorHeaders = []gateway.Header{{Name: "Content-Type", Value: "text/plain; charset=utf-8"}}
 
+// sendsInstead notes what the client is sent in place of an answer of which nothing was
+// sent, for who logs it.
+func (x *exchange) sendsInstead(status int) {
+	if !x.resp.sent {
+		x.instead.CompareAndSwap(0, int32(status))
+	}
+}
+
+// SentStatus is gateway.StatusSender on the loop.
+func (x *exchange) SentStatus() int { return int(x.instead.Load()) }
+
+// SentStatus is gateway.StatusSender on a worker.
+func (j *job) SentStatus() int { return j.x.SentStatus() }
+
 // breakOff ends an exchange that cannot go on, by a refusal if that can still be said.
 func (x *exchange) breakOff(why *parser.Error) {
 	if x.streams {
 		x.job.end(why)
 	}
+	x.sendsInstead(why.Status)
 	x.dropBody()
 	if !x.resp.sent {
-		x.h.refuse(x.c, x.conn, why)
+		x.h.refuse(x.c, x.conn, why, nil)
 		return
 	}
 	x.h.count(refused)

@@ -59,6 +59,9 @@ func (h *handler) give(x *exchange) {
 	if x.waker != nil {
 		x.waker.x, x.waker = nil, nil
 	}
+	if x.instead.Load() != 0 {
+		x.instead.Store(0)
+	}
 	x.req.Reset()
 	x.resp.account = account{}
 	if len(h.free) < freeMax {

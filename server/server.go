@@ -17,11 +17,12 @@ import (
 
 // Server serves one application. Its methods may be called from any goroutine.
 type Server struct {
-	app     gateway.App
-	config  *config
-	reactor *loop.Reactor
-	crew    *crew // nil if the application runs on the loops only
-	streams bool  // workers read content as it comes; else it is collected first
+	app      gateway.App
+	config   *config
+	reactor  *loop.Reactor
+	refusals gateway.RefusalLogger // nil if the application is none
+	crew     *crew                 // nil if the application runs on the loops only
+	streams  bool                  // workers read content as it comes; else it is collected first
 
 	stopping  atomic.Bool
 	outOfTime atomic.Bool // Shutdown cuts what is left
@@ -60,6 +61,7 @@ func New(app gateway.App, options ...Option) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{app: app, config: c, empty: make(chan struct{})}
+	s.refusals, _ = app.(gateway.RefusalLogger)
 	if c.dispatch == Auto {
 		s.watch = newWatchman(s)
 	}

@@ -73,7 +73,7 @@ func (h *handler) Timeout(c *loop.Conn) {
 	switch cn.timer {
 	case headTimer:
 		h.count(headTimeouts)
-		h.refuse(c, cn, errHeadTime)
+		h.refuse(c, cn, errHeadTime, nil)
 	case bodyTimer:
 		h.count(bodyTimeouts)
 		cn.x.breakOff(errBodyTime)
@@ -154,6 +154,7 @@ func (x *exchange) outOfTime() {
 		attrs = append(attrs, slog.String("stack", x.job.stack()))
 	}
 	x.log(slog.LevelError, "the application took longer than the option RequestTimeout; it goes on, and nobody waits for it", attrs...)
+	x.sendsInstead(errRequestTime.Status) // before the application hears of it
 	x.job.cancel(gateway.ErrTimeout)
 	x.breakOff(errRequestTime)
 }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"cmp"
+	"errors"
 	"io"
 	"log/slog"
 	"net/netip"
@@ -89,7 +90,19 @@ func (j *job) respond(body gateway.Body, failure error) (rest gateway.Body, err 
 	if failure == nil {
 		failure = j.pull(body)
 	}
+	if errors.Is(failure, gateway.ErrAbort) {
+		j.sendsNothing()
+	}
 	return nil, failure
+}
+
+// sendsNothing is sendsInstead for a response that the application aborts.
+func (j *job) sendsNothing() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if !j.began && !j.flushed && j.out.len() == 0 {
+		j.x.instead.CompareAndSwap(0, gateway.StatusNoResponse)
+	}
 }
 
 // isReady reports whether the loop may pull body: it never waits.

@@ -2,8 +2,10 @@ package middleware
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
+	"net/netip"
 	"strconv"
 	"strings"
 	"sync"
@@ -16,11 +18,21 @@ import (
 // "request": its remote address, method, target, protocol, status, bytes of content
 // taken for sending (0 for HEAD, 204 and 304), duration, referer, user agent, request_id if there is one (see RequestID), and
 // aborted, if not all of the content was taken or the application failed. The status is
+// what was sent: that of a server's own answer (504 after RequestTimeout), 444 for an
+// answer that was aborted before anything of it was sent, 499 where the client left before,
 // 101 where the application has taken the connection over (Environ.Hijack). Give it a
 // logger with a slog.JSONHandler for lines of JSON. The handler may run on the server's
 // event loop, so it should not wait.
+//
+// As the first of a Stack it also logs what the server refuses before there is a request
+// for an application (malformed heads, limits, timeouts, a lack of room), as the record
+// "refused": remote, request (the line as it came, as far as it came), status, bytes, why.
 func AccessLog(log *slog.Logger) gateway.Middleware {
-	return logged(func(e *entry) {
+	refused := func(r gateway.Refusal) {
+		log.LogAttrs(context.Background(), slog.LevelInfo, "refused", slog.String("remote", remoteText(r.Remote)), slog.String("request", r.Line),
+			slog.Int("status", r.Status), slog.Int64("bytes", r.Bytes), slog.String("why", r.Why))
+	}
+	return logged(refused, func(e *entry) {
 		attrs := []slog.Attr{
 			slog.String("remote", e.remote), slog.String("method", e.method), slog.String("target", e.target), slog.String("protocol", e.protocol),
 			slog.Int("status", e.status), slog.Int64("bytes", e.bytes), slog.Duration("duration", e.duration),
@@ -48,11 +60,12 @@ func AccessLog(log *slog.Logger) gateway.Middleware {
 // In what clients send, quotes, backslashes and all that is not printable ASCII are
 // escaped (\x0a), so a client cannot forge a line. A line is one Write; w is called
 // by one goroutine at a time, maybe on the server's event loop, so it should not wait.
-// Errors of w are dropped: an answer does not fail because of its log.
+// Errors of w are dropped: an answer does not fail because of its log. The status and the
+// lines of refusals are those of [AccessLog].
 func CombinedLog(w io.Writer) gateway.Middleware {
 	var mu sync.Mutex
 	var line []byte // reused
-	return logged(func(e *entry) {
+	write := func(e *entry) {
 		mu.Lock()
 		defer mu.Unlock()
 		line = e.appendCombined(line[:0])
@@ -60,13 +73,17 @@ func CombinedLog(w io.Writer) gateway.Middleware {
 		if cap(line) > 64<<10 {
 			line = nil // one long target must not pin its memory
 		}
-	})
+	}
+	return logged(func(r gateway.Refusal) {
+		write(&entry{remote: remoteText(r.Remote), line: r.Line, status: r.Status, bytes: r.Bytes, began: time.Now()})
+	}, write)
 }
 
 // entry is what is logged of one answer. Its text is nobody else's.
 type entry struct {
 	remote, user             string // "" if there is none
 	method, target, protocol string
+	line                     string // in place of these three, for a refusal
 	referer, agent, id       string
 	status                   int
 	bytes                    int64
@@ -75,15 +92,32 @@ type entry struct {
 	aborted                  bool
 }
 
-// logged is the middleware that hands log an entry for each answer.
-func logged(log func(*entry)) gateway.Middleware {
-	return func(app gateway.App) gateway.App {
-		return gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
-			began := time.Now()
-			r := &reply{end: func(r *reply) { log(newEntry(env, r, began)) }}
-			return r.serve(app, env, start)
-		})
+// logged is the middleware that hands log an entry for each answer, and refused what a
+// server tells.
+func logged(refused func(gateway.Refusal), log func(*entry)) gateway.Middleware {
+	return func(app gateway.App) gateway.App { return &loggedApp{app, refused, log} }
+}
+
+type loggedApp struct {
+	app     gateway.App
+	refused func(gateway.Refusal)
+	log     func(*entry)
+}
+
+func (a *loggedApp) Serve(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+	began := time.Now()
+	r := &reply{end: func(r *reply) { a.log(newEntry(env, r, began)) }}
+	return r.serve(a.app, env, start)
+}
+
+// LogRefusal is of gateway.RefusalLogger.
+func (a *loggedApp) LogRefusal(r gateway.Refusal) { a.refused(r) }
+
+func remoteText(remote netip.AddrPort) string {
+	if addr := remote.Addr(); addr.IsValid() {
+		return addr.String()
 	}
+	return ""
 }
 
 func newEntry(env *gateway.Environ, r *reply, began time.Time) *entry {
@@ -94,10 +128,7 @@ func newEntry(env *gateway.Environ, r *reply, began time.Time) *entry {
 		user: strings.Clone(user), id: strings.Clone(id),
 		method: strings.Clone(method), target: strings.Clone(target), protocol: strings.Clone(env.Protocol()),
 		referer: strings.Clone(env.Header("Referer")), agent: strings.Clone(env.Header("User-Agent")),
-		status: r.code, bytes: r.bytes(), began: began, duration: time.Since(began),
-	}
-	if remote := env.RemoteAddr().Addr(); remote.IsValid() {
-		e.remote = remote.String()
+		status: r.code, bytes: r.bytes(), began: began, duration: time.Since(began), remote: remoteText(env.RemoteAddr()),
 	}
 	bodiless := method == "HEAD" || r.code == 204 || r.code == 304 // what is written then is not sent
 	failed := r.err != nil && r.err != io.EOF
@@ -105,7 +136,11 @@ func newEntry(env *gateway.Environ, r *reply, began time.Time) *entry {
 	switch {
 	case env.Hijacked():
 		e.status, e.aborted = 101, false
-	case failed && e.bytes == 0 || r.code == 0:
+	case env.SentStatus() != 0:
+		e.status, e.bytes, e.aborted = env.SentStatus(), 0, true
+	case failed && e.bytes == 0 && !r.flushed && errors.Is(r.err, gateway.ErrAbort):
+		e.status = gateway.StatusNoResponse
+	case failed && e.bytes == 0 && !r.flushed || r.code == 0:
 		e.status = 500 // which is what a server answers
 	}
 	if bodiless {
@@ -119,11 +154,15 @@ func (e *entry) appendCombined(b []byte) []byte {
 	b = append(b, " - "...)
 	b = appendEscaped(b, strings.ReplaceAll(e.user, " ", "+")) // one field
 	b = e.began.AppendFormat(b, " [02/Jan/2006:15:04:05 -0700] \"")
-	b = appendEscaped(b, e.method)
-	b = append(b, ' ')
-	b = appendEscaped(b, e.target)
-	b = append(b, ' ')
-	b = appendEscaped(b, e.protocol)
+	if e.method == "" {
+		b = appendEscaped(b, e.line)
+	} else {
+		b = appendEscaped(b, e.method)
+		b = append(b, ' ')
+		b = appendEscaped(b, e.target)
+		b = append(b, ' ')
+		b = appendEscaped(b, e.protocol)
+	}
 	b = append(b, "\" "...)
 	b = strconv.AppendInt(b, int64(e.status), 10)
 	b = append(b, ' ')

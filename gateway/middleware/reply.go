@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/internal/thrown"
 )
 
 // reply is an answer on its way through a middleware that changes no content: it
@@ -22,6 +23,7 @@ type reply struct {
 	written int64 // bytes that went through write()
 	taken   int64 // bytes that Next gave
 	length  int64 // that the Body, or else the head, says; -1 if neither does
+	flushed bool  // the head was, by Flush
 	err     error // how Serve, start or Next ended: io.EOF after the content, nil if there is more
 }
 
@@ -31,9 +33,18 @@ var errPanic = errors.New("middleware: the application panicked")
 func (r *reply) serve(app gateway.App, env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 	r.start, r.length, r.err = start, -1, errPanic
 	defer func() {
-		if r.err != nil && r.inner == nil { // nobody will close it
-			r.end(r)
+		if r.err == nil || r.inner != nil {
+			return // Close ends it
 		}
+		if r.err == errPanic { // or the application ends its goroutine
+			if p := thrown.Value(recover()); p != nil {
+				if err, ok := p.(error); ok && errors.Is(err, gateway.ErrAbort) {
+					r.err = gateway.ErrAbort
+				}
+				defer panic(p) // goes on, with the stack of the first
+			}
+		}
+		r.end(r)
 	}()
 	body, err := app.Serve(env, r.declare)
 	switch {
@@ -68,8 +79,12 @@ func (c countingWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-func (c countingWriter) Flush() error { return gateway.Flush(c.w) }
-func (c countingWriter) Gather()      { gateway.Gather(c.w) }
+func (c countingWriter) Flush() error {
+	c.r.flushed = true
+	return gateway.Flush(c.w)
+}
+
+func (c countingWriter) Gather() { gateway.Gather(c.w) }
 
 func (r *reply) Next() ([]byte, error) {
 	r.err = errPanic
