@@ -37,7 +37,7 @@ func (s *lineServer) takeOver(opt Options) *lineServer {
 // leave ends s; its listeners go on.
 func (s *lineServer) leave() {
 	s.r.Leave()
-	s.r.StopAccepting()
+	stopAccepting(s.r)
 	s.r.Stop()
 }
 
@@ -134,7 +134,7 @@ func TestLeaveEndsTheRegistration(t *testing.T) {
 		t.Errorf("the listener is registered %d times, want 2: with both", n)
 	}
 	s.r.Leave()
-	s.r.StopAccepting()
+	stopAccepting(s.r)
 	if n := registered(t, next); n != 1 {
 		t.Errorf("the listener is registered %d times, want 1: not with the reactor that left", n)
 	}

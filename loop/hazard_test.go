@@ -590,7 +590,7 @@ func TestDoAfterStop(t *testing.T) {
 	if _, err := s.r.Listen("tcp", "127.0.0.1:0"); !errors.Is(err, ErrClosed) {
 		t.Errorf("Listen after Stop: %v, want %v", err, ErrClosed)
 	}
-	s.r.StopAccepting()
+	stopAccepting(s.r)
 	s.r.Stop()
 }
 
@@ -855,13 +855,20 @@ func TestTick(t *testing.T) {
 	}
 }
 
+// stopAccepting has every loop let nobody in any more.
+func stopAccepting(r *Reactor) {
+	for _, l := range r.loops {
+		_ = r.onLoop(l, func(l *Loop) error { l.StopAccepting(); return nil }) // or it has stopped
+	}
+}
+
 func TestStopAcceptingKeepsConnections(t *testing.T) {
 	s := startLines(t, Options{Loops: 2}, "")
 	waiting := make([]*client, 20) // connected before: served, accepted or not yet
 	for i := range waiting {
 		waiting[i] = s.dial()
 	}
-	s.r.StopAccepting()
+	stopAccepting(s.r)
 	for i, c := range waiting {
 		c.send(fmt.Sprintf("echo %d\n", i))
 		c.want(fmt.Sprintf("%d\n", i))

@@ -206,22 +206,13 @@ func (r *Reactor) place(from *Loop, ln *listener) *Loop {
 	return least
 }
 
-// StopAccepting closes the listeners, after what had connected until then was
-// accepted; connections go on. It returns when that is done. After Start.
-func (r *Reactor) StopAccepting() {
-	for _, l := range r.loops {
-		done := make(chan struct{})
-		if l.Do(func() {
-			for _, ln := range slices.Clone(l.listeners) {
-				l.dropListener(ln)
-			}
-			close(done)
-		}) {
-			select {
-			case <-done:
-			case <-l.gone: // stopped at the same time
-			}
-		}
+// StopAccepting closes the listeners of the loop, after what had connected until then was
+// accepted; connections go on. On the loop's goroutine: the other loops have their own
+// listeners, and are told by themselves, since one that an application holds would keep
+// them waiting.
+func (l *Loop) StopAccepting() {
+	for _, ln := range slices.Clone(l.listeners) {
+		l.dropListener(ln)
 	}
 }
 

@@ -159,6 +159,8 @@ func (cn *conn) atWork(c *loop.Conn) bool {
 // stop is Shutdown's part on this loop.
 func (h *handler) stop() {
 	h.stopping = true
+	h.loop.StopAccepting() // who has connected until now is let in
+	h.s.accepting.Add(-1)
 	h.loop.Conns(func(c *loop.Conn) {
 		cn := c.Context.(*conn)
 		if cn.phase == skipping {

@@ -25,7 +25,8 @@ type Server struct {
 	streams  bool                  // workers read content as it comes; else it is collected first
 
 	stopping  atomic.Bool
-	outOfTime atomic.Bool // Shutdown cuts what is left
+	outOfTime atomic.Bool  // Shutdown cuts what is left
+	accepting atomic.Int32 // loops that Shutdown has not reached: clients may wait in the queues of their listeners
 	shutdown  sync.Once
 	last      sync.Once
 	watched   sync.Once     // the watchman runs
@@ -81,6 +82,7 @@ func New(app gateway.App, options ...Option) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("server: %w", err)
 	}
+	s.accepting.Store(int32(len(s.reactor.Loops())))
 	return s, nil
 }
 
@@ -277,8 +279,7 @@ func (s *Server) drain() {
 		_ = l.Close() // the reactor has its own descriptor
 	}
 	s.mu.Unlock()
-	s.reactor.StopAccepting()
-	for _, l := range s.reactor.Loops() {
+	for _, l := range s.reactor.Loops() { // no loop waits for another, which an application may hold
 		l.Do(l.Handler().(*handler).stop)
 	}
 }
@@ -296,9 +297,9 @@ func (s *Server) OpenMemory() *loop.Memory {
 	return s.reactor.Loops()[0].OpenMemory()
 }
 
-// checkEmpty notes that no connection is left. Called on a loop.
+// checkEmpty notes that no connection is left, and none can come. Called on a loop.
 func (s *Server) checkEmpty() {
-	if s.reactor.Len() == 0 {
+	if s.accepting.Load() == 0 && s.reactor.Len() == 0 {
 		s.last.Do(func() { close(s.empty) })
 	}
 }
