@@ -23,6 +23,18 @@ func (c *Conn) Close() {
 	c.act()
 }
 
+// CloseIdle is Close for a connection on which nothing is under way: it does not wait for
+// a peer that has acknowledged all that was sent, since there is no answer that a reset
+// could destroy. Many peers look at an idle connection when they need one, and until then
+// would keep it for DrainTime.
+func (c *Conn) CloseIdle() {
+	if c.state == open && c.out == nil && c.mem == nil && unacknowledged(int(c.fd)) == 0 {
+		c.Drop()
+		return
+	}
+	c.Close()
+}
+
 // Abort ends the connection now. Unsent output is lost, and the peer sees a reset
 // rather than an end: what it has is not whole.
 func (c *Conn) Abort() { c.kill(ErrAborted) }

@@ -1,12 +1,61 @@
 package server
 
 import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/loop"
 )
+
+// A connection that is idle keeps nobody waiting for its peer, which may look at it when
+// it needs one: whether it had an answer a moment ago, long ago, or none at all.
+func TestShutdownWaitsForNoIdlePeer(t *testing.T) {
+	for _, network := range []string{"tcp", "unix"} {
+		t.Run(network, func(t *testing.T) {
+			t.Parallel()
+			s := start(t, appFunc(hello))
+			address := s.addr.String()
+			if network == "unix" {
+				address = filepath.Join(t.TempDir(), "s")
+				if _, err := s.Listen("unix:" + address); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for i := range 4 {
+				c, err := net.Dial(network, address)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer c.Close()
+				if i%2 == 0 {
+					_, _ = io.WriteString(c, get)
+					resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+					if err != nil {
+						t.Fatal(err)
+					}
+					_, _ = io.Copy(io.Discard, resp.Body)
+				}
+			}
+			s.untilConns(4)
+			began := time.Now()
+			ctx, cancel := shortly()
+			defer cancel()
+			if err := s.Shutdown(ctx); err != nil {
+				t.Errorf("Shutdown: %v", err)
+			}
+			if took := time.Since(began); took > stopIdleTime+s.config.loop.DrainTime/2 {
+				t.Errorf("it took %v, want the second in which a request may be on the way", took)
+			}
+		})
+	}
+}
 
 // A loop that an application holds is no trouble of the others when the server stops: they
 // let nobody in, and their last answers say so.

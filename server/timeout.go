@@ -89,7 +89,7 @@ func (h *handler) Timeout(c *loop.Conn) {
 				if !h.stopping {
 					h.count(idleTimeouts)
 				}
-				c.Close()
+				c.CloseIdle()
 				return
 			}
 			left = h.idleTime() // the event is on its way

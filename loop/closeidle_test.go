@@ -1,0 +1,34 @@
+package loop
+
+import (
+	"fmt"
+	"net"
+	"testing"
+	"time"
+)
+
+// An idle connection waits for its peer only as long as that has not acknowledged all it was
+// sent: what it sends then must not reset the rest.
+func TestCloseIdle(t *testing.T) {
+	s := startLines(t, Options{Loops: 1, HighWaterBytes: 4 << 20, DrainTime: time.Hour}, "")
+	closeIdle := func() {
+		_ = s.r.onLoop(s.r.loops[0], func(l *Loop) error { l.Conns((*Conn).CloseIdle); return nil })
+	}
+	quiet := s.dial()
+	quiet.send("echo x\n")
+	quiet.want("x\n")
+	closeIdle()
+	quiet.wantEOF()
+	if err := s.waitClosed(1)[0]; err != nil {
+		t.Errorf("Closed(%v), want nil", err)
+	}
+	slow := s.dial()
+	_ = slow.Conn.(*net.TCPConn).SetReadBuffer(32 << 10)
+	const size = 400_000 // fits in the send buffer of the kernel
+	slow.send(fmt.Sprintf("big %d\n", size))
+	slow.want("a") // it is under way
+	closeIdle()
+	slow.send("late\n")
+	slow.wantBytes(pattern(size)[1:])
+	slow.wantEOF()
+}
