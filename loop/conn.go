@@ -314,6 +314,10 @@ func (c *Conn) Pause() { c.paused = true }
 // Paused says that Pause was called, and not yet Resume.
 func (c *Conn) Paused() bool { return c.paused }
 
+// Hung reports whether the peer has ended its side, as far as events have told: Hungup
+// says so only once, and what had come before may not have been read yet.
+func (c *Conn) Hung() bool { return c.hung }
+
 // Resume goes on with input, also with that which was offered before.
 func (c *Conn) Resume() {
 	c.paused, c.offer = false, true

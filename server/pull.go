@@ -148,6 +148,9 @@ func (x *exchange) hold() {
 			x.c.Retain()
 			x.since = x.h.now
 		}
+		if x.c.Hung() { // Hungup has told a request before this one
+			x.env.Cancel(gateway.ErrClientGone)
+		}
 	}
 	x.h.move(x.c, x.conn, responseHeld)
 	x.h.flush(x.c)
@@ -241,7 +244,7 @@ func (j *job) SentStatus() int { return j.x.SentStatus() }
 // breakOff ends an exchange that cannot go on, by a refusal if that can still be said.
 func (x *exchange) breakOff(why *parser.Error) {
 	if x.streams {
-		x.job.end(why)
+		x.job.end(uploadError(why))
 	}
 	x.sendsInstead(why.Status)
 	x.dropBody()

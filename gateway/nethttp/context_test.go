@@ -3,6 +3,8 @@ package nethttp_test
 import (
 	"context"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"runtime"
 	"sync"
@@ -125,4 +127,43 @@ func TestContextIsShared(t *testing.T) {
 	done := make(chan bool)
 	go func() { all.Wait(); close(done) }()
 	wait(t, "the end of them all", done)
+}
+
+// A client that closes its sending side behind several requests ends the Context of each.
+func TestContextOfPipelined(t *testing.T) {
+	closed := make(chan bool, 2)
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		<-closed
+		select {
+		case <-r.Context().Done():
+			fmt.Fprint(w, "ended")
+		case <-time.After(patience):
+			fmt.Fprint(w, "goes on")
+		}
+	})
+	ask := func(t *testing.T, p place) (answers [2]string) {
+		c := p.dial(t)
+		c.send(get + get)
+		_ = c.Conn.(*net.TCPConn).CloseWrite()
+		closed <- true
+		closed <- true
+		for i := range answers {
+			resp, err := http.ReadResponse(c.r, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, _ := io.ReadAll(resp.Body)
+			answers[i] = string(b)
+		}
+		return answers
+	}
+	want := [2]string{"ended", "ended"}
+	onOurs(t, h, func(t *testing.T, p place) {
+		if got := ask(t, p); got != want {
+			t.Errorf("%q", got)
+		}
+	})
+	if got := ask(t, theirs(t, h)); got != want {
+		t.Errorf("net/http: %q", got)
+	}
 }
