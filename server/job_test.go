@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -337,6 +338,7 @@ func TestPoolTruncated(t *testing.T) {
 		{"FIN", func(c *client) { _ = c.CloseWrite() }, errIncomplete, nil, 400},
 		{"reset", func(c *client) { _ = c.SetLinger(0); _ = c.Close() }, gateway.ErrClientGone, gateway.ErrClientGone, 0},
 		{"nothing for BodyTimeout", func(*client) {}, errBodyTime, nil, 408},
+		{"nothing for BodyTimeout, as a deadline", func(*client) {}, os.ErrDeadlineExceeded, nil, 408},
 		{"a broken chunk", func(c *client) { c.send("zz\r\n") }, nil, nil, 400},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -2,8 +2,10 @@ package server
 
 import (
 	"bytes"
+	"fmt"
 	"log/slog"
 	"net/http"
+	"os"
 	"strconv"
 
 	"github.com/isbjorn/isbjorn/gateway"
@@ -82,6 +84,15 @@ func (h *handler) appendRefusal(dst []byte, status int, why string, headOnly boo
 		return dst
 	}
 	return append(dst, text...)
+}
+
+// uploadError is what Read of content returns that was refused with why: for content that
+// came too late also os.ErrDeadlineExceeded, as a connection with a deadline has it.
+func uploadError(why *parser.Error) error {
+	if why == errBodyTime || why == errBodyRate {
+		return fmt.Errorf("%w: %w", why, os.ErrDeadlineExceeded)
+	}
+	return why
 }
 
 // Refusals that are the server's and not the parser's.

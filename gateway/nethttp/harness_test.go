@@ -120,7 +120,10 @@ type answer struct {
 // ask sends a request and reads the answer.
 func (p place) ask(t testing.TB, request string) answer {
 	t.Helper()
-	c := p.dial(t)
+	return p.dial(t).ask(request)
+}
+
+func (c *client) ask(request string) answer {
 	go func() { _, _ = io.WriteString(c, request) }() // the answer may come first
 	method, _, _ := strings.Cut(request, " ")
 	var a answer
