@@ -33,7 +33,7 @@ go test -c -o "$tmp/chaos.test" ./chaos
 go build -pgo=off "${race[@]}" -o "$tmp/" ./examples/... # what must be downloaded is, while there is a network
 
 # A lost reset is not sent again: the server sees that its client has gone when
-# its own timeouts come, the longest after 75 s.
+# its own timeouts come, the longest after 130 s.
 # All programs at once, whatever processors there are: most of it is waiting.
 arguments=(-test.parallel 8 -test.v -test.timeout 0 -settle 100s -clients 8 "$@")
 

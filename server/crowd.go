@@ -15,9 +15,10 @@ import (
 // Nothing is kept for this while there is room. The search for idle connections
 // looks at all of a loop, so it remembers more than it needs at once.
 type crowd struct {
-	idle     []idler // the longest idle last
-	none     bool    // a search has found nothing, and since then nothing has become idle
-	complain complaint
+	idle      []idler // the longest idle last
+	none      bool    // a search has found nothing, and since then nothing has become idle
+	refuses   complaint
+	displaces complaint
 }
 
 // idler is a connection that was idle when the search came by.
@@ -98,7 +99,7 @@ func (h *handler) refuseCrowded(c *loop.Conn, cn *conn) {
 
 func (h *handler) complainCrowded() {
 	h.count(crowded)
-	h.crowd.complain.warn(h, "no idle connection to close for a new one, which is refused: raise the option MaxConnections, or lower IdleTimeout and HeadTimeout",
+	h.crowd.refuses.warn(h, "no idle connection to close for a new one, which is refused: raise the option MaxConnections, or lower IdleTimeout and HeadTimeout",
 		slog.Int("MaxConnections", h.c.maxConns))
 }
 
@@ -113,6 +114,8 @@ func (h *handler) closeIdler(c *loop.Conn) bool {
 			w.idle = w.idle[:last]
 			if cn, ok := i.c.Context.(*conn); ok && cn.active == i.active && idle(i.c, cn) && !i.c.Unread() {
 				h.count(displaced)
+				w.displaces.warn(h, "an idle connection is closed for a new one: raise the option MaxConnections, or lower IdleTimeout",
+					slog.Int("MaxConnections", h.c.maxConns))
 				i.c.Drop()
 				return true
 			}

@@ -70,6 +70,7 @@ func (s *testServer) started() (n int) {
 // is at work.
 func TestMaxConnections(t *testing.T) {
 	const halfUpload = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhe"
+	began := time.Now()
 	s := start(t, appFunc(echo), Loops(1), MaxConnections(3))
 	dial := func() *client {
 		c := s.dial()
@@ -84,6 +85,9 @@ func TestMaxConnections(t *testing.T) {
 	s.nextTick()
 	d := dial()
 	b.wantEnd()
+	if log := s.log.String(); strings.Count(log, "closed for a new one") != 1 || !strings.Contains(log, "MaxConnections=3 times=1") {
+		t.Errorf("log: %s; want a line that names the option", log)
+	}
 	for _, c := range []*client{a, c, d} {
 		c.send(halfUpload)
 	}
@@ -98,8 +102,8 @@ func TestMaxConnections(t *testing.T) {
 	refused.wantEnd()
 	_ = refused.Close()
 	s.untilConns(3)
-	if log := s.log.String(); strings.Count(log, "MaxConnections") < 1 {
-		t.Errorf("no line of the log names the option: %s", log)
+	if log := s.log.String(); !strings.Contains(log, "no idle connection") {
+		t.Errorf("no line of the log says so: %s", log)
 	}
 	for _, c := range []*client{a, c, d} {
 		c.send("llo")
@@ -125,6 +129,9 @@ func TestMaxConnections(t *testing.T) {
 	}
 	if n := s.reactor.Len(); n > 3 {
 		t.Errorf("%d connections, want 3 at most", n)
+	}
+	if log, n := s.log.String(), s.Stats().Displaced; n < 20 || strings.Count(log, "closed for a new one") > int(time.Since(began)/time.Second)+2 {
+		t.Errorf("%d were closed for new ones, and the log is %s; want a line a second", n, log)
 	}
 }
 

@@ -65,7 +65,7 @@ func newConfig(options []Option) (*config, error) {
 		headTime: 10 * time.Second,
 		bodyTime: 30 * time.Second,
 		bodyRate: 500,
-		idleTime: 75 * time.Second,
+		idleTime: 130 * time.Second,
 		maxConns: maxConnsDefault(loop.Descriptors()),
 		workers:  4096,
 		queue:    1024,
@@ -237,7 +237,7 @@ func BodyRate(bytesPerSecond int) Option { return func(c *config) { c.bodyRate =
 
 // MaxConnections is how many connections there may be. For one more, the one goes
 // that has been idle longest, of the same loop or else of another; if all are at
-// work the new one is answered by 503. Default: what the limit of open files (RLIMIT_NOFILE) allows,
+// work the new one is answered by 503. The log says either, once a second at most. Default: what the limit of open files (RLIMIT_NOFILE) allows,
 // less an eighth and 32 for what else has a descriptor.
 func MaxConnections(n int) Option { return func(c *config) { c.maxConns = n } }
 
@@ -246,8 +246,10 @@ func MaxConnections(n int) Option { return func(c *config) { c.maxConns = n } }
 func maxConnsDefault(descriptors int) int { return max(descriptors-descriptors/8-32, descriptors/2, 1) }
 
 // IdleTimeout is how long a connection is kept between two requests. Default
-// 75 s, longer than the usual 60 s of a load balancer in front: who waits longer
-// must be the one who closes, or requests meet a connection that just closed.
+// 130 s, longer than what most proxies and load balancers in front have (60 s, 90 s,
+// Caddy 120 s): the one with the longer time must be the server, or the proxy sends
+// requests into a connection that was just closed. It costs 489 bytes for each connection.
+// docs/reliability.md has a table of those that need more.
 func IdleTimeout(d time.Duration) Option { return func(c *config) { c.idleTime = d } }
 
 // WriteTimeout is how long a client may take nothing of its answer: acknowledge none of
