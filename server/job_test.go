@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/gateway/nethttp"
 	"github.com/isbjorn/isbjorn/loop"
 )
 
@@ -910,6 +911,59 @@ func TestPoolContinueTakesNoTime(t *testing.T) {
 	})
 	c.send("hello")
 	c.want("POST", 200, "5 <nil>")
+}
+
+// When the answer has begun no 100 Continue comes any more, and the client knows: the time
+// for its content runs from then on, whoever waits for it.
+func TestPoolContinueAfterTheAnswer(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		drips bool
+		want  func(Stats) uint64
+	}{
+		{"nothing", false, func(s Stats) uint64 { return s.BodyTimeouts }},
+		{"drips", true, func(s Stats) uint64 { return s.RateTimeouts }},
+	} {
+		for _, where := range []Option{Dispatch(Pool), Dispatch(Auto)} {
+			read := make(chan error, 1)
+			s := start(t, nethttp.App(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				fmt.Fprint(w, "begun")
+				w.(http.Flusher).Flush()
+				_, err := io.Copy(io.Discard, r.Body)
+				read <- err
+			})), where, BodyTimeout(100*time.Millisecond), BodyRate(1000))
+			c := s.dial()
+			c.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\nExpect: 100-continue\r\n\r\n")
+			resp, err := http.ReadResponse(c.r, nil)
+			if err != nil || resp.StatusCode != 200 {
+				t.Fatalf("%s: %v, %v", tt.name, resp, err)
+			}
+			ended := make(chan struct{})
+			if tt.drips {
+				go func() {
+					for {
+						select {
+						case <-ended:
+							return
+						case <-time.After(10 * time.Millisecond):
+							_, _ = io.WriteString(c, "x")
+						}
+					}
+				}()
+			}
+			if text, err := io.ReadAll(resp.Body); string(text) != "begun" || err == nil {
+				t.Errorf("%s: read %q, %v; want what was sent, and no end", tt.name, text, err)
+			}
+			if err := <-read; err == nil {
+				t.Errorf("%s: the content looks whole", tt.name)
+			}
+			close(ended)
+			if stats := s.Stats(); tt.want(stats) != 1 {
+				t.Errorf("%s: %+v", tt.name, stats)
+			}
+			s.untilLoad(0, 0, 0)
+		}
+	}
 }
 
 // A client that had to wait for the application has its rate measured anew.

@@ -132,7 +132,9 @@ func (x *exchange) commit(known int64) {
 	if t != r.tail {
 		r.renderTail(t, x.h)
 	}
-	r.sent = true
+	if r.sent = true; x.expects {
+		x.since, x.came = x.h.now, 0 // its time for the content begins: see patience
+	}
 	x.h.out = append(x.h.out, r.bytes...)
 }
 

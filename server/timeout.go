@@ -120,7 +120,8 @@ func (x *exchange) measure() {
 // patience is how long to wait for the worker, or the content that it may wait for,
 // and by which timer; 0 is for ever.
 func (x *exchange) patience() (t timer, left time.Duration) {
-	if x.streams && !x.expects && !x.c.Full() && !x.c.Paused() {
+	asked := !x.expects || x.resp.sent // behind an answer no 100 Continue comes, and the client knows
+	if x.streams && asked && !x.c.Full() && !x.c.Paused() {
 		t, left = x.contentTime()
 	}
 	if x.h.c.requestTime > 0 && x.job.atWork() {
