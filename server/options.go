@@ -260,6 +260,7 @@ func WriteTimeout(d time.Duration) Option { return func(c *config) { c.loop.Writ
 // HighWaterBytes is how much unsent output a connection may hold, in bytes. Above it
 // no body is pulled and no input read, until 64 KiB are left, or as much as this if
 // it is less. Default 256 KiB, least 4 KiB: that, times the clients that do not read, is memory.
+// On a loop write() cannot wait: with Inline it is an error when eight times as much waits.
 func HighWaterBytes(n int) Option {
 	return func(c *config) { c.loop.HighWaterBytes, c.loop.LowWaterBytes = n, 0 }
 }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -226,6 +227,15 @@ func (x *exchange) finish() (whole bool) {
 	return true
 }
 
+// unsentWaters is how many times HighWaterBytes may wait for the socket of what write() was
+// given on a loop, which cannot wait for the client: 2 MiB by default, so that the answers
+// fit that are usually written, and a thousand clients that do not read cost 2 GiB and not
+// whatever the application writes.
+const unsentWaters = 8
+
+var errUnsent = fmt.Errorf("server: write() was given %d times the option HighWaterBytes more than the client has taken, and cannot wait for it on the event loop; "+
+	"return a Body, which is asked for as much as the client takes, or use the option Dispatch(Auto) or Dispatch(Pool)", unsentWaters)
+
 // writer is the write() form of a response.
 type writer exchange
 
@@ -252,10 +262,15 @@ func (w *writer) Write(p []byte) (n int, err error) {
 	}
 	// p is the caller's again after the call: in pieces small enough to copy.
 	for n < len(p) {
-		if x.c.Full() && x.leaveLoop(was) {
+		switch {
+		case !x.c.Full():
+		case x.leaveLoop(was):
 			was = away
 			k, err := (*jobWriter)(x.job).Write(p[n:])
 			return n + k, err
+		case x.c.Unsent() > int64(unsentWaters*x.h.c.loop.HighWaterBytes):
+			x.resp.err = errUnsent
+			return n, errUnsent
 		}
 		k := min(len(p)-n, copyBytesMax)
 		if x.resp.framing == byLength {

@@ -87,3 +87,44 @@ func TestSlowReaderMemory(t *testing.T) {
 		})
 	}
 }
+
+// On a loop that cannot be left write() is an error when too much waits for the client, and
+// the response does not look whole. With Auto the worker waits.
+func TestWriteOnALoopIsBounded(t *testing.T) {
+	const (
+		total = 512 << 20
+		high  = 64 << 10
+		most  = unsentWaters*high + 1<<20 // and what is on its way, and a pooled buffer or two
+	)
+	piece := make([]byte, 1<<20)
+	for _, version := range []string{"1.1", "1.0"} {
+		failed := make(chan error, 1)
+		s := start(t, appFunc(func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			w, err := start("200 OK", nil, nil)
+			for n := 0; n < total && err == nil; n += len(piece) {
+				_, err = w.Write(piece)
+			}
+			failed <- err
+			return nil, nil // it sticks
+		}), HighWaterBytes(high))
+		before := heap()
+		c := s.dial()
+		c.send("GET / HTTP/" + version + "\r\nHost: h\r\n\r\n")
+		if err := <-failed; err != errUnsent {
+			t.Errorf("Write: %v, want %v", err, errUnsent)
+		}
+		if grown := heap() - before; grown > most {
+			t.Errorf("%d KiB more, want at most %d", grown>>10, most>>10)
+		}
+		resp, err := http.ReadResponse(c.r, nil)
+		if err == nil {
+			_, err = io.Copy(io.Discard, resp.Body)
+		}
+		if err == nil {
+			t.Errorf("HTTP/%s: the response looks whole", version)
+		}
+		if log := s.log.String(); !strings.Contains(log, "Dispatch(Auto)") {
+			t.Errorf("log:\n%s", log)
+		}
+	}
+}
