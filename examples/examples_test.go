@@ -581,6 +581,7 @@ func checkUpload(t *testing.T, p *program) {
 	if b, err := os.ReadFile(filepath.Join(p.cmd.Dir, "store", "large.txt")); err != nil || string(b) != large {
 		t.Errorf("large.txt: %d bytes, %v", len(b), err)
 	}
+	p.warns = "Content-Length over the limit BodyBytes"
 	p.stop(syscall.SIGTERM)
 }
 
