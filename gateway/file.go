@@ -20,9 +20,9 @@ func File(f *os.File) Body {
 }
 
 // ModTime is when a file was changed, if it says so: ok is false for a time before 1980-01-02,
-// by which nothing is told from the file before. Builds that are reproducible set all times
-// alike: Nix to 1 s after 1970, Bazel and tar to 0, who packs by zip to 1980-01-01, the first
-// that zip has, in some time zone; embedded files have none. A Last-Modified or an ETag of
+// which is the same before and after the file was replaced. Reproducible builds set all times
+// alike: Nix to 1 s after 1970, Bazel to 0, those with zip archives to 1980-01-01 in some time
+// zone, the first day that zip has; embedded files have no time. A Last-Modified or an ETag of
 // such a time would match for ever, also when the content is another.
 func ModTime(info os.FileInfo) (t time.Time, ok bool) {
 	t = info.ModTime()

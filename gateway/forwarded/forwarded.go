@@ -22,7 +22,7 @@ import (
 )
 
 // Proxies says which peers are proxies of the operator's, and which fields they write.
-// It must not change while it is used. The zero value trusts nobody: no field counts, and
+// It must not change while it is used. The zero value trusts no peer: no field counts, and
 // Apply deletes all of them.
 type Proxies struct {
 	// Prefixes are the addresses of the proxies.
@@ -34,10 +34,10 @@ type Proxies struct {
 	// Fields are the names of the fields that the proxies write, or remove, in every
 	// request. nil is X-Forwarded-For alone, which is what nginx (proxy_add_x_forwarded_for)
 	// and HAProxy (option forwardfor) are mostly told to write; with Standard it is
-	// Forwarded. Any other field that tells who the client is or how it asked, such as
+	// Forwarded. Any other field that tells of the client or how it asked, such as
 	// X-Forwarded-Host, X-Forwarded-Proto or X-Real-IP, is passed on by such a proxy as
 	// the client sent it; so Apply deletes each one that is not listed, from
-	// whomever it comes.
+	// any peer.
 	//
 	// X-Forwarded-For, -Proto and -Host are read. A field of another name, such as
 	// X-SSL-Client-Verify, may be listed as well: then it reaches the application only

@@ -263,6 +263,10 @@ func TestHEADBehindCompress(t *testing.T) {
 	}
 	app := router(t,
 		Mount("/FileServer", nethttp.App(http.FileServer(http.Dir(dir)))), Mount("/Static", static), Mount("/generated", gateway.AppFunc(generated)), Mount("/written", written),
+		Mount("/late", gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			late := &answer{headers: text, chunks: []string{prose(3000), prose(2000)}, late: true}
+			return late.Serve(env, start)
+		})),
 		Mount("/204", none("204 No Content")), Mount("/304", none("304 Not Modified")),
 		Mount("/handler", nethttp.App(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, prose(5000)) }))),
 		Mount("/sized", gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
@@ -273,7 +277,7 @@ func TestHEADBehindCompress(t *testing.T) {
 		for _, coding := range []string{"gzip", "zstd", "identity"} {
 			log := &lockedKeeper{}
 			c := dial(t, AccessLog(slog.New(log))(compressOf(t, CompressOptions{})(app)), "tcp", server.Dispatch(dispatch))
-			for i, target := range []string{"/FileServer/a.txt", "/FileServer/small.txt", "/FileServer/b.png", "/Static/a.txt", "/Static/small.txt", "/Static/b.png", "/generated", "/written", "/handler", "/sized", "/204", "/304"} {
+			for i, target := range []string{"/FileServer/a.txt", "/FileServer/small.txt", "/FileServer/b.png", "/Static/a.txt", "/Static/small.txt", "/Static/b.png", "/generated", "/written", "/handler", "/sized", "/late", "/204", "/304"} {
 				pulls.Store(0)
 				head := c.ask("HEAD", target, "Accept-Encoding: "+coding)
 				if n := pulls.Load(); n > 0 {

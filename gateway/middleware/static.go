@@ -107,8 +107,8 @@ var (
 	errDirectory = errors.New("middleware: Static: a directory, asked for without a slash")
 )
 
-// find opens the file that a request asks for. A segment with "%2F" in it is the name of
-// none: who guards a directory by its path, as a Route can, sees one segment there.
+// find opens the file that a request asks for. A segment with "%2F" in it names no file: a
+// Route that guards "/private/{path...}" sees one segment in "/private%2Fsecret.txt".
 func (s *static) find(env *gateway.Environ) (*os.File, os.FileInfo, error) {
 	path := env.Path()
 	if raw, ok := env.RawPath(); ok && strings.Count(raw, "/") != strings.Count(path, "/") {
