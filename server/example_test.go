@@ -2,12 +2,15 @@ package server_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"log"
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/isbjorn/isbjorn/gateway"
@@ -42,6 +45,38 @@ func ExampleListenAndServeHTTP() {
 		fmt.Fprintf(w, "Hello, %s!\n", r.PathValue("name"))
 	})
 	log.Fatal(server.ListenAndServeHTTP("127.0.0.1:8080", mux))
+}
+
+// A program that shows the numbers of its server to who watches it, and tells what it
+// has under way when the end begins.
+func ExampleOnStart() {
+	var stats atomic.Pointer[server.Server]
+	ending := make(chan struct{})
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /stats", func(w http.ResponseWriter, r *http.Request) {
+		_ = json.NewEncoder(w).Encode(stats.Load().Stats())
+	})
+	mux.HandleFunc("GET /wait", func(w http.ResponseWriter, r *http.Request) {
+		select { // for news, or the end
+		case <-ending:
+		case <-r.Context().Done():
+		}
+	})
+	server.Main(nethttp.App(mux), server.OnStart(func(s *server.Server) {
+		stats.Store(s)
+		s.OnShutdown(func() { close(ending) })
+	}))
+}
+
+// A program with a flag of its own.
+func ExampleFlags() {
+	size := flag.Int64("size", 1<<20, "most bytes of an upload")
+	server.Flags()
+	flag.Parse()
+	server.Main(gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		_, err := start("200 OK", nil, nil)
+		return env.Input().Body(), err
+	}), server.BodyBytes(*size))
 }
 
 // A whole program around an http.Handler: the flag -addr, signals, an end in order,

@@ -182,7 +182,7 @@ func (r *runner) stop(first time.Time, last bool) error {
 }
 
 func (r *runner) hangup() {
-	r.log(slog.LevelWarn, "SIGHUP: there is nothing to reload; SIGUSR2 starts the program again, SIGTERM ends it")
+	r.log(slog.LevelWarn, "SIGHUP: the server has nothing to reload; SIGUSR2 starts the program again, SIGTERM ends it")
 }
 
 func (r *runner) print(line string) {

@@ -152,12 +152,12 @@ func TestSignalOfAGroup(t *testing.T) {
 func TestHangup(t *testing.T) {
 	f := begin(t, "2 30s serves", nil, "-addr", "127.0.0.1:0")
 	f.signal(f.pid, syscall.SIGHUP)
-	f.says("SIGHUP: there is nothing to reload")
+	f.says("SIGHUP: the server has nothing to reload")
 	upload := f.upload(pattern(100_000))
 	f.signal(f.pid, syscall.SIGTERM)
 	f.want("stopping")
 	f.signal(f.pid, syscall.SIGHUP)
-	f.says("SIGHUP: there is nothing to reload")
+	f.says("SIGHUP: the server has nothing to reload")
 	upload()
 	if status := f.ended(f.pid); status != 0 {
 		t.Errorf("exit status %d, want 0", status)
