@@ -73,8 +73,8 @@ func addressFlag(flags *flag.FlagSet, args []string) ([]string, error) {
 	case f == nil && flags.Parsed():
 		return nil, errors.New("server: flag.Parse was called before Main, and -addr is not defined; call server.Flags before flag.Parse")
 	case !flags.Parsed() && len(others) > 0:
-		// Not said by Parse: what the program has computed of them, such as an option, has
-		// the default, whatever the command line says.
+		// Too late to parse them here: BodyBytes(*size) among the options was computed
+		// before Main was called, so from the default of -size, whatever the command line says.
 		return nil, fmt.Errorf("server: the flags %s were not parsed before Main; call server.Flags and flag.Parse before their values are used", strings.Join(others, ", "))
 	case f == nil:
 		defineAddr(flags)

@@ -64,14 +64,18 @@ func (p *succession) listen(s *Server, addrs []string) (where []string, err erro
 	}
 	p.names = make(map[string]string)
 	files, err := p.inherited(systemdSockets)
-	if err == nil && len(files) == 0 {
+	if err != nil {
+		return nil, err
+	}
+	if len(files) == 0 {
 		files = activation.Files(true)
 	}
-	if err != nil || len(files) > 0 {
-		if err == nil && p.given {
-			err = errTwoAddresses
-		}
-		return p.adopt(s, systemdSockets, files, err)
+	if len(files) > 0 && p.given {
+		closeAll(files)
+		return nil, errTwoAddresses
+	}
+	if len(files) > 0 {
+		return p.adopt(s, systemdSockets, files)
 	}
 	if len(addrs) == 0 {
 		if addrs, err = defaultAddress(); err != nil {
@@ -95,8 +99,11 @@ func (p *succession) listen(s *Server, addrs []string) (where []string, err erro
 // open gives s the listeners of one address.
 func (p *succession) open(s *Server, addr string) ([]string, error) {
 	files, err := p.inherited(addr)
-	if err != nil || len(files) > 0 {
-		return p.adopt(s, addr, files, err)
+	if err != nil {
+		return nil, err
+	}
+	if len(files) > 0 {
+		return p.adopt(s, addr, files)
 	}
 	bound, err := s.open(addr)
 	if err != nil {
@@ -106,25 +113,27 @@ func (p *succession) open(s *Server, addr string) ([]string, error) {
 	return []string{display(bound)}, nil
 }
 
-// adopt gives s listeners that came under a name, and closes files. err is why they
-// cannot be used.
-func (p *succession) adopt(s *Server, name string, files []*os.File, err error) (where []string, _ error) {
+// adopt gives s the listeners that came under a name. It closes files, since the
+// reactor has duplicates.
+func (p *succession) adopt(s *Server, name string, files []*os.File) (where []string, err error) {
+	defer closeAll(files)
 	for _, f := range files {
-		if err == nil {
-			var bound net.Addr
-			if bound, err = s.reactor.AdoptFile(f, name != systemdSockets); err == nil {
-				p.names[bound.String()] = name
-				if at := display(bound); !slices.Contains(where, at) { // each loop has one of its own
-					where = append(where, at)
-				}
-			}
+		bound, err := s.reactor.AdoptFile(f, name != systemdSockets)
+		if err != nil {
+			return nil, fmt.Errorf("server: socket of %s: %w", name, err)
 		}
-		_ = f.Close() // the reactor has its own
+		p.names[bound.String()] = name
+		if at := display(bound); !slices.Contains(where, at) { // each loop has one of its own
+			where = append(where, at)
+		}
 	}
-	if err != nil && err != errTwoAddresses {
-		err = fmt.Errorf("server: socket of %s: %w", name, err)
+	return where, nil
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		_ = f.Close()
 	}
-	return where, err
 }
 
 // defaultAddress is where Main listens when the operator does not say: on the port that
@@ -150,8 +159,12 @@ func (p *succession) inherited(name string) (files []*os.File, err error) {
 	}
 	for {
 		f, err := p.upgrader.File(fileName(name, len(files)))
+		if err != nil {
+			closeAll(files)
+			return nil, fmt.Errorf("server: listener %s of the old process: %w", name, err)
+		}
 		if f == nil {
-			return files, err
+			return files, nil
 		}
 		files = append(files, f)
 	}
