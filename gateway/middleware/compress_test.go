@@ -384,3 +384,36 @@ func TestCompressGathers(t *testing.T) {
 		}
 	}
 }
+
+// For HEAD nothing is compressed, also where what is outside asks for content, and none is missed.
+func TestCompressNothingForHEAD(t *testing.T) {
+	m := compressOf(t, CompressOptions{})
+	text := fields("Content-Type", "text/plain")
+	for name, a := range map[string]*answer{
+		"a length and no content": {headers: append(fields("Content-Length", "5000"), text...)},
+		"chunks":                  {headers: text, chunks: []string{page, page}},
+		"late":                    {headers: text, chunks: []string{page, page}, late: true},
+		"written":                 {headers: text, written: page},
+	} {
+		var made bytes.Buffer
+		asks := gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			body, err := m(a).Serve(env, func(status string, headers []gateway.Header, exc error) (io.Writer, error) {
+				_, err := start(status, headers, exc)
+				return &made, err
+			})
+			for err == nil && body != nil {
+				var b []byte
+				b, err = body.Next()
+				made.Write(b)
+			}
+			if err == io.EOF {
+				err = nil
+			}
+			return body, err
+		})
+		got := call(asks, "HEAD", "/", "Accept-Encoding", "gzip")
+		if got.Err != nil || got.Get("Content-Encoding") != "gzip" || got.Get("Content-Length") != "" || made.Len() > 0 || a.chunks != nil && a.closed != 1 {
+			t.Errorf("%s: %s %v, %q", name, show(got), got.Header, made.Bytes())
+		}
+	}
+}

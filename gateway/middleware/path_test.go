@@ -121,3 +121,26 @@ func TestRouteIsNoDetour(t *testing.T) {
 		}
 	}
 }
+
+// Below a mux of net/http, whose own routes "%2F" leads around, Static finds no file for it.
+func TestStaticBelowAMux(t *testing.T) {
+	static := staticOf(t, StaticOptions{})
+	mux := http.NewServeMux()
+	mux.Handle("/files/", http.StripPrefix("/files", nethttp.Handler(static)))
+	mux.HandleFunc("/files/sub/", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "guarded", http.StatusForbidden) })
+	theirs := httptest.NewServer(mux)
+	defer theirs.Close()
+	c, err := net.Dial("tcp", theirs.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	them := wireOn(t, c)
+	for target, want := range map[string]string{
+		"/files/a.txt": "200 0123456789", "/files/%61.txt": "200 0123456789", "/files/sub/index.html": "403 guarded\n", "/files/sub%2Findex.html": "404 Not Found\n",
+	} {
+		if got := them.text("GET", target); got != want {
+			t.Errorf("%s: %q, want %q", target, got, want)
+		}
+	}
+}
