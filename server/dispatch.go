@@ -19,15 +19,19 @@ const (
 	hurryRequests = 64
 )
 
-// needsWorker chooses between the loop and a worker, where pools has not.
-func (x *exchange) needsWorker() bool {
-	if x.h.c.dispatchBy != nil {
-		return x.workerBy()
+// own copies a small request for a worker. Held there, views of what the loop has read would
+// keep all of a read buffer, 64 KiB, for a head of some hundred bytes.
+func (x *exchange) own(head, content []byte) ([]byte, []byte) {
+	if n := len(head) + len(content); x.head != nil || n > copyBytesMax {
+		return head, content
 	}
-	return x.upgrades()
+	x.owns, x.since = true, x.h.now
+	x.copy = append(append(x.copy[:0], head...), content...)
+	return x.copy[:len(head):len(head)], x.copy[len(head):]
 }
 
-// workerBy is needsWorker where DispatchBy says it, and whether the loop may be taken.
+// workerBy asks DispatchBy whether a worker is to run the application, and whether the loop
+// may be taken.
 func (x *exchange) workerBy() bool {
 	d := x.h.c.dispatchBy(&x.env)
 	x.asks.takeable = d != Inline
@@ -60,6 +64,10 @@ func (x *exchange) dispatch(head, content []byte) {
 		x.job.left = true
 		x.h.count(busy)
 		x.h.refuse(x.c, x.conn, errBusy, head)
+		return
+	}
+	if x.c.Hung() && x.job.withdraw() { // see Hungup, which will not come again
+		x.h.refuse(x.c, x.conn, errHungup, head)
 		return
 	}
 	x.body, x.ready = x.job, true

@@ -30,6 +30,7 @@ type exchange struct {
 	content parser.Body // decoder of the content
 	env     gateway.Environ
 	head    *bytebufferpool.ByteBuffer // copy of the head while the content comes
+	copy    []byte                     // of the request for a worker, see own
 	since   int64                      // handler.now when the request began to wait: for its content, or else for its client to read
 	came    int64                      // bytes of content since then, framing included
 	data    content                    // the content that has come
@@ -53,6 +54,7 @@ type turn struct {
 	keep     bool   // the connection goes on after this response
 	more     bool   // bytes of a next request have come already
 	streams  bool   // content goes to the job as it comes; counted in crew.uploads
+	owns     bool   // copy has the request: nobody has views of what the loop has read
 	expects  bool   // the client of such content waits for 100 Continue
 	headOnly bool   // HEAD
 	ready    bool   // the body never waits
@@ -152,15 +154,15 @@ func (x *exchange) serve(head, content, unused []byte) {
 	x.unused, x.more = unused, len(unused) > 0
 	x.h.move(x.c, x.conn, requestComplete)
 	x.conn.served = true
-	if x.streams || x.h.s.pools() {
-		x.dispatch(head, content)
+	if x.streams || x.h.s.pools() || x.h.s.crew != nil && x.h.c.dispatchBy == nil && x.upgrades() {
+		x.dispatch(x.own(head, content))
 		return
 	}
 	x.env.Begin(&x.req, head, content, &x.h.host, x)
 	if x.data.file != nil {
 		x.env.ContentFrom(x.data.file, x.data.size)
 	}
-	if x.h.s.crew != nil && x.needsWorker() {
+	if x.h.c.dispatchBy != nil && x.workerBy() { // what it has seen of the request are views: no copy can take their place
 		x.dispatch(head, content)
 		return
 	}

@@ -144,7 +144,7 @@ func (x *exchange) hold() {
 		if !x.streams {
 			x.c.Pause()
 		}
-		if x.head == nil { // else it has its own copies
+		if x.head == nil && !x.owns {
 			x.c.Retain()
 			x.since = x.h.now
 		}

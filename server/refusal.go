@@ -43,8 +43,11 @@ const refusedLineMax = 8 << 10
 func (h *handler) logRefusal(c *loop.Conn, cn *conn, why *parser.Error, head []byte) {
 	r := gateway.Refusal{Remote: c.RemoteAddr(), Status: why.Status, Why: why.Why, Bytes: int64(len(refusalText(why.Status, why.Why)))}
 	if x := cn.x; x != nil {
-		if x.head != nil {
+		switch {
+		case x.head != nil:
 			head = x.head.B
+		case x.owns:
+			head = x.copy
 		}
 		if x.headOnly {
 			r.Bytes = 0

@@ -7,8 +7,12 @@ import (
 )
 
 const (
-	// freeMax is how many unused exchanges (about 2 KiB each) a loop keeps.
+	// freeMax is how many unused exchanges (about 2 KiB each, 6 with a large copy) a loop keeps.
 	freeMax = 256
+
+	// ownBytesMax is the largest copy of a request that an exchange keeps for the next one:
+	// a head of a browser has less.
+	ownBytesMax = 4 << 10
 
 	// keepBytesMax is the largest buffer that goes back to the pool: one large
 	// upload must not pin its memory.
@@ -48,6 +52,9 @@ func (h *handler) give(x *exchange) {
 	if x.head != nil {
 		giveBuffer(x.head)
 		x.head = nil
+	}
+	if cap(x.copy) > ownBytesMax {
+		x.copy = nil
 	}
 	if x.data.memory != nil || x.data.file != nil {
 		x.data.close()

@@ -128,3 +128,51 @@ func TestWriteOnALoopIsBounded(t *testing.T) {
 		}
 	}
 }
+
+// A request that waits on a worker keeps its own bytes, and no more of what its loop has read.
+func TestWaitingRequestMemory(t *testing.T) {
+	const (
+		waiting = 64
+		most    = 24 << 10 // bytes for each: a goroutine, an exchange, the connection; both of its sides are here
+	)
+	waits, fills := make(chan struct{}), make(chan struct{})
+	fill := "POST /fill HTTP/1.1\r\nHost: h\r\nUpgrade: x\r\nContent-Length: 60000\r\n\r\n" + pattern(60000)
+	for _, request := range []string{"GET /wait HTTP/1.1\r\nHost: h\r\n\r\n", "POST /wait HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello", upgrade} {
+		s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			if env.Path() == "/fill" {
+				<-fills
+			} else {
+				<-waits
+				if content, err := env.Input().ReadAll(); err != nil || env.Method() == "POST" && string(content) != "hello" {
+					t.Errorf("content %q, %v", content, err)
+				}
+			}
+			return hello(env, start)
+		}), Dispatch(Auto), Loops(1))
+		s.blocks.Store(request != upgrade) // which has a worker anyway
+		filler := s.dial()
+		before := heap()
+		var clients []*client
+		for i := range waiting {
+			c := s.dial()
+			c.send(request)
+			clients = append(clients, c)
+			s.untilLoad(i+1, 0, 0)
+			filler.send(fill) // the rest of what the loop reads into
+			s.untilLoad(i+2, 0, 0)
+			s.onLoops(func(*handler, *loop.Conn) {})
+			fills <- struct{}{}
+			filler.want("POST", 200, "Hello, World!")
+		}
+		each := (heap() - before) / waiting
+		t.Logf("%d KiB for each", each>>10)
+		if each > most {
+			t.Errorf("%.20q: %d KiB for each request that waits, want at most %d", request, each>>10, most>>10)
+		}
+		for _, c := range clients {
+			waits <- struct{}{}
+			defer c.want("GET", 200, "Hello, World!")
+		}
+		s.untilLoad(0, 0, 0)
+	}
+}
