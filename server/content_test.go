@@ -307,6 +307,39 @@ func (c *client) exchangeHello() {
 	_ = c.Close()
 }
 
+// A worker that is still at work when the server has stopped closes the file itself, at the
+// end of its work: there is no loop any more that could.
+func TestContentOfAWorkerLeftBehind(t *testing.T) {
+	for _, where := range []Option{Dispatch(Auto), Dispatch(Pool)} {
+		goOn, begun := make(chan struct{}), make(chan struct{})
+		f := &files{}
+		s := startFiles(t, f, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			close(begun)
+			<-goOn
+			content, err := env.Input().ReadAll()
+			if len(content) != 100_000 || err != nil {
+				t.Errorf("read %d bytes, %v", len(content), err)
+			}
+			return hello(env, start)
+		}), where, Workers(1)) // so that content is collected with Pool, too
+		c := s.dial()
+		c.send(upload(pattern(100_000), 0))
+		<-begun
+		s.Close()
+		if err := s.Wait(); err != nil {
+			t.Error(err)
+		}
+		if n := f.closed.Load(); n != 0 {
+			t.Errorf("%d files are closed while the worker has them", n)
+		}
+		close(goOn)
+		eventually(t, "the file is closed", func() bool { return f.closed.Load() == 1 && s.config.content.space.used.Load() == 0 })
+		if n := f.opened.Load(); n != 1 {
+			t.Errorf("%d files", n)
+		}
+	}
+}
+
 // A file is open as long as the response needs it, and closed once, however the
 // request ends.
 func TestContentIsClosedOnce(t *testing.T) {

@@ -339,6 +339,7 @@ func (j *job) leave(body gateway.Body, err error) {
 		j.close(body)
 	}
 	h, x := j.x.h, j.x
+	x.data.close() // here: a loop that has stopped brings nothing back
 	h.loop.Do(func() {
 		j.left = true
 		h.give(x)
