@@ -33,7 +33,7 @@ func (h *handler) Hungup(c *loop.Conn) {
 	case cn.phase != writing:
 	case cn.x.job != nil && cn.x.job.withdraw():
 		cn.x.breakOff(errHungup)
-	default:
+	case !c.Unread(): // as with net/http: behind more that it has sent the client may wait for an answer to that
 		cn.x.env.Cancel(gateway.ErrClientGone)
 	}
 }

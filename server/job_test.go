@@ -304,7 +304,12 @@ func TestPoolUnreadContent(t *testing.T) {
 		c := s.dial()
 		c.send(upload(pattern(6<<20), chunk)) // fails if the connection is reset
 		c.want("POST", 413, "no")
-		c.wantEnd()
+		if chunk == 0 { // its end is known, and far away
+			c.wantEnd()
+			continue
+		}
+		c.send(get)
+		c.want("GET", 413, "no")
 	}
 }
 

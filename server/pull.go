@@ -148,7 +148,7 @@ func (x *exchange) hold() {
 			x.c.Retain()
 			x.since = x.h.now
 		}
-		if x.c.Hung() { // Hungup has told a request before this one
+		if x.c.Hung() && !x.c.Unread() { // Hungup has told a request before this one
 			x.env.Cancel(gateway.ErrClientGone)
 		}
 	}

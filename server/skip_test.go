@@ -58,7 +58,8 @@ func TestUnreadContent(t *testing.T) {
 		{"chunked, the end", "/", "Transfer-Encoding: chunked", "5\r\nhello\r\n", "0\r\nX-A: b\r\n\r\n", 200, false, false},
 		{"most", "/", "Content-Length: 262144", "", most, 200, false, false},
 		{"too much", "/", "Content-Length: 262145", "", most + "x", 200, true, true},
-		{"too much, chunked", "/", "Transfer-Encoding: chunked", "", "40001\r\n" + most + "x\r\n0\r\n\r\n", 200, false, true},
+		{"much, chunked", "/", "Transfer-Encoding: chunked", "", "40001\r\n" + most + "x\r\n0\r\n\r\n", 200, false, false},
+		{"too much, chunked", "/", "Transfer-Encoding: chunked", "", "60000\r\n" + most + most[:1<<17] + "\r\n0\r\n\r\n", 200, false, true},
 		{"Expect", "/", "Content-Length: 5\r\nExpect: 100-continue", "", "", 200, true, true},
 		{"no chunk", "/", "Transfer-Encoding: chunked", "", "zz\r\n", 200, false, true},
 		{"the client asks for the end", "/", "Connection: close\r\nContent-Length: 5", "", "hello", 200, true, true},
@@ -67,7 +68,7 @@ func TestUnreadContent(t *testing.T) {
 			onWorkers(t, func(t *testing.T, d Dispatching) {
 				goOn := make(chan bool)
 				defer close(goOn)
-				s := start(t, unread(goOn), Dispatch(d))
+				s := start(t, unread(goOn), Dispatch(d), DrainBytes(300_000))
 				c := s.dial()
 				c.send("POST " + tt.target + " HTTP/1.1\r\nHost: h\r\n" + tt.fields + "\r\n\r\n" + tt.first)
 				resp, body := c.read("POST")

@@ -129,7 +129,8 @@ func TestContextIsShared(t *testing.T) {
 	wait(t, "the end of them all", done)
 }
 
-// A client that closes its sending side behind several requests ends the Context of each.
+// A client that closes its sending side behind several requests ends the Context of each,
+// but of one behind which there are bytes that the server has not read.
 func TestContextOfPipelined(t *testing.T) {
 	closed := make(chan bool, 2)
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
