@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/parser"
 )
 
@@ -33,7 +34,14 @@ func (x *exchange) own(head, content []byte) ([]byte, []byte) {
 // workerBy asks DispatchBy whether a worker is to run the application, and whether the loop
 // may be taken.
 func (x *exchange) workerBy() bool {
-	d := x.h.c.dispatchBy(&x.env)
+	var d Dispatching
+	x.asks.takeable = true
+	x.call(func() { d = x.h.c.dispatchBy(&x.env) }, func(failure error) (gateway.Body, error) {
+		if failure != nil {
+			return nil, failure
+		}
+		return x.job.respond(x.job.serve()) // wherever it was to run: this is a worker
+	})
 	x.asks.takeable = d != Inline
 	return d == Pool || d == Auto && (x.upgrades() || x.h.s.blocks.Load())
 }

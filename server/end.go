@@ -56,19 +56,19 @@ func (h *handler) Closed(c *loop.Conn, err error) {
 				x.job.cancel(whyGone(err))
 			}
 		}
-		defer h.leaveBehind(cn)
-		x.dropBody()
-		return
+	}
+	cn.phase = cn.phase.next(gone)
+	if cn.x != nil {
+		cn.x.dropBody()
 	}
 	h.leaveBehind(cn)
 }
 
-// leaveBehind is the end of Closed, whatever the application's Close does.
+// leaveBehind is the end of Closed, however the application's Close ends.
 func (h *handler) leaveBehind(cn *conn) {
 	if cn.x != nil {
 		h.give(cn.x)
 	}
-	cn.phase = cn.phase.next(gone)
 	if h.stopping {
 		h.s.checkEmpty()
 	}
@@ -78,11 +78,18 @@ func (h *handler) leaveBehind(cn *conn) {
 // panic that fails the response; and the connection ends, since what has come behind the
 // request is lost with the goroutine.
 func (h *handler) Exited(c *loop.Conn) {
-	if c == nil || !c.Alive() {
+	if c == nil {
 		h.out = h.out[:0]
 		return
 	}
 	cn, _ := c.Context.(*conn)
+	if !c.Alive() {
+		h.out = h.out[:0]
+		if cn != nil && cn.phase == closed { // in Closed
+			h.leaveBehind(cn)
+		}
+		return
+	}
 	if cn == nil || cn.x == nil || cn.phase != handling && cn.phase != writing {
 		h.flush(c)
 		return

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -36,8 +37,7 @@ type exchange struct {
 	data    content                    // the content that has come
 	job     *job                       // kept for applications that may block; nil until there was one
 	began   int64                      // handler.now when the job began
-	asks    work                       // Serve, or Next of a body that may wait
-	shuts   work                       // Close of such a body
+	asks    work                       // a call of the application
 
 	resp     response
 	file     *gateway.FileBody // of body, once the kernel sends it
@@ -61,6 +61,7 @@ type turn struct {
 	lent     bool   // the last chunk, or the file, waits for the socket: no other is asked for before it is sent
 	ended    bool   // the body has no more, or no more is wanted
 	waits    bool   // the body has said ErrWait, and was not woken since
+	shuts    bool   // the body is closed, and the response is over
 	trailer  []byte // the request's trailer lines
 }
 
@@ -166,10 +167,7 @@ func (x *exchange) serve(head, content, unused []byte) {
 		x.dispatch(head, content)
 		return
 	}
-	body, isAway, err := x.ask()
-	if isAway {
-		x.job.goOn(func() (gateway.Body, error) { return x.job.respond(body, err) })
-	}
+	body, err := x.ask()
 	if content, ok := gateway.BytesOf(body); ok && err == nil && x.answer(content) {
 		return
 	}
@@ -210,37 +208,21 @@ func (x *exchange) done() {
 			x.fail(errNotStarted)
 			return
 		}
-		x.commit(x.known(0))
+		x.commit(x.known(0, nil, io.EOF))
 	}
 	if !x.finish() {
 		x.fail(fmt.Errorf("server: the response is %d bytes shorter than its Content-Length", r.left))
 		return
 	}
 	r.whole = true
-	if body := x.body; body != nil {
-		x.fileSent()
-		x.body = nil // closed once, also if that panics
-		x.close(body)
-	}
+	x.shut()
 	x.leave()
-}
-
-// close closes the body of the response.
-func (x *exchange) close(body gateway.Body) {
-	if x.ready {
-		x.closed(body.Close())
-		return
-	}
-	x.h.hold.enter(&x.shuts)
-	err := body.Close()
-	x.h.hold.exit(&x.shuts)
-	x.closed(err)
 }
 
 // closed takes note of how the body of a response was closed.
 func (x *exchange) closed(err error) {
 	if err != nil {
-		x.log(slog.LevelWarn, "closing the body of a response failed", slog.Any("error", err))
+		x.log(slog.LevelWarn, closeFailed, slog.Any("error", err))
 	}
 }
 

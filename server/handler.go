@@ -144,7 +144,6 @@ func (cn *conn) guard(ended *bool) {
 	if x == nil || cn.phase != handling && cn.phase != writing {
 		panic(p) // not the application's: a fault of ours, and not to be hidden
 	}
-	x.h.hold.exit(&x.shuts)
 	if err := abortOf(p); err != nil {
 		x.fail(err)
 		return

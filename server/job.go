@@ -295,7 +295,7 @@ func (j *job) length() int64 {
 // stand still meanwhile.
 func (j *job) stack() string {
 	stack := loop.StackWith(fmt.Sprintf("(*job).work(%p", j))
-	for _, call := range []string{"ask", "askNext"} { // that were taken from their loop
+	for _, call := range []string{"ask", "call"} { // that were taken from their loop
 		if stack == nil {
 			stack = loop.StackWith(fmt.Sprintf("(*exchange).%s(%p", call, j.x))
 		}

@@ -31,7 +31,7 @@ func (x *exchange) pull() {
 			return
 		case r.started && !x.ended && x.contentless(r.code):
 			if !r.sent {
-				x.commit(x.known(-1))
+				x.commit(x.known(-1, nil, nil))
 			}
 			x.ended = true
 		}
@@ -48,7 +48,7 @@ func (x *exchange) pull() {
 			x.c.Yield()
 			return
 		}
-		if file := gateway.FileOf(x.body); file != nil && x.pullFile(file) {
+		if file := x.fileOf(); file != nil && x.pullFile(file) {
 			continue
 		}
 		b, err := x.next()
@@ -81,7 +81,7 @@ func (x *exchange) pull() {
 			if x.ended {
 				known = int64(len(b))
 			}
-			x.commit(x.known(known))
+			x.commit(x.known(known, b, err))
 		}
 		if err := x.send(b); err != nil {
 			x.log(slog.LevelError, err.Error())
@@ -123,16 +123,17 @@ func (x *exchange) fileSent() {
 	}
 }
 
-// known is the length of the content: what the body says, else n.
-func (x *exchange) known(n int64) int64 {
+// known is the length of the content: what the body says, else n. Next has returned b and
+// err, or was not called yet.
+func (x *exchange) known(n int64, b []byte, err error) int64 {
 	if x.body == nil {
 		return 0
 	}
 	if j, ok := x.body.(*job); ok && j.length() >= 0 {
 		return j.length()
 	}
-	if sized, ok := x.body.(gateway.Sized); ok {
-		return sized.Len()
+	if size := x.sized(b, err); size >= 0 {
+		return size
 	}
 	return n
 }
@@ -167,20 +168,17 @@ func (cn *conn) resume() {
 // dropBody closes the body of a response that is not going on, where no guard
 // may be at work.
 func (x *exchange) dropBody() {
-	if body := x.body; body != nil {
-		x.fileSent()
-		x.body = nil
+	if x.body != nil {
 		closed := false
 		defer func() {
 			if closed {
 				return
 			}
 			if p := thrown.Value(recover()); p != nil {
-				x.h.hold.exit(&x.shuts)
 				x.closed(fmt.Errorf("%w: %v", errPanic, p))
 			}
 		}()
-		x.close(body)
+		x.shut()
 		closed = true
 	}
 }
@@ -206,7 +204,6 @@ func (x *exchange) fail(err error) {
 	if quiet {
 		x.sendsInstead(gateway.StatusNoResponse)
 	}
-	x.dropBody()
 	switch {
 	case x.resp.whole, quiet && !x.resp.sent:
 		x.keep = false
@@ -221,7 +218,9 @@ func (x *exchange) fail(err error) {
 		_ = x.resp.declare("500 Internal Server Error", errorHeaders, nil)
 		x.commit(int64(len(text)))
 		_ = x.send([]byte(text))
+		x.resp.whole = true // Close writes nothing behind it
 	}
+	x.dropBody()
 	x.leave()
 }
 

@@ -1,9 +1,9 @@
 package server
 
 import (
+	"cmp"
 	"log/slog"
 	"runtime"
-	"runtime/debug"
 	"time"
 
 	"github.com/isbjorn/isbjorn/gateway"
@@ -25,6 +25,9 @@ func (h *handler) takeLoop(x *exchange, was uint32) (request []any) {
 		x.job = newJob(x)
 	}
 	x.job.adopt()
+	if x.shuts {
+		x.job.over = errOver
+	}
 	if err := h.loop.TakeOver(x.c, x.unused, x.taken); err != nil {
 		x.job.disown()
 		x.asks.state.Store(was)
@@ -44,7 +47,11 @@ const takeFailed = "a loop that is held cannot be given another goroutine; raise
 // taken goes on with the loop where a call of the application was, on its new
 // goroutine.
 func (x *exchange) taken() {
-	x.body, x.ready, x.waits = x.job, true, true
+	if x.shuts {
+		x.tookLeave()
+		return
+	}
+	x.body, x.ready, x.waits, x.ended = x.job, true, true, false
 	x.hold()
 	x.h.arm(x.c, x.conn)
 }
@@ -99,82 +106,138 @@ func (x *exchange) tryJob() (j *job, again bool) {
 	return nil, x.asks.takeable
 }
 
-// ask calls the application. If the loop is taken away meanwhile this goroutine is the
-// worker of x's job, and what it has got is the job's.
-func (x *exchange) ask() (body gateway.Body, isAway bool, err error) {
+// call runs f, which calls the application, on the loop. Where the loop is taken meanwhile
+// this goroutine is the worker of x's job: it goes on with rest, which is told why f has
+// not returned, nil if it has, and ends. Else a panic goes on to guard, and Goexit to
+// Exited.
+func (x *exchange) call(f func(), rest func(failure error) (gateway.Body, error)) {
 	ended := false
 	defer func() {
-		if !ended {
-			isAway, err = x.emerge(nil, thrown.Value(recover()))
+		if !ended && x.h.hold.exit(&x.asks) {
+			failure := x.job.threw(thrown.Value(recover()))
+			x.job.goOn(func() (gateway.Body, error) { return rest(failure) })
+		}
+	}()
+	x.h.hold.enter(&x.asks)
+	f()
+	ended = true
+	if x.h.hold.exit(&x.asks) {
+		x.job.goOn(func() (gateway.Body, error) { return rest(nil) })
+	}
+}
+
+// ask calls the application. It is call written out: each request comes here, and would pay
+// for the functions.
+func (x *exchange) ask() (body gateway.Body, err error) {
+	ended := false
+	defer func() {
+		if !ended && x.h.hold.exit(&x.asks) {
+			failure := x.job.threw(thrown.Value(recover()))
+			x.job.goOn(func() (gateway.Body, error) { return x.job.respond(nil, failure) })
 		}
 	}()
 	x.h.hold.enter(&x.asks)
 	body, err = x.h.s.app.Serve(&x.env, x.start)
 	ended = true
-	return body, x.h.hold.exit(&x.asks), err
+	if x.h.hold.exit(&x.asks) {
+		x.job.goOn(func() (gateway.Body, error) { return x.job.respond(body, err) })
+	}
+	return body, err
 }
 
-// next asks the body for its next chunk, in the same way.
-func (x *exchange) next() ([]byte, error) {
-	if x.ready {
-		return x.body.Next()
-	}
+// next asks the body for its next chunk.
+func (x *exchange) next() (b []byte, err error) {
 	body := x.body
-	b, isAway, err := x.askNext(body)
-	if isAway {
-		x.job.goOn(func() (_ gateway.Body, failure error) {
-			defer x.job.close(body)
-			failure = errGoexit
-			defer x.job.catch(&failure)
-			more, failure := x.job.bring(body, b, err)
-			if more {
-				failure = x.job.pull(body)
-			}
-			return nil, failure
-		})
+	if x.ready {
+		return body.Next()
 	}
+	x.call(func() { b, err = body.Next() }, func(failure error) (gateway.Body, error) {
+		return x.job.after(body, b, cmp.Or(failure, err))
+	})
 	return b, err
 }
 
-func (x *exchange) askNext(body gateway.Body) (b []byte, isAway bool, err error) {
-	ended := false
-	defer func() {
-		if !ended {
-			isAway, err = x.emerge(body, thrown.Value(recover()))
-		}
-	}()
-	x.h.hold.enter(&x.asks)
-	b, err = body.Next()
-	ended = true
-	return b, x.h.hold.exit(&x.asks), err
+// fileOf is the file that the body is, or stands for; nil if it is none.
+func (x *exchange) fileOf() (file *gateway.FileBody) {
+	body := x.body
+	if _, wraps := body.(gateway.Wrapper); !wraps || x.ready {
+		return gateway.FileOf(body)
+	}
+	x.call(func() { file = gateway.FileOf(body) }, func(failure error) (gateway.Body, error) {
+		return x.job.respond(body, failure)
+	})
+	return file
 }
 
-// emerge ends a call of the application, of body if that is not nil, that has panicked
-// with p, or is ending its goroutine.
-func (x *exchange) emerge(body gateway.Body, p any) (isAway bool, err error) {
-	isAway = x.h.hold.exit(&x.asks)
-	if p == nil && isAway {
-		defer x.h.s.crew.next()
-		x.job.work(func() (gateway.Body, error) {
-			if body != nil {
-				x.job.close(body)
-			}
-			return nil, errGoexit
-		})
+// sized is the length that the body says, where Next has returned b and err, or was not
+// called yet; -1 if it says none.
+func (x *exchange) sized(b []byte, err error) (n int64) {
+	body := x.body
+	sized, ok := body.(gateway.Sized)
+	switch {
+	case !ok:
+		return -1
+	case x.ready:
+		return sized.Len()
 	}
-	if p == nil { // the goroutine ends; the loop goes on with another, and comes to Exited
-		return isAway, errGoexit
-	}
-	if err = abortOf(p); err != nil {
-		return isAway, err
-	}
-	attrs := []slog.Attr{slog.Any("panic", p), slog.String("stack", string(debug.Stack()))}
-	if isAway {
-		x.job.log(slog.LevelError, panicked, attrs...)
-	} else {
-		x.log(slog.LevelError, panicked, attrs...)
-	}
-	return isAway, errPanic
+	x.call(func() { n = sized.Len() }, func(failure error) (gateway.Body, error) {
+		return x.job.after(body, b, cmp.Or(failure, err))
+	})
+	return n
 }
+
+// after goes on as a worker behind a call of Next, which has returned b and err, or has
+// not returned for err.
+func (j *job) after(body gateway.Body, b []byte, err error) (_ gateway.Body, failure error) {
+	defer j.close(body)
+	failure = errGoexit
+	defer j.catch(&failure)
+	more, failure := j.bring(body, b, err)
+	if more {
+		failure = j.pull(body)
+	}
+	return nil, failure
+}
+
+// shut closes the body of a response that is over, if it has one. Where the loop is taken
+// from that call nothing waits for it: the loop goes on behind the response (tookLeave).
+func (x *exchange) shut() {
+	body := x.body
+	if body == nil {
+		return
+	}
+	x.fileSent()
+	x.body = nil // closed once, also if that panics
+	if x.ready {
+		x.closed(body.Close())
+		return
+	}
+	x.shuts = true
+	var err error
+	x.call(func() { err = body.Close() }, func(failure error) (gateway.Body, error) {
+		if err != nil && failure == nil {
+			x.job.log(slog.LevelWarn, closeFailed, slog.Any("error", err))
+		}
+		return nil, nil
+	})
+	x.closed(err)
+}
+
+// tookLeave is taken for a call of Close.
+func (x *exchange) tookLeave() {
+	h, c, cn := x.h, x.c, x.conn
+	if cn.phase == closed {
+		h.leaveBehind(cn)
+		return
+	}
+	x.leave()
+	h.flush(c)
+	if cn.phase == readingHead || cn.phase == skipping {
+		c.Resume()
+	}
+	h.arm(c, cn)
+}
+
+const closeFailed = "closing the body of a response failed"
 
 const panicked = "the application panicked"

@@ -27,7 +27,7 @@ func (h *handler) take(c *loop.Conn, cn *conn) {
 		h.free = h.free[:last]
 	} else {
 		x = &exchange{h: h}
-		x.asks.x, x.asks.takeable, x.shuts.x = x, h.s.crew != nil, x
+		x.asks.x, x.asks.takeable = x, h.s.crew != nil
 		x.start = x.startResponse()
 	}
 	x.c, x.conn, cn.x = c, cn, x

@@ -227,11 +227,20 @@ func (j *job) catch(err *error) {
 	if p == nil {
 		return
 	}
-	if *err = abortOf(p); *err != nil {
-		return
+	*err = j.threw(p)
+}
+
+// threw is the error of a call that has panicked with p, which is a line of the log, or has
+// ended its goroutine. The deferred function that has recovered p calls it.
+func (j *job) threw(p any) error {
+	if p == nil {
+		return errGoexit
+	}
+	if err := abortOf(p); err != nil {
+		return err
 	}
 	j.log(slog.LevelError, panicked, slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
-	*err = errPanic
+	return errPanic
 }
 
 func (j *job) log(level slog.Level, msg string, attrs ...slog.Attr) {
