@@ -39,7 +39,7 @@ func TestDiskFull(t *testing.T) {
 		}
 	})
 	for _, open := range []func(string) (tempFile, error){openTemp, createTemp} {
-		s := start(t, appFunc(echoBody), TempDir(dir), BodyBytes(-1), func(c *config) { c.content.open = open })
+		s := startOn(collecting, t, appFunc(echoBody), TempDir(dir), BodyBytes(-1), func(c *config) { c.content.open = open })
 		c := s.dial()
 		for range 3 {
 			c.send(upload(pattern(1_000_000), 0))
@@ -60,7 +60,7 @@ func TestDiskFull(t *testing.T) {
 
 // No descriptor is left for a file: 503, and the connections that there are live.
 func TestNoDescriptorForContent(t *testing.T) {
-	s := start(t, appFunc(echoBody))
+	s := startOn(collecting, t, appFunc(echoBody))
 	c, other := s.dial(), s.dial()
 	for _, c := range []*client{c, other} {
 		c.send(get)
@@ -161,8 +161,8 @@ func TestStalledUploads(t *testing.T) {
 	const size, growthMax = 1 << 20, 60 << 20
 	const slowest = 50 * time.Millisecond // median of the others
 
-	s := startSmall(t, appFunc(echoBody), WriteTimeout(2*time.Minute)) // so that they stall at once
-	random := []byte(pattern(2 * size))                                // what client i sends as its k-th begins somewhere in it
+	s := startSmall(t, appFunc(echoBody), Dispatch(collecting), WriteTimeout(2*time.Minute)) // so that they stall at once
+	random := []byte(pattern(2 * size))                                                      // what client i sends as its k-th begins somewhere in it
 	for i := range random {
 		random[i] ^= byte(i >> 8)
 	}

@@ -95,7 +95,7 @@ func startFiles(t *testing.T, f *files, app gateway.App, options ...Option) *tes
 	if f.make == nil {
 		f.make = openTemp
 	}
-	s := start(t, app, append([]Option{f.option, TempDir(dir)}, options...)...)
+	s := startOn(collecting, t, app, append([]Option{f.option, TempDir(dir)}, options...)...)
 	t.Cleanup(func() {
 		s.Close()
 		if list, err := os.ReadDir(dir); err != nil || len(list) > 0 {

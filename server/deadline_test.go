@@ -148,7 +148,7 @@ func (c closes) Close() error { c.f(); return nil }
 
 // On a loop there are none.
 func TestDeadlinesInline(t *testing.T) {
-	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+	s := startOn(Inline, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		for _, err := range []error{env.SetReadDeadline(time.Now()), env.SetWriteDeadline(time.Now())} {
 			if !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), "Dispatch(Pool)") {
 				t.Errorf("%v", err)

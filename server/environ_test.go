@@ -42,7 +42,7 @@ func TestMultithread(t *testing.T) {
 		{[]Option{Loops(2)}, "true false false"},
 		{[]Option{Loops(1), Dispatch(Pool)}, "true false false"},
 	} {
-		c := start(t, app, tt.options...).dial()
+		c := startOn(Inline, t, app, tt.options...).dial()
 		c.send(get)
 		c.want("GET", 200, tt.want)
 	}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -42,6 +43,14 @@ func echo(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, erro
 	}
 	return env.Bytes(content), nil
 }
+
+// suite is where the applications of tests run that do not say it themselves: as by
+// default. ISBJORN_TEST_DISPATCH=Inline or Pool runs the suite there (make dispatch).
+var suite = map[string]Dispatching{"": Inline, "Auto": Auto, "Inline": Inline, "Pool": Pool}[os.Getenv("ISBJORN_TEST_DISPATCH")]
+
+// collecting is the same for tests of content that is collected before the application is
+// called: with Pool it streams.
+var collecting = map[Dispatching]Dispatching{Auto: Auto, Inline: Inline, Pool: Inline}[suite]
 
 type testServer struct {
 	*Server
@@ -91,7 +100,7 @@ func start(t testing.TB, app gateway.App, options ...Option) *testServer {
 	logger := slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	fast := func(c *config) { c.loop.Tick = 5 * time.Millisecond } // timers in tests
 	apps := &counted{App: app}
-	s, err := New(apps, append([]Option{Logger(logger), fast, Loops(2), Dispatch(Inline)}, options...)...)
+	s, err := New(apps, append([]Option{Logger(logger), fast, Loops(2), Dispatch(suite)}, options...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,6 +125,12 @@ func inEachDispatch(t *testing.T, name string, f func(t *testing.T, where Option
 	for _, d := range []Dispatching{Inline, Auto, Pool} {
 		t.Run(fmt.Sprintf("%s, %s", name, [...]string{"Auto", "Inline", "Pool"}[d]), func(t *testing.T) { f(t, Dispatch(d)) })
 	}
+}
+
+// startOn is start for a test of one Dispatching.
+func startOn(d Dispatching, t testing.TB, app gateway.App, options ...Option) *testServer {
+	t.Helper()
+	return start(t, app, append([]Option{Dispatch(d)}, options...)...)
 }
 
 type client struct {

@@ -126,7 +126,7 @@ func TestHeld(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			began := time.Now()
 			b := newBlocker(tt.in)
-			s := start(t, b, HoldLimit(holdLimit))
+			s := startOn(Inline, t, b, HoldLimit(holdLimit))
 			defer close(b.release)
 			for n := 1; n <= 2; n++ {
 				c := s.dial()
@@ -171,7 +171,7 @@ func TestHeld(t *testing.T) {
 // others have been served since.
 func TestHeldAgain(t *testing.T) {
 	b := newBlocker("none")
-	s := start(t, b, Loops(1), HoldLimit(holdLimit))
+	s := startOn(Inline, t, b, Loops(1), HoldLimit(holdLimit))
 	defer close(b.release)
 	slow := s.dial()
 	slow.send("GET /long HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -215,7 +215,7 @@ func TestHeldByATask(t *testing.T) {
 // An application that never lets go is reported, also while the server stops.
 func TestHeldForEver(t *testing.T) {
 	b := newBlocker("Serve")
-	s := start(t, b, HoldLimit(holdLimit))
+	s := startOn(Inline, t, b, HoldLimit(holdLimit))
 	defer close(b.release)
 	s.dial().send(get)
 	<-b.held
@@ -235,7 +235,7 @@ func TestNotHeld(t *testing.T) {
 	for name, o := range map[string]Option{"shorter": HoldLimit(time.Minute), "none": HoldLimit(-1)} {
 		t.Run(name, func(t *testing.T) {
 			b := newBlocker("Serve")
-			s := start(t, b, Loops(1), o)
+			s := startOn(Inline, t, b, Loops(1), o)
 			defer close(b.release)
 			c := s.dial()
 			c.send(get)
@@ -254,7 +254,7 @@ func TestNotHeld(t *testing.T) {
 // A loop that has much to do is late too, but no request holds it.
 func TestBusyIsNotHeld(t *testing.T) {
 	const requests, each, limit = 150, 5 * time.Millisecond, 200 * time.Millisecond
-	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+	s := startOn(Inline, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		time.Sleep(each)
 		return hello(env, start)
 	}), Loops(1), HoldLimit(limit), func(c *config) { c.loop.Tick = limit })

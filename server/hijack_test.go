@@ -256,7 +256,7 @@ func TestHijackRefused(t *testing.T) {
 			func(env *gateway.Environ, _ io.Writer) { _, _ = io.ReadFull(env.Input(), make([]byte, 69999)) }, "content that is not read"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			s := startOn(Inline, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 				w, err := start("200 OK", nil, nil)
 				if err != nil {
 					return nil, err

@@ -972,7 +972,7 @@ func TestContextEndsWithTheRequest(t *testing.T) {
 
 func TestShutdown(t *testing.T) {
 	t.Run("idle", func(t *testing.T) {
-		s := start(t, appFunc(hello))
+		s := startOn(Inline, t, appFunc(hello))
 		c := s.dial()
 		c.send(get)
 		c.want("GET", 200, "Hello, World!")
@@ -991,7 +991,7 @@ func TestShutdown(t *testing.T) {
 	})
 	t.Run("at work", func(t *testing.T) {
 		pulled := make(chan bool)
-		s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		s := startOn(Inline, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 			if env.Path() == "/stream" {
 				_, err := start("200 OK", nil, nil)
 				n := 0
@@ -1052,7 +1052,7 @@ func TestShutdown(t *testing.T) {
 		}
 	})
 	t.Run("out of time", func(t *testing.T) {
-		s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		s := startOn(Inline, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 			env.Set("REQUEST_URI", "/rewritten")
 			if env.Path() != "/zeros" {
 				return echoBody(env, start)
@@ -1117,7 +1117,7 @@ func TestShutdown(t *testing.T) {
 	})
 	t.Run("out of time with a held loop", func(t *testing.T) {
 		held, release := make(chan bool), make(chan bool)
-		s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		s := startOn(Inline, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 			held <- true
 			<-release
 			return hello(env, start)
@@ -1143,7 +1143,7 @@ func TestShutdown(t *testing.T) {
 		}
 	})
 	t.Run("cut by Close", func(t *testing.T) {
-		s := start(t, appFunc(hello))
+		s := startOn(Inline, t, appFunc(hello))
 		s.dial().send("GET / HT")
 		eventually(t, "half a head is here", func() bool { return s.started() == 1 })
 		s.Close()

@@ -326,7 +326,7 @@ func TestShutdownOfAHeldLoop(t *testing.T) {
 		<-release
 		return hello(env, start)
 	})
-	s := start(t, app)
+	s := startOn(Inline, t, app)
 	c := s.dial()
 	c.send(get)
 	<-held

@@ -173,11 +173,15 @@ func (j *job) takeSize(size int64) {
 	}
 }
 
-// passesOver reports whether the response has no content. Then the head says of the length
+// passesOver reports whether nothing of body is sent: start has failed, or the response has
+// no content. Then the head says of the length
 // of body what it says in the answer to a GET.
 func (j *job) passesOver(body gateway.Body) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if j.err != nil { // of start: what the body has is not sent
+		return true
+	}
 	if !j.bare {
 		return false
 	}
