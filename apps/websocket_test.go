@@ -204,7 +204,8 @@ func TestWebSocketCrowd(t *testing.T) {
 	})
 }
 
-// Shutdown neither waits for connections that are no longer the server's nor ends them.
+// Shutdown does not end connections that are no longer the server's. isbjorn waits for their
+// handlers, net/http does not.
 func TestShutdownWithWebSockets(t *testing.T) {
 	for _, app := range sockets {
 		t.Run(app.name, func(t *testing.T) {
@@ -214,14 +215,16 @@ func TestShutdownWithWebSockets(t *testing.T) {
 				echoes(t, conns[0], 1)
 				ctx, cancel := context.WithTimeout(t.Context(), patience)
 				defer cancel()
-				if err := s.shutdown(ctx); err != nil {
-					t.Errorf("%s: %v", server.name, err)
-				}
+				stopped := make(chan error, 1)
+				go func() { stopped <- s.shutdown(ctx) }()
 				for _, c := range conns {
 					echoes(t, c, 1)
 					if err := c.Close(websocket.StatusGoingAway, ""); err != nil {
 						t.Errorf("%s: %v", server.name, err)
 					}
+				}
+				if err := <-stopped; err != nil {
+					t.Errorf("%s: %v", server.name, err)
 				}
 			}
 		})

@@ -226,8 +226,10 @@ var ErrHijacked = errors.New("gateway: the connection was taken over by Hijack")
 // Hijack gives the connection to the application, for an upgrade say: conn is a TCP or
 // Unix connection, to be closed by its new owner, and rest what was read from it and
 // belongs before what conn reads, such as a request behind this one. The server does not
-// touch it again: it sends nothing, counts and closes nothing, waits for nothing when it
-// stops, and what Serve returns is ignored. Context goes on until Serve returns.
+// touch it again: it sends and closes nothing, and what Serve returns is ignored. Context goes
+// on until Serve returns. When the server stops, [Environ.Stopping] tells, and the server
+// waits for Serve to return, as long as its stop may take; not for a goroutine that goes on
+// with conn after that.
 //
 // It waits until the answers before this one are sent, and is an error after a part of
 // this one was, or while content of the request is unread: Read has to have said io.EOF,

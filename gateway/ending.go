@@ -40,6 +40,27 @@ func (e *Environ) Context() context.Context {
 	return n.ctx
 }
 
+// Stopping returns a channel that is closed when the server begins to stop. Context goes on
+// then, since what can be answered in time is. This is for what does not end by itself: an
+// event stream, a long poll, a connection taken over by [Environ.Hijack]. A response that
+// waits ([ErrWait]) is asked once more then, so it needs no goroutine for that:
+//
+//	select {
+//	case event := <-events:
+//		...
+//	case <-stopping: // env.Stopping(), taken in Serve
+//		return // the end of the stream
+//	default:
+//		... gateway.ErrWait
+//	}
+//
+// The channel is the same for all requests of a server, and may be kept. It is nil, which
+// is never closed, where the server does not say when it stops, as net/http does not.
+func (e *Environ) Stopping() <-chan struct{} {
+	e.check()
+	return e.host.Stopping
+}
+
 // Cancel cancels Context for a reason, the first of which counts. For servers, from
 // any goroutine, between Begin and End. It makes no context that nobody asked for.
 func (e *Environ) Cancel(cause error) {

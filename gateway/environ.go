@@ -60,6 +60,10 @@ type Host struct {
 	Underscores bool
 	Hidden      func(name string)
 
+	// Stopping is what Environ.Stopping returns: closed when the server begins to stop; nil
+	// if it does not say so.
+	Stopping <-chan struct{}
+
 	// TempFile is what Environ.TempFile returns; nil makes files that are counted nowhere.
 	// It may be called from several goroutines.
 	TempFile func(dir string) (TempFile, error)

@@ -29,7 +29,8 @@ import "errors"
 //		}
 //	}), nil
 //
-// Next may find nothing, and say ErrWait again. While a response waits no time
+// Next may find nothing, and say ErrWait again. It is also called once when the server begins
+// to stop, so that a Body which looks at [Environ.Stopping] can end. While a response waits no time
 // runs; a client that has left shows when something is sent to it, so a Body that may
 // wait for long sends something from time to time.
 //

@@ -23,7 +23,8 @@ type crew struct {
 	leaving int // those that were away and have finished, before leaves has seen them
 	uploads int // requests that were given a worker, or wait for one, while their content comes
 	queue   jobQueue
-	idle    chan struct{} // closed when busy is 0; nil if nobody waits for that
+	idle    zero // busy
+	home    zero // away
 
 	spare  []chan *job // of workers that have finished, the last to do so at the end
 	unused int         // so many of them, from the first, have waited since the last sweep
@@ -156,7 +157,7 @@ func (c *crew) leaves() *job {
 		return nil
 	case c.queue.n == 0 || c.busy > c.most:
 		c.busy--
-		c.tellIdle()
+		c.idle.is(c.busy)
 		return nil
 	}
 	return c.queue.pop()
@@ -195,25 +196,40 @@ func (c *crew) withdraw(j *job) bool {
 func (c *crew) whenIdle() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.idle == nil {
-		c.idle = make(chan struct{})
-		if c.busy == 0 {
-			defer func(idle chan struct{}) { close(idle); c.idle = nil }(c.idle)
-		}
-	}
-	return c.idle
+	return c.idle.when(c.busy)
 }
 
-// tellIdle tells who waits that no worker is busy, if so. With mu.
-func (c *crew) tellIdle() {
-	if c.busy == 0 && c.idle != nil {
-		close(c.idle)
-		c.idle = nil
+// whenBack returns a channel that is closed when no worker is away.
+func (c *crew) whenBack() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.home.when(c.away)
+}
+
+// zero is a channel that is closed when a number has fallen to 0; nil while nobody waits.
+type zero chan struct{}
+
+// when returns the channel of a number that is n now.
+func (z *zero) when(n int) <-chan struct{} {
+	if *z == nil {
+		*z = make(zero)
+	}
+	ch := *z
+	z.is(n)
+	return ch
+}
+
+// is says that the number is n.
+func (z *zero) is(n int) {
+	if n == 0 && *z != nil {
+		close(*z)
+		*z = nil
 	}
 }
 
 // leave says that a worker has taken its connection over, and gives its place to who
-// waits for it: a WebSocket that is idle for an hour keeps no request waiting.
+// waits for it: a WebSocket that is idle for an hour keeps no request waiting. It is said
+// before the connection is counted out, so a stop always sees one or the other.
 func (c *crew) leave() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -228,6 +244,7 @@ func (c *crew) back() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.away--
+	c.home.is(c.away)
 	c.leaving++
 }
 

@@ -169,12 +169,12 @@ func (h *handler) stop() {
 	h.loop.StopAccepting() // who has connected until now is let in
 	h.s.accepting.Add(-1)
 	h.loop.Conns(func(c *loop.Conn) {
-		cn := c.Context.(*conn)
-		if cn.phase == skipping {
+		switch cn := c.Context.(*conn); {
+		case cn.phase == skipping:
 			h.skipNoMore(c, cn) // no answer to come could say close
-			return
-		}
-		if cn.phase == readingHead && cn.timer == idleTimer {
+		case cn.phase == writing:
+			cn.x.stir()
+		case cn.phase == readingHead && cn.timer == idleTimer:
 			if !cn.served {
 				cn.active = h.now // its first request may be on the way
 			}

@@ -75,7 +75,7 @@ func newHandler(s *Server, l *loop.Loop) *handler {
 	c := s.config
 	h := &handler{s: s, c: c, loop: l, second: -1, epoch: time.Now(), host: gateway.Host{
 		Scheme: "http", Software: c.name, Multithread: c.loop.Loops > 1 || s.crew != nil, Log: c.appLog,
-		Extra: c.environ, Underscores: c.unders == KeepUnderscores, Hidden: s.hidden, TempFile: c.content.lend,
+		Extra: c.environ, Underscores: c.unders == KeepUnderscores, Hidden: s.hidden, TempFile: c.content.lend, Stopping: s.begun,
 	}}
 	h.hold.watch = s.watch
 	h.slice = slice{epoch: h.epoch, every: 1}

@@ -48,7 +48,6 @@ func (j *job) Hijack() (net.Conn, []byte, error) {
 	}
 	switch {
 	case j.over == gateway.ErrHijacked:
-		j.x.h.s.crew.leave()
 		return j.hijack.conn, j.hijack.rest, nil
 	case j.over != nil:
 		return nil, nil, told(j.over)
@@ -80,5 +79,6 @@ func (j *job) takenOver() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.over = gateway.ErrHijacked
+	j.x.h.s.crew.leave()
 	j.cond.Broadcast()
 }

@@ -314,18 +314,42 @@ func TestHijackBehindContent(t *testing.T) {
 	}
 }
 
-// A stop neither waits for a connection that was taken over nor cuts it.
+// A stop waits for the applications of connections that were taken over, within its time, and
+// leaves the connections to them.
 func TestHijackAndShutdown(t *testing.T) {
 	u := &upgraded{t: t}
 	s := start(t, u, Dispatch(Pool))
 	c := s.dial()
 	talk(t, c, "")
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := shortly()
 	defer cancel()
-	if err := s.Shutdown(ctx); err != nil {
+	stopped := make(chan error, 1)
+	go func() { stopped <- s.Shutdown(ctx) }()
+	<-s.empty // there is nothing else to wait for
+	speak(t, c, "still here", "still here")
+	select {
+	case err := <-stopped:
+		t.Fatalf("Shutdown has not waited: %v", err)
+	default:
+	}
+	_ = c.Close()
+	if err := <-stopped; err != nil {
 		t.Errorf("Shutdown: %v", err)
 	}
+	u.wait()
 	if log := s.log.String(); strings.Contains(log, "level=WARN") {
+		t.Errorf("log:\n%s", log)
+	}
+
+	s = start(t, u, Dispatch(Pool))
+	c = s.dial()
+	talk(t, c, "")
+	ctx, cancel = context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	if err := s.Shutdown(ctx); err != context.DeadlineExceeded {
+		t.Errorf("Shutdown: %v, want %v", err, context.DeadlineExceeded)
+	}
+	if log := s.log.String(); !strings.Contains(log, "hijacked=1") {
 		t.Errorf("log:\n%s", log)
 	}
 	speak(t, c, "still here", "still here")

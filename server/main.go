@@ -15,7 +15,8 @@ import (
 // 0.0.0.0:PORT where the environment has PORT, as on platforms that choose a port for
 // a program, and else 127.0.0.1:8080. What cannot work is reported on standard error
 // and ends the program with status 1, so is -addr together with sockets of systemd,
-// and flags with status 2; after an orderly end the status is 0.
+// and flags with status 2. After a stop in order the status is 0; where something had to be
+// cut, since [StopTime] was over, an application held its loop or a second signal came, it is 1.
 //
 // A program with flags of its own calls [Flags] and flag.Parse before it uses their
 // values, and so before Main: the options are computed when Main is called. Main

@@ -333,7 +333,7 @@ func WorkerQueue(n int) Option { return func(c *config) { c.queue = n } }
 func RequestTimeout(d time.Duration) Option { return func(c *config) { c.requestTime = d } }
 
 // StopTime is how long [Main] and [Run] wait at the end for requests that are under
-// way. Default 30 s: a service manager should wait longer (systemd: TimeoutStopSec).
+// way, and for applications that have taken a connection over. Default 30 s: a service manager should wait longer (systemd: TimeoutStopSec).
 // Shutdown has a Context for it.
 func StopTime(d time.Duration) Option { return func(c *config) { c.stopTime = d } }
 

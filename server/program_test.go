@@ -85,8 +85,8 @@ func programMain() {
 // bigBytes is the size of /big: more than all buffers on the way can hold.
 const bigBytes = 8 << 20
 
-// program answers GET /pid, GET /print, GET /environment, GET /big, and POST with its
-// own content. Every answer has the field Pid.
+// program answers GET /pid, GET /print, GET /environment, GET /big, GET /echo by taking the
+// connection over, and POST with its own content. Every answer has the field Pid.
 func program(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 	pid := strconv.Itoa(os.Getpid())
 	if _, err := start("200 OK", []gateway.Header{{Name: "Pid", Value: pid}}, nil); err != nil {
@@ -99,6 +99,15 @@ func program(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, e
 		fmt.Println("printed")
 		fmt.Fprintln(os.Stderr, "printed")
 		return env.Text(pid), nil
+	case "/echo":
+		conn, rest, err := env.Hijack()
+		if err != nil {
+			return nil, err
+		}
+		defer conn.Close()
+		_, _ = conn.Write(rest)
+		_, _ = io.Copy(conn, conn)
+		return nil, nil
 	case "/environment":
 		var names []string
 		for _, variable := range os.Environ() {

@@ -810,3 +810,27 @@ func TestNotify(t *testing.T) {
 	hears("STOPPING=1")
 	hears("no more")
 }
+
+// A connection that an application has taken over goes on in the old process, within the
+// time of its stop, and that process waits for its end.
+func TestRestartWithATakenConnection(t *testing.T) {
+	f := begin(t, "2 30s serves", nil, "-addr", "127.0.0.1:0")
+	c := f.mustDial()
+	says := func(text string) {
+		t.Helper()
+		_, _ = io.WriteString(c, text)
+		got := make([]byte, len(text))
+		if n, err := io.ReadFull(c, got); err != nil || string(got) != text {
+			t.Errorf("heard %q, %v; want %q", got[:n], err, text)
+		}
+	}
+	_, _ = io.WriteString(c, "GET /echo HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+	says("before")
+	old := f.restart()
+	says("after")
+	_ = c.Close()
+	if status := f.ended(old); status != 0 {
+		t.Errorf("exit status %d of the old process, want 0", status)
+	}
+	f.stop()
+}

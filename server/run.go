@@ -27,7 +27,7 @@ const secondSignal = time.Second
 // "listening on ..." for each address, and tells systemd that it serves (Type=notify).
 //
 // SIGINT or SIGTERM: it stops in order within [StopTime], prints "stopping", and returns
-// nil. Another one, a second or more after the first, stops it at once, with an error.
+// nil, or an error if that time was over (see [Server.Shutdown]). Another one, a second or more after the first, stops it at once, with an error.
 //
 // SIGUSR2: it prints "restarting" and starts the program again, by its name, with
 // its arguments, in the directory where it was started. The new process takes the

@@ -33,6 +33,7 @@ type Server struct {
 	watch     *watchman     // nil unless Dispatch(Auto)
 	blocks    atomic.Bool   // Dispatch(Pool), or the application was seen to block (trial.go): workers run it, unless DispatchBy says otherwise
 	dropped   sync.Once     // a field with "_" in its name was logged
+	begun     chan struct{} // closed when Shutdown or Close begins
 	empty     chan struct{} // closed when the last connection went after Shutdown
 
 	mu         sync.Mutex
@@ -61,7 +62,7 @@ func New(app gateway.App, options ...Option) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{app: app, config: c, empty: make(chan struct{})}
+	s := &Server{app: app, config: c, begun: make(chan struct{}), empty: make(chan struct{})}
 	s.refusals, _ = app.(gateway.RefusalLogger)
 	if c.dispatch == Auto {
 		s.watch = newWatchman(s)
@@ -194,14 +195,19 @@ func (s *Server) Wait() error { return s.reactor.Wait() }
 // Shutdown stops the server in order: it accepts no more connections, answers
 // the requests that have come or are coming, with "Connection: close" on the
 // last answer of each connection, closes those that have been idle for a second,
-// and returns nil when none is left. When ctx ends before that, the rest is cut,
-// each connection with a line in the log, and ctx's error returned. An application
+// waits for applications that have taken a connection over by Hijack to return, and
+// returns nil when none is left. When ctx ends before that, the rest is cut,
+// each connection with a line in the log, and ctx's error returned; connections that were
+// taken over are left to their applications. An application
 // that holds its loop and will not let go is reported, by the log and the error.
+//
+// What does not end by itself hears of the stop when it begins: [gateway.Environ.Stopping],
+// nethttp.Stopping, OnShutdown.
 func (s *Server) Shutdown(ctx context.Context) error {
 	defer s.config.logs.flush(logFlushTime)
 	s.shutdown.Do(func() {
+		s.begin()
 		s.mu.Lock()
-		s.stopping.Store(true)
 		for _, f := range s.onShutdown {
 			go f()
 		}
@@ -209,15 +215,13 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		s.reactor.Start() // a server that never listened stops like any other
 		go s.drain()
 	})
-	var err error
-	select {
-	case <-s.empty:
-	case <-s.reactor.Done():
-	case <-ctx.Done():
-		if s.reactor.Len() > 0 {
-			s.outOfTime.Store(true)
-			err = ctx.Err()
-		}
+	err := s.finish(ctx)
+	stats := s.Stats()
+	if stats.Connections+stats.Hijacked == 0 {
+		err = nil // just in time
+	}
+	if err != nil {
+		s.outOfTime.Store(true)
 	}
 	s.reactor.Halt()
 	held := false
@@ -230,7 +234,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		s.leaveWorkers()
 	}
 	if err != nil {
-		s.config.log.Warn("shutdown: out of time; the context says how long it may take", slog.Uint64("connections cut", s.Stats().Stopped))
+		s.config.log.Warn("shutdown: out of time; the context, or the option StopTime, says how long it may take",
+			slog.Uint64("connections cut", s.Stats().Stopped), slog.Int("hijacked", stats.Hijacked))
 	}
 	if held {
 		s.config.log.Warn("shutdown: an application holds its loop and does not return; the connections of that loop cannot be reached",
@@ -240,9 +245,41 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return err
 }
 
+// begin says that the server stops, to who calls it and to applications.
+func (s *Server) begin() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.stopping.Swap(true) {
+		close(s.begun)
+	}
+}
+
+// finish waits for the connections of Shutdown, and then for those that applications have
+// taken over: no other can be when none is left that could be. It returns the error of ctx
+// if that ends first.
+func (s *Server) finish(ctx context.Context) error {
+	select {
+	case <-s.empty:
+	case <-s.reactor.Done():
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if s.crew == nil {
+		return nil
+	}
+	select {
+	case <-s.crew.whenBack():
+	case <-s.reactor.Done():
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return nil
+}
+
 // OnShutdown has Shutdown call f when it begins, on a goroutine of its own, so that what
-// does not end by itself can end: an endless response, a connection taken over by
-// Hijack. Shutdown does not wait for f. It is RegisterOnShutdown of http.Server; f is
+// does not end by itself can end; gateway.Environ.Stopping tells a request of its own. Shutdown
+// does not wait for f. It is RegisterOnShutdown of http.Server; f is
 // called at once if Shutdown has begun. A program of [Main] or [Run] has the server by
 // [OnStart].
 func (s *Server) OnShutdown(f func()) {
@@ -308,7 +345,7 @@ func (s *Server) checkEmpty() {
 // ended. Not from an application, which would wait for itself.
 func (s *Server) Close() {
 	defer s.config.logs.flush(logFlushTime)
-	s.stopping.Store(true)
+	s.begin()
 	s.reactor.Stop()
 	if s.crew != nil {
 		s.leaveWorkers()

@@ -2,6 +2,7 @@ package server
 
 import (
 	"bufio"
+	"context"
 	"io"
 	"net"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/gateway/nethttp"
 	"github.com/isbjorn/isbjorn/loop"
 )
 
@@ -122,5 +124,98 @@ func (s *testServer) dialOn(l *loop.Loop) *client {
 		if at == l {
 			return c
 		}
+	}
+}
+
+// A response that waits is asked when the stop begins, wherever it waits, and can end in
+// order; what the application asks of others meanwhile is not cut off.
+func TestStopping(t *testing.T) {
+	inEachDispatch(t, "a Body that waits", func(t *testing.T, where Option) {
+		s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			_ = env.Waker() // which nobody calls
+			_, err := start("200 OK", nil, nil)
+			begun, ctx, stopping := false, env.Context(), env.Stopping()
+			return next(func() ([]byte, error) {
+				select {
+				case <-stopping:
+					if err := ctx.Err(); err != nil {
+						t.Errorf("Context: %v", err)
+					}
+					return []byte("bye"), io.EOF
+				default:
+				}
+				if begun {
+					return nil, gateway.ErrWait
+				}
+				begun = true
+				return []byte("hello, "), gateway.ErrWait
+			}), err
+		}), where)
+		s.stopsWith(func(c *client) { c.want("GET", 200, "hello, bye") })
+	})
+	for name, where := range map[string]Option{"Auto": Dispatch(Auto), "Pool": Dispatch(Pool)} {
+		t.Run("http.Handler, "+name, func(t *testing.T) {
+			s := start(t, nethttp.App(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				_, _ = io.WriteString(w, "hello, ")
+				_ = http.NewResponseController(w).Flush()
+				ctx, cancel := context.WithCancel(r.Context()) // as middlewares do
+				defer cancel()
+				<-nethttp.Stopping(ctx)
+				if err := ctx.Err(); err != nil {
+					t.Errorf("Context: %v", err)
+				}
+				_, _ = io.WriteString(w, "bye")
+			})), where)
+			s.stopsWith(func(c *client) { c.want("GET", 200, "hello, bye") })
+		})
+	}
+	t.Run("Hijack", func(t *testing.T) {
+		s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			conn, _, err := env.Hijack()
+			if err != nil {
+				return nil, err
+			}
+			defer conn.Close()
+			_, _ = io.WriteString(conn, "hello, ")
+			<-env.Stopping()
+			_, _ = io.WriteString(conn, "bye")
+			return nil, nil
+		}), Dispatch(Pool))
+		s.stopsWith(func(c *client) {
+			if b, err := io.ReadAll(c.r); string(b) != "hello, bye" || err != nil {
+				t.Errorf("%q, %v", b, err)
+			}
+		})
+	})
+}
+
+// stopsWith stops the server when a client has the first of its answer, and expects an end
+// in order; want reads the answer.
+func (s *testServer) stopsWith(want func(c *client)) {
+	s.t.Helper()
+	c := s.dial()
+	c.send(get)
+	_, _ = c.r.Peek(1)
+	stopped := make(chan error, 1)
+	go func() {
+		ctx, cancel := shortly()
+		defer cancel()
+		stopped <- s.Shutdown(ctx)
+	}()
+	want(c)
+	_ = c.Close()
+	if err := <-stopped; err != nil {
+		s.t.Errorf("Shutdown: %v", err)
+	}
+}
+
+// Close says that the server stops, too.
+func TestStoppingAtClose(t *testing.T) {
+	s := start(t, appFunc(hello))
+	s.Close()
+	<-s.begun
+	s.Close()
+	if err := s.Shutdown(t.Context()); err != nil {
+		t.Error(err)
 	}
 }

@@ -44,6 +44,17 @@ func (w *waker) run() {
 	}
 }
 
+// stir has a response that waits asked once more, when the server begins to stop: it may
+// want to end. In a task of its own, as for every wake: the application may block in it.
+func (x *exchange) stir() {
+	if x.waker != nil {
+		x.waker.wake()
+	}
+	if x.job != nil {
+		x.job.nudge()
+	}
+}
+
 var errNoWaker = errors.New("server: Next returned gateway.ErrWait, and nobody could wake it: call Environ.Waker first")
 
 // The exchange is the Environ's gateway.Conn.

@@ -1,6 +1,7 @@
 // Stream is a clock of server-sent events, one every second. Each client has a small
 // queue: one that reads too slowly misses ticks, and holds nobody up. Nothing waits
-// on the loop: the Body says gateway.ErrWait, and the clock wakes it.
+// on the loop: the Body says gateway.ErrWait, and the clock wakes it. When the program is
+// stopped (SIGTERM), or replaced (SIGUSR2), the streams end, and so it does in a second.
 //
 //	go run ./examples/stream -every 500ms
 //	curl -N http://127.0.0.1:8080/
@@ -56,6 +57,7 @@ func (c *clock) Serve(env *gateway.Environ, start gateway.StartResponse) (gatewa
 		return nil, err
 	}
 	w := &watcher{events: make(chan []byte, queued), wake: env.Waker()}
+	stopping := env.Stopping()
 	return gateway.Stream(func(yield func([]byte, error) bool) {
 		c.join(w)
 		defer c.leave(w)
@@ -69,6 +71,8 @@ func (c *clock) Serve(env *gateway.Environ, start gateway.StartResponse) (gatewa
 					return
 				}
 				w.sent++
+			case <-stopping: // a stream in order: the client connects again, to the next process
+				return
 			default:
 				if !yield(nil, gateway.ErrWait) {
 					return
@@ -89,7 +93,7 @@ func (c *clock) join(w *watcher) {
 	fmt.Printf("client %d has come\n", w.number)
 }
 
-// leave ends it: the Body is closed, since the client has gone.
+// leave ends it: the Body is closed, since the client has gone or the server stops.
 func (c *clock) leave(w *watcher) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

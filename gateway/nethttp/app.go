@@ -117,7 +117,7 @@ var noRequest http.Request
 
 // begin makes an exchange.
 func (a *app) begin(env *gateway.Environ, start gateway.StartResponse) *exchange {
-	x := &exchange{app: a, response: response{env: env, start: start, declared: -1}, content: content{env: env}, ending: ending{env: env}}
+	x := &exchange{app: a, response: response{env: env, start: start, declared: -1}, content: content{env: env}, ending: ending{env: env, stopping: env.Stopping()}}
 	x.response.x, x.ending.x, x.content.x = x, x, x
 	x.request = *noRequest.WithContext(&x.ending)
 	return x

@@ -12,7 +12,8 @@ import (
 // ending is the Context of a request: that of its Environ, which is made when
 // somebody first asks what it has, as most handlers never do.
 type ending struct {
-	x *exchange
+	x        *exchange
+	stopping <-chan struct{} // of the server
 
 	mu  sync.Mutex       // a handler may ask from other goroutines
 	env *gateway.Environ // nil when the handler has returned
@@ -70,9 +71,36 @@ func (e *ending) Value(key any) any {
 		return e.x.app.server
 	case http.LocalAddrContextKey:
 		return e.x.response.localAddr()
+	case stoppingKey{}:
+		return e.stopping
 	}
 	return e.context().Value(key)
 }
+
+// Stopping returns a channel that is closed when the server of a request begins to stop. ctx
+// is the request's Context, or comes from it; it goes on then, since what can be answered in
+// time is. For handlers that do not end by themselves: server-sent events, long polls,
+// WebSockets. Shutdown waits for them as long as it may take.
+//
+//	select {
+//	case event := <-events:
+//		...
+//	case <-nethttp.Stopping(r.Context()):
+//		return
+//	case <-r.Context().Done():
+//		return
+//	}
+//
+// The channel is the same for all requests of a server. It is nil, which is never closed,
+// for a request of another server, net/http's for example: there a function for
+// RegisterOnShutdown has to close one.
+func Stopping(ctx context.Context) <-chan struct{} {
+	stopping, _ := ctx.Value(stoppingKey{}).(<-chan struct{})
+	return stopping
+}
+
+// stoppingKey is the key of Stopping.
+type stoppingKey struct{}
 
 // String is for those who print a context.
 func (e *ending) String() string { return "nethttp.App" }

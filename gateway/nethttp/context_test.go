@@ -6,11 +6,13 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"runtime"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/gateway/gatewaytest"
 	"github.com/isbjorn/isbjorn/gateway/nethttp"
 )
@@ -166,5 +168,28 @@ func TestContextOfPipelined(t *testing.T) {
 	})
 	if got := ask(t, theirs(t, h)); got != want {
 		t.Errorf("net/http: %q", got)
+	}
+}
+
+// Where the server does not say when it stops the channel is nil, which is never closed.
+func TestStoppingIsNil(t *testing.T) {
+	if nethttp.Stopping(t.Context()) != nil {
+		t.Error("a Context of no request has one")
+	}
+	asked := false
+	app := gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		asked = true
+		if env.Stopping() != nil || env.Clone().Stopping() != nil {
+			t.Error("an Environ under net/http has one")
+		}
+		_, err := start("204 No Content", nil, nil)
+		return nil, err
+	})
+	for _, app := range []gateway.App{app, gateway.Debug(gateway.Validate(app))} {
+		asked = false
+		nethttp.Handler(app).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))
+		if !asked {
+			t.Error("the application was not called")
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package nethttp_test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -50,4 +51,45 @@ func ExampleHandler() {
 	mux.ServeHTTP(w, httptest.NewRequest("GET", "/app/page", nil))
 	fmt.Println(w.Code, w.Body)
 	// Output: 200 /app and /page
+}
+
+// Server-sent events, until the client leaves or the server stops.
+func ExampleStopping() {
+	events := make(chan string, 1)
+	s, err := server.New(nethttp.App(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		for {
+			select {
+			case event := <-events:
+				fmt.Fprintf(w, "data: %s\n\n", event)
+				_ = http.NewResponseController(w).Flush()
+			case <-nethttp.Stopping(r.Context()): // the client connects again, to the next process
+				return
+			case <-r.Context().Done():
+				return
+			}
+		}
+	})))
+	if err != nil {
+		panic(err)
+	}
+	addr, err := s.Listen("127.0.0.1:0")
+	if err != nil {
+		panic(err)
+	}
+	events <- "hello"
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Get("http://" + addr.String())
+	if err != nil {
+		panic(err)
+	}
+	defer resp.Body.Close()
+	stopped := make(chan error)
+	go func() { stopped <- s.Shutdown(context.Background()) }()
+	text, err := io.ReadAll(resp.Body)
+	fmt.Printf("%q %v\n", text, err)
+	fmt.Println(<-stopped)
+	// Output:
+	// "data: hello\n\n" <nil>
+	// <nil>
 }

@@ -24,7 +24,8 @@ import (
 // that of the client. A head larger than the default limits of package parser is
 // answered by 431, or by 414 if it is the target. An answer has no Content-Type but the
 // application's. The environ's protocol is HTTP/1.1 for later ones. Of what is beyond
-// PEP 3333's idea an application has Flush, ErrAbort, and gateway.ErrWait alone.
+// PEP 3333's idea an application has Flush, ErrAbort, and gateway.ErrWait alone; Stopping is
+// nil.
 func Handler(app gateway.App) http.Handler {
 	if app == nil {
 		panic("nethttp: Handler was given a nil App; give it the application")
