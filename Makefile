@@ -24,7 +24,7 @@ BIN         := $(CURDIR)/bin
 STATICCHECK := $(BIN)/staticcheck
 PLATFORMS   := darwin/arm64 freebsd/amd64 linux/arm64
 
-.PHONY: help build test race apps fuzz chaos chaos-lossy slowhttptest bench pgo bench-gate load report report-quick measure where scale sweep idle lint cross ci clean
+.PHONY: help build test race apps stdtest fuzz chaos chaos-lossy slowhttptest bench pgo bench-gate load report report-quick measure where scale sweep idle lint cross ci clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,7 +40,10 @@ race: ## run the tests with the race detector, in random order
 	go test -race -shuffle=on ./...
 
 apps: ## applications of others, by net/http and by isbjorn
-	cd apps && go vet ./... && go test -shuffle=on ./...
+	cd apps && go vet . && go test -shuffle=on .
+
+stdtest: ## Go's own tests of net/http, by isbjorn
+	cd apps && go vet ./stdtest && go test -v ./stdtest
 
 fuzz: ## run every fuzz target for FUZZTIME (10s)
 	@go test -list '^Fuzz' ./... \
