@@ -3,6 +3,8 @@ package loop
 import (
 	"fmt"
 	"net"
+	"runtime"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -31,4 +33,29 @@ func TestCloseIdle(t *testing.T) {
 	slow.send("late\n")
 	slow.wantBytes(pattern(size)[1:])
 	slow.wantEOF()
+}
+
+// The kernel tells a reset once. Where Unread is the one that hears of it the connection
+// ends, also while no input is wanted.
+func TestUnreadMeetsAReset(t *testing.T) {
+	s := startLines(t, Options{Loops: 1}, "")
+	c := s.dial()
+	c.send("stop\n") // input is paused
+	var on *Conn
+	for on == nil {
+		s.stopped.Range(func(k, _ any) bool { on = k.(*Conn); return false })
+		runtime.Gosched()
+	}
+	_ = s.r.onLoop(s.r.loops[0], func(*Loop) error { // no event is handled meanwhile
+		c.reset()
+		for began := time.Now(); on.state == open && time.Since(began) < 5*time.Second; {
+			if on.Unread() {
+				t.Error("there are bytes")
+			}
+		}
+		return nil
+	})
+	if err := s.waitClosed(1)[0]; err != syscall.ECONNRESET {
+		t.Errorf("Closed(%v), want %v", err, syscall.ECONNRESET)
+	}
 }

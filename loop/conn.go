@@ -368,6 +368,9 @@ func (c *Conn) Unread() bool {
 	}
 	var b [1]byte
 	n, _, err := unix.Recvfrom(int(c.fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+	if err != nil && err != errAgain && err != unix.EINTR {
+		c.kill(err) // a reset: the kernel tells it once, and no read would see it any more
+	}
 	return err == nil && n > 0
 }
 
