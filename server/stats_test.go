@@ -32,6 +32,26 @@ func (s *testServer) wantStats(want Stats) {
 	}
 }
 
+// A reset right behind a request ends its connection while the application is at work: the
+// kernel tells of it once only, to whichever call asks first.
+func TestResetBehindARequest(t *testing.T) {
+	for _, where := range []Option{Dispatch(Pool), Dispatch(Auto)} {
+		goOn := make(chan struct{})
+		s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			<-goOn
+			return hello(env, start)
+		}), where)
+		for range 100 {
+			c := s.dial()
+			c.send(get)
+			c.reset()
+		}
+		eventually(t, "no connection is left", func() bool { return s.Stats().Connections == 0 })
+		close(goOn)
+		s.untilLoad(0, 0, 0)
+	}
+}
+
 // A client that vanishes, wherever in a request or its answer, is counted once, is
 // no line of the log above debug, and leaves nothing.
 func TestLostConnections(t *testing.T) {
