@@ -855,7 +855,7 @@ func TestTick(t *testing.T) {
 	}
 }
 
-// stopAccepting has every loop let nobody in any more.
+// stopAccepting has every loop close its listeners.
 func stopAccepting(r *Reactor) {
 	for _, l := range r.loops {
 		_ = r.onLoop(l, func(l *Loop) error { l.StopAccepting(); return nil }) // or it has stopped

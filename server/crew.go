@@ -206,7 +206,7 @@ func (c *crew) whenBack() <-chan struct{} {
 	return c.home.when(c.away)
 }
 
-// zero is a channel that is closed when a number has fallen to 0; nil while nobody waits.
+// zero is a channel that is closed when a number has fallen to 0; nil until one is asked for.
 type zero chan struct{}
 
 // when returns the channel of a number that is n now.

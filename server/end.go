@@ -166,7 +166,7 @@ func (cn *conn) atWork(c *loop.Conn) bool {
 // stop is Shutdown's part on this loop.
 func (h *handler) stop() {
 	h.stopping = true
-	h.loop.StopAccepting() // who has connected until now is let in
+	h.loop.StopAccepting() // after what has connected until now
 	h.s.accepting.Add(-1)
 	h.loop.Conns(func(c *loop.Conn) {
 		switch cn := c.Context.(*conn); {

@@ -245,7 +245,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// begin says that the server stops, to who calls it and to applications.
+// begin marks the server as stopping and tells applications (Environ.Stopping), once.
 func (s *Server) begin() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

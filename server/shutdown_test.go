@@ -16,8 +16,8 @@ import (
 	"github.com/isbjorn/isbjorn/loop"
 )
 
-// A connection that is idle keeps nobody waiting for its peer, which may look at it when
-// it needs one: whether it had an answer a moment ago, long ago, or none at all.
+// A stop does not wait for the peer of an idle connection, which may look at it only when it
+// needs one: whether it had an answer a moment ago, long ago, or none at all.
 func TestShutdownWaitsForNoIdlePeer(t *testing.T) {
 	for _, network := range []string{"tcp", "unix"} {
 		t.Run(network, func(t *testing.T) {
@@ -60,7 +60,7 @@ func TestShutdownWaitsForNoIdlePeer(t *testing.T) {
 }
 
 // A loop that an application holds is no trouble of the others when the server stops: they
-// let nobody in, and their last answers say so.
+// accept no more connections, and their last answers say close.
 func TestShutdownBesideAHeldLoop(t *testing.T) {
 	held, release := make(chan bool), make(chan bool)
 	let := sync.OnceFunc(func() { close(release) })
@@ -94,7 +94,7 @@ func TestShutdownBesideAHeldLoop(t *testing.T) {
 		defer cancel()
 		stopped <- s.Shutdown(ctx)
 	}()
-	eventually(t, "the free loop lets nobody in", func() bool { return listeners() < before })
+	eventually(t, "the free loop has closed its listener", func() bool { return listeners() < before })
 	free.send(get)
 	if resp := free.want("GET", 200, "Hello, World!"); !resp.Close {
 		t.Error("the answer of the free loop does not say close")
@@ -132,7 +132,7 @@ func (s *testServer) dialOn(l *loop.Loop) *client {
 func TestStopping(t *testing.T) {
 	inEachDispatch(t, "a Body that waits", func(t *testing.T, where Option) {
 		s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
-			_ = env.Waker() // which nobody calls
+			_ = env.Waker() // which is never called
 			_, err := start("200 OK", nil, nil)
 			begun, ctx, stopping := false, env.Context(), env.Stopping()
 			return next(func() ([]byte, error) {
