@@ -29,6 +29,7 @@ func (h *handler) EOF(c *loop.Conn) {
 // there, and is answered in case this one reads.
 func (h *handler) Hungup(c *loop.Conn) {
 	cn := c.Context.(*conn)
+	cn.hungup = true
 	switch {
 	case cn.phase != writing:
 	case cn.x.job != nil && cn.x.job.withdraw():

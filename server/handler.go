@@ -52,6 +52,7 @@ type conn struct {
 	timer  timer           // what the timeout that runs is for
 	served bool            // at least one request
 	waits  bool            // for the other loops to make room for it
+	hungup bool            // Hungup has come: it comes once, to the request at work then
 	active int64           // handler.now at the last sign of life, or when a head began
 	x      *exchange       // the request at work; nil while there is none
 	local  *netip.AddrPort // for workers; nil until there was one

@@ -149,7 +149,7 @@ func (x *exchange) hold() {
 			x.c.Retain()
 			x.since = x.h.now
 		}
-		if x.c.Hung() && !x.c.Unread() { // Hungup has told a request before this one
+		if x.conn.hungup && !x.c.Unread() {
 			x.env.Cancel(gateway.ErrClientGone)
 		}
 	}
