@@ -121,7 +121,8 @@
 //  40. Transfer-Encoding is one line that says "chunked". Section 7.
 //  41. Where chunked is not the final coding: 400. Section 6.3.
 //  42. Where other codings come before it: 501. Section 6.1.
-//  43. Repeated, empty, quoted or with parameters: 400. Section 7.
+//  43. chunked twice, an empty element, quotes or parameters: 400. Section 7. Several lines
+//     are one list, as for 41 and 42.
 //  44. Incomplete content is never Done. Section 8.
 //
 // Chunked:

@@ -65,7 +65,7 @@ var (
 	ErrCodingVersion   = &Error{400, 39, "Transfer-Encoding in HTTP/1.0"}
 	ErrCodingFinal     = &Error{400, 41, "chunked is not the final transfer coding"}
 	ErrCoding          = &Error{501, 42, "transfer coding other than chunked"}
-	ErrCodingList      = &Error{400, 43, "malformed or repeated Transfer-Encoding"}
+	ErrCodingList      = &Error{400, 43, "malformed Transfer-Encoding, or chunked twice"}
 )
 
 // The chunked coding. RFC 9112 section 7.1.

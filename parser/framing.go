@@ -36,11 +36,8 @@ func (r *Request) frame(b []byte, lim *Limits) *Error {
 	// 4. Transfer-Encoding: chunked must be the final coding, and it is the only
 	// one we can undo.
 	if isCoded {
-		if r.Repeated(TransferEncoding) {
-			return ErrCodingList
-		}
-		if value := coding.Of(b); !equalFold(value, "chunked") {
-			return notChunked(value)
+		if r.Repeated(TransferEncoding) || !equalFold(coding.Of(b), "chunked") {
+			return r.notChunked(b)
 		}
 		r.framing = byChunks
 		return nil
@@ -68,28 +65,33 @@ func (r *Request) frame(b []byte, lim *Limits) *Error {
 	return nil
 }
 
-// notChunked says what is wrong with the value of a Transfer-Encoding that is
-// not plainly "chunked". RFC 9112 section 6.1.
-func notChunked(value []byte) *Error {
+// notChunked says what is wrong with a Transfer-Encoding that is not plainly "chunked".
+// Several lines are one list: RFC 9112 section 6.1, RFC 9110 section 5.3.
+func (r *Request) notChunked(b []byte) *Error {
 	chunkedBefore, final := false, false
-	for rest := value; ; {
-		var element []byte
-		element, rest = cutElement(rest)
-		if len(element) == 0 {
-			return ErrCodingList
+	for _, f := range r.Fields() {
+		if !equalFold(f.Name.Of(b), "transfer-encoding") {
+			continue
 		}
-		for _, c := range element {
-			if !is(c, tokenByte) {
+		for rest := f.Value.Of(b); ; {
+			var element []byte
+			element, rest = cutElement(rest)
+			if len(element) == 0 {
 				return ErrCodingList
 			}
-		}
-		chunkedBefore = chunkedBefore || final
-		final = equalFold(element, "chunked")
-		if final && chunkedBefore {
-			return ErrCodingList
-		}
-		if rest == nil {
-			break
+			for _, c := range element {
+				if !is(c, tokenByte) {
+					return ErrCodingList
+				}
+			}
+			chunkedBefore = chunkedBefore || final
+			final = equalFold(element, "chunked")
+			if final && chunkedBefore {
+				return ErrCodingList
+			}
+			if rest == nil {
+				break
+			}
 		}
 	}
 	if !final {

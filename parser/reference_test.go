@@ -214,7 +214,7 @@ func (r *referenceReader) readFraming(h *referenceHead) {
 	codings, lengths := h.values("transfer-encoding"), h.values("content-length")
 	switch {
 	case len(codings) > 0:
-		r.want(h.minor > 0 && len(lengths) == 0 && len(codings) == 1)
+		r.want(h.minor > 0 && len(lengths) == 0)
 		list := h.list("transfer-encoding")
 		for i, coding := range list {
 			r.want(referenceToken(coding))
