@@ -191,6 +191,7 @@ func TestRescueOfEveryCall(t *testing.T) {
 					check()
 				}
 				s.untilAtWork(0)
+				eventually(t, "the exchange is given back", func() bool { return s.freeExchanges() >= 2 }) // its own, and that of the others
 				if n := closed.closes(); n != 1 && (tt.in != "DispatchBy" || then == "returns") {
 					t.Errorf("closed %d times", n)
 				}
@@ -207,6 +208,14 @@ func TestRescueOfEveryCall(t *testing.T) {
 			})
 		}
 	}
+}
+
+// freeExchanges is how many exchanges the first loop has between requests.
+func (s *testServer) freeExchanges() int {
+	free := make(chan int)
+	l := s.reactor.Loops()[0]
+	l.Do(func() { free <- len(l.Handler().(*handler).free) })
+	return <-free
 }
 
 // closeOf closes the server; the channel is closed when it has.
