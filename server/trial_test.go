@@ -217,43 +217,24 @@ func TestTakesTooOften(t *testing.T) {
 	}
 }
 
-// parked calls itself and waits at the bottom.
-func parked(depth int, until <-chan bool) {
-	if depth == 0 {
-		<-until
-		return
-	}
-	parked(depth-1, until)
-}
-
-// Stacks take one part in a hundred of the time at most, however much there is to dump.
+// Stacks take one part in a hundred of the time at most, however long one takes.
 func TestStacksHaveABudget(t *testing.T) {
-	if testing.Short() || raceEnabled {
-		t.Skip("2 s; the race detector makes one stack take 100 ms")
-	}
-	until := make(chan bool)
-	defer close(until)
-	for range 450 {
-		go parked(40, until)
-	}
-	s := startAuto(t, func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
-		spin(18 * time.Millisecond)
-		return hello(env, start)
-	})
-	c := s.dial()
-	began, longest, requests := time.Now(), time.Duration(0), 0
-	for time.Since(began) < 2*time.Second {
-		asked := time.Now()
-		c.send(stuck)
-		c.want("GET", 200, "Hello, World!")
-		longest = max(longest, time.Since(asked))
-		requests++
-	}
-	spent, took := time.Duration(s.watch.spent.Load()), time.Since(began)
-	t.Logf("%d requests, %v each, %v the longest; %v of %v for stacks", requests, took/time.Duration(requests), longest, spent, took)
-	const one = 20 * time.Millisecond // on a busy machine
-	if spent > took/traceShare+suspectDebt+one {
-		t.Errorf("stacks took %v of %v", spent, took)
+	for _, one := range []time.Duration{50 * time.Microsecond, 5 * time.Millisecond, 100 * time.Millisecond} {
+		w, began := watchman{}, time.Now()
+		var took, spent time.Duration
+		for ; took < 100*time.Second; took += lookEvery {
+			if w.budget.allows(began.Add(took), suspectDebt) {
+				w.budget.debt += one
+				spent += one
+				took += one
+			}
+		}
+		if most := took/traceShare + suspectDebt + one; spent > most || spent < took/traceShare/2 && one > time.Millisecond {
+			t.Errorf("stacks of %v take %v of %v, want at most %v", one, spent, took, most)
+		}
+		if w.budget.allows(began.Add(took), peekDebt) && one > time.Millisecond {
+			t.Errorf("a peek at once, although stacks take %v", one)
+		}
 	}
 }
 

@@ -67,11 +67,9 @@ type watchman struct {
 	// starts the timer.
 	asleep atomic.Bool
 	looks  atomic.Uint64
-	spent  atomic.Int64 // ns that stacks have taken
 
 	peeked time.Time
-	debt   time.Duration // what of the time for stacks was spent ahead, at the time of debtAt
-	debtAt time.Time
+	budget traceBudget
 	waits  int                  // times that a loop was seen to wait, less those that it ran, in parts of locksInAWait
 	takes  [takesMost]time.Time // the last ones that count
 	taken  int                  // of takes, where the next goes
@@ -228,18 +226,27 @@ func (w *watchman) takesTooOften(now time.Time) bool {
 // more than debt was spent ahead on that.
 func (w *watchman) trace(h *handler, debt time.Duration) []byte {
 	began := time.Now()
-	if !w.debtAt.IsZero() {
-		w.debt = max(w.debt-began.Sub(w.debtAt)/traceShare, 0)
-	}
-	w.debtAt = began
-	if w.debt > debt || runtime.NumGoroutine() > goroutinesMost {
+	if !w.budget.allows(began, debt) || runtime.NumGoroutine() > goroutinesMost {
 		return nil
 	}
 	stack := h.loop.Tracer()()
-	took := time.Since(began)
-	w.debt += took
-	w.spent.Add(int64(took))
+	w.budget.debt += time.Since(began)
 	return stack
+}
+
+// traceBudget is what of the time for stacks was spent ahead.
+type traceBudget struct {
+	debt time.Duration
+	at   time.Time // when that was
+}
+
+// allows reports whether no more than debt was.
+func (b *traceBudget) allows(now time.Time, debt time.Duration) bool {
+	if !b.at.IsZero() {
+		b.debt = max(b.debt-now.Sub(b.at)/traceShare, 0)
+	}
+	b.at = now
+	return b.debt <= debt
 }
 
 // state is what the first line of a trace says that the goroutine does, as in
