@@ -37,7 +37,7 @@ type program struct {
 	err    error
 
 	mu          sync.Mutex
-	log         strings.Builder // stderr without the lines of the collector and about TLS
+	log         strings.Builder // stderr without the lines of the collector, about TLS and about refusals
 	collections int
 	heap        int // MiB alive after the last one
 }
@@ -100,6 +100,13 @@ const logBytesMax = 64 << 10
 // plainPort is in the line about clients that speak TLS.
 const plainPort = "a client speaks TLS to a port that does not"
 
+// refused and dropped are in the lines about requests that the server refuses, and about
+// more of them than the log takes.
+const (
+	refused = "INFO request refused"
+	dropped = "lines of the log were dropped"
+)
+
 // blocks is in the line about an application that holds its loop.
 const blocks = "workers run all requests until it no longer blocks"
 
@@ -114,7 +121,7 @@ func (p *program) readLog(r *bufio.Reader) {
 		other += line
 		p.mu.Lock()
 		switch {
-		case strings.Contains(server, plainPort):
+		case strings.Contains(server, plainPort), strings.Contains(server, refused), strings.Contains(server, dropped):
 			// one of our clients did
 		case strings.Contains(server, blocks) && filepath.Base(p.cmd.Path) == "bridge":
 			// it is meant to

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // build is the programs of one revision.
@@ -99,10 +100,22 @@ func same(a, b *build) (bool, error) {
 	return true, nil
 }
 
+// gitEnviron is the environment for git: without the variables by which git tells its hooks
+// of the repository and the index at work. With GIT_INDEX_FILE the checkout of the base
+// would replace the index of a commit under way, and the commit would be empty.
+var gitEnviron = sync.OnceValue(func() []string {
+	local, _ := exec.Command("git", "rev-parse", "--local-env-vars").Output() // without git the next call says so
+	names := strings.Fields(string(local))
+	return slices.DeleteFunc(os.Environ(), func(pair string) bool {
+		name, _, _ := strings.Cut(pair, "=")
+		return slices.Contains(names, name)
+	})
+})
+
 // git runs git in a directory and returns what it prints.
 func git(ctx context.Context, dir string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, "git", args...)
-	cmd.Dir = dir
+	cmd.Dir, cmd.Env = dir, gitEnviron()
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

@@ -85,3 +85,35 @@ func TestCheckOut(t *testing.T) {
 		t.Errorf("left behind: %v", err)
 	}
 }
+
+// As a pre-commit hook the gate leaves the commit alone: git tells a hook of the index that
+// it works on (GIT_INDEX_FILE), and a checkout of the base must not replace that.
+func TestHook(t *testing.T) {
+	if dir := os.Getenv("GATE_TEST_HOOK"); dir != "" { // this is the hook
+		remove, err := checkOut(t.Context(), dir, mustGit(t, dir, "rev-parse", "HEAD^"), filepath.Join(t.TempDir(), "source"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := remove(); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	dir := repository(t)
+	hook := filepath.Join(dir, ".git", "hooks", "pre-commit")
+	if err := os.MkdirAll(filepath.Dir(hook), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	write(t, hook, "#!/bin/sh\nGATE_TEST_HOOK='"+dir+"' exec '"+os.Args[0]+"' -test.run='^TestHook$'\n")
+	if err := os.Chmod(hook, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "file"), "third")
+	mustGit(t, dir, "-c", "user.name=n", "-c", "user.email=e", "commit", "-q", "-a", "-m", "third")
+	if got := mustGit(t, dir, "show", "HEAD:file"); got != "third" {
+		t.Errorf("the commit has %q, want the change", got)
+	}
+	if changed := mustGit(t, dir, "status", "--porcelain"); changed != "" {
+		t.Errorf("left over: %s", changed)
+	}
+}
