@@ -65,11 +65,11 @@ slowhttptest: ## 1,000 slow clients of each kind for SLOW (20s), while others ar
 bench: ## run the benchmarks (BENCH=., BENCHTIME=1s, COUNT=1)
 	go test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -count $(COUNT) ./...
 
-pgo: ## renew examples/default.pgo by a mixed load, about 40 s on a quiet machine
+pgo: ## renew bench/server.pgo by a mixed load, about 40 s on a quiet machine
 	rm -rf $(BIN)/profiles && mkdir -p $(BIN)/profiles
 	ISBJORN_BENCH_PROFILES=$(BIN)/profiles go test -trimpath -run '^$$' -benchtime 2s ./bench \
 		-bench '^BenchmarkServe$$/server=isbjorn/^(head=(hello|tfb|browser|post1k|chunked1k)|app=(stream|file|bridge))$$'
-	go tool pprof -proto $(BIN)/profiles/*.pprof >examples/default.pgo
+	go tool pprof -proto $(BIN)/profiles/*.pprof >bench/server.pgo
 
 bench-gate: ## fail if this tree is slower than BASE (HEAD, or HEAD^ if nothing has changed), in TIME (100s)
 	cd bench/gate && go build -o $(BIN)/gate .
@@ -125,7 +125,7 @@ cross: ## build and vet, tests included, for the other platforms
 	@for p in $(PLATFORMS); do \
 		echo "== $$p"; \
 		export CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/}; \
-		go build -pgo=off ./... && go vet -pgo=off ./... || exit 1; \
+		go build ./... && go vet ./... || exit 1; \
 	done
 
 ci: ## all that must hold before a change goes in: .ci/run

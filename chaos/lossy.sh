@@ -30,7 +30,7 @@ if [ "$(go env CGO_ENABLED)" = 1 ] && command -v "$(go env CC)" >/dev/null; then
 	race=(-race)
 fi
 go test -c -o "$tmp/chaos.test" ./chaos
-go build -pgo=off "${race[@]}" -o "$tmp/" ./examples/... # what must be downloaded is, while there is a network
+go build "${race[@]}" -o "$tmp/" ./examples/... # what must be downloaded is, while there is a network
 
 # A lost reset is not sent again: the server sees that its client has gone when
 # its own timeouts come, the longest after 130 s.

@@ -37,7 +37,7 @@ func TestSlowClients(t *testing.T) {
 	}
 	bin := t.TempDir()
 	// Without the race detector: this is about time.
-	if out, err := exec.Command("go", "build", "-pgo=off", "-o", bin+string(filepath.Separator), "../examples/hello", "../examples/echo").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-o", bin+string(filepath.Separator), "../examples/hello", "../examples/echo").CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
 	for _, mode := range []struct {

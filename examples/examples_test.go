@@ -120,7 +120,7 @@ func TestExamples(t *testing.T) {
 func build(t *testing.T, flags ...string) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
-	args := append([]string{"build", "-pgo=off", "-o", dir + string(filepath.Separator)}, flags...) // it builds the standard library anew, for nothing here
+	args := append([]string{"build", "-o", dir + string(filepath.Separator)}, flags...)
 	for name := range checks {
 		args = append(args, "./"+name)
 	}
@@ -765,19 +765,6 @@ func checkBadArguments(t *testing.T, path string) {
 		code, stdout, stderr := refused(t, path, tt.args...)
 		if code != 2 || stdout != "" || !strings.Contains(stderr, tt.want) {
 			t.Errorf("%q: exit code %d, stdout %q, stderr %q; want 2 and a message that has %s", tt.args, code, stdout, stderr, tt.want)
-		}
-	}
-}
-
-// Every example is built with the profile that all share.
-func TestProfile(t *testing.T) {
-	want, err := os.ReadFile("default.pgo")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name := range checks {
-		if got, err := os.ReadFile(filepath.Join(name, "default.pgo")); err != nil || !bytes.Equal(got, want) {
-			t.Errorf("%s: %v, %d bytes; make it a link: ln -s ../default.pgo examples/%s/", name, err, len(got), name)
 		}
 	}
 }

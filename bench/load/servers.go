@@ -47,9 +47,9 @@ var servers = []server{
 	{name: "nginx", program: "nginx", pkg: "nginx", command: nginx, version: "-v"},
 	{name: "h2o", program: "h2o", pkg: "h2o", command: h2o, version: "--version"},
 	{name: "floor", program: "cc", pkg: "gcc libc6-dev", command: floor, version: "--version"},
-	{name: "isbjorn-pgo", module: ".", program: "./examples/hello", command: takesAddr, with: "-pgo=auto"},
+	{name: "isbjorn-pgo", module: ".", program: "./examples/hello", command: takesAddr, with: "-pgo=bench/server.pgo"},
 	{name: "isbjorn-v3", module: ".", program: "./examples/hello", command: takesAddr, with: "-pgo=off GOAMD64=v3"},
-	{name: "isbjorn-pgo-v3", module: ".", program: "./examples/hello", command: takesAddr, with: "-pgo=auto GOAMD64=v3"},
+	{name: "isbjorn-pgo-v3", module: ".", program: "./examples/hello", command: takesAddr, with: "-pgo=bench/server.pgo GOAMD64=v3"},
 }
 
 func takesAddr(program, _, _ string, port int) ([]string, error) {

@@ -7,8 +7,8 @@
 // made. This order is right for most:
 //
 //	app, err := middleware.Stack(router,
-//		proxies,            // first: everybody else wants to know who asks
-//		accessLog,          // sees every answer, refusals too
+//		accessLog,          // sees every answer, as the first the server's refusals too; who asked it hears from proxies
+//		proxies,            // all below want to know who asks
 //		requestID,
 //		middleware.Recover, // a panic of all below is a 500, and is logged
 //		rate, body,         // refuse before there is work
