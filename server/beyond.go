@@ -42,10 +42,12 @@ func (w *jobWriter) Flush() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	switch {
-	case j.over != nil || j.left:
+	case j.gone():
 		return told(j.over)
 	case j.err != nil:
 		return j.err
+	case !j.began && !j.resp.started: // kept from a request before
+		return net.ErrClosed
 	}
 	j.flushed, j.due = true, j.out.len()
 	j.tell()
@@ -131,7 +133,7 @@ func (j *job) Inform(code int, headers []gateway.Header) error {
 		j.cond.Wait()
 	}
 	switch {
-	case j.over != nil || j.left:
+	case j.gone():
 		return told(j.over)
 	case j.writeBy.passed:
 		return os.ErrDeadlineExceeded
@@ -195,7 +197,7 @@ func (j *job) Trailer(headers []gateway.Header) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	switch {
-	case j.over != nil || j.left:
+	case j.gone():
 		return told(j.over)
 	case j.began || j.flushed || j.out.len() > 0: // however far the loop is
 		j.late = appendFields(j.late, headers)

@@ -120,7 +120,9 @@ func TestFileWhole(t *testing.T) {
 				if resp := c.want("HEAD", 200, ""); path == "/" && resp.ContentLength != length {
 					t.Errorf("HEAD %s %d from %d: Content-Length %d", path, size, at, resp.ContentLength)
 				}
-				if resp := c.want("GET", 200, "before"+text[at:]); len(resp.TransferEncoding) != 1 {
+				resp := c.want("GET", 200, "before"+text[at:])
+				// What is wrapped a worker reads, and may have brought all at once.
+				if len(resp.TransferEncoding) != 1 && !(suite == Pool && path == "/wrapped" && resp.ContentLength == length+int64(len("before"))) {
 					t.Errorf("after write: transfer coding %v", resp.TransferEncoding)
 				}
 			}
@@ -247,7 +249,7 @@ func TestFileBySendfile(t *testing.T) {
 	for _, tt := range []struct {
 		path  string
 		calls bool
-	}{{"/", true}, {"/wrapped", false}, {"/logged", true}} {
+	}{{"/", true}, {"/wrapped", false}, {"/logged", suite != Pool}} { // a worker goes on with what may block
 		trace := filepath.Join(t.TempDir(), "trace")
 		cmd := exec.Command("strace", "-f", "-qq", "-e", "trace=sendfile", "-o", trace,
 			os.Args[0], "-test.run=^TestFileForStrace$", "-test.v")

@@ -342,7 +342,7 @@ func TestLateAndHeld(t *testing.T) {
 // request stays as it is until it has read it, and is of that request.
 func TestHeldAndLetGo(t *testing.T) {
 	const requests, limit = 200, 4 * time.Millisecond
-	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+	s := startOn(Inline, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		if i, _ := strconv.Atoi(env.Path()[1:]); i%4 == 0 {
 			time.Sleep(limit + time.Duration(i)*limit/requests)
 		}

@@ -36,7 +36,7 @@ func (j *job) Hijack() (net.Conn, []byte, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	switch {
-	case j.over != nil || j.left:
+	case j.gone():
 		return nil, nil, told(j.over)
 	case j.began || j.flushed || j.out.len() > 0:
 		return nil, nil, errHijackLate

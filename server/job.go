@@ -37,8 +37,10 @@ type job struct {
 	left     bool      // the worker has left
 	uncalled bool      // it left the queue: the application knows nothing of the request
 	wakes    bool      // the application has a waker; of the worker alone
+	nudger   *nudger   // that waker, unless it is the loop's; of the worker alone, and of the loop when that has left
 	asked    bool      // the body was pulled; of the worker alone
 	nudged   bool      // it was called
+	closing  bool      // the body is being closed: nothing more is sent
 
 	// Content, brought by the loop.
 	in      byteQueue
@@ -55,6 +57,7 @@ type job struct {
 	gathers bool         // what is written may wait, see gateway.Gatherer
 	flushed bool         // the head is to be sent, whether there is content or not
 	size    int64        // of the content, if the body says; else -1
+	owed    int64        // what the declared Content-Length has still room for; -1 without one
 	late    []byte       // trailer fields that came when the head was on its way
 	interim []byte       // interim responses that the loop has not taken
 	out     byteQueue    // content that the loop has not taken
@@ -92,6 +95,7 @@ func (j *job) begin() {
 	j.resp.account, j.broken = account{}, false
 	j.began, j.bare, j.wrote, j.gathers, j.flushed, j.size, j.rest, j.err = false, false, false, false, false, -1, nil, nil
 	j.due, j.awaited, j.news = 0, false, false
+	j.owed, j.closing = -1, false
 }
 
 // adopt begins j for a call that is under way on the loop, with the response as far as
@@ -107,7 +111,10 @@ func (j *job) adopt() {
 	j.gathers = x.resp.gathers
 	j.bare = x.resp.started && x.contentless(x.resp.code)
 	if j.began = x.resp.sent; !j.began {
+		j.owed = x.resp.room()
 		j.resp, x.resp = x.resp, j.resp
+	} else if x.resp.framing == byLength {
+		j.owed = x.resp.left
 	}
 }
 
@@ -123,6 +130,10 @@ func (j *job) disown() {
 // finish empties the buffers when the worker has left.
 func (j *job) finish() {
 	j.trailer, j.late, j.interim, j.hijack, j.uncalled = nil, nil, nil, hijack{}, false
+	if j.nudger != nil {
+		j.nudger.end()
+		j.nudger = nil
+	}
 	for _, q := range []*byteQueue{&j.in, &j.out, &j.taken} {
 		if q.reset(); cap(q.b) > keepBytesMax {
 			*q = byteQueue{}

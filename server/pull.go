@@ -205,7 +205,8 @@ func (x *exchange) fail(err error) {
 		x.sendsInstead(gateway.StatusNoResponse)
 	}
 	switch {
-	case x.resp.whole, quiet && !x.resp.sent:
+	case x.resp.whole: // in Close: the client has all of the answer, and the next request is another
+	case quiet && !x.resp.sent:
 		x.keep = false
 	case x.resp.sent:
 		x.keep = false

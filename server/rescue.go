@@ -215,9 +215,7 @@ func (x *exchange) shut() {
 	x.shuts = true
 	var err error
 	x.call(func() { err = body.Close() }, func(failure error) (gateway.Body, error) {
-		if err != nil && failure == nil {
-			x.job.log(slog.LevelWarn, closeFailed, slog.Any("error", err))
-		}
+		x.job.closed(cmp.Or(failure, err))
 		return nil, nil
 	})
 	x.closed(err)

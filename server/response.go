@@ -94,6 +94,14 @@ func (r *response) declare(status string, headers []gateway.Header, exc error) e
 	return nil
 }
 
+// room is how much content the declared Content-Length has room for, -1 without one.
+func (r *response) room() int64 {
+	if r.hasLen {
+		return r.declared
+	}
+	return -1
+}
+
 // commit decides the framing and puts the head on its way. known is the length
 // of the content, -1 if nobody knows.
 func (x *exchange) commit(known int64) {

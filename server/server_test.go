@@ -293,7 +293,8 @@ func TestFraming(t *testing.T) {
 			} else if cl := resp.Header.Get("Content-Length"); cl != "" {
 				got = cl
 			}
-			if got != tt.framing {
+			whole := suite == Pool && tt.framing == "chunked" // a worker may have brought all at once: then the length is known
+			if got != tt.framing && !(whole && got == strconv.Itoa(len(tt.content))) {
 				t.Errorf("1.1: framing %s, want %s", got, tt.framing)
 			}
 			c.send(get) // the connection is in order
@@ -305,8 +306,10 @@ func TestFraming(t *testing.T) {
 			if len(resp.TransferEncoding) > 0 {
 				t.Error("1.0: chunked")
 			}
-			if tt.framing == "chunked" {
+			if resp.ContentLength < 0 {
 				c.wantEnd() // no other way to end it
+			} else if tt.framing == "chunked" && !whole {
+				t.Errorf("1.0: length %d, want none", resp.ContentLength)
 			}
 			for len(made) > 0 {
 				b := <-made
@@ -544,14 +547,22 @@ func TestSameHeadIsNoWayAround(t *testing.T) {
 	}
 }
 
-// A response that is whole stays so when the body panics in Close.
+// A response that is whole stays so when the body panics in Close, and the connection goes on.
 func TestPanicInClose(t *testing.T) {
-	s := start(t, ok(panicsInClose{gateway.Text(pattern(4 << 20))}))
-	c := s.dial()
-	c.send(get)
-	c.want("GET", 200, pattern(4<<20))
-	c.wantEnd()
-	eventually(t, "the log tells", func() bool { return strings.Contains(s.log.String(), "boom") })
+	inEachDispatch(t, "4 MiB", func(t *testing.T, where Option) {
+		s := start(t, appFunc(func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			_, err := start("200 OK", nil, nil)
+			return panicsInClose{gateway.Text(pattern(4 << 20))}, err
+		}), where)
+		c := s.dial()
+		for n := range 2 {
+			c.send(get)
+			c.want("GET", 200, pattern(4<<20))
+			eventually(t, "the log tells", func() bool { return strings.Count(s.log.String(), "boom") > n })
+		}
+		_ = c.Close()
+		s.wantStats(Stats{Accepted: 1, Failed: 2})
+	})
 }
 
 type panicsInClose struct{ gateway.Sized }
@@ -785,7 +796,7 @@ func TestTimeouts(t *testing.T) {
 		}
 	})
 	t.Run("body", func(t *testing.T) {
-		s := start(t, appFunc(hello), BodyTimeout(short))
+		s := start(t, appFunc(reads), BodyTimeout(short))
 		c := s.dial()
 		c.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\na")
 		if resp, text := c.read("GET"); resp.StatusCode != 408 || !strings.Contains(text, "BodyTimeout") {

@@ -100,7 +100,7 @@ func TestLastAnswerToASlowReader(t *testing.T) {
 				c := s.dial()
 				_ = c.SetReadBuffer(64 << 10)
 				c.send("GET " + path + " HTTP/" + version + "\r\n\r\n")
-				if path == "/queued" {
+				if path == "/queued" && suite != Pool { // a worker waits until the socket has what it has brought
 					s.waitPhases(draining, 1)
 				}
 				s.waitUnsent()

@@ -99,7 +99,7 @@ func TestWriteOnALoopIsBounded(t *testing.T) {
 	piece := make([]byte, 1<<20)
 	for _, version := range []string{"1.1", "1.0"} {
 		failed := make(chan error, 1)
-		s := start(t, appFunc(func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		s := startOn(Inline, t, appFunc(func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 			w, err := start("200 OK", nil, nil)
 			for n := 0; n < total && err == nil; n += len(piece) {
 				_, err = w.Write(piece)

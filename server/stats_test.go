@@ -246,8 +246,8 @@ func TestStats(t *testing.T) {
 		"aborted":            {part, nil, get, answered(200), Stats{Accepted: 1, Failed: 1, Aborted: 1}},
 		"aborted by a reset": {part, nil, "GET / HTTP/1.0\r\n\r\n", func(_ *testServer, c *client) { _, _ = io.ReadAll(c) }, Stats{Accepted: 1, Failed: 1, Aborted: 1}},
 		"head timeout":       {hello, []Option{HeadTimeout(short)}, "GET / HT", answered(408), Stats{Accepted: 1, Refused: 1, HeadTimeouts: 1}},
-		"body timeout":       {hello, []Option{BodyTimeout(short)}, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\na", answered(408), Stats{Accepted: 1, Refused: 1, BodyTimeouts: 1}},
-		"rate timeout": {hello, []Option{BodyTimeout(10 * short), BodyRate(1000)}, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\n", func(_ *testServer, c *client) {
+		"body timeout":       {reads, []Option{BodyTimeout(short)}, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\na", answered(408), Stats{Accepted: 1, Refused: 1, BodyTimeouts: 1}},
+		"rate timeout": {reads, []Option{BodyTimeout(10 * short), BodyRate(1000)}, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\n", func(_ *testServer, c *client) {
 			stop, stopped := make(chan bool), make(chan bool)
 			go func() { // steady, but slow
 				defer close(stopped)

@@ -205,6 +205,9 @@ func TestStaleWriter(t *testing.T) {
 			if n, err := w.Write([]byte("of the first")); n != 0 || err != net.ErrClosed {
 				t.Errorf("Write = %d, %v; want 0, %v", n, err, net.ErrClosed)
 			}
+			if err := gateway.Flush(w); err != net.ErrClosed {
+				t.Errorf("Flush: %v", err)
+			}
 			return hello(env, start)
 		}
 		var err error
@@ -220,6 +223,9 @@ func TestStaleWriter(t *testing.T) {
 		defer close(done)
 		if _, err := w.Write([]byte("x")); err != net.ErrClosed {
 			t.Errorf("Write between requests: %v", err)
+		}
+		if err := gateway.Flush(w); err != net.ErrClosed {
+			t.Errorf("Flush between requests: %v", err)
 		}
 		if _, err := again("200 OK", nil, nil); err != net.ErrClosed {
 			t.Errorf("start between requests: %v", err)

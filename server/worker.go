@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
+	"sync"
 
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/internal/thrown"
@@ -29,7 +30,31 @@ func (j *job) LocalAddr() netip.AddrPort { return j.local }
 // Waker is gateway.Waker: the worker waits, and the loop knows nothing of it.
 func (j *job) Waker() (wake func()) {
 	j.wakes = true
-	return j.nudge
+	if j.nudger == nil {
+		j.nudger = &nudger{job: j}
+	}
+	return j.nudger.wake
+}
+
+// nudger is the waker that an application on a worker gets. It may be kept for longer than
+// the response, and the job is that of the next request then.
+type nudger struct {
+	mu  sync.Mutex
+	job *job // nil when the response is over
+}
+
+func (n *nudger) wake() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.job != nil {
+		n.job.nudge()
+	}
+}
+
+func (n *nudger) end() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.job = nil
 }
 
 func (j *job) nudge() {
@@ -210,15 +235,25 @@ func (j *job) ended(waits bool) bool {
 	return j.over != nil
 }
 
+// close closes the body of a response, of which nothing more is sent, as on the loop.
 func (j *job) close(body gateway.Body) {
+	j.mu.Lock()
+	j.closing = true
+	j.mu.Unlock()
 	err := errGoexit
-	defer func() {
-		if err != nil && err != errPanic {
-			j.log(slog.LevelWarn, "closing the body of a response failed", slog.Any("error", err))
-		}
-	}()
+	defer func() { j.closed(err) }()
 	defer j.catch(&err)
 	err = body.Close()
+}
+
+// closed takes note of how a body was closed, as fail does on the loop.
+func (j *job) closed(err error) {
+	if err == errPanic || err == errGoexit {
+		j.x.h.count(failed)
+	}
+	if err != nil && err != errPanic { // which has its line already
+		j.log(slog.LevelWarn, closeFailed, slog.Any("error", err))
+	}
 }
 
 // catch makes a panic an error, and a line of the log. Its caller has set err to errGoexit,
@@ -258,7 +293,7 @@ func (j *job) startResponse(status string, headers []gateway.Header, exc error) 
 	defer j.mu.Unlock()
 	r := &j.resp
 	switch {
-	case j.over != nil || j.left:
+	case j.gone():
 		return nil, told(j.over)
 	case j.began && exc == nil:
 		j.fails(errStartTwice)
@@ -275,8 +310,13 @@ func (j *job) startResponse(status string, headers []gateway.Header, exc error) 
 		return nil, err
 	}
 	j.bare = j.x.contentless(r.code)
+	j.owed = r.room()
 	return (*jobWriter)(j), nil
 }
+
+// gone reports whether nothing that the application does comes to the client any more. What
+// it has kept from a request that is over finds that it has left, until the next begins. With mu.
+func (j *job) gone() bool { return j.over != nil || j.left || j.closing }
 
 // fails makes err stick.
 func (j *job) fails(err error) {
@@ -301,6 +341,8 @@ func (j *job) put(b []byte, later bool) (n int, err error) {
 		switch {
 		case j.over != nil:
 			return n, j.over
+		case j.gone():
+			return n, errOver
 		case j.err != nil:
 			return n, j.err
 		case j.writeBy.passed:
@@ -316,6 +358,9 @@ func (j *job) put(b []byte, later bool) (n int, err error) {
 		// One half of a large chunk can be on its way while the other is copied.
 		piece := b[n:min(len(b), n+max(most/2, 1), n+most-j.waiting())]
 		j.out.add(piece, most)
+		if j.owed >= 0 {
+			j.owed = max(j.owed-int64(len(piece)), 0)
+		}
 		if n += len(piece); n < len(b) || !later {
 			j.tell()
 		}
@@ -368,11 +413,11 @@ func (w *jobWriter) Write(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	j.mu.Lock()
-	j.wrote = true
-	gathers := j.gathers
-	j.mu.Unlock()
-	n, err := j.put(p, gathers)
+	fits, gathers, err := j.beginWrite(len(p))
+	if err != nil {
+		return 0, err
+	}
+	n, err := j.put(p[:fits], gathers)
 	if err != nil {
 		return n, told(err)
 	}
@@ -383,7 +428,25 @@ func (w *jobWriter) Write(p []byte) (int, error) {
 			j.tell()
 		}
 	}
+	if n < len(p) {
+		return n, errTooLong
+	}
 	return n, nil
+}
+
+// beginWrite says how many of n bytes fit in the declared Content-Length, and whether they
+// may wait.
+func (j *job) beginWrite(n int) (fits int, gathers bool, err error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if !j.began && !j.resp.started { // kept from a request before, or start has failed
+		return 0, false, cmp.Or(j.err, told(j.over))
+	}
+	j.wrote = true
+	if j.owed >= 0 && !j.bare {
+		n = int(min(int64(n), j.owed))
+	}
+	return n, j.gathers, nil
 }
 
 // Read is the content for gateway.Input.
