@@ -161,7 +161,8 @@ func (h *queueHandler) WithGroup(name string) slog.Handler {
 }
 
 // rendered is v as a value that does not change any more. The text of an error or of what
-// was thrown may be that of a request, which is lent: it is made while it is good.
+// was thrown may be that of a request, which is lent: it is made while it is good, and by
+// package fmt, which recovers where the methods of such a value panic.
 func rendered(v slog.Value) slog.Value {
 	v = v.Resolve()
 	if v.Kind() != slog.KindAny {
@@ -171,7 +172,7 @@ func rendered(v slog.Value) slog.Value {
 	case netip.AddrPort:
 		return v
 	case error:
-		return slog.StringValue(x.Error())
+		return slog.StringValue(fmt.Sprint(x))
 	default:
 		return slog.StringValue(fmt.Sprintf("%+v", x))
 	}

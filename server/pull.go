@@ -1,7 +1,6 @@
 package server
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -188,11 +187,11 @@ func (x *exchange) dropBody() {
 // writer that its client is gone, and passes this on, has not failed, nor has one that
 // wants the end (gateway.ErrAbort), which gets no 500.
 func (x *exchange) fail(err error) {
-	quiet := errors.Is(err, gateway.ErrAbort)
+	quiet := errorIs(err, gateway.ErrAbort)
 	switch {
 	case quiet:
 		x.noteAbort(err)
-	case x.c.Alive() || !errors.Is(err, net.ErrClosed):
+	case x.c.Alive() || !errorIs(err, net.ErrClosed):
 		x.h.count(failed)
 		if x.resp.sent && !x.resp.whole {
 			x.h.count(aborted)

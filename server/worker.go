@@ -2,9 +2,9 @@ package server
 
 import (
 	"cmp"
-	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"runtime"
@@ -88,12 +88,7 @@ func (j *job) goOn(rest func() (gateway.Body, error)) {
 func (j *job) work(f func() (gateway.Body, error)) { // stack looks for it by this name
 	var rest gateway.Body
 	err := errGoexit // unless f returns
-	defer func() {
-		if j.hijack.conn != nil {
-			j.x.h.s.crew.back()
-		}
-		j.leave(rest, err)
-	}()
+	defer func() { j.leave(rest, err) }()
 	rest, err = f()
 	runtime.KeepAlive(j) // in the trace
 }
@@ -115,7 +110,7 @@ func (j *job) respond(body gateway.Body, failure error) (rest gateway.Body, err 
 	if failure == nil {
 		failure = j.pull(body)
 	}
-	if errors.Is(failure, gateway.ErrAbort) {
+	if errorIs(failure, gateway.ErrAbort) {
 		j.sendsNothing()
 	}
 	return nil, failure
@@ -386,6 +381,13 @@ func (j *job) leave(body gateway.Body, err error) {
 	j.mu.Lock()
 	j.readBy.stop()
 	j.writeBy.stop()
+	switch {
+	case j.hijack.conn != nil:
+		j.x.h.s.crew.back()
+	case j.hijack.asked: // by a goroutine that the application has left behind
+		j.hijack = hijack{err: net.ErrClosed}
+		j.cond.Broadcast()
+	}
 	if j.fails(err); j.over == nil {
 		j.rest, j.left = body, true
 		j.tell()
