@@ -71,7 +71,8 @@ func (j *job) giveUp() (done bool) {
 		j.cond.Broadcast()
 		return !x.c.Alive()
 	}
-	return true // Closed comes next
+	x.h.s.crew.leave() // before the connection is counted out
+	return true        // Closed comes next
 }
 
 // takenOver tells the worker that the connection is its own. On the loop.
@@ -79,6 +80,5 @@ func (j *job) takenOver() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.over = gateway.ErrHijacked
-	j.x.h.s.crew.leave()
 	j.cond.Broadcast()
 }

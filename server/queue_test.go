@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -198,6 +199,77 @@ func TestRequestTimeoutInTheQueue(t *testing.T) {
 	close(goOn)
 	first.want("GET", 200, "Hello, World!")
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := s.Shutdown(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+// A connection that is taken over is among Connections or Hijacked at every moment: between
+// the two a stop would find that nothing is left.
+func TestHijackIsCountedThroughout(t *testing.T) {
+	goOn := make(chan struct{})
+	s := startOn(Pool, t, appFunc(func(env *gateway.Environ, _ gateway.StartResponse) (gateway.Body, error) {
+		conn, _, err := env.Hijack()
+		if err == nil {
+			_ = conn.Close()
+			<-goOn
+		}
+		return nil, err
+	}))
+	for range 50 {
+		c := s.dial()
+		eventually(t, "it is accepted", func() bool { return s.Stats().Connections == 1 })
+		c.send(get)
+		for s.reactor.Len() > 0 {
+			runtime.Gosched()
+		}
+		if n := s.Stats().Hijacked; n != 1 {
+			t.Fatalf("no connection, and %d are taken over, want 1", n)
+		}
+		goOn <- struct{}{}
+		s.untilLoad(0, 0, 0)
+	}
+}
+
+// A goroutine that an application leaves behind in Hijack gets no connection: the response is
+// sent, and no place is counted twice.
+func TestHijackIsLeftBehind(t *testing.T) {
+	jobs, hold, told := make(chan *job, 1), make(chan bool), make(chan error, 1)
+	loops := make(chan *loop.Loop, 1)
+	s := startOn(Pool, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		l := <-loops
+		at := make(chan *job)
+		l.Do(func() {
+			at <- connsOf(l)[0].Context.(*conn).x.job
+			<-hold
+		})
+		j := <-at
+		go func() {
+			_, _, err := env.Hijack()
+			told <- err
+		}()
+		eventually(t, "it asks", func() bool {
+			j.mu.Lock()
+			defer j.mu.Unlock()
+			return j.hijack.asked
+		})
+		jobs <- j
+		return hello(env, start)
+	}), Loops(1))
+	loops <- s.reactor.Loops()[0]
+	c := s.dial()
+	c.send(get)
+	j := <-jobs
+	eventually(t, "Serve has returned", func() bool { return !j.atWork() })
+	if err := <-told; err == nil {
+		t.Error("the connection was taken over")
+	}
+	close(hold)
+	c.want("GET", 200, "Hello, World!")
+	_ = c.Close()
+	s.untilLoad(0, 0, 0)
+	ctx, cancel := shortly()
 	defer cancel()
 	if err := s.Shutdown(ctx); err != nil {
 		t.Error(err)

@@ -91,12 +91,13 @@ func (s *Server) Stats() Stats {
 			n[c] += h.counts[c].Load()
 		}
 	}
+	connections := s.reactor.Len() // first: a connection is taken over before it is none of these
 	var working, waiting, hijacked int
 	if s.crew != nil {
 		working, waiting, hijacked = s.crew.load()
 	}
 	return Stats{
-		Connections: s.reactor.Len(), Hijacked: hijacked, Working: working, Waiting: waiting,
+		Connections: connections, Hijacked: hijacked, Working: working, Waiting: waiting,
 		Accepted: n[accepted],
 		Lost:     n[lost], LostIdle: n[lostIdle],
 		Stalled: n[stalled], Stopped: n[stopped],
