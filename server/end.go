@@ -172,7 +172,7 @@ func (h *handler) stop() {
 	h.loop.Conns(func(c *loop.Conn) {
 		switch cn := c.Context.(*conn); {
 		case cn.phase == skipping:
-			h.skipNoMore(c, cn) // no answer to come could say close
+			h.arm(c, cn) // there is less time now
 		case cn.phase == writing:
 			cn.x.stir()
 		case cn.phase == readingHead && cn.timer == idleTimer:

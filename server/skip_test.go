@@ -90,7 +90,7 @@ func TestUnreadContent(t *testing.T) {
 }
 
 // Content that is thrown away has the limits of time of other content, and does not hold
-// a server up that is to stop. The client gets no second answer.
+// a server up that is to stop for longer than an idle connection. The client gets no second answer.
 func TestUnreadContentDoesNotCome(t *testing.T) {
 	for name, tt := range map[string]struct {
 		option Option
@@ -112,6 +112,39 @@ func TestUnreadContentDoesNotCome(t *testing.T) {
 					go func() { _ = s.Shutdown(ctx) }()
 				}
 				c.wantEnd()
+			})
+		})
+	}
+}
+
+// An answer in front of content that was left unread has promised that the connection goes
+// on, and then the server stops: the request behind the content is answered, and says close.
+func TestUnreadContentAtShutdown(t *testing.T) {
+	for name, content := range map[string]string{"length": "Content-Length: 5\r\n\r\nhello", "chunked": "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"} {
+		t.Run(name, func(t *testing.T) {
+			onWorkers(t, func(t *testing.T, d Dispatching) {
+				s := start(t, unread(nil), Dispatch(d))
+				head, rest, _ := strings.Cut(content, "\r\n\r\n")
+				c := s.dial()
+				c.send("POST / HTTP/1.1\r\nHost: h\r\n" + head + "\r\n\r\n")
+				c.want("POST", 200, "not read")
+				s.waitPhases(skipping, 1)
+				stopped := make(chan error)
+				go func() {
+					ctx, cancel := shortly()
+					defer cancel()
+					stopped <- s.Shutdown(ctx)
+				}()
+				s.waitStopping()
+				c.send(rest + get)
+				if resp := c.want("GET", 200, "not read"); !resp.Close {
+					t.Error("the last answer does not say close")
+				}
+				c.wantEnd()
+				_ = c.Close()
+				if err := <-stopped; err != nil {
+					t.Errorf("Shutdown: %v", err)
+				}
 			})
 		})
 	}

@@ -44,6 +44,9 @@ func (h *handler) arm(c *loop.Conn, cn *conn) {
 	case cn.phase == readingBody, cn.phase == skipping:
 		var left time.Duration
 		cn.timer, left = cn.x.contentTime()
+		if h.stopping && cn.phase == skipping { // as between two requests: the answer has not said close, and a request may be behind
+			left = min(left, stopIdleTime)
+		}
 		c.SetTimeout(left)
 	case cn.phase == readingHead:
 		if cn.x != nil && cn.x.req.Started() {
