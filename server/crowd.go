@@ -62,6 +62,7 @@ func (h *handler) crowded(c *loop.Conn, cn *conn) {
 					return
 				}
 				if found {
+					h.crowd.none = false // as in Opened
 					c.Resume()
 				} else {
 					h.refuseCrowded(c, cn)

@@ -344,3 +344,33 @@ func TestMaxConnsDefault(t *testing.T) {
 		t.Errorf("%d descriptors", n)
 	}
 }
+
+// A search that has found no idle connection is forgotten when others come: those that have
+// sent nothing yet make room, too.
+func TestSilentConnectionsMakeRoom(t *testing.T) {
+	s := start(t, appFunc(echo), Loops(1), MaxConnections(2))
+	busy := []*client{s.dial(), s.dial()}
+	for _, c := range busy {
+		c.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhe")
+	}
+	s.waitPhases(readingBody, 2)
+	refused := s.dial()
+	if resp, _ := refused.read("GET"); resp.StatusCode != 503 {
+		t.Fatalf("answered %d, want 503: nothing is idle", resp.StatusCode)
+	}
+	_ = refused.Close()
+	for _, c := range busy {
+		_ = c.Close()
+	}
+	s.untilConns(0)
+
+	silent := s.dial()
+	s.waitPhases(readingHead, 1)
+	s.nextTick()
+	s.dial()
+	s.waitPhases(readingHead, 2)
+	c := s.dial()
+	c.send(get)
+	c.want("GET", 200, "")
+	silent.wantEnd()
+}

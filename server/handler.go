@@ -92,7 +92,9 @@ func (h *handler) Opened(c *loop.Conn) {
 	c.SetTimeout(h.idleTime())
 	if h.s.reactor.Len() > h.c.maxConns {
 		h.crowded(c, cn)
+		return
 	}
+	h.crowd.none = false // idle until it sends something
 }
 
 // Input serves the requests in b. Their answers leave in one write.
