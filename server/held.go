@@ -110,7 +110,7 @@ func (h *hold) leave(w *work, to uint32) (was uint32) {
 // dive ends surface.
 func (w *work) dive(was uint32) {
 	if was == inside || was == suspect {
-		w.state.Store(was)
+		w.state.CompareAndSwap(calling, was) // else the call has ended, which another goroutine of the application has not waited for
 	}
 }
 
@@ -139,20 +139,23 @@ const (
 
 // Late takes the call that the loop is in under suspicion.
 func (h *handler) Late() {
+	for try := 1; !h.markLate() && try < lateTries; try++ { // it may be in the server's own code, for a moment
+		time.Sleep(latePause) // without mu, which the loop may want
+	}
+}
+
+// markLate is one try. It reports whether there is a call, or was none ever.
+func (h *handler) markLate() bool {
 	h.hold.mu.Lock()
 	defer h.hold.mu.Unlock()
-	for range lateTries { // it may be in the server's own code, for a moment
-		if h.hold.late = h.hold.mark(); h.hold.late != nil || h.hold.last.Load() == nil {
-			break
-		}
-		time.Sleep(latePause)
-	}
+	h.hold.late = h.hold.mark()
 	h.hold.lateOf = h.hold.marks
 	if h.hold.late == nil {
 		h.hold.news.Or(none)
 	} else {
 		h.hold.news.And(^none)
 	}
+	return h.hold.late != nil || h.hold.last.Load() == nil
 }
 
 // Held reports a loop that does not go on, and the request that holds it.

@@ -378,3 +378,26 @@ func TestHeldAndLetGo(t *testing.T) {
 		}
 	}
 }
+
+// A goroutine that an application leaves behind in the server's own code does not make the call
+// look as if it were under way when it comes back.
+func TestDiveBehindTheCall(t *testing.T) {
+	for _, suspected := range []bool{false, true} {
+		var h hold
+		var w work
+		h.enter(&w)
+		if suspected {
+			h.mu.Lock()
+			h.mark()
+			h.mu.Unlock()
+		}
+		was := h.surface(&w)
+		if h.exit(&w) {
+			t.Fatal("the loop was taken")
+		}
+		w.dive(was)
+		if got := w.state.Load(); got != outside {
+			t.Errorf("suspected %v: the state is %d, want %d", suspected, got, outside)
+		}
+	}
+}
