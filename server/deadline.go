@@ -17,7 +17,8 @@ type deadline struct {
 // errWriteTime sticks: something is missing from the response, which must not look whole.
 var errWriteTime = fmt.Errorf("server: the time of SetWriteDeadline is over: %w: %w", os.ErrDeadlineExceeded, gateway.ErrAbort)
 
-// SetReadDeadline is of gateway.Deadliner. There is nothing on a loop that waits.
+// SetReadDeadline is of gateway.Deadliner. Nothing waits on a loop, so the application goes on
+// as a worker.
 func (x *exchange) SetReadDeadline(t time.Time) error {
 	if j := x.asJob(); j != nil {
 		return j.SetReadDeadline(t)

@@ -75,9 +75,9 @@ func (h *handler) leaveBehind(cn *conn) {
 	}
 }
 
-// Exited: an application has ended the goroutine of its loop, or a Logger has. Like a
-// panic that fails the response; and the connection ends, since what has come behind the
-// request is lost with the goroutine.
+// Exited: an application has ended the goroutine of its loop. Like a panic that fails the
+// response; and the connection ends, since what has come behind the request is lost with the
+// goroutine.
 func (h *handler) Exited(c *loop.Conn) {
 	if c == nil {
 		h.out = h.out[:0]

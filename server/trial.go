@@ -47,8 +47,7 @@ func (w *watchman) promote(why string, stack []byte, request []any) {
 	w.next, w.tried = now.Add(w.rest), time.Time{}
 	w.waits, w.takes = 0, [takesMost]time.Time{}
 	if !silent {
-		// The log may wait, and is not waited for.
-		go w.s.config.log.Warn(why+": "+promotedLine+"; the option Dispatch(Pool) says so from the start, Dispatch(Inline) keeps them on the loop",
+		w.s.config.log.Warn(why+": "+promotedLine+"; the option Dispatch(Pool) says so from the start, Dispatch(Inline) keeps them on the loop",
 			append([]any{slog.String("stack", string(stack))}, request...)...)
 	}
 }
@@ -71,7 +70,7 @@ func (w *watchman) reconsider(now time.Time, begun bool) {
 	case begun:
 		if w.active++; w.active >= trialLooks && now.Sub(w.tried) >= w.s.config.rest {
 			w.tried, w.held = time.Time{}, now
-			go w.s.config.log.Info(returnedLine)
+			w.s.config.log.Info(returnedLine)
 		}
 	}
 }
