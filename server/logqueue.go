@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
 	"sync"
@@ -16,13 +17,16 @@ const (
 	logLinesMax = 1024
 	logBytesMax = 4 << 20
 
-	// logFlushTime is how long the end of the server waits for them to be written.
+	// logFlushTime is how long the end of a server, and the start and the end of a process, wait
+	// for them to be written. A reader that reads takes it in microseconds; the rest is for a
+	// machine that is busy.
 	logFlushTime = time.Second
 )
 
-// logQueue hands log lines, and refusals for an access log, over to the operator's Logger, in order, on a goroutine of its
-// own, which ends when there are none. So a Logger that blocks (a full pipe, a slow disk, a
-// network) holds no loop, no lock, no timer and no signal.
+// logQueue hands log lines, and refusals for an access log, over to the operator's Logger, in
+// order, on a goroutine of its own, which ends when there are none. So a Logger that blocks (a
+// full pipe, a slow disk, a network) holds no loop, no lock, no timer and no signal. What a
+// process prints and what it tells systemd have one each, for the same reason.
 type logQueue struct {
 	mu      sync.Mutex
 	lines   []logLine
@@ -46,6 +50,11 @@ func (q *logQueue) logger(l *slog.Logger) *slog.Logger {
 
 // do has call made, which logs so many bytes.
 func (q *logQueue) do(bytes int, call func()) { q.put(logLine{call: call, bytes: bytes}) }
+
+// print has a line written to w.
+func (q *logQueue) print(w io.Writer, line string) {
+	q.do(len(line), func() { fmt.Fprintln(w, line) })
+}
 
 func (q *logQueue) put(line logLine) {
 	q.mu.Lock()

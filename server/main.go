@@ -34,9 +34,9 @@ func Main(app gateway.App, options ...Option) {
 // exit ends the program. It waits no longer for the reader of standard error than
 // for that of standard output.
 func exit(status int, err error) {
-	o := newOutlet()
-	o.do(func() { fmt.Fprintln(os.Stderr, err) })
-	o.flush()
+	var lines logQueue
+	lines.print(os.Stderr, err.Error())
+	lines.flush(logFlushTime)
 	os.Exit(status)
 }
 

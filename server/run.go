@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -73,8 +72,8 @@ type runner struct {
 	s       *Server
 	signals <-chan os.Signal
 	stdout  io.Writer
-	lines   outlet // to stdout
-	notices outlet // to systemd
+	lines   logQueue // to stdout
+	notices logQueue // to systemd
 }
 
 // run is Run without the process around it.
@@ -89,17 +88,17 @@ func (p *succession) run(app gateway.App, addrs []string, options []Option, sign
 		s.Close()
 		return err
 	}
-	r := &runner{succession: p, s: s, signals: signals, stdout: stdout, lines: newOutlet(), notices: newOutlet()}
-	defer r.lines.end()
-	defer r.notices.end()
+	r := &runner{succession: p, s: s, signals: signals, stdout: stdout}
+	defer r.lines.flush(logFlushTime)
+	defer r.notices.flush(logFlushTime)
 	for _, at := range where {
 		r.print("listening on " + at)
 	}
 	for _, f := range s.config.onStart {
 		f(s)
 	}
-	r.lines.flush() // before "stopping" of an old process
-	r.ready()       // before a client is accepted: the old process may kill this one until then
+	r.lines.flush(logFlushTime) // before "stopping" of an old process
+	r.ready()                   // before a client is accepted: the old process may kill this one until then
 	s.start()
 	return r.serve()
 }
@@ -185,9 +184,7 @@ func (r *runner) hangup() {
 	r.log(slog.LevelWarn, "SIGHUP: the server has nothing to reload; SIGUSR2 starts the program again, SIGTERM ends it")
 }
 
-func (r *runner) print(line string) {
-	r.lines.do(func() { fmt.Fprintln(r.stdout, line) })
-}
+func (r *runner) print(line string) { r.lines.print(r.stdout, line) }
 
 func (r *runner) log(level slog.Level, msg string, args ...any) {
 	r.s.config.log.Log(context.Background(), level, msg, args...)
