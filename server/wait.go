@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 
 	"github.com/isbjorn/isbjorn/loop"
@@ -42,6 +43,43 @@ func (w *waker) run() {
 		x.waits = false
 		x.h.Drained(x.c)
 	}
+}
+
+// Waker is gateway.Waker: the worker waits, and the loop knows nothing of it.
+func (j *job) Waker() (wake func()) {
+	j.wakes = true
+	if j.nudger == nil {
+		j.nudger = &nudger{job: j}
+	}
+	return j.nudger.wake
+}
+
+// nudger is the waker that an application on a worker gets. It may be kept for longer than
+// the response, and the job is that of the next request then.
+type nudger struct {
+	mu  sync.Mutex
+	job *job // nil when the response is over
+}
+
+func (n *nudger) wake() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.job != nil {
+		n.job.nudge()
+	}
+}
+
+func (n *nudger) end() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.job = nil
+}
+
+func (j *job) nudge() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.nudged = true
+	j.cond.Broadcast()
 }
 
 // stir has a response that waits asked once more, when the server begins to stop: it may

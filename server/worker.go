@@ -10,7 +10,6 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
-	"sync"
 
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/internal/thrown"
@@ -26,43 +25,6 @@ func (j *job) RemoteAddr() netip.AddrPort { return j.remote }
 
 // LocalAddr is the address that the peer connected to.
 func (j *job) LocalAddr() netip.AddrPort { return j.local }
-
-// Waker is gateway.Waker: the worker waits, and the loop knows nothing of it.
-func (j *job) Waker() (wake func()) {
-	j.wakes = true
-	if j.nudger == nil {
-		j.nudger = &nudger{job: j}
-	}
-	return j.nudger.wake
-}
-
-// nudger is the waker that an application on a worker gets. It may be kept for longer than
-// the response, and the job is that of the next request then.
-type nudger struct {
-	mu  sync.Mutex
-	job *job // nil when the response is over
-}
-
-func (n *nudger) wake() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.job != nil {
-		n.job.nudge()
-	}
-}
-
-func (n *nudger) end() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.job = nil
-}
-
-func (j *job) nudge() {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.nudged = true
-	j.cond.Broadcast()
-}
 
 // run is the work.
 func (j *job) run() {
