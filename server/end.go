@@ -176,6 +176,7 @@ func (h *handler) stop() {
 		case cn.phase == writing:
 			cn.x.stir()
 		case cn.phase == readingHead && cn.timer == idleTimer:
+			cn.active = max(cn.active, h.held)
 			if !cn.served {
 				cn.active = h.now // its first request may be on the way
 			}

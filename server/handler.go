@@ -2,6 +2,7 @@ package server
 
 import (
 	"log/slog"
+	"math"
 	"net/http"
 	"net/netip"
 	"runtime/debug"
@@ -27,6 +28,7 @@ type handler struct {
 	second int64       // of stamp
 	epoch  time.Time   // when this handler was made: durations count from it, by the monotonic clock
 	now    int64       // ns from epoch to the last Tick; a step of the wall clock does not move it
+	held   int64       // now at the last Tick that was late: what counts from the Tick before may have come just then
 
 	crowd crowd
 	plain complaint // about TLS where there is none
@@ -74,7 +76,7 @@ const outBytesMax = 256 << 10
 
 func newHandler(s *Server, l *loop.Loop) *handler {
 	c := s.config
-	h := &handler{s: s, c: c, loop: l, second: -1, epoch: time.Now(), host: gateway.Host{
+	h := &handler{s: s, c: c, loop: l, second: -1, epoch: time.Now(), held: math.MinInt64, host: gateway.Host{
 		Scheme: "http", Software: c.name, Multithread: c.loop.Loops > 1 || s.crew != nil, Log: c.appLog,
 		Extra: c.environ, Underscores: c.unders == KeepUnderscores, Hidden: s.hidden, TempFile: c.content.lend, Stopping: s.begun,
 	}}
@@ -239,7 +241,11 @@ func (h *handler) Drained(c *loop.Conn) {
 // Tick renews what depends on the time of day.
 func (h *handler) Tick(now time.Time) {
 	h.letGo()
+	before := h.now
 	h.now = int64(now.Sub(h.epoch))
+	if h.now-before > int64(stopIdleTime)/4 { // an application has held the loop
+		h.held = h.now
+	}
 	h.crowd.tick()
 	if h.stopping {
 		h.s.checkEmpty()

@@ -98,6 +98,24 @@ func TestShutdownClosesIdle(t *testing.T) {
 	fresh.wantEnd()
 }
 
+// An application has held the loop, whose clock stands still meanwhile: a connection that
+// was served at the end of that has not been idle for all of it when the server stops.
+func TestShutdownAfterAHeldLoop(t *testing.T) {
+	s := start(t, appFunc(hello), Loops(1), Dispatch(Inline))
+	c := s.dial()
+	c.send(get)
+	c.want("GET", 200, "Hello, World!")
+	s.onLoops(func(h *handler, _ *loop.Conn) {
+		h.Tick(time.Now().Add(2 * stopIdleTime))
+		h.stop()
+	})
+	c.send(get)
+	if resp := c.want("GET", 200, "Hello, World!"); !resp.Close {
+		t.Error("the last answer does not say close")
+	}
+	c.wantEnd()
+}
+
 // The head of a response has promised that the connection goes on, and then the
 // server stops: the next request is answered, and that answer says close.
 func TestShutdownKeepsAPromise(t *testing.T) {
