@@ -109,3 +109,39 @@ func TestHEADAsksNoBody(t *testing.T) {
 		})
 	}
 }
+
+// An application that writes the answer to HEAD goes on with its request, as behind that to GET:
+// the head is on its way, its Context lives, and the next request comes when it has returned.
+func TestHEADEndsNoContext(t *testing.T) {
+	inEachDispatch(t, "writes", func(t *testing.T, where Option) {
+		goOn := make(chan struct{})
+		s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			if env.Path() != "/write" {
+				return hello(env, start)
+			}
+			w, err := start("200 OK", nil, nil)
+			if err != nil {
+				return nil, err
+			}
+			if _, err := w.Write(make([]byte, 2*gatherBytes)); err != nil {
+				t.Error(err)
+			}
+			<-goOn
+			if err := env.Context().Err(); err != nil {
+				t.Errorf("Context: %v", err)
+			}
+			_, err = w.Write([]byte("more"))
+			return nil, err
+		}), where)
+		c := s.dial()
+		c.send("HEAD /write HTTP/1.1\r\nHost: h\r\n\r\n" + get)
+		if resp, _ := c.read("HEAD"); resp.StatusCode != 200 || resp.Close {
+			t.Errorf("%d, closes %v", resp.StatusCode, resp.Close)
+		}
+		close(goOn)
+		c.want("GET", 200, "Hello, World!")
+		if log := s.log.String(); strings.Contains(log, "failed") {
+			t.Errorf("log: %s", log)
+		}
+	})
+}

@@ -28,7 +28,7 @@ func (x *exchange) pull() {
 			x.hold()
 			x.c.AwaitSent()
 			return
-		case r.started && !x.ended && x.contentless(r.code):
+		case r.started && !x.ended && x.contentless(r.code) && x.body != x.job: // a worker goes on, with its Context, until it leaves
 			if !r.sent {
 				x.commit(x.known(-1, nil, nil))
 			}
