@@ -63,6 +63,7 @@ type turn struct {
 	waits    bool   // the body has said ErrWait, and was not woken since
 	shuts    bool   // the body is closed, and the response is over
 	trailer  []byte // the request's trailer lines
+	filled   int64  // handler.now when answers filled the output and content was still to come; 0 while they do not
 }
 
 var errPanic = errors.New("server: the application panicked")

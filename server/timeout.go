@@ -33,6 +33,9 @@ func (h *handler) idleTime() time.Duration {
 // Where it is not the client that we wait for there is none: the loop watches
 // whether a full socket empties.
 func (h *handler) arm(c *loop.Conn, cn *conn) {
+	if x := cn.x; x != nil && (x.streams || cn.phase == readingBody || cn.phase == skipping) {
+		x.leaveOut()
+	}
 	switch {
 	case cn.phase == writing && cn.x.job != nil:
 		var left time.Duration
@@ -116,8 +119,20 @@ func (x *exchange) contentTime() (timer, time.Duration) {
 
 // measure begins the client's time for content anew, when it has waited for us.
 func (x *exchange) measure() {
-	x.since, x.came = x.h.now, 0
+	x.since, x.came, x.filled = x.h.now, 0, 0
 	x.h.arm(x.c, x.conn)
+}
+
+// leaveOut leaves out of the client's time for content that in which answers fill the output:
+// nothing is read then, so the client cannot send, however long it takes to read them.
+func (x *exchange) leaveOut() {
+	switch full := x.c.Full(); {
+	case full && x.filled == 0:
+		x.filled = max(x.h.now, 1)
+	case !full && x.filled != 0:
+		x.since += x.h.now - x.filled
+		x.filled = 0
+	}
 }
 
 // patience is how long to wait for the worker, or the content that it may wait for,

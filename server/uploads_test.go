@@ -108,3 +108,57 @@ func TestSlowReadersLeaveWorkers(t *testing.T) {
 		}
 	}
 }
+
+// The time in which a client reads an answer that fills the output is not that of its content,
+// of which nothing is read meanwhile.
+func TestFullOutputIsNoContentTime(t *testing.T) {
+	s := startOn(Pool, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		w, err := start("200 OK", nil, nil)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := w.Write(make([]byte, 16<<20)); err != nil { // more than the sockets take
+			return nil, err
+		}
+		content, err := env.Input().ReadAll()
+		if err != nil {
+			return nil, err
+		}
+		return env.Bytes(content), nil
+	}), Loops(1))
+	c := s.dial()
+	c.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n01234")
+	eventually(t, "the output is full", func() (full bool) {
+		s.onLoops(func(_ *handler, c *loop.Conn) { full = c.Full() && c.Context.(*conn).x.filled != 0 })
+		return full
+	})
+	s.onLoops(func(_ *handler, c *loop.Conn) { // an hour passes
+		x := c.Context.(*conn).x
+		x.since -= int64(time.Hour)
+		x.filled -= int64(time.Hour)
+	})
+	resp, err := http.ReadResponse(c.r, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.CopyN(io.Discard, resp.Body, 16<<20); err != nil {
+		t.Fatal(err)
+	}
+	var left time.Duration
+	eventually(t, "content is waited for", func() (waits bool) {
+		s.onLoops(func(_ *handler, c *loop.Conn) {
+			if cn := c.Context.(*conn); !c.Full() && cn.timer != noTimer {
+				_, left = cn.x.contentTime()
+				waits = true
+			}
+		})
+		return waits || s.Stats().RateTimeouts > 0
+	})
+	if left < time.Second {
+		t.Fatalf("%v are left for the content", left)
+	}
+	c.send("56789")
+	if rest, err := io.ReadAll(resp.Body); err != nil || string(rest) != "0123456789" {
+		t.Errorf("%q, %v", rest, err)
+	}
+}
