@@ -24,7 +24,7 @@ BIN         := $(CURDIR)/bin
 STATICCHECK := $(BIN)/staticcheck
 PLATFORMS   := darwin/arm64 freebsd/amd64 linux/arm64
 
-.PHONY: help build test race apps stdtest fuzz chaos chaos-lossy slowhttptest bench pgo bench-gate load report report-quick measure where scale sweep idle lint cross ci clean
+.PHONY: help build test dispatch race apps stdtest fuzz chaos chaos-lossy slowhttptest bench pgo bench-gate load report report-quick measure where scale sweep idle lint cross ci clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,10 @@ build: ## build the examples and the programs to measure into ./bin
 
 test: ## run the tests
 	go test ./...
+
+dispatch: ## the tests of the server with its applications on the loops alone (Inline), and on workers (Pool)
+	ISBJORN_TEST_DISPATCH=Inline go test -short ./server
+	ISBJORN_TEST_DISPATCH=Pool go test -short ./server
 
 race: ## run the tests with the race detector, in random order
 	go test -race -shuffle=on ./...

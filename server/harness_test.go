@@ -46,7 +46,7 @@ func echo(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, erro
 
 // suite is where the applications of tests run that do not say it themselves: as by
 // default. ISBJORN_TEST_DISPATCH=Inline or Pool runs the suite there (make dispatch).
-var suite = map[string]Dispatching{"": Inline, "Auto": Auto, "Inline": Inline, "Pool": Pool}[os.Getenv("ISBJORN_TEST_DISPATCH")]
+var suite = map[string]Dispatching{"": Auto, "Auto": Auto, "Inline": Inline, "Pool": Pool}[os.Getenv("ISBJORN_TEST_DISPATCH")]
 
 // collecting is the same for tests of content that is collected before the application is
 // called: with Pool it streams.
