@@ -35,7 +35,7 @@ func TestFlushThroughAll(t *testing.T) {
 		t.Fatal(err)
 	}
 	quiet := slog.New(slog.DiscardHandler)
-	for _, dispatch := range []server.Dispatching{server.Inline, server.Pool} {
+	for _, dispatch := range dispatches {
 		goOn := make(chan struct{}, 3)
 		var app gateway.App = gateway.AppFunc(func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 			w, err := start("200 OK", fields("Content-Type", "text/plain"), nil)

@@ -2,10 +2,7 @@ package middleware
 
 import (
 	"io"
-	"log/slog"
-	"net"
 	"testing"
-	"time"
 
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/server"
@@ -23,26 +20,14 @@ func TestHijackIsLogged(t *testing.T) {
 			_, _ = io.WriteString(conn, "hello")
 			return nil, conn.Close()
 		})), func(b *gateway.Breach) { t.Error(b) })))
-	s, err := server.New(app, server.Logger(slog.New(slog.DiscardHandler)), server.Dispatch(server.Pool))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	addr, err := s.Listen("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := net.Dial("tcp", addr.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
-	_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: h\r\n\r\n")
-	if b, err := io.ReadAll(c); err != nil || string(b) != "hello" {
-		t.Errorf("read %q, %v", b, err)
-	}
-	if e := <-entries; e.status != 101 || e.aborted {
-		t.Errorf("%+v", e)
+	for _, dispatch := range []server.Dispatching{server.Auto, server.Pool} {
+		c := dial(t, app, "tcp", server.Dispatch(dispatch))
+		_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+		if b, err := io.ReadAll(c); err != nil || string(b) != "hello" {
+			t.Errorf("dispatch %d: read %q, %v", dispatch, b, err)
+		}
+		if e := <-entries; e.status != 101 || e.aborted {
+			t.Errorf("dispatch %d: %+v", dispatch, e)
+		}
 	}
 }

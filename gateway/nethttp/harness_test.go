@@ -31,7 +31,7 @@ type place struct {
 	log  *testlog.Buffer
 }
 
-// isbjorn serves h behind App.
+// isbjorn serves h behind App, by default as http.Handlers are: Dispatch(Auto).
 func isbjorn(t testing.TB, h http.Handler, options ...server.Option) place {
 	t.Helper()
 	return isbjornApp(t, nethttp.App(h), options...)
@@ -41,7 +41,7 @@ func isbjornApp(t testing.TB, app gateway.App, options ...server.Option) place {
 	t.Helper()
 	p := place{log: &testlog.Buffer{}}
 	options = append([]server.Option{
-		server.Logger(slog.New(slog.NewTextHandler(p.log, nil))), server.Dispatch(server.Pool), server.Loops(1), server.BodyBytes(16 << 20),
+		server.Logger(slog.New(slog.NewTextHandler(p.log, nil))), server.Loops(1), server.BodyBytes(16 << 20),
 	}, options...)
 	s, err := server.New(app, options...)
 	if err != nil {

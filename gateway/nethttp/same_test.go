@@ -345,11 +345,15 @@ type sameCase struct {
 func same(t *testing.T, cases []sameCase) {
 	var handler atomic.Pointer[http.Handler]
 	now := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*handler.Load()).ServeHTTP(w, r) })
-	pool, auto, theirs := isbjorn(t, now), isbjorn(t, now, server.Dispatch(server.Auto)), theirs(t, now)
+	theirs := theirs(t, now)
+	var places []place
+	for _, d := range []server.Dispatching{server.Inline, server.Auto, server.Pool} {
+		places = append(places, isbjorn(t, now, server.Dispatch(d)))
+	}
 	for _, tt := range cases {
 		t.Run(tt.name, func(t *testing.T) {
 			handler.Store(&tt.handler)
-			for _, ours := range []place{pool, auto} {
+			for _, ours := range places {
 				a := compare(t, ours, theirs, tt.request, tt.differs)
 				if head, ok := strings.CutPrefix(tt.request, "GET "); ok {
 					h := compare(t, ours, theirs, "HEAD "+head, tt.differs+" "+headLength+" Content-Length")

@@ -56,7 +56,7 @@ func TestRequestTrailer(t *testing.T) {
 	places := map[string]place{
 		"Inline":    isbjorn(t, h, server.Dispatch(server.Inline)),
 		"Auto":      isbjorn(t, h, server.Dispatch(server.Auto)),
-		"Pool":      isbjorn(t, h),
+		"Pool":      isbjorn(t, h, server.Dispatch(server.Pool)),
 		"collected": isbjornApp(t, gateway.AppFunc(nethttp.App(h).Serve)),
 		"validated": isbjornApp(t, gateway.Validate(nethttp.App(h))),
 	}
