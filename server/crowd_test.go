@@ -348,7 +348,7 @@ func TestMaxConnsDefault(t *testing.T) {
 // A search that has found no idle connection is forgotten when others come: those that have
 // sent nothing yet make room, too.
 func TestSilentConnectionsMakeRoom(t *testing.T) {
-	s := start(t, appFunc(echo), Loops(1), MaxConnections(2))
+	s := startOn(collecting, t, appFunc(echo), Loops(1), MaxConnections(2))
 	busy := []*client{s.dial(), s.dial()}
 	for _, c := range busy {
 		c.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhe")
