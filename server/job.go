@@ -63,6 +63,7 @@ type job struct {
 	out     byteQueue    // content that the loop has not taken
 	due     int          // so much of out was there at the last Flush
 	taken   byteQueue    // what it took last
+	filled  bool         // what the loop had sent before the worker began fills the socket
 	rest    gateway.Body // the loop may pull it itself
 	err     error        // how the worker ended; nil in order
 	hijack  hijack
@@ -94,7 +95,7 @@ func (j *job) begin() {
 	j.inEnd, j.expect, j.stopped = io.EOF, false, false
 	j.resp.account, j.broken = account{}, false
 	j.began, j.bare, j.wrote, j.gathers, j.flushed, j.size, j.rest, j.err = false, false, false, false, false, -1, nil, nil
-	j.due, j.awaited, j.news = 0, false, false
+	j.due, j.filled, j.awaited, j.news = 0, false, false, false
 	j.owed, j.closing = -1, false
 }
 
@@ -108,6 +109,7 @@ func (j *job) adopt() {
 	j.err = x.resp.err
 	j.wakes = x.waker != nil
 	j.awaited = true
+	j.filled = x.c.Full()
 	j.gathers = x.resp.gathers
 	j.bare = x.resp.started && x.contentless(x.resp.code)
 	if j.began = x.resp.sent; !j.began {
@@ -217,6 +219,7 @@ func (j *job) Next() ([]byte, error) {
 	if j.left && j.late != nil {
 		j.x.resp.trailer, j.late = append(j.x.resp.trailer, j.late...), nil
 	}
+	j.filled = false
 	if j.taken.reset(); ripe == j.out.len() {
 		j.taken, j.out = j.out, j.taken
 	} else {

@@ -51,7 +51,7 @@ func (x *exchange) taken() {
 		x.tookLeave()
 		return
 	}
-	x.body, x.ready, x.waits, x.ended = x.job, true, true, false
+	x.body, x.ready, x.waits, x.ended = x.job, true, !x.job.filled, false // one that the socket is full for waits to be asked
 	x.hold()
 	x.h.arm(x.c, x.conn)
 }

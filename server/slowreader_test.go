@@ -34,14 +34,15 @@ func TestSlowReaderMemory(t *testing.T) {
 	)
 	blob := []byte(pattern(32 << 20))
 	for _, tt := range []struct {
-		name string
-		app  gateway.App
+		name   string
+		writes bool
+		app    gateway.App
 	}{
-		{"one Write of an http.Handler", nethttp.App(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(blob) }))},
-		{"io.Copy of an http.Handler", nethttp.App(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		{"one Write of an http.Handler", true, nethttp.App(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(blob) }))},
+		{"io.Copy of an http.Handler", true, nethttp.App(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = io.Copy(struct{ io.Writer }{w}, onlyReads{bytes.NewReader(blob)})
 		}))},
-		{"write()", appFunc(func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		{"write()", true, appFunc(func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 			w, err := start("200 OK", nil, nil)
 			if err != nil {
 				return nil, err
@@ -49,14 +50,14 @@ func TestSlowReaderMemory(t *testing.T) {
 			_, err = w.Write(blob)
 			return nil, err
 		})},
-		{"a Body of one chunk", ok(next(func() ([]byte, error) { return blob, io.EOF }))},
-		{"a Body of small chunks", appFunc(func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		{"a Body of one chunk", false, ok(next(func() ([]byte, error) { return blob, io.EOF }))},
+		{"a Body of small chunks", false, appFunc(func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 			_, err := start("200 OK", nil, nil)
 			return gateway.Reader(bytes.NewReader(blob)), err
 		})},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			s := start(t, tt.app, Dispatch(Pool))
+		test := func(t *testing.T, d Dispatching) {
+			s := start(t, tt.app, Dispatch(d))
 			before := heap()
 			for range clients {
 				c := s.dial()
@@ -66,12 +67,14 @@ func TestSlowReaderMemory(t *testing.T) {
 			eventually(t, "every worker waits for its client, or has left", func() bool {
 				full := 0
 				s.onLoops(func(h *handler, lc *loop.Conn) {
-					if x := lc.Context.(*conn).x; x != nil && x.job != nil {
-						x.job.mu.Lock()
-						defer x.job.mu.Unlock()
-						if x.job.left || x.job.out.len()+x.job.taken.len() >= h.c.loop.HighWaterBytes {
-							full++
-						}
+					x := lc.Context.(*conn).x
+					if x == nil || x.job == nil {
+						return
+					}
+					x.job.mu.Lock()
+					defer x.job.mu.Unlock()
+					if x.job.left || x.job.waiting() >= h.c.loop.HighWaterBytes {
+						full++
 					}
 				})
 				return full == clients
@@ -83,6 +86,12 @@ func TestSlowReaderMemory(t *testing.T) {
 			}
 			if log := s.log.String(); strings.Contains(log, "level=ERROR") {
 				t.Errorf("log:\n%s", log)
+			}
+		}
+		t.Run(tt.name, func(t *testing.T) {
+			test(t, Pool)
+			if tt.writes { // a Body stays on its loop
+				test(t, Auto)
 			}
 		})
 	}

@@ -328,7 +328,12 @@ func (j *job) put(b []byte, later bool) (n int, err error) {
 }
 
 // waiting is how much content was brought and is not sent. With mu.
-func (j *job) waiting() int { return j.out.len() + j.taken.len() }
+func (j *job) waiting() int {
+	if j.filled { // by what was written before the loop was taken: it asks when there is room
+		return j.x.h.c.loop.HighWaterBytes
+	}
+	return j.out.len() + j.taken.len()
+}
 
 // tell wakes the loop if it waits for that.
 func (j *job) tell() {
