@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/internal/thrown"
 )
 
 // What an application gets beyond StartResponse and Body: see gateway/beyond.go. An
@@ -87,17 +88,10 @@ func told(why error) error {
 
 // abortOf is what was thrown as an error, if that is gateway.ErrAbort.
 func abortOf(p any) error {
-	if err, ok := p.(error); ok && errorIs(err, gateway.ErrAbort) {
-		return err
+	if thrown.Is(p, gateway.ErrAbort) {
+		return p.(error)
 	}
 	return nil
-}
-
-// errorIs is errors.Is for an error of the application, whose methods may panic, as those of a
-// nil *url.Error do: that one is no other error.
-func errorIs(err, target error) (is bool) {
-	defer func() { _ = recover() }()
-	return errors.Is(err, target)
 }
 
 // noteAbort counts a response that the application aborts.

@@ -68,6 +68,7 @@ type job struct {
 	err     error        // how the worker ended; nil in order
 	hijack  hijack
 
+	number, asking  uint64 // of the request, and of the one whose Read has last asked the loop for a task
 	readBy, writeBy deadline
 	broken          bool // by a read that was broken off: the connection goes on no more
 	awaited         bool // the loop wants to be told of more
@@ -90,6 +91,9 @@ func newJob(x *exchange) *job {
 
 // begin prepares j for the request of its exchange.
 func (j *job) begin() {
+	j.number++
+	j.readBy.stop()
+	j.writeBy.stop()
 	j.remote, j.local = j.x.conn.ends()
 	j.over, j.left, j.wakes, j.asked = nil, false, false, false
 	j.inEnd, j.expect, j.stopped = io.EOF, false, false
@@ -145,9 +149,17 @@ func (j *job) finish() {
 
 // The loop's side.
 
+// asks reports whether it is the request at hand whose worker has asked for a task, and not
+// one before it.
+func (j *job) asks() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.asking == j.number
+}
+
 // sayContinue asks the client for the content. RFC 9110 section 10.1.1.
 func (j *job) sayContinue() {
-	if x := j.x; x.c != nil && x.expects && !x.resp.sent {
+	if x := j.x; j.asks() && x.c != nil && x.expects && !x.resp.sent {
 		x.expects = false
 		x.h.out = append(x.h.out, "HTTP/1.1 100 Continue\r\n\r\n"...)
 		x.h.flush(x.c)
@@ -157,7 +169,7 @@ func (j *job) sayContinue() {
 
 // readOn goes on with content when the worker has taken what there was.
 func (j *job) readOn() {
-	if x := j.x; x.c != nil && x.streams {
+	if x := j.x; j.asks() && x.c != nil && x.streams {
 		x.c.Resume()
 		x.measure()
 	}

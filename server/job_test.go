@@ -1141,3 +1141,29 @@ func TestPoolStopsContentOnce(t *testing.T) {
 		}
 	})
 }
+
+// What the worker of an earlier request has asked of its loop is not done for the next one,
+// which has the same exchange.
+func TestJobAsksForItsRequest(t *testing.T) {
+	s := start(t, appFunc(hello), Dispatch(Pool))
+	c := s.dial()
+	for range 2 {
+		c.send(get)
+		c.want("GET", 200, "Hello, World!")
+	}
+	eventually(t, "the exchange is free", func() (free bool) {
+		s.onLoops(func(h *handler, _ *loop.Conn) {
+			for _, x := range h.free {
+				free = true
+				x.job.asking = x.job.number
+				if !x.job.asks() {
+					t.Error("the request at hand asks for nothing")
+				}
+				if x.job.number++; x.job.asks() {
+					t.Error("the request before this one still asks")
+				}
+			}
+		})
+		return free
+	})
+}

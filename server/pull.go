@@ -187,11 +187,11 @@ func (x *exchange) dropBody() {
 // writer that its client is gone, and passes this on, has not failed, nor has one that
 // wants the end (gateway.ErrAbort), which gets no 500.
 func (x *exchange) fail(err error) {
-	quiet := errorIs(err, gateway.ErrAbort)
+	quiet := thrown.Is(err, gateway.ErrAbort)
 	switch {
 	case quiet:
 		x.noteAbort(err)
-	case x.c.Alive() || !errorIs(err, net.ErrClosed):
+	case x.c.Alive() || !thrown.Is(err, net.ErrClosed):
 		x.h.count(failed)
 		if x.resp.sent && !x.resp.whole {
 			x.h.count(aborted)

@@ -72,7 +72,7 @@ func (j *job) respond(body gateway.Body, failure error) (rest gateway.Body, err 
 	if failure == nil {
 		failure = j.pull(body)
 	}
-	if errorIs(failure, gateway.ErrAbort) {
+	if thrown.Is(failure, gateway.ErrAbort) {
 		j.sendsNothing()
 	}
 	return nil, failure
@@ -425,6 +425,7 @@ func (j *job) Read(p []byte) (int, error) {
 	for j.in.len() == 0 && j.inEnd == nil && j.over == nil && !j.readBy.passed {
 		if j.expect {
 			j.expect = false
+			j.asking = j.number
 			j.x.h.loop.Do(j.sayContinue)
 		}
 		j.cond.Wait()
@@ -439,6 +440,7 @@ func (j *job) Read(p []byte) (int, error) {
 	n := j.in.read(p)
 	if j.stopped && j.in.len() <= j.x.h.c.loop.HighWaterBytes/4 {
 		j.stopped = false
+		j.asking = j.number
 		j.x.h.loop.Do(j.readOn)
 	}
 	return n, nil

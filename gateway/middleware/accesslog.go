@@ -2,7 +2,6 @@ package middleware
 
 import (
 	"context"
-	"errors"
 	"io"
 	"log/slog"
 	"net/netip"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/internal/thrown"
 )
 
 // AccessLog logs each answer when it is closed, at level Info, as the record
@@ -138,7 +138,7 @@ func newEntry(env *gateway.Environ, r *reply, began time.Time) *entry {
 		e.status, e.aborted = 101, false
 	case env.SentStatus() != 0:
 		e.status, e.bytes, e.aborted = env.SentStatus(), 0, true
-	case failed && e.bytes == 0 && !r.flushed && errors.Is(r.err, gateway.ErrAbort):
+	case failed && e.bytes == 0 && !r.flushed && thrown.Is(r.err, gateway.ErrAbort):
 		e.status = gateway.StatusNoResponse
 	case failed && e.bytes == 0 && !r.flushed || r.code == 0:
 		e.status = 500 // which is what a server answers

@@ -1,7 +1,6 @@
 package middleware
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"runtime/debug"
@@ -111,8 +110,8 @@ func (g *guard) recovered(p any) error {
 	if p == nil {
 		return nil
 	}
-	if err, ok := p.(error); ok && errors.Is(err, gateway.ErrAbort) {
-		return err
+	if thrown.Is(p, gateway.ErrAbort) {
+		return p.(error)
 	}
 	exc := g.log(p)
 	if g.code == 0 {

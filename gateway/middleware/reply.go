@@ -38,7 +38,7 @@ func (r *reply) serve(app gateway.App, env *gateway.Environ, start gateway.Start
 		}
 		if r.err == errPanic { // or the application ends its goroutine
 			if p := thrown.Value(recover()); p != nil {
-				if err, ok := p.(error); ok && errors.Is(err, gateway.ErrAbort) {
+				if thrown.Is(p, gateway.ErrAbort) {
 					r.err = gateway.ErrAbort
 				}
 				defer panic(p) // goes on, with the stack of the first

@@ -1,7 +1,6 @@
 package nethttp
 
 import (
-	"errors"
 	"io"
 	"net/http"
 	"net/url"
@@ -84,7 +83,7 @@ func (a *app) Serve(env *gateway.Environ, start gateway.StartResponse) (body gat
 // errorOf is what Serve returns for a handler that has panicked with p. It goes on with
 // a panic that says no more than that; p is nil if the handler ends its goroutine.
 func errorOf(p any) error {
-	if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+	if thrown.Is(p, http.ErrAbortHandler) {
 		return gateway.ErrAbort
 	}
 	if p != nil {

@@ -86,7 +86,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		p := thrown.Value(recover())
-		if err, ok := p.(error); ok && errors.Is(err, gateway.ErrAbort) {
+		if thrown.Is(p, gateway.ErrAbort) {
 			panic(http.ErrAbortHandler)
 		} else if p != nil {
 			panic(p) // the stack is still that of the first

@@ -3,7 +3,10 @@
 // as it does for main packages of modules that say go 1.20 or less.
 package thrown
 
-import "runtime"
+import (
+	"errors"
+	"runtime"
+)
 
 // Value is what a call that has not returned has ended by: p, which a deferred function
 // has recovered, a *runtime.PanicNilError for panic(nil), or nil for runtime.Goexit. The
@@ -32,4 +35,15 @@ func exits() bool {
 			return false
 		}
 	}
+}
+
+// Is is errors.Is for what a call has panicked with or returned, p, which may be no error, or
+// one whose methods panic, as those of a nil *url.Error do: that one is no other error.
+func Is(p any, target error) (is bool) {
+	err, ok := p.(error)
+	if !ok {
+		return false
+	}
+	defer func() { _ = recover() }()
+	return errors.Is(err, target)
 }

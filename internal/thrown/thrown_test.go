@@ -2,6 +2,7 @@ package thrown
 
 import (
 	"errors"
+	"net/url"
 	"runtime"
 	"testing"
 )
@@ -54,6 +55,25 @@ func TestValue(t *testing.T) {
 			panic(broken)
 		}); got != nil {
 			t.Errorf("%s, Goexit behind a panic: %v", setting, got)
+		}
+	}
+}
+
+func TestIs(t *testing.T) {
+	target := errors.New("target")
+	for name, tt := range map[string]struct {
+		p  any
+		is bool
+	}{
+		"nil":                {nil, false},
+		"no error":           {"text", false},
+		"another":            {errors.New("another"), false},
+		"itself":             {target, true},
+		"wrapped":            {errors.Join(errors.New("another"), target), true},
+		"methods that panic": {(*url.Error)(nil), false},
+	} {
+		if got := Is(tt.p, target); got != tt.is {
+			t.Errorf("%s: %v", name, got)
 		}
 	}
 }
