@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -60,6 +61,7 @@ func TestReadUnderWay(t *testing.T) {
 			failed <- err
 		}()
 		<-began
+		eventually(t, "the reader waits for content", readerWaits)
 		switch r.URL.Path {
 		case "/204":
 			w.WriteHeader(http.StatusNoContent)
@@ -115,6 +117,20 @@ func TestReadUnderWay(t *testing.T) {
 	t.Run("App behind Handler", func(t *testing.T) {
 		ask(t, theirs(t, nethttp.Handler(nethttp.App(h))), "/204")
 	})
+}
+
+// readerWaits reports whether a goroutine waits in Read of a request's Body. One that is on
+// its way there meets a Body that is closed, and then the connection may go on.
+func readerWaits() bool {
+	stacks := make([]byte, 1<<20)
+	stacks = stacks[:runtime.Stack(stacks, true)]
+	for stack := range strings.SplitSeq(string(stacks), "\n\n") {
+		state, _, _ := strings.Cut(stack, "\n")
+		if strings.Contains(stack, "nethttp.(*content).Read(") && (strings.Contains(state, "sync.Cond.Wait") || strings.Contains(state, "IO wait")) {
+			return true
+		}
+	}
+	return false
 }
 
 // The last that a handler writes and the end of its answer leave together, also after a
