@@ -96,7 +96,7 @@ func TestStopTime(t *testing.T) {
 }
 
 // interrupt sends signals until Run has returned, and returns why it has and when.
-func interrupt(t *testing.T, signals chan<- os.Signal, ended <-chan error) (err error, took time.Duration) {
+func interrupt(t *testing.T, signals chan<- os.Signal, ended <-chan error) (took time.Duration, err error) {
 	t.Helper()
 	began := time.Now()
 	eventually(t, "Run returns", func() bool {
@@ -108,7 +108,7 @@ func interrupt(t *testing.T, signals chan<- os.Signal, ended <-chan error) (err 
 		}
 		return false
 	})
-	return err, time.Since(began)
+	return time.Since(began), err
 }
 
 // A second signal ends what does not end in order.
@@ -117,7 +117,7 @@ func TestSecondSignalStopsAtOnce(t *testing.T) {
 	c := dialURL(t, url)
 	_, _ = io.WriteString(c, "POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 6\r\n\r\n")
 	_, _ = c.Read(make([]byte, 100)) // the 100: the request is at work
-	if err, took := interrupt(t, signals, ended); err != errSecondSignal || took < secondSignal {
+	if took, err := interrupt(t, signals, ended); err != errSecondSignal || took < secondSignal {
 		t.Errorf("run: %v after %v, want %v, and not before %v", err, took, errSecondSignal, secondSignal)
 	}
 }

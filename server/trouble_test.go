@@ -345,7 +345,7 @@ func TestShutdownOfAHeldLoop(t *testing.T) {
 	url, signals, ended := runs(t, app)
 	_, _ = io.WriteString(dialURL(t, url), get)
 	<-held
-	if err, _ := interrupt(t, signals, ended); err != errSecondSignal {
+	if _, err := interrupt(t, signals, ended); err != errSecondSignal {
 		t.Errorf("run: %v, want %v", err, errSecondSignal)
 	}
 	close(release)
