@@ -167,9 +167,10 @@ func registrations(t *testing.T, fd int) (n int) {
 // Listeners are to be had while an application holds the loop.
 func TestFilesOfAHeldLoop(t *testing.T) {
 	s := startLines(t, Options{Loops: 1}, "")
-	release := make(chan struct{})
+	held, release := make(chan struct{}), make(chan struct{})
 	defer close(release)
-	s.r.Loops()[0].Do(func() { <-release })
+	s.r.Loops()[0].Do(func() { close(held); <-release })
+	<-held // before, this loop may still accept the client of the other
 	c := s.takeOver(Options{Loops: 1}).dial()
 	c.send("echo x\n")
 	c.want("x\n")
