@@ -2,6 +2,9 @@ package server
 
 import (
 	"fmt"
+	"io"
+	"log"
+	"os"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -91,6 +94,58 @@ func TestOneWaitForALock(t *testing.T) {
 		if s.blocks.Load() {
 			t.Errorf("promoted by a wait of %v; the log:\n%s", d, s.log)
 		}
+	}
+}
+
+// An application that logs each request shares one lock with whatever else the program logs,
+// and waits for it at times: it stays on the loops. The log is a pipe with a reader, as of a
+// container.
+func TestLogOfEachRequest(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes 2 s")
+	}
+	const (
+		clients = 16
+		pause   = 4 * time.Millisecond // 4,000 requests/s
+		most    = 2 * time.Second
+	)
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _, _ = io.Copy(io.Discard, r); _ = r.Close() }()
+	logger := log.New(w, "", log.LstdFlags)
+	var others, all sync.WaitGroup
+	defer w.Close()
+	defer others.Wait()
+	done := make(chan struct{})
+	defer close(done)
+	others.Go(func() { // what else logs: the lock is always busy
+		for {
+			select {
+			case <-done:
+				return
+			default:
+				logger.Print("something else")
+			}
+		}
+	})
+	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		logger.Printf("%s %s", env.Method(), env.Path())
+		return hello(env, start)
+	}), Dispatch(Auto), Loops(2))
+	for range clients {
+		all.Go(func() {
+			c := s.dial()
+			for began := time.Now(); time.Since(began) < most && !s.blocks.Load(); time.Sleep(pause) {
+				c.send(get)
+				c.want("GET", 200, "Hello, World!")
+			}
+		})
+	}
+	all.Wait()
+	if s.blocks.Load() {
+		t.Errorf("it was promoted; the log:\n%s", s.log)
 	}
 }
 
