@@ -30,7 +30,7 @@ func (s *testServer) keepSpares(d time.Duration) {
 // resting is how many goroutines of this process do.
 func resting() int {
 	stacks := make([]byte, 1<<20)
-	return strings.Count(string(stacks[:runtime.Stack(stacks, true)]), "(*crew).rest(")
+	return strings.Count(string(stacks[:runtime.Stack(stacks, true)]), inRest)
 }
 
 // crowd has n workers at work at once, and waits until they have finished.

@@ -320,10 +320,10 @@ func (j *job) length() int64 {
 // stack is what the worker is doing, as in the trace of a panic. All goroutines
 // stand still meanwhile.
 func (j *job) stack() string {
-	stack := loop.StackWith(fmt.Sprintf("(*job).work(%p", j))
-	for _, call := range []string{"ask", "call"} { // that were taken from their loop
+	stack := loop.StackWith(fmt.Sprintf("%s%p", inWork, j))
+	for _, call := range []string{inAsk, inCall} { // that were taken from their loop
 		if stack == nil {
-			stack = loop.StackWith(fmt.Sprintf("(*exchange).%s(%p", call, j.x))
+			stack = loop.StackWith(fmt.Sprintf("%s%p", call, j.x))
 		}
 	}
 	return string(stack)

@@ -18,7 +18,7 @@ import (
 // where answers with what runs it: "loop" or "worker".
 func where(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 	_, err := start("200 OK", nil, nil)
-	if strings.Contains(string(debug.Stack()), "(*job).work(") {
+	if strings.Contains(string(debug.Stack()), inWork) {
 		return env.Text("worker"), err
 	}
 	return env.Text("loop"), err

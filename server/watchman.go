@@ -184,7 +184,7 @@ func (w *watchman) first(h *handler, at *work) {
 	if h.still(at) {
 		w.peeked = time.Now()
 		request = at.x.named()
-	} else if !bytes.Contains(stack, []byte("(*exchange).ask(")) {
+	} else if !bytes.Contains(stack, []byte(inAsk)) {
 		return
 	} // else the call has ended meanwhile, as a short sleep does whose timer has woken the watchman too: it counts, but its request is gone
 	if w.weigh(stack) {
@@ -292,4 +292,4 @@ func wakes(stack []byte) bool {
 }
 
 // comesBack reports whether the goroutine waits for hold.mu only.
-func comesBack(stack []byte) bool { return bytes.Contains(stack, []byte("(*hold).leave(")) }
+func comesBack(stack []byte) bool { return bytes.Contains(stack, []byte(inLeave)) }
