@@ -54,7 +54,7 @@ type Host struct {
 	Log         *slog.Logger   // takes what is written to Errors
 	Extra       map[string]any // the deployer's pairs, see CheckExtra
 
-	// Underscores shows fields with "_" in their names. Otherwise Hidden, if it is
+	// UnderscorePolicy shows fields with "_" in their names. Otherwise Hidden, if it is
 	// not nil, is told of each such field that is met in a look-up or a listing, for
 	// the server's log. name is a view; it may be called from several goroutines.
 	Underscores bool

@@ -103,14 +103,14 @@ func (q *incoming) take() (a accepted, ok bool) {
 
 // handOver gives a to l, from another loop.
 func (l *Loop) handOver(a accepted) {
-	l.stopped.RLock() // cleanUp comes before, and then l is closed, or after put
+	l.wakeMu.RLock() // cleanUp comes before, and then l is closed, or after put
 	if !l.closed {
 		l.incoming.put(a)
 		_ = l.poller.wake(l.startIncoming)
-		l.stopped.RUnlock()
+		l.wakeMu.RUnlock()
 		return
 	}
-	l.stopped.RUnlock()
+	l.wakeMu.RUnlock()
 	l.load.Add(-1)
 	_ = unix.Close(a.fd)
 }

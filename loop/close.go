@@ -19,14 +19,14 @@ func (c *Conn) Close() {
 	}
 	c.state = closing
 	c.deadline = 0
-	c.left = c.loop.opt.DrainBytes
+	c.drainBudget = c.loop.opt.LingerBytes
 	c.act()
 }
 
 // CloseIdle is Close for a connection on which nothing is under way: it does not wait for
 // a peer that has acknowledged all that was sent, since there is no answer that a reset
 // could destroy. Many peers look at an idle connection when they need one, and until then
-// would keep it for DrainTime.
+// would keep it for LingerTime.
 func (c *Conn) CloseIdle() {
 	if c.state == open && c.out == nil && c.mem == nil && unacknowledged(int(c.fd)) == 0 {
 		c.Drop()
@@ -47,7 +47,7 @@ func (c *Conn) Drop() { c.kill(nil) }
 // windUp is progress for a closing connection: FIN when all is sent, then the
 // drain. While output is left input is thrown away too, or a peer that sends
 // before it reads would wait for us as we for it.
-func (c *Conn) windUp() {
+func (c *Conn) lingeringClose() {
 	giveBuffer(c.stash)
 	c.stash = nil
 	if c.mem != nil {
@@ -60,8 +60,8 @@ func (c *Conn) windUp() {
 			return
 		}
 		c.finSent = true
-		c.held = math.MaxInt // the kernel was not asked: the first look finds progress
-		c.setStall(c.loop.opt.DrainTime)
+		c.unackedAtStall = math.MaxInt // the kernel was not asked: the first look finds progress
+		c.setStall(c.loop.opt.LingerTime)
 	}
 	if c.readable && !c.eof {
 		c.drain()
@@ -71,12 +71,12 @@ func (c *Conn) windUp() {
 	}
 }
 
-// drain throws input away, one buffer a turn, and DrainBytes at most. What comes after
+// drain throws input away, one buffer a turn, and LingerBytes at most. What comes after
 // that stays in the socket: flow control stops the peer, which can read its answer until
-// DrainTime is over. To close at once would reset the connection under that answer.
+// LingerTime is over. To close at once would reset the connection under that answer.
 func (c *Conn) drain() {
 	b := c.loop.input()
-	for c.left > 0 || c.hung { // after a hangup no more than the socket holds can come
+	for c.drainBudget > 0 || c.hangupSeen { // after a hangup no more than the socket holds can come
 		n, err := read(int(c.fd), b)
 		switch {
 		case err == errAgain:
@@ -89,7 +89,7 @@ func (c *Conn) drain() {
 			c.readable, c.eof = false, true
 			return
 		}
-		c.left -= int64(n)
+		c.drainBudget -= int64(n)
 		if n == len(b) {
 			c.rearm()
 			return
@@ -127,7 +127,7 @@ func (c *Conn) end() {
 }
 
 // cut says that the peer must not take what it got for all there is.
-func (c *Conn) cut() bool {
+func (c *Conn) mustReset() bool {
 	switch c.err {
 	case ErrAborted, ErrWriteStall:
 		return true
@@ -149,7 +149,7 @@ func (c *Conn) forget() {
 	l.conns = l.conns[:last]
 	l.load.Add(-1)
 	if c.mem == nil {
-		if c.cut() {
+		if c.mustReset() {
 			_ = socket.SetLinger(int(c.fd), 0) // close resets
 		}
 		if c.err == ErrDetached {

@@ -12,7 +12,7 @@ import (
 // An idle connection waits for its peer only as long as that has not acknowledged all it was
 // sent: what it sends then must not reset the rest.
 func TestCloseIdle(t *testing.T) {
-	s := startLines(t, Options{Loops: 1, HighWaterBytes: 4 << 20, DrainTime: time.Hour}, "")
+	s := startLines(t, Options{Loops: 1, HighWaterBytes: 4 << 20, LingerTime: time.Hour}, "")
 	closeIdle := func() {
 		_ = s.r.onLoop(s.r.loops[0], func(l *Loop) error { l.Conns((*Conn).CloseIdle); return nil })
 	}

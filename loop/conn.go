@@ -14,7 +14,7 @@ import (
 //
 //	open     input is read, answers are sent
 //	closing  Close was called: output is flushed, then FIN, and input that still
-//	         comes is thrown away until the peer's FIN, DrainBytes or DrainTime
+//	         comes is thrown away until the peer's FIN, LingerBytes or LingerTime
 //	dead     ended by Abort or an error; the callback at hand still returns
 //	closed   the descriptor is gone
 type Conn struct {
@@ -25,30 +25,30 @@ type Conn struct {
 	fd    int32
 	index int32 // place in loop.conns
 
-	state    connState
-	readable bool // an edge was seen and not used up: a read may find bytes
-	hung     bool // hangup was seen: read to the end, no other edge will come
-	eof      bool // the peer's FIN was read
-	paused   bool // by the handler
-	full     bool // output is over the high mark and not yet at the low one
-	await    bool // the handler waits until all output is sent
-	finSent  bool
-	waiting  bool // in loop.later
-	offer    bool // the stash should be offered again without new bytes
-	drained  bool // Drained is due
-	yielded  bool // it will be at the next event
-	retained bool // Retain was called during this Input
-	exited   bool // a callback has called runtime.Goexit
+	state        connState
+	readable     bool // an edge was seen and not used up: a read may find bytes
+	hangupSeen   bool // hangup was seen: read to the end, no other edge will come
+	eof          bool // the peer's FIN was read
+	paused       bool // by the handler
+	full         bool // output is over the high mark and not yet at the low one
+	awaitingSent bool // the handler waits until all output is sent
+	finSent      bool
+	isDeferred   bool // in loop.later
+	stashPending bool // the stash should be offered again without new bytes
+	drainedDue   bool // Drained is due
+	yielding     bool // it will be at the next event
+	retained     bool // Retain was called during this Input
+	exited       bool // a callback has called runtime.Goexit
 
 	mem   *Memory                    // takes the place of the socket; nil but in tests
 	stash *bytebufferpool.ByteBuffer // input not used yet; nil if none
 	out   *outQueue                  // output not sent yet; nil if none
 
-	held     int   // bytes that the peer had not acknowledged when stall was set
-	deadline int64 // tick of the handler's timeout, 0 none; after FIN of the end of a peer that acknowledges nothing
-	stall    int64 // tick at which the write stalls or the drain ends, 0 none
-	left     int64 // closing: bytes still thrown away before reading stops
-	timeout  timer
+	unackedAtStall int   // bytes that the peer had not acknowledged when stall was set
+	deadline       int64 // tick of the handler's timeout, 0 none; after FIN of the end of a peer that acknowledges nothing
+	stall          int64 // tick at which the write stalls or the drain ends, 0 none
+	drainBudget    int64 // closing: bytes still thrown away before reading stops
+	timeout        timer
 
 	err    error // why it is dead
 	remote netip.AddrPort
@@ -97,10 +97,10 @@ func (l *Loop) start(fd int, remote netip.AddrPort) {
 		c.forget()
 		return
 	}
-	inTask := l.busy // one that is not to be held by what comes next
-	l.busy, l.at = true, c
+	inTask := l.inCallback // one that is not to be held by what comes next
+	l.inCallback, l.current = true, c
 	l.handler.Opened(c)
-	l.busy = inTask
+	l.inCallback = inTask
 	c.act()
 }
 
@@ -113,9 +113,9 @@ func (c *Conn) enter() {
 
 // event lets the connection try what r says it could.
 func (c *Conn) event(r readiness) {
-	c.loop.busy = true
-	if c.yielded && c.state == open {
-		c.yielded, c.drained = false, true
+	c.loop.inCallback = true
+	if c.yielding && c.state == open {
+		c.yielding, c.drainedDue = false, true
 		if c.out == nil {
 			c.stall = 0
 		}
@@ -123,17 +123,17 @@ func (c *Conn) event(r readiness) {
 	if r&(readable|hangup) != 0 {
 		c.readable = true
 		if r&hangup != 0 {
-			c.hung = true
+			c.hangupSeen = true
 		}
 	}
 	if r&writable != 0 && c.out != nil {
 		c.flush()
 	}
 	c.progress()
-	if c.hung && c.state == open && c.readable {
+	if c.hangupSeen && c.state == open && c.readable {
 		c.checkHangup()
 		if r&ended != 0 && c.state == open {
-			c.loop.busy, c.loop.at = true, c
+			c.loop.inCallback, c.loop.current = true, c
 			c.loop.handler.Hungup(c)
 			c.loop.settle()
 		}
@@ -144,22 +144,22 @@ func (c *Conn) event(r readiness) {
 // handler first, then one read. All callbacks but Opened, Timeout and Tick come
 // from here, and it is not entered while one runs: act sees to that.
 func (c *Conn) progress() {
-	c.loop.busy = true
+	c.loop.inCallback = true
 	c.advance()
 	c.loop.settle()
 }
 
 func (c *Conn) advance() {
 	l := c.loop
-	l.at = c
-	for again := true; again && c.state == open; again = c.drained || c.offer && c.wantsInput() {
-		if c.drained {
-			c.drained = false
-			c.offer = true
+	l.current = c
+	for again := true; again && c.state == open; again = c.drainedDue || c.stashPending && c.wantsInput() {
+		if c.drainedDue {
+			c.drainedDue = false
+			c.stashPending = true
 			l.handler.Drained(c)
 		}
-		if c.offer && c.wantsInput() {
-			c.offer = false
+		if c.stashPending && c.wantsInput() {
+			c.stashPending = false
 			c.offerStash()
 		}
 		if c.readable && c.wantsInput() {
@@ -167,7 +167,7 @@ func (c *Conn) advance() {
 		}
 	}
 	if c.state == closing {
-		c.windUp()
+		c.lingeringClose()
 	}
 	if c.state == dead {
 		c.end()
@@ -178,30 +178,30 @@ func (c *Conn) advance() {
 // the callback or task that changed it has returned.
 func (c *Conn) act() {
 	switch {
-	case !c.loop.busy:
+	case !c.loop.inCallback:
 		c.progress()
-	case !c.waiting:
-		c.waiting = true
-		c.loop.later = append(c.loop.later, c)
+	case !c.isDeferred:
+		c.isDeferred = true
+		c.loop.deferred = append(c.loop.deferred, c)
 	}
 }
 
 // settle ends a busy time: it drives the connections that were changed in it.
 func (l *Loop) settle() {
-	for len(l.later) > 0 {
-		last := len(l.later) - 1
-		c := l.later[last]
-		l.later[last] = nil
-		l.later = l.later[:last]
-		c.waiting = false
+	for len(l.deferred) > 0 {
+		last := len(l.deferred) - 1
+		c := l.deferred[last]
+		l.deferred[last] = nil
+		l.deferred = l.deferred[:last]
+		c.isDeferred = false
 		c.advance()
 	}
-	l.busy = false
+	l.inCallback = false
 }
 
 // wantsInput says whether the handler should be given bytes now.
 func (c *Conn) wantsInput() bool {
-	return c.state == open && !c.paused && !c.full && !c.eof && !c.yielded
+	return c.state == open && !c.paused && !c.full && !c.eof && !c.yielding
 }
 
 // read reads once and offers the bytes. A read that did not fill its buffer has
@@ -216,7 +216,7 @@ func (c *Conn) read() {
 		n, err := read(int(c.fd), b)
 		switch {
 		case err == errAgain:
-			c.readable, c.hung = false, false // a hangup would have been seen here
+			c.readable, c.hangupSeen = false, false // a hangup would have been seen here
 			return
 		case err != nil:
 			c.kill(err)
@@ -227,7 +227,7 @@ func (c *Conn) read() {
 			return
 		}
 		filled := n == len(b)
-		if !filled && !c.hung {
+		if !filled && !c.hangupSeen {
 			c.readable = false
 		}
 		if c.stash != nil {
@@ -316,11 +316,11 @@ func (c *Conn) Paused() bool { return c.paused }
 
 // Hung reports whether the peer has ended its side, as far as events have told: Hungup
 // says so only once, and what had come before may not have been read yet.
-func (c *Conn) Hung() bool { return c.hung }
+func (c *Conn) Hung() bool { return c.hangupSeen }
 
 // Resume goes on with input, also with that which was offered before.
 func (c *Conn) Resume() {
-	c.paused, c.offer = false, true
+	c.paused, c.stashPending = false, true
 	c.act()
 }
 
@@ -332,7 +332,7 @@ func (c *Conn) Yield() {
 	if c.state != open {
 		return
 	}
-	c.yielded = true
+	c.yielding = true
 	if c.out == nil && c.mem == nil {
 		c.stallOutput()
 	}
@@ -340,7 +340,7 @@ func (c *Conn) Yield() {
 }
 
 // Yielded reports whether Yield was called, and its later turn has not come.
-func (c *Conn) Yielded() bool { return c.yielded }
+func (c *Conn) Yielded() bool { return c.yielding }
 
 // rearm asks the poller for another event. If it cannot, the connection is lost.
 func (c *Conn) rearm() {
@@ -392,7 +392,7 @@ func (c *Conn) setStall(d time.Duration) {
 
 // stallOutput is setStall for output that the peer should take.
 func (c *Conn) stallOutput() {
-	c.held = unacknowledged(int(c.fd))
+	c.unackedAtStall = unacknowledged(int(c.fd))
 	c.setStall(c.loop.opt.WriteStall)
 }
 
@@ -402,8 +402,8 @@ func (c *Conn) stallOutput() {
 func (c *Conn) stalled() {
 	c.stall = 0
 	held := unacknowledged(int(c.fd))
-	took := held < c.held
-	c.held = held
+	took := held < c.unackedAtStall
+	c.unackedAtStall = held
 	if !c.finSent {
 		if took {
 			c.setStall(c.loop.opt.WriteStall)
@@ -418,7 +418,7 @@ func (c *Conn) stalled() {
 	if held == 0 || c.deadline <= c.loop.timers.now {
 		c.kill(nil) // the answer is out and the peer had its time
 	} else {
-		c.setStall(c.loop.opt.DrainTime)
+		c.setStall(c.loop.opt.LingerTime)
 	}
 }
 
@@ -430,7 +430,7 @@ func (c *Conn) timer() {
 	}
 	if c.deadline != 0 && c.deadline <= now && c.state == open {
 		c.deadline = 0
-		c.loop.busy, c.loop.at = true, c
+		c.loop.inCallback, c.loop.current = true, c
 		c.loop.handler.Timeout(c)
 		c.loop.settle()
 	}

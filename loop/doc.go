@@ -8,12 +8,12 @@
 //	listen.go   makes or adopts listeners (TCP, Unix)
 //	accept.go   accepts in batches and survives a lack of descriptors
 //	loop.go     one turn: an event becomes a call on a connection
-//	conn.go     a connection: read, offer input, timeouts
+//	conn.go        a connection: read, offer input, timeouts
 //	send.go     what the handler sends goes out at once
 //	out.go      or waits: bytes and file ranges
 //	close.go    flush, FIN, drain, and the sudden ends
 //	timer.go    the coarse timer wheel
-//	hold.go     notices a loop that does not come round
+//	callTracker.go     notices a loop that does not come round
 //	memory.go   a connection without a socket, for tests of handlers
 //	poller.go   the seam to the poller, and tasks; poller_epoll.go asks epoll,
 //	            poller_netpoll.go gnet's netpoll, for kqueue

@@ -36,7 +36,7 @@ func (s *lineServer) takeOver(opt Options) *lineServer {
 
 // leave ends s; its listeners go on.
 func (s *lineServer) leave() {
-	s.r.Leave()
+	s.r.ReleaseListeners()
 	stopAccepting(s.r)
 	s.r.Stop()
 }
@@ -106,7 +106,7 @@ func TestLeaveLeavesTheQueue(t *testing.T) {
 	l.Do(func() { // the loop accepts nothing meanwhile
 		defer close(done)
 		waiting = s.dial()
-		s.r.Leave()
+		s.r.ReleaseListeners()
 		l.dropListener(l.listeners[0])
 		if l.Len() != 0 {
 			t.Error("it was accepted")
@@ -133,7 +133,7 @@ func TestLeaveEndsTheRegistration(t *testing.T) {
 	if n := registered(t, next); n != 2 {
 		t.Errorf("the listener is registered %d times, want 2: with both", n)
 	}
-	s.r.Leave()
+	s.r.ReleaseListeners()
 	stopAccepting(s.r)
 	if n := registered(t, next); n != 1 {
 		t.Errorf("the listener is registered %d times, want 1: not with the reactor that left", n)

@@ -371,11 +371,11 @@ func TestCloseDrainsWhileFlushing(t *testing.T) {
 	c.wantEOF()
 }
 
-// The drain is bounded in bytes and in time: behind DrainBytes the peer is held by flow
+// The drain is bounded in bytes and in time: behind LingerBytes the peer is held by flow
 // control, and can read its answer.
 func TestDrainEnds(t *testing.T) {
 	t.Run("bytes", func(t *testing.T) {
-		s := startLines(t, Options{DrainBytes: 100_000, DrainTime: time.Second}, "")
+		s := startLines(t, Options{LingerBytes: 100_000, LingerTime: time.Second}, "")
 		c := s.dial()
 		c.send("close\n")
 		sent := make(chan int, 1)
@@ -393,7 +393,7 @@ func TestDrainEnds(t *testing.T) {
 		c.wantEOF()
 		select {
 		case n := <-sent:
-			t.Errorf("reset after %d bytes, before DrainTime", n)
+			t.Errorf("reset after %d bytes, before LingerTime", n)
 		default:
 		}
 		if err := s.waitClosed(1)[0]; err != nil {
@@ -405,7 +405,7 @@ func TestDrainEnds(t *testing.T) {
 		}
 	})
 	t.Run("time", func(t *testing.T) {
-		s := startLines(t, Options{DrainTime: 20 * time.Millisecond}, "")
+		s := startLines(t, Options{LingerTime: 20 * time.Millisecond}, "")
 		c := s.dial()
 		c.send("close\n")
 		c.want("bye\n")
@@ -414,7 +414,7 @@ func TestDrainEnds(t *testing.T) {
 		}
 	})
 	t.Run("bytes, and then the end", func(t *testing.T) {
-		s := startLines(t, Options{DrainBytes: 10, DrainTime: time.Hour}, "")
+		s := startLines(t, Options{LingerBytes: 10, LingerTime: time.Hour}, "")
 		c := s.dial()
 		c.send("close\n" + strings.Repeat("x", 100_000))
 		c.closeWrite()
@@ -463,7 +463,7 @@ func TestSlowReaderIsNoStall(t *testing.T) {
 // The same for what the kernel alone holds, behind the last answer.
 func TestSlowReaderOfTheLastAnswer(t *testing.T) {
 	const stall = 300 * time.Millisecond
-	s := startLines(t, Options{WriteStall: stall, DrainTime: stall / 3}, "")
+	s := startLines(t, Options{WriteStall: stall, LingerTime: stall / 3}, "")
 	c := s.dial()
 	_ = c.Conn.(*net.TCPConn).SetReadBuffer(16 << 10)
 	c.send("big 1500000\nclose\n")
@@ -949,9 +949,9 @@ func (h *fixedHandler) Closed(*Conn, error) {}
 func (h *fixedHandler) Tick(time.Time)      {}
 func (h *fixedHandler) Refusal() []byte     { return nil }
 
-func (h *fixedHandler) Late()                                  {}
-func (h *fixedHandler) Exited(*Conn)                           {}
-func (h *fixedHandler) Held(time.Duration, func() []byte) bool { return true }
+func (h *fixedHandler) StallSuspected()                           {}
+func (h *fixedHandler) Exited(*Conn)                              {}
+func (h *fixedHandler) Stalled(time.Duration, func() []byte) bool { return true }
 
 // Connections on their way from one loop to another when the reactor stops are
 // closed, not forgotten.

@@ -268,9 +268,9 @@ func (h *lineHandler) Tick(time.Time) {
 	}
 }
 
-func (h *lineHandler) Late()                                          { h.s.late.Add(1) }
-func (h *lineHandler) Held(d time.Duration, stack func() []byte) bool { return h.s.held(d, stack()) }
-func (h *lineHandler) Refusal() []byte                                { return []byte(h.s.refuse) }
+func (h *lineHandler) StallSuspected()                                   { h.s.late.Add(1) }
+func (h *lineHandler) Stalled(d time.Duration, stack func() []byte) bool { return h.s.held(d, stack()) }
+func (h *lineHandler) Refusal() []byte                                   { return []byte(h.s.refuse) }
 func (h *lineHandler) EOF(c *Conn) {
 	c.Context.(*lineConn).exit("EOF")
 	if c.Context.(*lineConn).stream == 0 {

@@ -246,11 +246,11 @@ func TestOptionsCheck(t *testing.T) {
 		{"HighWaterBytes", Options{HighWaterBytes: -1}},
 		{"LowWaterBytes", Options{LowWaterBytes: 1 << 30}},
 		{"AcceptBatch", Options{AcceptBatch: -1}},
-		{"DrainBytes", Options{DrainBytes: -1}},
-		{"DrainTime", Options{DrainTime: -1}},
+		{"LingerBytes", Options{LingerBytes: -1}},
+		{"LingerTime", Options{LingerTime: -1}},
 		{"WriteStall", Options{WriteStall: -1}},
 		{"Tick", Options{Tick: time.Hour}},
-		{"HoldLimit", Options{HoldLimit: -2}},
+		{"StallWarning", Options{StallWarning: -2}},
 		{"SocketMode", Options{SocketMode: fs.ModeDir}},
 	} {
 		if err := tt.opt.Check(); err == nil || !strings.Contains(err.Error(), tt.field) {

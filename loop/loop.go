@@ -51,18 +51,18 @@ type Handler interface {
 	Tick(now time.Time)
 
 	// Late: callbacks or tasks have kept the loop from its tick for
-	// Options.HoldLimit. If they still do when another tick has passed, Held
+	// Options.StallWarning. If they still do when another tick has passed, Held
 	// comes. Both run on a goroutine of their own, while that of the loop is at
 	// work.
-	Late()
+	StallSuspected()
 
 	// Held: one callback or task has held the loop for d, unless the handler knows
 	// that the loop has got on since Late: then it returns false, and the loop has
-	// another HoldLimit. After true no more is said of this hold; Tick is what
+	// another StallWarning. After true no more is said of this hold; Tick is what
 	// comes first when the loop goes on. stack returns what the loop's goroutine
 	// is doing, as in the trace of a panic; nil if it cannot be found. All
 	// goroutines stand still meanwhile.
-	Held(d time.Duration, stack func() []byte) (reported bool)
+	Stalled(d time.Duration, stack func() []byte) (reported bool)
 
 	// Refusal is sent to a peer that is turned away because no descriptor is
 	// left for it. May be empty.
@@ -76,16 +76,16 @@ type Loop struct {
 	handler Handler
 	poller  *poller
 
-	in      []byte // the read buffer; in[:inUsed] is retained by handlers
-	inUsed  int
-	inRead  int // of the last read, behind inUsed
-	vec     vector
-	timers  wheel
-	conns   []*Conn // all of them, in no order; Conn.index is the place
-	busy    bool    // a callback or task runs: connections wait in later
-	later   []*Conn
-	at      *Conn // of the callback that runs, or ran last; nil in a task
-	reserve int   // descriptor given back to refuse one when none is left
+	in         []byte // the read buffer; in[:inUsed] is retained by handlers
+	inUsed     int
+	inRead     int // of the last read, behind inUsed
+	vec        vector
+	timers     wheel
+	conns      []*Conn // all of them, in no order; Conn.index is the place
+	inCallback bool    // a callback or task runs: connections wait in later
+	deferred   []*Conn
+	current    *Conn // of the callback that runs, or ran last; nil in a task
+	reserve    int   // descriptor given back to refuse one when none is left
 
 	listeners []*listener
 	load      atomic.Int32 // connections, and those on their way here
@@ -95,19 +95,19 @@ type Loop struct {
 	ticker  task        // tick, bound once
 	began   time.Time
 
-	heading atomic.Pointer[[]byte] // of the goroutine's stack
-	turn    atomic.Uint32          // how often the goroutine was changed
-	watch   watch                  // the ticker's
+	goroutineHeader atomic.Pointer[[]byte] // of the goroutine's stack
+	generation      atomic.Uint32          // how often the goroutine was changed
+	watch           watch                  // the ticker's
 
-	stopped sync.RWMutex // held for reading while waking the poller
-	closed  bool         // the poller is closed; guarded by stopped
-	leaves  bool         // run has returned, and cleanUp is at work
-	failure error        // of run
-	gone    chan struct{}
+	wakeMu     sync.RWMutex // held for reading while waking the poller
+	closed     bool         // the poller is closed; guarded by stopped
+	cleaningUp bool         // run has returned, and cleanUp is at work
+	failure    error        // of run
+	done       chan struct{}
 }
 
 func newLoop(r *Reactor) (*Loop, error) {
-	l := &Loop{reactor: r, opt: &r.opt, in: make([]byte, r.opt.ReadBytes), began: time.Now(), gone: make(chan struct{})}
+	l := &Loop{reactor: r, opt: &r.opt, in: make([]byte, r.opt.ReadBytes), began: time.Now(), done: make(chan struct{})}
 	l.timers.init()
 	l.ticker = l.tick
 	l.reserve = openReserve()
@@ -119,7 +119,7 @@ func newLoop(r *Reactor) (*Loop, error) {
 	return l, nil
 }
 
-// Handler is what newHandler made for this loop.
+// Handler is what newShard made for this loop.
 func (l *Loop) Handler() Handler { return l.handler }
 
 // Do makes f run on the loop's goroutine, soon and in the order of the calls
@@ -127,7 +127,7 @@ func (l *Loop) Handler() Handler { return l.handler }
 // before f's turn, f does not run. From any goroutine.
 func (l *Loop) Do(f func()) bool {
 	return l.do(func() bool {
-		l.busy, l.at = true, nil
+		l.inCallback, l.current = true, nil
 		f()
 		l.settle()
 		return false
@@ -135,8 +135,8 @@ func (l *Loop) Do(f func()) bool {
 }
 
 func (l *Loop) do(t task) bool {
-	l.stopped.RLock()
-	defer l.stopped.RUnlock()
+	l.wakeMu.RLock()
+	defer l.wakeMu.RUnlock()
 	return !l.closed && l.poller.wake(t) == nil
 }
 
@@ -154,17 +154,17 @@ func (l *Loop) Conns(f func(*Conn)) {
 func (l *Loop) Len() int { return int(l.load.Load()) }
 
 // run is the life of the loop's goroutine.
-func (l *Loop) run() { l.goOn(func() {}) }
+func (l *Loop) run() { l.runFrom(func() {}) }
 
 // goOn runs the loop, with first before all else, until it stops, or until another
 // goroutine has taken it over.
-func (l *Loop) goOn(first func()) {
-	turn, ended := l.turn.Load(), false
+func (l *Loop) runFrom(first func()) {
+	turn, ended := l.generation.Load(), false
 	defer func() {
 		if p := recover(); p != nil {
 			panic(p) // a fault of ours: nothing is cleaned up behind it
 		}
-		if !ended && (l.turn.Load() != turn || l.replace()) {
+		if !ended && (l.generation.Load() != turn || l.replace()) {
 			return // by runtime.Goexit, as TakeOver wants or as a callback has called it
 		}
 		defer l.reactor.running.Done()
@@ -176,11 +176,11 @@ func (l *Loop) goOn(first func()) {
 			l.reactor.Halt() // a server that has lost a loop is no server
 		}
 	}()
-	l.heading.Store(ownHeading())
+	l.goroutineHeader.Store(ownHeading())
 	first()
-	if !l.leaves {
+	if !l.cleaningUp {
 		l.failure = l.poller.run()
-		l.leaves = true
+		l.cleaningUp = true
 	}
 	l.cleanUp()
 	ended = true
@@ -194,15 +194,15 @@ func (l *Loop) cleanUp() {
 	}
 	l.Conns(func(c *Conn) { c.kill(ErrStopped) })
 	closeReserve(l.reserve)
-	l.stopped.Lock()
-	defer l.stopped.Unlock()
+	l.wakeMu.Lock()
+	defer l.wakeMu.Unlock()
 	l.closed = true
 	l.poller.close()
 	for a, ok := l.incoming.take(); ok; a, ok = l.incoming.take() {
 		l.load.Add(-1)
 		_ = unix.Close(a.fd)
 	}
-	close(l.gone)
+	close(l.done)
 }
 
 // event handles one event of the poller: it finds whose it is and lets that try.
@@ -210,7 +210,7 @@ func (l *Loop) event(fd int, r readiness) {
 	if c := l.reactor.conns.get(fd); c != nil && c.loop == l {
 		c.event(r)
 	} else if ln := l.listener(fd); ln != nil {
-		l.at = nil
+		l.current = nil
 		l.accept(ln)
 	}
 }
@@ -227,9 +227,9 @@ func (l *Loop) listener(fd int) *listener {
 // tick moves the loop's clock. It runs as a task, so between two batches.
 func (l *Loop) tick() (leave bool) {
 	l.ticking.Store(false)
-	l.poller.bury()
+	l.poller.freeRetired()
 	now := time.Now()
-	l.busy, l.at = true, nil
+	l.inCallback, l.current = true, nil
 	l.handler.Tick(now)
 	l.settle()
 	l.timers.advance(int64(now.Sub(l.began)/l.opt.Tick), (*Conn).timer)

@@ -19,7 +19,7 @@ func (l *Loop) OpenMemory() *Memory {
 	m.Conn = &Conn{loop: l, fd: -1, mem: m}
 	l.load.Add(1)
 	m.Conn.enter()
-	l.busy = true
+	l.inCallback = true
 	l.handler.Opened(m.Conn)
 	m.Conn.progress()
 	return m
@@ -34,17 +34,17 @@ func (m *Memory) Feed(b []byte) {
 	case c.state != open || c.eof:
 		return
 	case c.stash == nil && c.wantsInput():
-		l.busy = true
+		l.inCallback = true
 		c.offerRead(b)
 	default:
 		if c.stash == nil {
 			c.stash = takeBuffer()
 		}
 		c.stash.B = append(c.stash.B, b...)
-		c.offer = true
+		c.stashPending = true
 	}
 	c.progress()
-	for c.yielded && c.state == open {
+	for c.yielding && c.state == open {
 		c.event(0) // its next turn
 	}
 }
@@ -54,7 +54,7 @@ func (m *Memory) EOF() {
 	c, l := m.Conn, m.Conn.loop
 	if c.wantsInput() {
 		c.eof = true
-		l.busy = true
+		l.inCallback = true
 		l.handler.EOF(c)
 	}
 	c.progress()

@@ -35,17 +35,17 @@ type Options struct {
 	// usual queue in one turn, and well under a millisecond of work.
 	AcceptBatch int
 
-	// DrainBytes is how much input is read and thrown away after the last byte
+	// LingerBytes is how much input is read and thrown away after the last byte
 	// was sent, so that the close does not turn into a reset that destroys the
 	// answer on its way (RFC 9112 section 9.6). Default 16 MiB: an upload that
 	// was refused early can finish within it. After that nothing is read, and what
-	// the peer sends waits in its own kernel until DrainTime is over.
-	DrainBytes int64
+	// the peer sends waits in its own kernel until LingerTime is over.
+	LingerBytes int64
 
-	// DrainTime bounds the same phase in time. A peer that has not acknowledged all of
+	// LingerTime bounds the same phase in time. A peer that has not acknowledged all of
 	// its answer by then has WriteStall, and again while it takes some. Default 5 s, as
 	// nginx waits.
-	DrainTime time.Duration
+	LingerTime time.Duration
 
 	// WriteStall is how long a peer may take nothing of a pending answer before
 	// the connection is cut. Default 60 s, as nginx has it: over loopback, whose packets
@@ -57,12 +57,12 @@ type Options struct {
 	// Default 100 ms: a loop without traffic wakes 10 times a second.
 	Tick time.Duration
 
-	// HoldLimit is how long a callback or a task may hold its loop before
-	// Handler.Held tells: up to three ticks late, never early, and later where the
+	// StallWarning is how long a callback or a task may hold its loop before
+	// Handler.Stalled tells: up to three ticks late, never early, and later where the
 	// loop was busy before. -1 for no limit.
 	// Default 1 s: the loop's other connections have noticed by then, and no
 	// machine that is merely busy keeps a goroutine from running for so long.
-	HoldLimit time.Duration
+	StallWarning time.Duration
 
 	// SocketMode is the file mode of a Unix socket made by Listen.
 	// Default 0o666, what connect(2) needs for other users: the directory is
@@ -92,11 +92,11 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.HighWaterBytes, 256<<10)
 	setDefault(&o.LowWaterBytes, min(64<<10, o.HighWaterBytes))
 	setDefault(&o.AcceptBatch, 64)
-	setDefault(&o.DrainBytes, 16<<20)
-	setDefault(&o.DrainTime, 5*time.Second)
+	setDefault(&o.LingerBytes, 16<<20)
+	setDefault(&o.LingerTime, 5*time.Second)
 	setDefault(&o.WriteStall, time.Minute)
 	setDefault(&o.Tick, 100*time.Millisecond)
-	setDefault(&o.HoldLimit, time.Second)
+	setDefault(&o.StallWarning, time.Second)
 	setDefault(&o.SocketMode, 0o666)
 	if o.Log == nil {
 		o.Log = slog.Default()
@@ -126,16 +126,16 @@ func (o Options) Check() error {
 		return fmt.Errorf("loop: LowWaterBytes is %d; use 1 to HighWaterBytes (%d)", o.LowWaterBytes, o.HighWaterBytes)
 	case o.AcceptBatch < 1:
 		return fmt.Errorf("loop: AcceptBatch is %d; use a positive number of connections", o.AcceptBatch)
-	case o.DrainBytes < 0:
-		return fmt.Errorf("loop: DrainBytes is %d; use a positive number of bytes", o.DrainBytes)
-	case o.DrainTime < 0:
-		return fmt.Errorf("loop: DrainTime is %v; use a positive duration", o.DrainTime)
+	case o.LingerBytes < 0:
+		return fmt.Errorf("loop: LingerBytes is %d; use a positive number of bytes", o.LingerBytes)
+	case o.LingerTime < 0:
+		return fmt.Errorf("loop: LingerTime is %v; use a positive duration", o.LingerTime)
 	case o.WriteStall < 0:
 		return fmt.Errorf("loop: WriteStall is %v; use a positive duration", o.WriteStall)
 	case o.Tick < tickMin || o.Tick > tickMax:
 		return fmt.Errorf("loop: Tick is %v; use %v to %v", o.Tick, tickMin, tickMax)
-	case o.HoldLimit < -1:
-		return fmt.Errorf("loop: HoldLimit is %v; use a positive duration, or -1 for none", o.HoldLimit)
+	case o.StallWarning < -1:
+		return fmt.Errorf("loop: StallWarning is %v; use a positive duration, or -1 for none", o.StallWarning)
 	case o.SocketMode&^fs.ModePerm != 0:
 		return fmt.Errorf("loop: SocketMode is %#o; use permission bits only, such as 0660", uint32(o.SocketMode))
 	}

@@ -177,10 +177,10 @@ func (q *outQueue) discard() {
 	}
 }
 
-// takeBuffer returns an empty buffer from the pool.
+// acquireBuffer returns an empty buffer from the pool.
 func takeBuffer() *bytebufferpool.ByteBuffer { return bytebufferpool.Get() }
 
-// giveBuffer returns b to the pool unless it is large. Nobody may hold a slice
+// releaseBuffer returns b to the pool unless it is large. Nobody may hold a slice
 // of it.
 func giveBuffer(b *bytebufferpool.ByteBuffer) {
 	if b != nil && cap(b.B) <= keepBytesMax {

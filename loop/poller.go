@@ -40,8 +40,8 @@ var _ interface {
 	remove(a *attachment)
 	removeShared(a *attachment)
 
-	// bury forgets what was removed. To be called between two batches: from a task.
-	bury()
+	// freeRetired forgets what was removed. To be called between two batches: from a task.
+	freeRetired()
 
 	// trigger makes run call runTasks of the poller. From any goroutine.
 	trigger() error

@@ -91,7 +91,7 @@ func (s *source) removeShared(a *attachment) {
 	_ = unix.EpollCtl(s.fd, unix.EPOLL_CTL_DEL, int(a.fd), nil)
 }
 
-func (*source) bury() {}
+func (*source) freeRetired() {}
 
 // Every write to the eventfd is an edge, so that nobody has to read it.
 func (s *source) trigger() error {

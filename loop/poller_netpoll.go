@@ -14,12 +14,12 @@ import (
 // source is gnet's netpoll: kqueue, and on Linux epoll with the build tag poll_opt. It
 // runs tasks until there are none: one that wakes itself for ever holds up the events.
 type source struct {
-	np     *netpoll.Poller
-	cb     netpoll.PollEventHandler // made once; calls the loop's onEvent
-	chores func(any) error          // made once; runs the tasks
+	np       *netpoll.Poller
+	cb       netpoll.PollEventHandler // made once; calls the loop's onEvent
+	runTasks func(any) error          // made once; runs the tasks
 
 	// graveyard keeps attachments of removed descriptors alive, see remove.
-	graveyard []*attachment
+	retired []*attachment
 }
 
 // resumes says that another goroutine may call run while one is held in an event: here
@@ -41,7 +41,7 @@ func openSource(p *poller) (*source, error) {
 	return &source{np: np, cb: func(fd int, ev netpoll.IOEvent, flags netpoll.IOFlags) error {
 		p.on(fd, readinessFrom(ev, flags))
 		return nil
-	}, chores: func(any) error {
+	}, runTasks: func(any) error {
 		if p.runTasks() {
 			return errLeave
 		}
@@ -71,15 +71,15 @@ func (s *source) remove(a *attachment) {
 
 func (s *source) removeShared(a *attachment) {
 	_ = s.np.Delete(a.pa.FD)
-	s.graveyard = append(s.graveyard, a)
+	s.retired = append(s.retired, a)
 }
 
-func (s *source) bury() {
-	clear(s.graveyard)
-	s.graveyard = s.graveyard[:0]
+func (s *source) freeRetired() {
+	clear(s.retired)
+	s.retired = s.retired[:0]
 }
 
-func (s *source) trigger() error { return s.np.Trigger(queue.HighPriority, s.chores, nil) }
+func (s *source) trigger() error { return s.np.Trigger(queue.HighPriority, s.runTasks, nil) }
 
 // errLeave is the error that makes netpoll's Polling return.
 var errLeave = gneterrors.ErrEngineShutdown

@@ -27,9 +27,9 @@ type Reactor struct {
 	mu      sync.Mutex
 	started bool // the loops have goroutines
 
-	listening sync.Mutex    // held to change Loop.listeners, or to read those of any loop
-	attached  atomic.Uint32 // listeners there have been
-	left      atomic.Bool   // Leave was called
+	listenersMu       sync.Mutex    // held to change Loop.listeners, or to read those of any loop
+	attached          atomic.Uint32 // listeners there have been
+	listenersReleased atomic.Bool   // Leave was called
 
 	start   sync.Once
 	stop    sync.Once
@@ -38,7 +38,7 @@ type Reactor struct {
 	running sync.WaitGroup
 }
 
-// New makes a reactor; newHandler is called once for each loop. The loops begin
+// New makes a reactor; newShard is called once for each loop. The loops begin
 // to run with Start.
 func New(opt Options, newHandler func(*Loop) Handler) (*Reactor, error) {
 	if err := opt.Check(); err != nil {
@@ -144,7 +144,7 @@ func (r *Reactor) onLoop(l *Loop, f func(*Loop) error) error {
 	select {
 	case err := <-result:
 		return err
-	case <-l.gone:
+	case <-l.done:
 		select {
 		case err := <-result: // just before
 			return err
@@ -160,8 +160,8 @@ func (l *Loop) addListener(ln *listener) error {
 	if err := l.poller.addListener(&ln.att); err != nil {
 		return err
 	}
-	l.reactor.listening.Lock()
-	defer l.reactor.listening.Unlock()
+	l.reactor.listenersMu.Lock()
+	defer l.reactor.listenersMu.Unlock()
 	l.listeners = append(l.listeners, ln)
 	return nil
 }
@@ -169,7 +169,7 @@ func (l *Loop) addListener(ln *listener) error {
 // dropListener accepts what has connected until now, unless it is left to
 // another process, and closes ln.
 func (l *Loop) dropListener(ln *listener) {
-	if !l.reactor.left.Load() {
+	if !l.reactor.listenersReleased.Load() {
 		l.drainBacklog(ln)
 	}
 	l.poller.removeShared(&ln.att)
@@ -178,10 +178,10 @@ func (l *Loop) dropListener(ln *listener) {
 
 // closeListener closes ln and forgets it.
 func (l *Loop) closeListener(ln *listener) {
-	l.reactor.listening.Lock()
-	defer l.reactor.listening.Unlock()
+	l.reactor.listenersMu.Lock()
+	defer l.reactor.listenersMu.Unlock()
 	l.listeners = slices.DeleteFunc(l.listeners, func(x *listener) bool { return x == ln })
-	if l.reactor.left.Load() {
+	if l.reactor.listenersReleased.Load() {
 		ln.path = nil // the other process's
 	}
 	ln.close()
@@ -222,8 +222,8 @@ func (l *Loop) StopAccepting() {
 // what waits in a queue when its last holder has closed it. From any goroutine,
 // also while an application holds its loop.
 func (r *Reactor) Files() (files []*os.File, err error) {
-	r.listening.Lock()
-	defer r.listening.Unlock()
+	r.listenersMu.Lock()
+	defer r.listenersMu.Unlock()
 	for _, l := range r.loops {
 		for _, ln := range l.listeners {
 			fd, err := socket.Dup(ln.fd)
@@ -242,7 +242,7 @@ func (r *Reactor) Files() (files []*os.File, err error) {
 // Leave says that another process has the listeners now and goes on with them.
 // Whatever closes them here then leaves to it what waits to be accepted, and the
 // file of a Unix socket. From any goroutine.
-func (r *Reactor) Leave() { r.left.Store(true) }
+func (r *Reactor) ReleaseListeners() { r.listenersReleased.Store(true) }
 
 // Halt tells all loops to stop, and to close everything that is left, connections
 // with ErrStopped. It does not wait for them: Done is closed when they have. From

@@ -36,7 +36,7 @@ func (c *Conn) SendBorrowed(head, b []byte) {
 
 // AwaitSent asks for Drained when all output is sent; until then Full is true.
 // To be called only while Unsent is not 0.
-func (c *Conn) AwaitSent() { c.await, c.full = true, true }
+func (c *Conn) AwaitSent() { c.awaitingSent, c.full = true, true }
 
 // SendFile sends head as Send does and n bytes of f from offset off behind it, by
 // sendfile(2) where the system can, in one packet if they fit and the kernel offers
@@ -131,8 +131,8 @@ func (c *Conn) flush() {
 	} else if err == nil {
 		c.rearm() // the turn's share is used up, the socket takes more
 	}
-	if c.full && (q.empty() || !c.await && q.files == 0 && q.bytes <= c.loop.opt.LowWaterBytes) {
-		c.full, c.await, c.drained = false, false, true
+	if c.full && (q.empty() || !c.awaitingSent && q.files == 0 && q.bytes <= c.loop.opt.LowWaterBytes) {
+		c.full, c.awaitingSent, c.drainedDue = false, false, true
 		c.act() // no event may come any more
 	}
 }

@@ -14,22 +14,22 @@ package loop
 // needs another poller, for which there may be no descriptor, and registers all of its
 // connections and listeners anew. If it fails nothing has changed.
 func (l *Loop) TakeOver(c *Conn, unused []byte, then func()) error {
-	if !resumes && !l.leaves {
-		l.stopped.Lock() // holds wake off
+	if !resumes && !l.cleaningUp {
+		l.wakeMu.Lock() // holds wake off
 		err := l.poller.renew()
-		l.stopped.Unlock()
+		l.wakeMu.Unlock()
 		if err != nil {
 			return err
 		}
 	}
-	l.turn.Add(1)
+	l.generation.Add(1)
 	l.retain(l.inRead) // which belongs to the goroutine that is held
 	if len(unused) > 0 {
 		c.stash = takeBuffer()
 		c.stash.B = append(c.stash.B, unused...)
 	}
-	go l.goOn(func() {
-		l.busy = true
+	go l.runFrom(func() {
+		l.inCallback = true
 		then()
 		l.catchUp(c)
 		l.settle()
@@ -41,7 +41,7 @@ func (l *Loop) TakeOver(c *Conn, unused []byte, then func()) error {
 // goroutine does not come back.
 func (l *Loop) catchUp(c *Conn) {
 	switch {
-	case l.leaves: // cleanUp is at work
+	case l.cleaningUp: // cleanUp is at work
 		return
 	case !resumes:
 		l.register()
@@ -82,7 +82,7 @@ func (l *Loop) register() {
 // replace gives the loop another goroutine where a callback or task has ended its own by
 // runtime.Goexit. It reports false if that cannot be.
 func (l *Loop) replace() bool {
-	c := l.at
+	c := l.current
 	return l.TakeOver(c, nil, func() {
 		if c == nil {
 			l.handler.Exited(nil)

@@ -71,7 +71,7 @@ func TestNoAllocations(t *testing.T) {
 
 // The same over a socket, with the system calls, the poller and the timers.
 func TestNoAllocationsOverASocket(t *testing.T) {
-	for _, d := range []Dispatching{Auto, Inline} {
+	for _, d := range []DispatchMode{Auto, Inline} {
 		noAllocationsOverASocket(t, start(t, appFunc(hello), Loops(1), Dispatch(d)))
 	}
 }

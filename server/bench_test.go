@@ -71,7 +71,7 @@ func BenchmarkStart(b *testing.B) {
 				var r response
 				b.ReportAllocs()
 				for i := 0; b.Loop(); i++ {
-					r.account = account{}
+					r.responseState = responseState{}
 					if err := r.declare("200 OK", heads[i&1], nil); err != nil {
 						b.Fatal(err)
 					}
@@ -126,7 +126,7 @@ func BenchmarkDispatch(b *testing.B) {
 	const depth = 64
 	for _, d := range []struct {
 		name string
-		is   Dispatching
+		is   DispatchMode
 	}{{"auto", Auto}, {"inline", Inline}, {"pool", Pool}} {
 		b.Run(fmt.Sprintf("dispatch=%s/depth=%d", d.name, depth), func(b *testing.B) {
 			answered := make(chan bool, 1)

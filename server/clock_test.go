@@ -28,9 +28,9 @@ func TestStepped(t *testing.T) {
 func TestClockSteps(t *testing.T) {
 	for _, d := range []time.Duration{time.Hour, -time.Hour} {
 		for name, left := range map[string]func(x *exchange) time.Duration{
-			"idle":    func(x *exchange) time.Duration { return x.h.idleTime() - time.Duration(x.h.now-x.conn.active) },
-			"content": func(x *exchange) time.Duration { _, left := x.contentTime(); return left },
-			"request": func(x *exchange) time.Duration { return x.requestTime() },
+			"idle":    func(x *exchange) time.Duration { return x.sh.idleTime() - time.Duration(x.sh.now-x.session.lastActive) },
+			"content": func(x *exchange) time.Duration { _, left := x.bodyDeadline(); return left },
+			"request": func(x *exchange) time.Duration { return x.requestTimeLeft() },
 		} {
 			t.Run(name+" "+d.String(), func(t *testing.T) {
 				s, err := New(appFunc(hello), Loops(1), IdleTimeout(time.Minute), BodyTimeout(time.Minute), RequestTimeout(time.Minute))
@@ -38,10 +38,10 @@ func TestClockSteps(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer s.Close()
-				h := s.reactor.Loops()[0].Handler().(*handler)
+				h := s.reactor.Loops()[0].Handler().(*shard)
 				began := time.Now()
 				h.Tick(began)
-				x := &exchange{h: h, conn: &conn{active: h.now}, since: h.now, began: h.now}
+				x := &exchange{sh: h, session: &session{lastActive: h.now}, bodyClock: h.now, workerStart: h.now}
 				before := left(x)
 				h.Tick(stepped(began.Add(10*time.Second), d))
 				if passed := before - left(x); passed != 10*time.Second {
@@ -62,7 +62,7 @@ func TestClockStepsUnderConnections(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer s.Close()
-			h := s.reactor.Loops()[0].Handler().(*handler)
+			h := s.reactor.Loops()[0].Handler().(*shard)
 			m := s.OpenMemory()
 			m.Feed([]byte(get))
 			began := time.Now()

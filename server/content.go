@@ -25,7 +25,7 @@ import (
 // Memory grows with the bytes that have come, whatever length was announced. The
 // file is written on the loop: that fills the kernel's page cache, and blocks
 // only when the kernel makes writers wait for a disk.
-type content struct {
+type receivedContent struct {
 	memory *bytebufferpool.ByteBuffer // not in the file yet; nil if nothing is
 	file   tempFile                   // nil while all fits in memory
 	size   int64                      // of all that has come
@@ -44,20 +44,20 @@ type contentOptions struct {
 
 // tempSpace is the room that the temporary files of a server may take together.
 type tempSpace struct {
-	most int64        // bytes; -1 for no bound
+	max  int64        // bytes; -1 for no bound
 	used atomic.Int64 // bytes, taken before they are written
 }
 
 // take reports whether there is room for n bytes more, which are taken then.
-func (t *tempSpace) take(n int) bool {
-	if used := t.used.Add(int64(n)); t.most >= 0 && used > t.most {
-		t.give(int64(n))
+func (t *tempSpace) reserve(n int) bool {
+	if used := t.used.Add(int64(n)); t.max >= 0 && used > t.max {
+		t.unreserve(int64(n))
 		return false
 	}
 	return true
 }
 
-func (t *tempSpace) give(n int64) { t.used.Add(-n) }
+func (t *tempSpace) unreserve(n int64) { t.used.Add(-n) }
 
 // tempFile is an *os.File without a name.
 type tempFile interface {
@@ -86,7 +86,7 @@ func (o *contentOptions) check(bodyBytes int64) error {
 		return fmt.Errorf("server: option BodyMemory is %d; use a number of bytes up to %d, or 0 to keep content in files only", o.memoryBytes, memoryBytesMax)
 	}
 	needed := bodyBytes < 0 || bodyBytes > int64(o.memoryBytes)
-	if most := o.space.most; most != -1 && (most < 1 || needed && most < bodyBytes) {
+	if most := o.space.max; most != -1 && (most < 1 || needed && most < bodyBytes) {
 		return fmt.Errorf("server: option TempBytes is %d; use at least BodyBytes (%d), so that every content that is taken fits, or -1 for no bound", most, bodyBytes)
 	}
 	if o.dir == "" {
@@ -114,11 +114,11 @@ func (o *contentOptions) try() error {
 
 // add takes the next run. b is the caller's again when add returns. An error is
 // that of the file.
-func (c *content) add(b []byte, cfg *config) error {
+func (c *receivedContent) add(b []byte, cfg *config) error {
 	c.size += int64(len(b))
 	if c.file == nil {
 		if c.size <= int64(cfg.content.memoryBytes) {
-			c.keep(b, cfg.content.memoryBytes)
+			c.buffer(b, cfg.content.memoryBytes)
 			return nil
 		}
 		file, err := cfg.content.open(cfg.content.dir)
@@ -129,14 +129,14 @@ func (c *content) add(b []byte, cfg *config) error {
 	}
 	if len(b) <= gatherRunBytesMax {
 		if c.memory != nil && len(c.memory.B)+len(b) > gatherBytesMax {
-			if err := c.settle(); err != nil {
+			if err := c.flush(); err != nil {
 				return err
 			}
 		}
-		c.keep(b, gatherBytesMax)
+		c.buffer(b, gatherBytesMax)
 		return nil
 	}
-	if err := c.settle(); err != nil {
+	if err := c.flush(); err != nil {
 		return err
 	}
 	return c.write(b)
@@ -144,32 +144,32 @@ func (c *content) add(b []byte, cfg *config) error {
 
 // keep appends b to what is in memory, which will not grow beyond most. The
 // buffer doubles, as append does, but not beyond what the pool takes back.
-func (c *content) keep(b []byte, most int) {
+func (c *receivedContent) buffer(b []byte, most int) {
 	if len(b) == 0 {
 		return
 	}
 	if c.memory == nil {
-		c.memory = takeBuffer(nil)
+		c.memory = acquireBuffer(nil)
 	}
 	c.memory.B = append(withRoom(c.memory.B, len(b), most), b...)
 }
 
 // settle ends the runs of one read: content that has a file is in it now, and
 // holds no memory until more comes.
-func (c *content) settle() error {
+func (c *receivedContent) flush() error {
 	if c.file == nil || c.memory == nil {
 		return nil
 	}
 	if err := c.write(c.memory.B); err != nil {
 		return err
 	}
-	giveBuffer(c.memory)
+	releaseBuffer(c.memory)
 	c.memory = nil
 	return nil
 }
 
-func (c *content) write(b []byte) error {
-	if !c.space.take(len(b)) {
+func (c *receivedContent) write(b []byte) error {
+	if !c.space.reserve(len(b)) {
 		return errTempBytes
 	}
 	_, err := c.file.WriteAt(b, c.stored)
@@ -178,7 +178,7 @@ func (c *content) write(b []byte) error {
 }
 
 // bytes is the content where it is in memory.
-func (c *content) bytes() []byte {
+func (c *receivedContent) bytes() []byte {
 	if c.memory == nil {
 		return nil
 	}
@@ -186,16 +186,16 @@ func (c *content) bytes() []byte {
 }
 
 // close takes the content back. Nobody may hold a view of it any more.
-func (c *content) close() {
+func (c *receivedContent) release() {
 	if c.memory != nil {
-		giveBuffer(c.memory)
+		releaseBuffer(c.memory)
 		c.memory = nil
 	}
 	if c.file != nil {
 		if c.stored > closeBytesMax {
-			go release(c.file, c.space, c.stored)
+			go closeTemp(c.file, c.space, c.stored)
 		} else {
-			release(c.file, c.space, c.stored)
+			closeTemp(c.file, c.space, c.stored)
 		}
 		c.file = nil
 	}
@@ -203,9 +203,9 @@ func (c *content) close() {
 }
 
 // release closes a file with n bytes, and gives them back when they are free.
-func release(file tempFile, space *tempSpace, n int64) {
+func closeTemp(file tempFile, space *tempSpace, n int64) {
 	_ = file.Close()
-	space.give(n)
+	space.unreserve(n)
 }
 
 // createTemp makes a temporary file as every system can: it has a name for a
@@ -225,16 +225,16 @@ func createTemp(dir string) (tempFile, error) {
 // notKept logs why content could not be kept and returns the refusal. The cause
 // is the operator's business; the client is told no more than that it was not
 // its fault.
-func (x *exchange) notKept(err error) error {
-	h := x.h
-	bytes, remote := slog.Int64("bytes", x.data.size), slog.Any("remote", x.c.RemoteAddr())
+func (x *exchange) contentError(err error) error {
+	h := x.sh
+	bytes, remote := slog.Int64("bytes", x.received.size), slog.Any("remote", x.sock.RemoteAddr())
 	if err == errTempBytes {
-		h.space.warn(h, "the temporary files are full, and an upload is refused: raise the option TempBytes, or lower BodyBytes or BodyTimeout",
-			slog.Int64("TempBytes", h.c.content.space.most), bytes, remote)
+		h.tempSpaceLog.warn(h, "the temporary files are full, and an upload is refused: raise the option TempBytes, or lower BodyBytes or BodyTimeout",
+			slog.Int64("TempBytes", h.cfg.content.space.max), bytes, remote)
 		return err
 	}
-	h.disk.say(h, slog.LevelError, "the content of a request cannot be kept in the directory of the option TempDir",
-		slog.String("TempDir", h.c.content.dir), slog.Any("error", err), bytes, remote)
+	h.tempDirLog.log(h, slog.LevelError, "the content of a request cannot be kept in the directory of the option TempDir",
+		slog.String("TempDir", h.cfg.content.dir), slog.Any("error", err), bytes, remote)
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return errNoSpace

@@ -235,8 +235,8 @@ func (s *testServer) collected() (n int64) {
 		l.Do(func() {
 			n := int64(0)
 			for _, c := range connsOf(l) {
-				if x := c.Context.(*conn).x; x != nil {
-					n += x.data.size
+				if x := c.Context.(*session).x; x != nil {
+					n += x.received.size
 				}
 			}
 			sum <- n

@@ -20,7 +20,7 @@ var errWriteTime = fmt.Errorf("server: the time of SetWriteDeadline is over: %w:
 // SetReadDeadline is of gateway.Deadliner. Nothing waits on a loop, so the application goes on
 // as a worker.
 func (x *exchange) SetReadDeadline(t time.Time) error {
-	if j := x.asJob(); j != nil {
+	if j := x.requireJob(); j != nil {
 		return j.SetReadDeadline(t)
 	}
 	return errInline
@@ -28,33 +28,33 @@ func (x *exchange) SetReadDeadline(t time.Time) error {
 
 // SetWriteDeadline is of gateway.Deadliner.
 func (x *exchange) SetWriteDeadline(t time.Time) error {
-	if j := x.asJob(); j != nil {
+	if j := x.requireJob(); j != nil {
 		return j.SetWriteDeadline(t)
 	}
 	return errInline
 }
 
 // SetReadDeadline is of gateway.Deadliner on a worker.
-func (j *job) SetReadDeadline(t time.Time) error { return j.setDeadline(&j.readBy, t) }
+func (j *job) SetReadDeadline(t time.Time) error { return j.setDeadline(&j.readDeadline, t) }
 
 // SetWriteDeadline is of gateway.Deadliner on a worker.
-func (j *job) SetWriteDeadline(t time.Time) error { return j.setDeadline(&j.writeBy, t) }
+func (j *job) SetWriteDeadline(t time.Time) error { return j.setDeadline(&j.writeDeadline, t) }
 
 // CloseInput is gateway.InputCloser: a read deadline that has passed. Only a job has content
 // to wait for.
 func (j *job) CloseInput() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.readBy.stop()
-	j.readBy.passed, j.broken = true, true // broken now: Read may say so when the head is on its way
+	j.readDeadline.stop()
+	j.readDeadline.passed, j.readBroken = true, true // broken now: Read may say so when the head is on its way
 	j.cond.Broadcast()
 }
 
 func (j *job) setDeadline(d *deadline, t time.Time) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.over != nil || j.left {
-		return told(j.over)
+	if j.abandonCause != nil || j.exited {
+		return writerError(j.abandonCause)
 	}
 	d.stop()
 	switch left := time.Until(t); {

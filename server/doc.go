@@ -8,8 +8,8 @@
 //
 // The way of a request, file by file:
 //
-//	loop/conn.go       bytes come in and are offered to
-//	server/handler.go  the life of a connection: requests out of bytes, refusals;
+//	loop/conn.go          bytes come in and are offered to
+//	server/shard.go  the life of a connection: requests out of bytes, refusals;
 //	                   phase.go says what it may do when, as one table, timeout.go
 //	                   how long it may take, end.go how it ends
 //	server/exchange.go one request: collect the content, call the application,

@@ -11,13 +11,13 @@ import (
 
 // EOF: a client that has sent its last byte gets the answers it still waits for;
 // in the phases that read there are none.
-func (h *handler) EOF(c *loop.Conn) {
-	cn := c.Context.(*conn)
+func (h *shard) EOF(c *loop.Conn) {
+	cn := c.Context.(*session)
 	switch {
 	case cn.phase == readingBody, cn.phase == readingHead && cn.x != nil && cn.x.req.Started():
 		h.refuse(c, cn, errIncomplete, nil)
-	case cn.phase == writing && cn.x.streams:
-		cn.x.breakOff(errIncomplete)
+	case cn.phase == writing && cn.x.streaming:
+		cn.x.abortWith(errIncomplete)
 	default:
 		c.Close()
 	}
@@ -27,67 +27,67 @@ func (h *handler) EOF(c *loop.Conn) {
 // still read: the response goes on, unless the application heeds its Context. A request
 // that waits for a worker gives its place in the queue to one whose client is certainly
 // there, and is answered in case this one reads.
-func (h *handler) Hungup(c *loop.Conn) {
-	cn := c.Context.(*conn)
-	cn.hungup = true
+func (h *shard) Hungup(c *loop.Conn) {
+	cn := c.Context.(*session)
+	cn.hungUp = true
 	switch {
 	case cn.phase != writing:
-	case cn.x.job != nil && cn.x.job.withdraw():
-		cn.x.breakOff(errHungup)
+	case cn.x.job != nil && cn.x.job.unqueue():
+		cn.x.abortWith(errHungup)
 	case !c.Unread(): // as with net/http: behind more that it has sent the client may wait for an answer to that
 		cn.x.env.Cancel(gateway.ErrClientGone)
 	}
 }
 
 // Closed takes back what a connection has left.
-func (h *handler) Closed(c *loop.Conn, err error) {
-	cn := c.Context.(*conn)
+func (h *shard) Closed(c *loop.Conn, err error) {
+	cn := c.Context.(*session)
 	switch err {
 	case nil:
 	case loop.ErrDetached:
-		cn.x.job.takenOver()
+		cn.x.job.connDetached()
 	default:
-		h.lost(c, cn, err)
+		h.countLost(c, cn, err)
 	}
 	if x := cn.x; x != nil {
 		if cn.phase == writing && err != loop.ErrDetached {
-			x.sendsInstead(statusGone(err))
-			x.env.Cancel(whyGone(err))
+			x.replaceStatus(closeStatus(err))
+			x.env.Cancel(closeCause(err))
 			if x.job != nil {
-				x.job.cancel(whyGone(err))
+				x.job.cancel(closeCause(err))
 			}
 		}
 	}
-	cn.phase = cn.phase.next(gone)
+	cn.phase = cn.phase.next(connClosed)
 	if cn.x != nil {
-		cn.x.dropBody()
+		cn.x.closeBodyGuarded()
 	}
-	h.leaveBehind(cn)
+	h.releaseClosed(cn)
 }
 
 // leaveBehind is the end of Closed, however the application's Close ends.
-func (h *handler) leaveBehind(cn *conn) {
+func (h *shard) releaseClosed(cn *session) {
 	if cn.x != nil {
-		h.give(cn.x)
+		h.release(cn.x)
 	}
 	if h.stopping {
-		h.s.checkEmpty()
+		h.srv.checkEmpty()
 	}
 }
 
 // Exited: an application has ended the goroutine of its loop. Like a panic that fails the
 // response; and the connection ends, since what has come behind the request is lost with the
 // goroutine.
-func (h *handler) Exited(c *loop.Conn) {
+func (h *shard) Exited(c *loop.Conn) {
 	if c == nil {
 		h.out = h.out[:0]
 		return
 	}
-	cn, _ := c.Context.(*conn)
+	cn, _ := c.Context.(*session)
 	if !c.Alive() {
 		h.out = h.out[:0]
 		if cn != nil && cn.phase == closed { // in Closed
-			h.leaveBehind(cn)
+			h.releaseClosed(cn)
 		}
 		return
 	}
@@ -95,12 +95,12 @@ func (h *handler) Exited(c *loop.Conn) {
 		h.flush(c)
 		return
 	}
-	cn.x.keep = false
+	cn.x.keepAlive = false
 	cn.x.fail(errGoexit)
 }
 
-// statusGone is the status of an answer that was not sent.
-func statusGone(err error) int {
+// closeStatus is the status of an answer that was not sent.
+func closeStatus(err error) int {
 	switch err {
 	case nil, loop.ErrStopped, loop.ErrAborted:
 		return gateway.StatusNoResponse
@@ -108,8 +108,8 @@ func statusGone(err error) int {
 	return gateway.StatusClientClosed
 }
 
-// whyGone is what an application is told of the end of its connection.
-func whyGone(err error) error {
+// closeCause is what an application is told of the end of its connection.
+func closeCause(err error) error {
 	if err == loop.ErrStopped {
 		return gateway.ErrStopped
 	}
@@ -117,7 +117,7 @@ func whyGone(err error) error {
 }
 
 // lost counts a connection that has not ended in order.
-func (h *handler) lost(c *loop.Conn, cn *conn, err error) {
+func (h *shard) countLost(c *loop.Conn, cn *session, err error) {
 	switch {
 	case errors.Is(err, loop.ErrFile):
 		h.count(failed)
@@ -127,61 +127,61 @@ func (h *handler) lost(c *loop.Conn, cn *conn, err error) {
 	case err == loop.ErrAborted: // fail has counted it
 	case err == loop.ErrStopped:
 		h.count(stopped)
-		if h.s.outOfTime.Load() {
-			h.sayCut(c, cn)
+		if h.srv.cutting.Load() {
+			h.logCut(c, cn)
 			return
 		}
 	case err == loop.ErrWriteStall:
 		h.count(stalled)
-	case cn.atWork(c):
+	case cn.inProgress(c):
 		h.count(lost)
 	default:
 		h.count(lostIdle)
 	}
-	h.c.log.Debug("connection lost", slog.Any("remote", c.RemoteAddr()), slog.Any("error", err))
+	h.cfg.log.Debug("connection lost", slog.Any("remote", c.RemoteAddr()), slog.Any("error", err))
 }
 
 // sayCut says what a connection was doing when Shutdown was out of time.
-func (h *handler) sayCut(c *loop.Conn, cn *conn) {
+func (h *shard) logCut(c *loop.Conn, cn *session) {
 	attrs := []any{slog.Any("remote", c.RemoteAddr()), slog.String("phase", cn.phase.String()), slog.Int64("unsent", c.Unsent())}
 	if x := cn.x; x != nil && (cn.phase != readingHead || x.req.Started()) {
-		since := cn.active
+		since := cn.lastActive
 		if cn.phase != readingHead {
-			if since = x.since; x.body == x.job {
-				since = x.began
+			if since = x.bodyClock; x.body == x.job {
+				since = x.workerStart
 			}
 			method, target := x.requestLine()
 			attrs = append(attrs, slog.String("method", method), slog.String("target", target))
 		}
 		attrs = append(attrs, slog.Duration("running", time.Since(h.epoch)-time.Duration(since))) // h.now may be old: an application may have held the loop
 	}
-	h.c.log.Warn("shutdown: out of time, a connection is cut", attrs...)
+	h.cfg.log.Warn("shutdown: out of time, a connection is cut", attrs...)
 }
 
 // atWork reports whether something is going on: a request has begun, or a part of
 // an answer waits for the socket.
-func (cn *conn) atWork(c *loop.Conn) bool {
+func (cn *session) inProgress(c *loop.Conn) bool {
 	return cn.x != nil && (cn.phase != readingHead || cn.x.req.Started()) || c.Unsent() > 0
 }
 
 // stop is Shutdown's part on this loop.
-func (h *handler) stop() {
+func (h *shard) stop() {
 	h.stopping = true
 	h.loop.StopAccepting() // after what has connected until now
-	h.s.accepting.Add(-1)
+	h.srv.accepting.Add(-1)
 	h.loop.Conns(func(c *loop.Conn) {
-		switch cn := c.Context.(*conn); {
+		switch cn := c.Context.(*session); {
 		case cn.phase == skipping:
 			h.arm(c, cn) // there is less time now
 		case cn.phase == writing:
-			cn.x.stir()
+			cn.x.wakeForStop()
 		case cn.phase == readingHead && cn.timer == idleTimer:
-			cn.active = max(cn.active, h.held)
-			if !cn.served {
-				cn.active = h.now // its first request may be on the way
+			cn.lastActive = max(cn.lastActive, h.lateTick)
+			if !cn.hadRequest {
+				cn.lastActive = h.now // its first request may be on the way
 			}
 			h.Timeout(c) // there is less idle time now
 		} // else at work: its last answer says close
 	})
-	h.s.checkEmpty()
+	h.srv.checkEmpty()
 }

@@ -92,7 +92,7 @@ func TestUnderscoreFields(t *testing.T) {
 // The server keeps the rules of the gateway, and an application that is looked at by
 // Validate and Debug answers the same over a connection.
 func TestServerUnderValidate(t *testing.T) {
-	for name, d := range map[string]Dispatching{"Auto": Auto, "Inline": Inline, "Pool": Pool} {
+	for name, d := range map[string]DispatchMode{"Auto": Auto, "Inline": Inline, "Pool": Pool} {
 		t.Run(name, func(t *testing.T) { testUnderValidate(t, Dispatch(d)) })
 	}
 }

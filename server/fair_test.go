@@ -16,11 +16,11 @@ import (
 func TestPipeliningIsFair(t *testing.T) {
 	const readBytes, reads = 4 << 10, 15 // less than a socket takes while nobody reads it
 	const requests int64 = reads * readBytes / int64(len(get))
-	most := map[Dispatching]int64{
+	most := map[DispatchMode]int64{
 		Inline: readBytes/int64(len(get)) + 1,
 		Pool:   requests / 2, // the other client's worker may have to wait for a processor
 	}
-	for _, d := range []Dispatching{Inline, Pool} {
+	for _, d := range []DispatchMode{Inline, Pool} {
 		t.Run(fmt.Sprintf("dispatch %d", d), func(t *testing.T) {
 			atWork, release := make(chan bool), make(chan bool)
 			var pipelined, before atomic.Int64
@@ -36,7 +36,7 @@ func TestPipeliningIsFair(t *testing.T) {
 				}
 				_, err := start("204 No Content", nil, nil)
 				return nil, err
-			}), Loops(1), Dispatch(Auto), DispatchBy(func(env *gateway.Environ) Dispatching {
+			}), Loops(1), Dispatch(Auto), DispatchBy(func(env *gateway.Environ) DispatchMode {
 				if env.Path() == "/hold" {
 					return Inline
 				}
@@ -68,7 +68,7 @@ func compute(d time.Duration) {
 // A client that pipelines requests that take a millisecond each, and one whose body takes
 // three for a chunk, keep the loop for a few milliseconds: then another client has its turn.
 func TestComputingIsFair(t *testing.T) {
-	for _, d := range []Dispatching{Inline, Auto} {
+	for _, d := range []DispatchMode{Inline, Auto} {
 		for _, kind := range []string{"requests", "chunks"} {
 			t.Run(fmt.Sprintf("%s, dispatch %d", kind, d), func(t *testing.T) {
 				const steps = 60
@@ -100,7 +100,7 @@ func TestComputingIsFair(t *testing.T) {
 					}
 					_, err := start("204 No Content", nil, nil)
 					return nil, err
-				}), Loops(1), Dispatch(Auto), DispatchBy(func(env *gateway.Environ) Dispatching {
+				}), Loops(1), Dispatch(Auto), DispatchBy(func(env *gateway.Environ) DispatchMode {
 					if env.Path() == "/hold" {
 						return Inline // or the loop would be taken from it
 					}
@@ -136,12 +136,12 @@ func TestComputingIsFair(t *testing.T) {
 // The slice looks at the clock after each step while they take long, and after
 // sliceStepsMax once they are short.
 func TestSlice(t *testing.T) {
-	s := slice{epoch: time.Now().Add(-time.Hour), every: 1}
+	s := timeSlice{epoch: time.Now().Add(-time.Hour), checkEvery: 1}
 	turn := func(steps int, d time.Duration) (taken int) {
 		s.begin()
 		for taken < steps {
 			compute(d)
-			if taken++; s.over() {
+			if taken++; s.expired() {
 				break
 			}
 		}
@@ -151,12 +151,12 @@ func TestSlice(t *testing.T) {
 		t.Errorf("the first turn had %d long steps", n)
 	}
 	for range 100 { // a busy machine may make a short step long
-		if turn(1000, 0); s.every == sliceStepsMax {
+		if turn(1000, 0); s.checkEvery == sliceStepsMax {
 			break
 		}
 	}
-	if s.every != sliceStepsMax {
-		t.Errorf("a look every %d short steps", s.every)
+	if s.checkEvery != sliceStepsMax {
+		t.Errorf("a look every %d short steps", s.checkEvery)
 	}
 	if n := turn(100, sliceTime/2); n > 2*sliceStepsMax {
 		t.Errorf("after short steps a turn had %d long ones", n)

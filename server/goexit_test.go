@@ -71,7 +71,7 @@ func TestGoexit(t *testing.T) {
 		{"Close of a client that has left", ""},
 		{"Close at the end", ""},
 	} {
-		for _, d := range []Dispatching{Inline, Auto, Pool} {
+		for _, d := range []DispatchMode{Inline, Auto, Pool} {
 			t.Run(fmt.Sprintf("%s, %d", tt.in, d), func(t *testing.T) {
 				b := &exits{in: tt.in}
 				closed := &body{}
@@ -82,7 +82,7 @@ func TestGoexit(t *testing.T) {
 					if d != Auto {
 						t.Skip("it is for Auto alone")
 					}
-					options = append(options, DispatchBy(func(env *gateway.Environ) Dispatching {
+					options = append(options, DispatchBy(func(env *gateway.Environ) DispatchMode {
 						if env.Path() == "/stuck" {
 							b.exit("DispatchBy")
 						}
@@ -151,7 +151,7 @@ func TestGoexit(t *testing.T) {
 				if d != Inline {
 					s.untilAtWork(0)
 				}
-				if s.blocks.Load() && d == Auto {
+				if s.appBlocks.Load() && d == Auto {
 					t.Error("it was taken for one that blocks")
 				}
 			})

@@ -46,11 +46,11 @@ func echo(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, erro
 
 // suite is where the applications of tests run that do not say it themselves: as by
 // default. ISBJORN_TEST_DISPATCH=Inline or Pool runs the suite there (make dispatch).
-var suite = map[string]Dispatching{"": Auto, "Auto": Auto, "Inline": Inline, "Pool": Pool}[os.Getenv("ISBJORN_TEST_DISPATCH")]
+var suite = map[string]DispatchMode{"": Auto, "Auto": Auto, "Inline": Inline, "Pool": Pool}[os.Getenv("ISBJORN_TEST_DISPATCH")]
 
 // collecting is the same for tests of content that is collected before the application is
 // called: with Pool it streams.
-var collecting = map[Dispatching]Dispatching{Auto: Auto, Inline: Inline, Pool: Inline}[suite]
+var collecting = map[DispatchMode]DispatchMode{Auto: Auto, Inline: Inline, Pool: Inline}[suite]
 
 type testServer struct {
 	*Server
@@ -122,13 +122,13 @@ func start(t testing.TB, app gateway.App, options ...Option) *testServer {
 // block, and on workers.
 func inEachDispatch(t *testing.T, name string, f func(t *testing.T, where Option)) {
 	t.Helper()
-	for _, d := range []Dispatching{Inline, Auto, Pool} {
+	for _, d := range []DispatchMode{Inline, Auto, Pool} {
 		t.Run(fmt.Sprintf("%s, %s", name, [...]string{"Auto", "Inline", "Pool"}[d]), func(t *testing.T) { f(t, Dispatch(d)) })
 	}
 }
 
-// startOn is start for a test of one Dispatching.
-func startOn(d Dispatching, t testing.TB, app gateway.App, options ...Option) *testServer {
+// startOn is start for a test of one DispatchMode.
+func startOn(d DispatchMode, t testing.TB, app gateway.App, options ...Option) *testServer {
 	t.Helper()
 	return start(t, app, append([]Option{Dispatch(d)}, options...)...)
 }
@@ -284,7 +284,7 @@ func (s *testServer) waitStopping() {
 	for _, l := range s.reactor.Loops() {
 		eventually(s.t, "the loops are stopping", func() bool {
 			is := make(chan bool)
-			l.Do(func() { is <- l.Handler().(*handler).stopping })
+			l.Do(func() { is <- l.Handler().(*shard).stopping })
 			return <-is
 		})
 	}

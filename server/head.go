@@ -10,15 +10,15 @@ import (
 )
 
 // head is a rendered response head: what was declared, and the tail.
-type head struct {
-	bytes  []byte
-	status string           // what bytes were rendered from: these texts are views of them
-	fields []gateway.Header // the same; good if plain
-	plain  bool             // bytes are all that was declared: they may be used again
-	own    says             // ownDate, ownName
-	code   int
-	tailAt int  // where the tail begins in bytes
-	tail   tail // that it was rendered from; noTail before there is one
+type responseHead struct {
+	bytes        []byte
+	status       string           // what bytes were rendered from: these texts are views of them
+	fields       []gateway.Header // the same; good if plain
+	reusable     bool             // bytes are all that was declared: they may be used again
+	ownFields    suffixFlags      // ownDate, ownName
+	code         int
+	suffixOffset int        // where the tail begins in bytes
+	suffix       headSuffix // that it was rendered from; noSuffix before there is one
 }
 
 var (
@@ -31,7 +31,7 @@ var (
 // is says whether rendering would give the bytes that are there. Most responses of an
 // application look like its last one, and to compare is several times cheaper than
 // to check and copy.
-func (h *head) is(status string, headers []gateway.Header) bool {
+func (h *responseHead) matches(status string, headers []gateway.Header) bool {
 	if status != h.status || len(headers) != len(h.fields) {
 		return false
 	}
@@ -54,7 +54,7 @@ func (r *response) render(status string, headers []gateway.Header) error {
 	if code < 200 {
 		return errInterim
 	}
-	r.own = 0
+	r.ownFields = 0
 	plain := true
 	b := append(r.bytes[:0], statusPrefix...)
 	b = append(b, status...)
@@ -68,33 +68,33 @@ func (r *response) render(status string, headers []gateway.Header) error {
 		plain = plain && kind == gateway.Plain
 		switch kind {
 		case gateway.ContentLength: // sent when the framing is decided
-			if r.hasLen {
+			if r.hasLength {
 				return errLengthTwice
 			}
 			n, err := strconv.ParseUint(h.Value, 10, 63)
 			if err != nil {
 				return fmt.Errorf("server: the response's Content-Length is %q; use a decimal number", h.Value)
 			}
-			r.declared, r.hasLen = int64(n), true
+			r.declaredLength, r.hasLength = int64(n), true
 			continue
 		case gateway.Connection:
-			r.closes = true
+			r.closeDeclared = true
 			continue
 		case gateway.Trailer:
 			r.trailers = true
 		case gateway.Date:
-			if r.own&ownDate != 0 {
+			if r.ownFields&ownDate != 0 {
 				return errDateTwice
 			}
-			r.own |= ownDate
+			r.ownFields |= ownDate
 			if h.Value == "" { // none at all
 				continue
 			}
 		case gateway.ServerName:
-			if r.own&ownName != 0 {
+			if r.ownFields&ownName != 0 {
 				return errNameTwice
 			}
-			r.own |= ownName
+			r.ownFields |= ownName
 			if h.Value == "" {
 				continue
 			}
@@ -104,16 +104,16 @@ func (r *response) render(status string, headers []gateway.Header) error {
 		b = append(b, h.Value...)
 		b = append(b, "\r\n"...)
 	}
-	r.bytes, r.code, r.plain = b, code, plain
-	r.tailAt, r.tail = len(b), noTail
+	r.bytes, r.code, r.reusable = b, code, plain
+	r.suffixOffset, r.suffix = len(b), noSuffix
 	r.remember(status, headers)
 	return nil
 }
 
 // remember keeps what the bytes were rendered from, if these may be used again.
-func (h *head) remember(status string, headers []gateway.Header) {
+func (h *responseHead) remember(status string, headers []gateway.Header) {
 	h.fields = h.fields[:0]
-	if !h.plain {
+	if !h.reusable {
 		return
 	}
 	at := len(statusPrefix)
@@ -131,49 +131,49 @@ func (h *head) remember(status string, headers []gateway.Header) {
 // tail is all that the end of a head depends on, the part that the server writes: its
 // Server and Date, the framing and the final CRLF. Most responses have that of the one
 // before.
-type tail struct {
-	second int64 // handler.second
+type headSuffix struct {
+	second int64 // shard.cachedSecond
 	length int64 // Content-Length; -1 for none
-	says   says
+	flags  suffixFlags
 }
 
-// noTail is that of no response.
-var noTail = tail{length: -2}
+// noSuffix is that of no response.
+var noSuffix = headSuffix{length: -2}
 
 // says is what the end of a head says, or does not.
-type says uint8
+type suffixFlags uint8
 
 const (
-	ownDate       says = 1 << iota // not Date: the application sent its own
-	ownName                        // the same for Server
-	isChunked                      // Transfer-Encoding
-	connClose                      // Connection: close
-	connKeepAlive                  // Connection: keep-alive, as HTTP/1.0 needs it
+	ownDate       suffixFlags = 1 << iota // not Date: the application sent its own
+	ownName                               // the same for Server
+	isChunked                             // Transfer-Encoding
+	connClose                             // Connection: close
+	connKeepAlive                         // Connection: keep-alive, as HTTP/1.0 needs it
 )
 
 // renderTail gives r the tail t, in place of the last one. h has the stamp.
-func (r *response) renderTail(t tail, h *handler) {
-	stamp := h.stamp
-	if t.says&ownDate != 0 {
-		stamp = stamp[:h.dateAt]
+func (r *response) renderSuffix(t headSuffix, h *shard) {
+	stamp := h.serverDate
+	if t.flags&ownDate != 0 {
+		stamp = stamp[:h.dateOffset]
 	}
-	if t.says&ownName != 0 {
-		stamp = stamp[min(h.dateAt, len(stamp)):]
+	if t.flags&ownName != 0 {
+		stamp = stamp[min(h.dateOffset, len(stamp)):]
 	}
-	b := append(r.bytes[:r.tailAt], stamp...)
+	b := append(r.bytes[:r.suffixOffset], stamp...)
 	if t.length >= 0 {
 		b = append(b, "Content-Length: "...)
 		b = strconv.AppendInt(b, t.length, 10)
 		b = append(b, "\r\n"...)
 	}
-	if t.says&isChunked != 0 {
+	if t.flags&isChunked != 0 {
 		b = append(b, "Transfer-Encoding: chunked\r\n"...)
 	}
-	if t.says&connClose != 0 {
+	if t.flags&connClose != 0 {
 		b = append(b, "Connection: close\r\n"...)
 	}
-	if t.says&connKeepAlive != 0 {
+	if t.flags&connKeepAlive != 0 {
 		b = append(b, "Connection: keep-alive\r\n"...)
 	}
-	r.tail, r.bytes = t, append(b, "\r\n"...)
+	r.suffix, r.bytes = t, append(b, "\r\n"...)
 }

@@ -12,10 +12,10 @@ import (
 // worker asks and waits; the loop gives it up when all before it is sent, and the worker
 // goes on when the loop has closed its own descriptor and counted the connection out.
 type hijack struct {
-	asked bool // by the worker, and not yet answered
-	conn  net.Conn
-	rest  []byte
-	err   error
+	requested bool // by the worker, and not yet answered
+	conn      net.Conn
+	rest      []byte
+	err       error
 }
 
 var (
@@ -25,7 +25,7 @@ var (
 
 // Hijack is gateway.Hijacker: an event loop has nothing that it could wait in.
 func (x *exchange) Hijack() (net.Conn, []byte, error) {
-	if j := x.asJob(); j != nil {
+	if j := x.requireJob(); j != nil {
 		return j.Hijack()
 	}
 	return nil, nil, errInline
@@ -36,21 +36,21 @@ func (j *job) Hijack() (net.Conn, []byte, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	switch {
-	case j.gone():
-		return nil, nil, told(j.over)
-	case j.began || j.flushed || j.out.len() > 0:
+	case j.closedToApp():
+		return nil, nil, writerError(j.abandonCause)
+	case j.headTaken || j.flushed || j.out.len() > 0:
 		return nil, nil, errHijackLate
 	}
-	j.hijack = hijack{asked: true}
-	j.tell()
-	for j.over == nil && j.hijack.err == nil {
+	j.hijack = hijack{requested: true}
+	j.wakeLoop()
+	for j.abandonCause == nil && j.hijack.err == nil {
 		j.cond.Wait()
 	}
 	switch {
-	case j.over == gateway.ErrHijacked:
+	case j.abandonCause == gateway.ErrHijacked:
 		return j.hijack.conn, j.hijack.rest, nil
-	case j.over != nil:
-		return nil, nil, told(j.over)
+	case j.abandonCause != nil:
+		return nil, nil, writerError(j.abandonCause)
 	}
 	return nil, nil, j.hijack.err
 }
@@ -58,27 +58,27 @@ func (j *job) Hijack() (net.Conn, []byte, error) {
 // giveUp gives the connection to the worker, if all is sent that was to be: else it is
 // held until then, like a response whose chunk is lent. It reports whether the exchange
 // has nothing else to do now. On the loop, with mu.
-func (j *job) giveUp() (done bool) {
+func (j *job) detachConn() (done bool) {
 	x := j.x
-	x.h.flush(x.c)
-	if x.c.Unsent() > 0 {
-		x.lent = true
+	x.sh.flush(x.sock)
+	if x.sock.Unsent() > 0 {
+		x.borrowed = true
 		return true
 	}
-	j.hijack.conn, j.hijack.rest, j.hijack.err = x.c.Detach()
-	j.hijack.asked = false
+	j.hijack.conn, j.hijack.rest, j.hijack.err = x.sock.Detach()
+	j.hijack.requested = false
 	if j.hijack.err != nil {
 		j.cond.Broadcast()
-		return !x.c.Alive()
+		return !x.sock.Alive()
 	}
-	x.h.s.crew.leave() // before the connection is counted out
-	return true        // Closed comes next
+	x.sh.srv.workers.hijackBegan() // before the connection is counted out
+	return true                    // Closed comes next
 }
 
 // takenOver tells the worker that the connection is its own. On the loop.
-func (j *job) takenOver() {
+func (j *job) connDetached() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.over = gateway.ErrHijacked
+	j.abandonCause = gateway.ErrHijacked
 	j.cond.Broadcast()
 }

@@ -196,11 +196,11 @@ func TestHijackWaitsForItsOwn(t *testing.T) {
 	u := &upgraded{t: t}
 	var s *testServer
 	unsent := func() (n int64, asked bool) {
-		s.onLoops(func(_ *handler, lc *loop.Conn) {
-			j := lc.Context.(*conn).x.job
+		s.onLoops(func(_ *shard, lc *loop.Conn) {
+			j := lc.Context.(*session).x.job
 			j.mu.Lock()
 			defer j.mu.Unlock()
-			n, asked = lc.Unsent(), j.hijack.asked
+			n, asked = lc.Unsent(), j.hijack.requested
 		})
 		return n, asked
 	}
@@ -442,5 +442,5 @@ func TestHijackChurn(t *testing.T) {
 		return true
 	})
 	eventually(t, "the descriptors are closed", func() bool { return descriptors(t) <= open })
-	s.onLoops(func(_ *handler, lc *loop.Conn) { t.Errorf("%v is still there", fmt.Sprint(lc.RemoteAddr())) })
+	s.onLoops(func(_ *shard, lc *loop.Conn) { t.Errorf("%v is still there", fmt.Sprint(lc.RemoteAddr())) })
 }

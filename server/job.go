@@ -21,7 +21,7 @@ import (
 //	worker:      run: Serve  start  put ................. leave
 //
 // The worker may be the last to leave: nobody can end it. A connection that does
-// not wait for it lets the exchange go (handler.give), and the worker brings it back.
+// not wait for it lets the exchange go (shard.release), and the worker brings it back.
 type job struct {
 	x      *exchange
 	start  gateway.StartResponse // startResponse, bound once
@@ -29,55 +29,55 @@ type job struct {
 	remote netip.AddrPort
 	local  netip.AddrPort
 
-	link queueLink // of the crew, with its lock
+	link queueLink // of the workerPool, with its lock
 
-	mu       sync.Mutex
-	cond     sync.Cond // the worker waits
-	over     error     // why nobody wants the response any more; nil while somebody does
-	left     bool      // the worker has left
-	uncalled bool      // it left the queue: the application knows nothing of the request
-	wakes    bool      // the application has a waker; of the worker alone
-	nudger   *nudger   // that waker, unless it is the loop's; of the worker alone, and of the loop when that has left
-	asked    bool      // the body was pulled; of the worker alone
-	nudged   bool      // it was called
-	closing  bool      // the body is being closed: nothing more is sent
+	mu           sync.Mutex
+	cond         sync.Cond    // the worker waits
+	abandonCause error        // why nobody wants the response any more; nil while somebody does
+	exited       bool         // the worker has left
+	neverRan     bool         // it left the queue: the application knows nothing of the request
+	hasWaker     bool         // the application has a waker; of the worker alone
+	workerWaker  *workerWaker // that waker, unless it is the loop's; of the worker alone, and of the loop when that has left
+	pulled       bool         // the body was pulled; of the worker alone
+	woken        bool         // it was called
+	closingBody  bool         // the body is being closed: nothing more is sent
 
 	// Content, brought by the loop.
-	in      byteQueue
-	trailer []byte // its trailer lines, when all of it has come
-	inEnd   error  // what comes after in: io.EOF, or what has happened; nil while more may come
-	expect  bool   // the client waits for 100 Continue
-	stopped bool   // the loop reads no more until in is nearly empty
+	in          byteQueue
+	trailer     []byte // its trailer lines, when all of it has come
+	inEnd       error  // what comes after in: io.EOF, or what has happened; nil while more may come
+	expect100   bool   // the client waits for 100 Continue
+	inputPaused bool   // the loop reads no more until in is nearly empty
 
 	// The response, brought by the worker.
-	resp    response     // what start has declared, until the loop takes it
-	began   bool         // the loop has taken it, and resp is not this response any more
-	bare    bool         // it has no content, whatever the application gives
-	wrote   bool         // the write() form was used
-	gathers bool         // what is written may wait, see gateway.Gatherer
-	flushed bool         // the head is to be sent, whether there is content or not
-	size    int64        // of the content, if the body says; else -1
-	owed    int64        // what the declared Content-Length has still room for; -1 without one
-	late    []byte       // trailer fields that came when the head was on its way
-	interim []byte       // interim responses that the loop has not taken
-	out     byteQueue    // content that the loop has not taken
-	due     int          // so much of out was there at the last Flush
-	taken   byteQueue    // what it took last
-	filled  bool         // what the loop had sent before the worker began fills the socket
-	rest    gateway.Body // the loop may pull it itself
-	err     error        // how the worker ended; nil in order
-	hijack  hijack
+	resp        response     // what start has declared, until the loop takes it
+	headTaken   bool         // the loop has taken it, and resp is not this response any more
+	contentless bool         // it has no content, whatever the application gives
+	usedWrite   bool         // the write() form was used
+	gathers     bool         // what is written may wait, see gateway.Gatherer
+	flushed     bool         // the head is to be sent, whether there is content or not
+	size        int64        // of the content, if the body says; else -1
+	owed        int64        // what the declared Content-Length has still room for; -1 without one
+	lateTrailer []byte       // trailer fields that came when the head was on its way
+	interim     []byte       // interim responses that the loop has not taken
+	out         byteQueue    // content that the loop has not taken
+	flushedTo   int          // so much of out was there at the last Flush
+	inFlight    byteQueue    // what it took last
+	socketFull  bool         // what the loop had sent before the worker began fills the socket
+	body        gateway.Body // the loop may pull it itself
+	err         error        // how the worker ended; nil in order
+	hijack      hijack
 
-	number, asking  uint64 // of the request, and of the one whose Read has last asked the loop for a task
-	readBy, writeBy deadline
-	broken          bool // by a read that was broken off: the connection goes on no more
-	awaited         bool // the loop wants to be told of more
-	news            bool // there was more when it did not
+	number, taskNumber          uint64 // of the request, and of the one whose Read has last asked the loop for a task
+	readDeadline, writeDeadline deadline
+	readBroken                  bool // by a read that was broken off: the connection goes on no more
+	loopWaiting                 bool // the loop wants to be told of more
+	pendingWake                 bool // there was more when it did not
 }
 
-// errOver is for an application whose response has ended without it: the cause of its
+// errAbandoned is for an application whose response has ended without it: the cause of its
 // Context.
-var errOver = context.Canceled
+var errAbandoned = context.Canceled
 
 var errGoexit = errors.New("server: the application ended its goroutine")
 
@@ -92,55 +92,55 @@ func newJob(x *exchange) *job {
 // begin prepares j for the request of its exchange.
 func (j *job) begin() {
 	j.number++
-	j.readBy.stop()
-	j.writeBy.stop()
-	j.remote, j.local = j.x.conn.ends()
-	j.over, j.left, j.wakes, j.asked = nil, false, false, false
-	j.inEnd, j.expect, j.stopped = io.EOF, false, false
-	j.resp.account, j.broken = account{}, false
-	j.began, j.bare, j.wrote, j.gathers, j.flushed, j.size, j.rest, j.err = false, false, false, false, false, -1, nil, nil
-	j.due, j.filled, j.awaited, j.news = 0, false, false, false
-	j.owed, j.closing = -1, false
+	j.readDeadline.stop()
+	j.writeDeadline.stop()
+	j.remote, j.local = j.x.session.addresses()
+	j.abandonCause, j.exited, j.hasWaker, j.pulled = nil, false, false, false
+	j.inEnd, j.expect100, j.inputPaused = io.EOF, false, false
+	j.resp.responseState, j.readBroken = responseState{}, false
+	j.headTaken, j.contentless, j.usedWrite, j.gathers, j.flushed, j.size, j.body, j.err = false, false, false, false, false, -1, nil, nil
+	j.flushedTo, j.socketFull, j.loopWaiting, j.pendingWake = 0, false, false, false
+	j.owed, j.closingBody = -1, false
 }
 
 // adopt begins j for a call that is under way on the loop, with the response as far as
 // it is.
-func (j *job) adopt() {
+func (j *job) attachCall() {
 	x := j.x
 	j.begin()
 	j.trailer = x.trailer
-	x.began = x.h.now
+	x.workerStart = x.sh.now
 	j.err = x.resp.err
-	j.wakes = x.waker != nil
-	j.awaited = true
-	j.filled = x.c.Full()
-	j.gathers = x.resp.gathers
-	j.bare = x.resp.started && x.contentless(x.resp.code)
-	if j.began = x.resp.sent; !j.began {
-		j.owed = x.resp.room()
+	j.hasWaker = x.waker != nil
+	j.loopWaiting = true
+	j.socketFull = x.sock.Full()
+	j.gathers = x.resp.gather
+	j.contentless = x.resp.started && x.contentless(x.resp.code)
+	if j.headTaken = x.resp.headSent; !j.headTaken {
+		j.owed = x.resp.declaredRoom()
 		j.resp, x.resp = x.resp, j.resp
 	} else if x.resp.framing == byLength {
-		j.owed = x.resp.left
+		j.owed = x.resp.bytesLeft
 	}
 }
 
 // disown takes adopt back.
-func (j *job) disown() {
+func (j *job) detachCall() {
 	x := j.x
-	j.left = true
-	if !j.began {
+	j.exited = true
+	if !j.headTaken {
 		j.resp, x.resp = x.resp, j.resp
 	}
 }
 
 // finish empties the buffers when the worker has left.
 func (j *job) finish() {
-	j.trailer, j.late, j.interim, j.hijack, j.uncalled = nil, nil, nil, hijack{}, false
-	if j.nudger != nil {
-		j.nudger.end()
-		j.nudger = nil
+	j.trailer, j.lateTrailer, j.interim, j.hijack, j.neverRan = nil, nil, nil, hijack{}, false
+	if j.workerWaker != nil {
+		j.workerWaker.end()
+		j.workerWaker = nil
 	}
-	for _, q := range []*byteQueue{&j.in, &j.out, &j.taken} {
+	for _, q := range []*byteQueue{&j.in, &j.out, &j.inFlight} {
 		if q.reset(); cap(q.b) > keepBytesMax {
 			*q = byteQueue{}
 		}
@@ -151,53 +151,53 @@ func (j *job) finish() {
 
 // asks reports whether it is the request at hand whose worker has asked for a task, and not
 // one before it.
-func (j *job) asks() bool {
+func (j *job) isCurrentTask() bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return j.asking == j.number
+	return j.taskNumber == j.number
 }
 
 // sayContinue asks the client for the content. RFC 9110 section 10.1.1.
 func (j *job) sayContinue() {
-	if x := j.x; j.asks() && x.c != nil && x.expects && !x.resp.sent {
-		x.expects = false
-		x.h.out = append(x.h.out, "HTTP/1.1 100 Continue\r\n\r\n"...)
-		x.h.flush(x.c)
-		x.measure()
+	if x := j.x; j.isCurrentTask() && x.sock != nil && x.expect100 && !x.resp.headSent {
+		x.expect100 = false
+		x.sh.out = append(x.sh.out, "HTTP/1.1 100 Continue\r\n\r\n"...)
+		x.sh.flush(x.sock)
+		x.restartBodyClock()
 	}
 }
 
 // readOn goes on with content when the worker has taken what there was.
 func (j *job) readOn() {
-	if x := j.x; j.asks() && x.c != nil && x.streams {
-		x.c.Resume()
-		x.measure()
+	if x := j.x; j.isCurrentTask() && x.sock != nil && x.streaming {
+		x.sock.Resume()
+		x.restartBodyClock()
 	}
 }
 
 // await has the worker tell of what it brings, and of what it has brought.
-func (j *job) await() {
+func (j *job) awaitMore() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.awaited = true; j.news {
-		j.tell()
+	if j.loopWaiting = true; j.pendingWake {
+		j.wakeLoop()
 	}
 }
 
 // feed brings content. It reports whether there is room for more.
-func (j *job) feed(b []byte) (room bool) {
+func (j *job) addContent(b []byte) (room bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	most := j.x.h.c.loop.HighWaterBytes
+	most := j.x.sh.cfg.loop.HighWaterBytes
 	j.in.add(b, most)
-	j.expect = false                            // it has not waited
-	j.stopped = j.stopped || j.in.len() >= most // it is Read that goes on
+	j.expect100 = false                                 // it has not waited
+	j.inputPaused = j.inputPaused || j.in.len() >= most // it is Read that goes on
 	j.cond.Broadcast()
-	return !j.stopped
+	return !j.inputPaused
 }
 
 // end says that no more content comes, and why.
-func (j *job) end(why error) {
+func (j *job) endContent(why error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.inEnd == nil {
@@ -210,69 +210,69 @@ func (j *job) end(why error) {
 func (j *job) Next() ([]byte, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.broken {
-		j.x.keep = false
+	if j.readBroken {
+		j.x.keepAlive = false
 	}
-	j.takeInterim()
-	if j.hijack.asked && j.giveUp() {
+	j.sendInterim()
+	if j.hijack.requested && j.detachConn() {
 		return nil, nil
 	}
-	ripe := j.ripe()
-	if !j.began && (j.flushed || ripe > 0 || j.left) {
-		j.began = true
+	ripe := j.takeable()
+	if !j.headTaken && (j.flushed || ripe > 0 || j.exited) {
+		j.headTaken = true
 		j.x.resp, j.resp = j.resp, j.x.resp
-		if j.left && j.x.streams && !j.x.skippable() {
-			j.x.keep = false // nobody reads the rest of the content, and the client is told
+		if j.exited && j.x.streaming && !j.x.canSkipContent() {
+			j.x.keepAlive = false // nobody reads the rest of the content, and the client is told
 		}
 		if j.flushed {
 			j.x.commit(-1)
 		}
 	}
-	if j.left && j.late != nil {
-		j.x.resp.trailer, j.late = append(j.x.resp.trailer, j.late...), nil
+	if j.exited && j.lateTrailer != nil {
+		j.x.resp.trailer, j.lateTrailer = append(j.x.resp.trailer, j.lateTrailer...), nil
 	}
-	j.filled = false
-	if j.taken.reset(); ripe == j.out.len() {
-		j.taken, j.out = j.out, j.taken
+	j.socketFull = false
+	if j.inFlight.reset(); ripe == j.out.len() {
+		j.inFlight, j.out = j.out, j.inFlight
 	} else {
-		j.taken.add(j.out.bytes()[:ripe], ripe)
+		j.inFlight.add(j.out.bytes()[:ripe], ripe)
 		j.out.from += ripe
 	}
-	j.due = 0
+	j.flushedTo = 0
 	j.cond.Broadcast() // there is room
 	switch {
-	case !j.left && j.taken.len() == 0:
-		j.awaited = true
+	case !j.exited && j.inFlight.len() == 0:
+		j.loopWaiting = true
 		return nil, gateway.ErrWait
-	case j.left && j.err == nil && j.rest == nil:
-		return j.taken.bytes(), io.EOF
-	case j.taken.len() > 0:
-		return j.taken.bytes(), nil
+	case j.exited && j.err == nil && j.body == nil:
+		return j.inFlight.bytes(), io.EOF
+	case j.inFlight.len() > 0:
+		return j.inFlight.bytes(), nil
 	case j.err != nil:
 		return nil, j.err
 	}
-	j.x.body, j.rest = j.rest, nil
+	j.x.body, j.body = j.body, nil
 	return nil, nil // the exchange asks that one
 }
 
 // ripe is how much of out the loop may take. What is gathered waits for Flush or the end, or
 // until it is gatherBytes: HighWaterBytes is no less, so no worker waits for room that way.
-func (j *job) ripe() int {
+func (j *job) takeable() int {
 	n := j.out.len()
-	if j.gathers && !j.left && n < gatherBytes {
-		return j.due
+	if j.gathers && !j.exited && n < gatherBytes {
+		return j.flushedTo
 	}
 	return n
 }
 
 // Close says that the response is over.
 func (j *job) Close() error {
-	j.cancel(errOver)
+	j.cancel(errAbandoned)
 	j.mu.Lock()
-	rest := j.rest
-	j.rest = nil
-	if j.x.lent {
-		j.taken = byteQueue{} // the socket still has it
+	rest := j.body
+	j.body = nil
+	if j.x.borrowed {
+		j.inFlight = byteQueue{} // the socket still has it
 	}
 	j.mu.Unlock()
 	if rest != nil {
@@ -282,18 +282,18 @@ func (j *job) Close() error {
 }
 
 // withdraw takes a job back that waits for a worker. It reports false if it does not wait.
-func (j *job) withdraw() bool {
+func (j *job) unqueue() bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return j.withdrawn()
+	return j.unqueueLocked()
 }
 
 // withdrawn is withdraw with mu.
-func (j *job) withdrawn() bool {
-	if j.left || !j.x.h.s.crew.withdraw(j) {
+func (j *job) unqueueLocked() bool {
+	if j.exited || !j.x.sh.srv.workers.remove(j) {
 		return false
 	}
-	j.left, j.uncalled = true, true
+	j.exited, j.neverRan = true, true
 	return true
 }
 
@@ -302,16 +302,16 @@ func (j *job) withdrawn() bool {
 func (j *job) cancel(why error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.left || j.over != nil || j.withdrawn() {
+	if j.exited || j.abandonCause != nil || j.unqueueLocked() {
 		return
 	}
-	j.over = why
+	j.abandonCause = why
 	j.x.env.Cancel(why)
 	j.cond.Broadcast()
 }
 
 // length is that of the content, -1 if nobody knows.
-func (j *job) length() int64 {
+func (j *job) contentLength() int64 {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.size
@@ -330,8 +330,8 @@ func (j *job) stack() string {
 }
 
 // atWork reports whether the worker is still at it, and has the environ.
-func (j *job) atWork() bool {
+func (j *job) running() bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return !j.left
+	return !j.exited
 }

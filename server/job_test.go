@@ -166,7 +166,7 @@ func TestPoolSendsBeforeItBlocks(t *testing.T) {
 			}), Dispatch(Pool), Loops(1))
 			c := s.dial()
 			s.untilConns(1)
-			s.onLoops(func(h *handler, _ *loop.Conn) { h.hurry = hurry })
+			s.onLoops(func(h *shard, _ *loop.Conn) { h.skipYields = hurry })
 			c.send(get)
 			c.readHead()
 			close(goOn)
@@ -245,8 +245,8 @@ func TestPoolContentBackpressure(t *testing.T) {
 		return now > 0 && now == last
 	})
 	held := 0
-	s.onLoops(func(_ *handler, lc *loop.Conn) {
-		if x := lc.Context.(*conn).x; x != nil && x.job != nil {
+	s.onLoops(func(_ *shard, lc *loop.Conn) {
+		if x := lc.Context.(*session).x; x != nil && x.job != nil {
 			x.job.mu.Lock()
 			held += x.job.in.len()
 			x.job.mu.Unlock()
@@ -327,7 +327,7 @@ func (c *client) wantSilence() {
 func (s *testServer) untilAtWork(n int) {
 	s.t.Helper()
 	eventually(s.t, "workers are at work", func() bool {
-		busy, _, _ := s.crew.load()
+		busy, _, _ := s.workers.load()
 		return busy == n && int(s.apps.now.Load()) == n // a worker that comes too late does not call it
 	})
 }
@@ -522,7 +522,7 @@ func TestWorkers(t *testing.T) {
 		c := s.dial()
 		c.send(get)
 		clients = append(clients, c)
-		eventually(t, "the request is taken on", func() bool { busy, waiting, _ := s.crew.load(); return busy+waiting == i+1 })
+		eventually(t, "the request is taken on", func() bool { busy, waiting, _ := s.workers.load(); return busy+waiting == i+1 })
 	}
 	c := s.dial()
 	c.send(get)
@@ -531,7 +531,7 @@ func TestWorkers(t *testing.T) {
 		t.Errorf("%d %v %q, want 503 with Retry-After and the option", resp.StatusCode, resp.Header, text)
 	}
 	c.wantEnd()
-	if n := s.Stats().Busy; n != 1 {
+	if n := s.Stats().RefusedBusy; n != 1 {
 		t.Errorf("Busy %d, want 1", n)
 	}
 	close(goOn)
@@ -595,7 +595,7 @@ func TestPoolLeavesWorkerBehind(t *testing.T) {
 	c.send("GET /slow HTTP/1.1\r\nHost: h\r\n\r\nGET /quick HTTP/1.1\r\nHost: h\r\n\r\n")
 	c.want("GET", 200, "whole")
 	c.want("GET", 200, "quick")
-	if busy, _, _ := s.crew.load(); busy != 1 {
+	if busy, _, _ := s.workers.load(); busy != 1 {
 		t.Errorf("%d at work, want the one that is stuck", busy)
 	}
 	close(stuck)
@@ -780,7 +780,7 @@ func TestPoolClosesWhatIsLeft(t *testing.T) {
 	c := s.dial()
 	c.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n")
 	s.untilAtWork(1)
-	s.onLoops(func(h *handler, lc *loop.Conn) {
+	s.onLoops(func(h *shard, lc *loop.Conn) {
 		close(goOn)
 		s.untilAtWork(0) // its wake comes after this
 		h.Timeout(lc)
@@ -802,7 +802,7 @@ func TestRequestTimeoutJustInTime(t *testing.T) {
 	c := s.dial()
 	c.send(get)
 	s.untilAtWork(1)
-	s.onLoops(func(h *handler, lc *loop.Conn) {
+	s.onLoops(func(h *shard, lc *loop.Conn) {
 		close(goOn)
 		s.untilAtWork(0)
 		h.Timeout(lc)
@@ -834,11 +834,11 @@ func TestRequestTimeoutKeepsWhatIsLent(t *testing.T) {
 		turn <- struct{}{}
 		eventually(t, "the chunk is on its way", func() bool {
 			taken, now := false, int64(0)
-			s.onLoops(func(_ *handler, lc *loop.Conn) {
-				j := lc.Context.(*conn).x.job
+			s.onLoops(func(_ *shard, lc *loop.Conn) {
+				j := lc.Context.(*session).x.job
 				j.mu.Lock()
 				defer j.mu.Unlock()
-				taken, now = j.awaited, lc.Unsent()
+				taken, now = j.loopWaiting, lc.Unsent()
 			})
 			if now > 0 && now != last {
 				time.Sleep(10 * time.Millisecond)
@@ -847,10 +847,10 @@ func TestRequestTimeoutKeepsWhatIsLent(t *testing.T) {
 			return taken || now > 0 && now == last
 		})
 	}
-	s.onLoops(func(h *handler, lc *loop.Conn) { h.Timeout(lc) })
+	s.onLoops(func(h *shard, lc *loop.Conn) { h.Timeout(lc) })
 	close(turn)
 	s.untilAtWork(0)
-	s.onLoops(func(*handler, *loop.Conn) {}) // the exchange is back
+	s.onLoops(func(*shard, *loop.Conn) {}) // the exchange is back
 	d := s.dial()
 	d.send("GET /b HTTP/1.1\r\nHost: h\r\n\r\n")
 	d.want("GET", 200, strings.Repeat("b", 32*size))
@@ -878,7 +878,7 @@ func TestWorkersSkipsWhoHasLeft(t *testing.T) {
 	first.send(get)
 	s.untilAtWork(1)
 	second.send(get)
-	eventually(t, "it waits", func() bool { _, waiting, _ := s.crew.load(); return waiting == 1 })
+	eventually(t, "it waits", func() bool { _, waiting, _ := s.workers.load(); return waiting == 1 })
 	_ = second.SetLinger(0)
 	_ = second.Close()
 	s.untilConns(1)
@@ -900,17 +900,17 @@ func TestPoolContinueTakesNoTime(t *testing.T) {
 	c := s.dial()
 	c.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")
 	s.untilAtWork(1)
-	s.onLoops(func(h *handler, lc *loop.Conn) {
-		cn := lc.Context.(*conn)
+	s.onLoops(func(h *shard, lc *loop.Conn) {
+		cn := lc.Context.(*session)
 		if cn.timer != noTimer {
 			t.Errorf("timer %d runs", cn.timer)
 		}
-		cn.x.since -= int64(time.Hour) // that is how long it waits
+		cn.x.bodyClock -= int64(time.Hour) // that is how long it waits
 	})
 	close(read)
 	c.want("POST", 100, "")
-	s.onLoops(func(_ *handler, lc *loop.Conn) { // now its time runs, all of it
-		if cn := lc.Context.(*conn); cn.timer != bodyTimer {
+	s.onLoops(func(_ *shard, lc *loop.Conn) { // now its time runs, all of it
+		if cn := lc.Context.(*session); cn.timer != bodyTimer {
 			t.Errorf("timer %d runs, want %d", cn.timer, bodyTimer)
 		}
 	})
@@ -986,20 +986,20 @@ func TestPoolRateAfterPause(t *testing.T) {
 		if !paused {
 			_, _ = io.WriteString(c, pattern(64<<10))
 		}
-		s.onLoops(func(_ *handler, lc *loop.Conn) { paused = lc.Paused() })
+		s.onLoops(func(_ *shard, lc *loop.Conn) { paused = lc.Paused() })
 		return paused
 	})
-	s.onLoops(func(_ *handler, lc *loop.Conn) { lc.Context.(*conn).x.since -= int64(time.Hour) })
+	s.onLoops(func(_ *shard, lc *loop.Conn) { lc.Context.(*session).x.bodyClock -= int64(time.Hour) })
 	close(read)
 	eventually(t, "the client goes on", func() (on bool) {
-		s.onLoops(func(_ *handler, lc *loop.Conn) { on = !lc.Paused() })
+		s.onLoops(func(_ *shard, lc *loop.Conn) { on = !lc.Paused() })
 		return on
 	})
 	if n := s.Stats().RateTimeouts; n != 0 {
 		t.Errorf("RateTimeouts %d, want 0", n)
 	}
-	s.onLoops(func(_ *handler, lc *loop.Conn) {
-		if cn := lc.Context.(*conn); cn.x == nil || cn.timer != bodyTimer {
+	s.onLoops(func(_ *shard, lc *loop.Conn) {
+		if cn := lc.Context.(*session); cn.x == nil || cn.timer != bodyTimer {
 			t.Errorf("timer %d runs, want %d", cn.timer, bodyTimer)
 		}
 	})
@@ -1019,10 +1019,10 @@ func TestPoolKeepsNoMemory(t *testing.T) {
 	c.send(fmt.Sprintf("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%s", len(text), text))
 	c.want("POST", 200, text+text)
 	eventually(t, "the exchange is back", func() (back bool) {
-		s.onLoops(func(h *handler, _ *loop.Conn) {
+		s.onLoops(func(h *shard, _ *loop.Conn) {
 			for _, x := range h.free {
 				back = true
-				if n := max(cap(x.job.in.b), cap(x.job.out.b), cap(x.job.taken.b)); n > keepBytesMax {
+				if n := max(cap(x.job.in.b), cap(x.job.out.b), cap(x.job.inFlight.b)); n > keepBytesMax {
 					t.Errorf("a buffer of %d bytes is kept", n)
 				}
 			}
@@ -1050,7 +1050,7 @@ type lateBody struct {
 
 // Close lets the loops do what there is to do first.
 func (b *lateBody) Close() error {
-	b.s.Load().onLoops(func(*handler, *loop.Conn) {})
+	b.s.Load().onLoops(func(*shard, *loop.Conn) {})
 	return nil
 }
 
@@ -1127,16 +1127,16 @@ func TestPoolStopsContentOnce(t *testing.T) {
 	c := s.dial()
 	c.send("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
 	s.untilAtWork(1)
-	s.onLoops(func(h *handler, lc *loop.Conn) {
-		j := lc.Context.(*conn).x.job
-		high := h.c.loop.HighWaterBytes
-		if j.feed(make([]byte, high)) {
+	s.onLoops(func(h *shard, lc *loop.Conn) {
+		j := lc.Context.(*session).x.job
+		high := h.cfg.loop.HighWaterBytes
+		if j.addContent(make([]byte, high)) {
 			t.Error("there is room above the high-water mark")
 		}
 		if n, err := j.Read(make([]byte, high/2)); n != high/2 || err != nil {
 			t.Errorf("Read: %d, %v", n, err)
 		}
-		if j.feed([]byte("x")) {
+		if j.addContent([]byte("x")) {
 			t.Error("there is room, and nobody would tell when the worker has read the rest")
 		}
 	})
@@ -1152,14 +1152,14 @@ func TestJobAsksForItsRequest(t *testing.T) {
 		c.want("GET", 200, "Hello, World!")
 	}
 	eventually(t, "the exchange is free", func() (free bool) {
-		s.onLoops(func(h *handler, _ *loop.Conn) {
+		s.onLoops(func(h *shard, _ *loop.Conn) {
 			for _, x := range h.free {
 				free = true
-				x.job.asking = x.job.number
-				if !x.job.asks() {
+				x.job.taskNumber = x.job.number
+				if !x.job.isCurrentTask() {
 					t.Error("the request at hand asks for nothing")
 				}
-				if x.job.number++; x.job.asks() {
+				if x.job.number++; x.job.isCurrentTask() {
 					t.Error("the request before this one still asks")
 				}
 			}

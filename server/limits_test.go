@@ -84,8 +84,8 @@ func TestRefusalWhileTheClientSends(t *testing.T) {
 			c.wantEnd()
 		}
 	})
-	t.Run("DrainBytes", func(t *testing.T) {
-		s := start(t, appFunc(echo), DrainBytes(100_000), DrainTime(200*time.Millisecond))
+	t.Run("LingerBytes", func(t *testing.T) {
+		s := start(t, appFunc(echo), LingerBytes(100_000), LingerTime(200*time.Millisecond))
 		c := s.dial()
 		cut := make(chan error, 1)
 		go func() {
@@ -103,8 +103,8 @@ func TestRefusalWhileTheClientSends(t *testing.T) {
 		<-cut
 		s.untilConns(0)
 	})
-	t.Run("DrainTime", func(t *testing.T) {
-		s := start(t, appFunc(echo), DrainTime(20*time.Millisecond))
+	t.Run("LingerTime", func(t *testing.T) {
+		s := start(t, appFunc(echo), LingerTime(20*time.Millisecond))
 		c := s.dial()
 		c.send(big[:100])
 		if resp, _ := c.read("POST"); resp.StatusCode != 413 {
@@ -115,7 +115,7 @@ func TestRefusalWhileTheClientSends(t *testing.T) {
 }
 
 // A client of net/http reads the answer to an upload that is refused, also where the upload
-// is many times DrainBytes: by the server, and by an application that does not read it.
+// is many times LingerBytes: by the server, and by an application that does not read it.
 func TestRefusalOfALargeUpload(t *testing.T) {
 	refuses := appFunc(func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		_, err := start("400 Bad Request", nil, nil)
@@ -130,7 +130,7 @@ func TestRefusalOfALargeUpload(t *testing.T) {
 		{"a worker", []Option{Dispatch(Pool), BodyBytes(-1)}, 400},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			s := start(t, refuses, append(tt.options, DrainBytes(1<<20), DrainTime(2*time.Second))...)
+			s := start(t, refuses, append(tt.options, LingerBytes(1<<20), LingerTime(2*time.Second))...)
 			transport := &http.Transport{}
 			defer transport.CloseIdleConnections()
 			for _, chunked := range []bool{false, true} {

@@ -37,7 +37,7 @@ func (l *stuckLog) Handle(ctx context.Context, r slog.Record) error {
 // timeouts come, on the loop whose line it is and on the others; also where the report of
 // a held loop is what it does not take.
 func TestLoggerBlocks(t *testing.T) {
-	for _, d := range []Dispatching{Inline, Auto, Pool} {
+	for _, d := range []DispatchMode{Inline, Auto, Pool} {
 		for _, held := range []bool{false, true} {
 			if held && d != Inline {
 				continue // the loop would go on at once
@@ -53,7 +53,7 @@ func TestLoggerBlocks(t *testing.T) {
 						<-hold
 					}
 					return hello(env, start)
-				}), Logger(slog.New(stuck)), Dispatch(d), Loops(1), HoldLimit(10*time.Millisecond), HeadTimeout(50*time.Millisecond))
+				}), Logger(slog.New(stuck)), Dispatch(d), Loops(1), StallWarning(10*time.Millisecond), HeadTimeout(50*time.Millisecond))
 				defer close(stuck.release)
 				c := s.dial()
 				if held {

@@ -23,29 +23,29 @@ type Option func(*config)
 
 // config is all that can be configured, with the defaults of newConfig.
 type config struct {
-	limits      parser.Limits
-	loop        loop.Options
-	headTime    time.Duration
-	bodyTime    time.Duration
-	bodyRate    int // bytes a second; negative for none
-	idleTime    time.Duration
-	maxConns    int
-	dispatch    Dispatching
-	dispatchBy  func(*gateway.Environ) Dispatching // nil: dispatch says it for all
-	workers     int
-	queue       int           // requests that wait for a worker
-	requestTime time.Duration // 0 for none
-	rest        time.Duration // restLeast, but in tests
-	stopTime    time.Duration
-	alsoListen  []string
-	onStart     []func(*Server)
-	content     contentOptions
-	name        string
-	environ     map[string]any
-	unders      Underscores
-	log         *slog.Logger // the server's lines, by logs
-	logs        *logQueue
-	appLog      *slog.Logger // the option Logger, for the application
+	limits           parser.Limits
+	loop             loop.Options
+	headTime         time.Duration
+	bodyTime         time.Duration
+	bodyRate         int // bytes a second; negative for none
+	idleTime         time.Duration
+	maxConns         int
+	dispatch         DispatchMode
+	dispatchBy       func(*gateway.Environ) DispatchMode // nil: dispatch says it for all
+	workers          int
+	queue            int           // requests that wait for a worker
+	requestTime      time.Duration // 0 for none
+	trialRest        time.Duration // trialRestMin, but in tests
+	stopTime         time.Duration
+	alsoListen       []string
+	onStart          []func(*Server)
+	content          contentOptions
+	name             string
+	environ          map[string]any
+	underscorePolicy UnderscorePolicy
+	log              *slog.Logger // the server's lines, by logs
+	logs             *logQueue
+	appLog           *slog.Logger // the option Logger, for the application
 }
 
 const (
@@ -60,20 +60,20 @@ const (
 
 func newConfig(options []Option) (*config, error) {
 	c := &config{
-		limits:   parser.DefaultLimits(),
-		loop:     loop.DefaultOptions(),
-		headTime: 10 * time.Second,
-		bodyTime: 30 * time.Second,
-		bodyRate: 500,
-		idleTime: 130 * time.Second,
-		maxConns: maxConnsDefault(loop.Descriptors()),
-		workers:  4096,
-		queue:    1024,
-		stopTime: 30 * time.Second,
-		rest:     restLeast,
-		content:  contentOptions{memoryBytes: 64 << 10, space: &tempSpace{most: 1 << 30}, open: openTemp},
-		name:     "isbjorn",
-		log:      slog.Default(),
+		limits:    parser.DefaultLimits(),
+		loop:      loop.DefaultOptions(),
+		headTime:  10 * time.Second,
+		bodyTime:  30 * time.Second,
+		bodyRate:  500,
+		idleTime:  130 * time.Second,
+		maxConns:  maxConnsDefault(loop.Descriptors()),
+		workers:   4096,
+		queue:     1024,
+		stopTime:  30 * time.Second,
+		trialRest: trialRestMin,
+		content:   contentOptions{memoryBytes: 64 << 10, space: &tempSpace{max: 1 << 30}, open: openTemp},
+		name:      "isbjorn",
+		log:       slog.Default(),
 	}
 	for i, o := range options {
 		if o == nil {
@@ -86,7 +86,7 @@ func newConfig(options []Option) (*config, error) {
 		d      time.Duration
 	}{
 		{"HeadTimeout", c.headTime}, {"BodyTimeout", c.bodyTime}, {"IdleTimeout", c.idleTime},
-		{"WriteTimeout", c.loop.WriteStall}, {"DrainTime", c.loop.DrainTime}, {"StopTime", c.stopTime},
+		{"WriteTimeout", c.loop.WriteStall}, {"LingerTime", c.loop.LingerTime}, {"StopTime", c.stopTime},
 	} {
 		if t.d <= 0 {
 			return nil, fmt.Errorf("server: option %s is %v; use a positive duration", t.option, t.d)
@@ -96,7 +96,7 @@ func newConfig(options []Option) (*config, error) {
 		option string
 		n      int64
 	}{ // 0 asks package loop for its default; here it is a mistake
-		{"Loops", int64(c.loop.Loops)}, {"DrainBytes", c.loop.DrainBytes},
+		{"Loops", int64(c.loop.Loops)}, {"LingerBytes", c.loop.LingerBytes},
 	} {
 		if t.n <= 0 {
 			return nil, fmt.Errorf("server: option %s is %d; use a positive number", t.option, t.n)
@@ -108,8 +108,8 @@ func newConfig(options []Option) (*config, error) {
 	if n := c.limits.BodyBytes; n < -1 {
 		return nil, fmt.Errorf("server: option BodyBytes is %d; use a number of bytes, or -1 to lift the limit", n)
 	}
-	if c.loop.HoldLimit == 0 || c.loop.HoldLimit < -1 {
-		return nil, fmt.Errorf("server: option HoldLimit is %v; use a positive duration, or -1 for none", c.loop.HoldLimit)
+	if c.loop.StallWarning == 0 || c.loop.StallWarning < -1 {
+		return nil, fmt.Errorf("server: option StallWarning is %v; use a positive duration, or -1 for none", c.loop.StallWarning)
 	}
 	if c.bodyRate == 0 || c.bodyRate < -1 {
 		return nil, fmt.Errorf("server: option BodyRate is %d; use a positive number of bytes a second, or -1 for none", c.bodyRate)
@@ -141,8 +141,8 @@ func newConfig(options []Option) (*config, error) {
 	if err := gateway.CheckExtra(c.environ); err != nil {
 		return nil, fmt.Errorf("server: option Environ: %w", err)
 	}
-	if c.unders > KeepUnderscores {
-		return nil, fmt.Errorf("server: option UnderscoreFields is %d; use DropUnderscores, RefuseUnderscores or KeepUnderscores", c.unders)
+	if c.underscorePolicy > KeepUnderscores {
+		return nil, fmt.Errorf("server: option UnderscoreFields is %d; use DropUnderscores, RefuseUnderscores or KeepUnderscores", c.underscorePolicy)
 	}
 	if c.log == nil {
 		return nil, fmt.Errorf("server: option Logger is nil; use slog.New(slog.DiscardHandler) for silence")
@@ -219,7 +219,7 @@ func TempDir(path string) Option { return func(c *config) { c.content.dir = path
 // less than a small disk has; -1 sets no bound. An upload that does not fit is
 // answered by 503. The files that applications ask for (gateway.Environ.TempFile, forms
 // of package web) count too: a large form that was collected is there twice while it is read.
-func TempBytes(n int64) Option { return func(c *config) { c.content.space.most = n } }
+func TempBytes(n int64) Option { return func(c *config) { c.content.space.max = n } }
 
 // HeadTimeout is how long a head may take, from its first byte to its last.
 // Default 10 s. A slow one is answered by 408.
@@ -265,25 +265,25 @@ func HighWaterBytes(n int) Option {
 	return func(c *config) { c.loop.HighWaterBytes, c.loop.LowWaterBytes = n, 0 }
 }
 
-// DrainBytes is how much input of a client is read and thrown away after its last
+// LingerBytes is how much input of a client is read and thrown away after its last
 // answer, in bytes, so that no reset destroys that answer (RFC 9112 section 9.6).
 // Default 16 MiB. A server whose clients send larger uploads, and should be able to
 // read why they were refused, needs no more: what comes after that waits in the client's
-// own kernel until DrainTime is over.
-func DrainBytes(n int64) Option { return func(c *config) { c.loop.DrainBytes = n } }
+// own kernel until LingerTime is over.
+func LingerBytes(n int64) Option { return func(c *config) { c.loop.LingerBytes = n } }
 
-// DrainTime bounds the same in time. Default 5 s; a client that has not taken all of its
+// LingerTime bounds the same in time. Default 5 s; a client that has not taken all of its
 // answer by then has WriteTimeout, and again while it takes some.
-func DrainTime(d time.Duration) Option { return func(c *config) { c.loop.DrainTime = d } }
+func LingerTime(d time.Duration) Option { return func(c *config) { c.loop.LingerTime = d } }
 
-// HoldLimit is how long an application may hold its loop, whose other connections
+// StallWarning is how long an application may hold its loop, whose other connections
 // wait meanwhile, before the log says so, with the request and the stack; and says
 // so again when the loop goes on. Default 1 s; -1 sets none. It does not stop the
 // application.
-func HoldLimit(d time.Duration) Option { return func(c *config) { c.loop.HoldLimit = d } }
+func StallWarning(d time.Duration) Option { return func(c *config) { c.loop.StallWarning = d } }
 
-// Dispatching is where applications run.
-type Dispatching int
+// DispatchMode is where applications run.
+type DispatchMode int
 
 const (
 	// Auto runs them on the event loop, as long as they come back at once. One that has
@@ -292,7 +292,7 @@ const (
 	// which the log says once, with the request and the stack. They get a request when its content has
 	// come, unless the application is a gateway.Streamer: then one whose content has not
 	// come with its head is run as with Pool.
-	Auto Dispatching = iota
+	Auto DispatchMode = iota
 
 	// Inline runs them on the event loop: for applications that neither block nor
 	// compute for long, whatever happens. They get a request when its content has come.
@@ -304,7 +304,7 @@ const (
 )
 
 // Dispatch says where the application runs. Default Auto.
-func Dispatch(d Dispatching) Option { return func(c *config) { c.dispatch = d } }
+func Dispatch(d DispatchMode) Option { return func(c *config) { c.dispatch = d } }
 
 // DispatchBy asks f about each request, where the application is one of several that
 // differ: those under a path that block, say, and those that never do, whose latency is
@@ -312,7 +312,7 @@ func Dispatch(d Dispatching) Option { return func(c *config) { c.dispatch = d } 
 // application does not count for Inline. f is called on the event loop, with an Environ
 // that is lent for the call. It is for Dispatch(Auto). A request whose content a
 // gateway.Streamer reads as it comes is a worker's in any case.
-func DispatchBy(f func(env *gateway.Environ) Dispatching) Option {
+func DispatchBy(f func(env *gateway.Environ) DispatchMode) Option {
 	return func(c *config) { c.dispatchBy = f }
 }
 
@@ -366,20 +366,20 @@ func Environ(pairs map[string]any) Option {
 	return func(c *config) { c.environ = maps.Clone(pairs) }
 }
 
-// Underscores is what becomes of request fields with "_" in their names. CGI names
+// UnderscorePolicy is what becomes of request fields with "_" in their names. CGI names
 // cannot tell X_User from X-User, so a client could send one where a proxy before the
 // server only looks after the other.
-type Underscores uint8
+type UnderscorePolicy uint8
 
 const (
-	DropUnderscores   Underscores = iota // the application does not see them; the first is logged
-	RefuseUnderscores                    // 400
-	KeepUnderscores                      // as other fields
+	DropUnderscores   UnderscorePolicy = iota // the application does not see them; the first is logged
+	RefuseUnderscores                         // 400
+	KeepUnderscores                           // as other fields
 )
 
 // UnderscoreFields says what becomes of request fields with "_" in their names.
 // Default DropUnderscores.
-func UnderscoreFields(u Underscores) Option { return func(c *config) { c.unders = u } }
+func UnderscoreFields(u UnderscorePolicy) Option { return func(c *config) { c.underscorePolicy = u } }
 
 // Logger takes the server's log lines. Default slog.Default(). Its slog.Handler is called
 // for one line after the other, on a goroutine of its own: one that blocks holds nothing

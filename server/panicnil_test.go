@@ -49,7 +49,7 @@ func TestPanicNil(t *testing.T) {
 			panic(nil)
 		}), nil
 	})
-	for name, d := range map[string]Dispatching{"Inline": Inline, "Auto": Auto, "Pool": Pool} {
+	for name, d := range map[string]DispatchMode{"Inline": Inline, "Auto": Auto, "Pool": Pool} {
 		for _, app := range []gateway.App{app, middleware.Recover(app)} {
 			for target, want := range map[string]string{
 				"/serve": "500", "/serve/late": "500", "/first": "500", "/flushed": "cut", "/written": "cut", "/second": "cut", "/second/late": "cut", "/close": "200",
@@ -71,8 +71,8 @@ func TestPanicNil(t *testing.T) {
 				if log := s.log.String(); strings.Contains(log, errGoexit.Error()) {
 					t.Errorf("%s, %s: %s", name, target, log)
 				}
-				if s.crew != nil {
-					eventually(t, "no worker is at work", func() bool { busy, _, _ := s.crew.load(); return busy == 0 })
+				if s.workers != nil {
+					eventually(t, "no worker is at work", func() bool { busy, _, _ := s.workers.load(); return busy == 0 })
 				}
 			}
 		}

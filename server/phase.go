@@ -28,19 +28,19 @@ const (
 type event uint8
 
 const (
-	headComplete    event = iota // a head whose content is still to come
-	requestComplete              // a head and all its content
-	responseHeld                 // the socket is full, or others come first
-	responseDone                 // sent, and the connection goes on
-	contentLeft                  // the same, when the rest of the content has come
-	lastDone                     // the last answer was sent, a refusal included
-	gone                         // the connection has ended
+	headComplete      event = iota // a head whose content is still to come
+	requestComplete                // a head and all its content
+	responseSuspended              // the socket is full, or others come first
+	responseDone                   // sent, and the connection goes on
+	contentLeft                    // the same, when the rest of the content has come
+	lastDone                       // the last answer was sent, a refusal included
+	connClosed                     // the connection has ended
 	events
 )
 
 // table is the whole machine. A pair that is not listed is closed: the server
-// drops that connection rather than guess (handler.move).
-var table = [phases][events]phase{
+// drops that connection rather than guess (shard.transition).
+var transitions = [phases][events]phase{
 	readingHead: {
 		headComplete:    readingBody,
 		requestComplete: handling,
@@ -51,16 +51,16 @@ var table = [phases][events]phase{
 		lastDone:        draining,
 	},
 	handling: {
-		responseHeld: writing,
-		responseDone: readingHead,
-		contentLeft:  skipping,
-		lastDone:     draining,
+		responseSuspended: writing,
+		responseDone:      readingHead,
+		contentLeft:       skipping,
+		lastDone:          draining,
 	},
 	writing: {
-		responseHeld: writing,
-		responseDone: readingHead,
-		contentLeft:  skipping,
-		lastDone:     draining,
+		responseSuspended: writing,
+		responseDone:      readingHead,
+		contentLeft:       skipping,
+		lastDone:          draining,
 	},
 	skipping: {
 		responseDone: readingHead,
@@ -70,7 +70,7 @@ var table = [phases][events]phase{
 }
 
 // next is the phase after e.
-func (p phase) next(e event) phase { return table[p][e] }
+func (p phase) next(e event) phase { return transitions[p][e] }
 
 func (p phase) String() string {
 	return [phases]string{"closed", "reading head", "reading body", "handling", "writing", "skipping content", "draining"}[p]

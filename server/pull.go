@@ -11,9 +11,9 @@ import (
 	"github.com/isbjorn/isbjorn/parser"
 )
 
-// turnChunks is how many chunks of one body are pulled before other
+// chunksPerTurn is how many chunks of one body are pulled before other
 // connections have their turn.
-const turnChunks = 64
+const chunksPerTurn = 64
 
 // pull sends the body until it ends or must wait: for the socket, because it is
 // full or has borrowed the last chunk, or for its next turn.
@@ -21,49 +21,49 @@ func (x *exchange) pull() {
 	r := &x.resp
 	for turn := 0; ; turn++ {
 		switch {
-		case !x.c.Alive():
-			x.hold() // Closed comes next
+		case !x.sock.Alive():
+			x.suspend() // Closed comes next
 			return
-		case x.lent && x.c.Unsent() > 0:
-			x.hold()
-			x.c.AwaitSent()
+		case x.borrowed && x.sock.Unsent() > 0:
+			x.suspend()
+			x.sock.AwaitSent()
 			return
-		case r.started && !x.ended && x.contentless(r.code) && x.body != x.job: // a worker goes on, with its Context, until it leaves
-			if !r.sent {
-				x.commit(x.known(-1, nil, nil))
+		case r.started && !x.bodyDone && x.contentless(r.code) && x.body != x.job: // a worker goes on, with its Context, until it leaves
+			if !r.headSent {
+				x.commit(x.contentLength(-1, nil, nil))
 			}
-			x.ended = true
+			x.bodyDone = true
 		}
-		x.lent = false
+		x.borrowed = false
 		switch {
-		case x.ended:
-			x.done()
+		case x.bodyDone:
+			x.completeBody()
 			return
-		case x.waits || x.c.Full():
-			x.hold()
+		case x.blocked || x.sock.Full():
+			x.suspend()
 			return
-		case turn == turnChunks, turn > 0 && x.h.slice.over():
-			x.hold()
-			x.c.Yield()
+		case turn == chunksPerTurn, turn > 0 && x.sh.slice.expired():
+			x.suspend()
+			x.sock.Yield()
 			return
 		}
-		if file := x.fileOf(); file != nil && x.pullFile(file) {
+		if file := x.bodyFile(); file != nil && x.pullFile(file) {
 			continue
 		}
-		b, err := x.next()
+		b, err := x.nextChunk()
 		if r.err != nil {
 			err = r.err
 		}
 		switch err {
 		case nil:
 		case io.EOF:
-			x.ended = true
+			x.bodyDone = true
 		case gateway.ErrWait:
 			if x.waker == nil && x.body != x.job {
 				x.fail(errNoWaker)
 				return
 			}
-			x.waits = true
+			x.blocked = true
 		default:
 			x.fail(err)
 			return
@@ -71,28 +71,28 @@ func (x *exchange) pull() {
 		if len(b) == 0 {
 			continue
 		}
-		if !r.sent {
+		if !r.headSent {
 			if !r.started {
 				x.fail(errNotStarted)
 				return
 			}
 			known := int64(-1)
-			if x.ended {
+			if x.bodyDone {
 				known = int64(len(b))
 			}
-			x.commit(x.known(known, b, err))
+			x.commit(x.contentLength(known, b, err))
 		}
 		if err := x.send(b); err != nil {
 			x.log(slog.LevelError, err.Error())
-			x.ended = true
+			x.bodyDone = true
 		}
-		if r.framing == byLength && r.left == 0 {
-			x.ended = true
+		if r.framing == byLength && r.bytesLeft == 0 {
+			x.bodyDone = true
 		}
-		if !x.ended {
-			x.h.flush(x.c) // on its way before the next is asked for
-			if x.body == x.job && x.c.Unsent() > 0 {
-				x.lent = true // what was copied is not asked for more either: job.put counts it until then
+		if !x.bodyDone {
+			x.sh.flush(x.sock) // on its way before the next is asked for
+			if x.body == x.job && x.sock.Unsent() > 0 {
+				x.borrowed = true // what was copied is not asked for more either: job.write counts it until then
 			}
 		}
 	}
@@ -104,60 +104,60 @@ func (x *exchange) pullFile(file *gateway.FileBody) bool {
 	if _, _, n := file.Range(); n <= copyBytesMax || !x.resp.started {
 		return false
 	}
-	if !x.resp.sent {
+	if !x.resp.headSent {
 		x.commit(file.Len())
 	}
 	if err := x.sendFile(file); err != nil {
 		x.log(slog.LevelError, err.Error())
 	}
-	x.ended = true
+	x.bodyDone = true
 	return true
 }
 
 // fileSent tells the file how much of it was sent, for who wraps it.
-func (x *exchange) fileSent() {
+func (x *exchange) noteFileSent() {
 	if x.file != nil {
-		x.file.Advance(x.fileSize - x.c.UnsentFile())
+		x.file.Advance(x.fileSize - x.sock.UnsentFile())
 		x.file = nil
 	}
 }
 
 // known is the length of the content: what the body says, else n. Next has returned b and
 // err, or was not called yet.
-func (x *exchange) known(n int64, b []byte, err error) int64 {
+func (x *exchange) contentLength(n int64, b []byte, err error) int64 {
 	if x.body == nil {
 		return 0
 	}
-	if j, ok := x.body.(*job); ok && j.length() >= 0 {
-		return j.length()
+	if j, ok := x.body.(*job); ok && j.contentLength() >= 0 {
+		return j.contentLength()
 	}
-	if size := x.sized(b, err); size >= 0 {
+	if size := x.bodyLength(b, err); size >= 0 {
 		return size
 	}
 	return n
 }
 
 // hold suspends the response. Views of the request stay good until it goes on.
-func (x *exchange) hold() {
+func (x *exchange) suspend() {
 	x.unused = nil
-	if x.conn.phase == handling {
-		if !x.streams {
-			x.c.Pause()
+	if x.session.phase == handling {
+		if !x.streaming {
+			x.sock.Pause()
 		}
-		if x.head == nil && !x.owns {
-			x.c.Retain()
-			x.since = x.h.now
+		if x.head == nil && !x.ownsCopy {
+			x.sock.Retain()
+			x.bodyClock = x.sh.now
 		}
-		if x.conn.hungup && !x.c.Unread() {
+		if x.session.hungUp && !x.sock.Unread() {
 			x.env.Cancel(gateway.ErrClientGone)
 		}
 	}
-	x.h.move(x.c, x.conn, responseHeld)
-	x.h.flush(x.c)
+	x.sh.transition(x.sock, x.session, responseSuspended)
+	x.sh.flush(x.sock)
 }
 
 // resume is pull for a response that was held.
-func (cn *conn) resume() {
+func (cn *session) resume() {
 	ended := false
 	defer cn.guard(&ended)
 	cn.x.pull()
@@ -166,7 +166,7 @@ func (cn *conn) resume() {
 
 // dropBody closes the body of a response that is not going on, where no guard
 // may be at work.
-func (x *exchange) dropBody() {
+func (x *exchange) closeBodyGuarded() {
 	if x.body != nil {
 		closed := false
 		defer func() {
@@ -174,10 +174,10 @@ func (x *exchange) dropBody() {
 				return
 			}
 			if p := thrown.Value(recover()); p != nil {
-				x.closed(fmt.Errorf("%w: %v", errPanic, p))
+				x.noteClosed(fmt.Errorf("%w: %v", errPanic, p))
 			}
 		}()
-		x.shut()
+		x.closeBody()
 		closed = true
 	}
 }
@@ -191,70 +191,70 @@ func (x *exchange) fail(err error) {
 	switch {
 	case quiet:
 		x.noteAbort(err)
-	case x.c.Alive() || !thrown.Is(err, net.ErrClosed):
-		x.h.count(failed)
-		if x.resp.sent && !x.resp.whole {
-			x.h.count(aborted)
+	case x.sock.Alive() || !thrown.Is(err, net.ErrClosed):
+		x.sh.count(failed)
+		if x.resp.headSent && !x.resp.complete {
+			x.sh.count(aborted)
 		}
 		if err != errPanic { // which has its line already
 			x.log(slog.LevelError, "the application failed", slog.Any("error", err))
 		}
 	}
 	if quiet {
-		x.sendsInstead(gateway.StatusNoResponse)
+		x.replaceStatus(gateway.StatusNoResponse)
 	}
 	switch {
-	case x.resp.whole: // in Close: the client has all of the answer, and the next request is another
-	case quiet && !x.resp.sent:
-		x.keep = false
-	case x.resp.sent:
-		x.keep = false
+	case x.resp.complete: // in Close: the client has all of the answer, and the next request is another
+	case quiet && !x.resp.headSent:
+		x.keepAlive = false
+	case x.resp.headSent:
+		x.keepAlive = false
 		if x.resp.framing == byClose {
-			x.c.Abort() // nothing else shows that it is not whole
+			x.sock.Abort() // nothing else shows that it is not whole
 		}
 	default:
 		const text = "Internal Server Error\n"
-		x.resp.account = account{}
+		x.resp.responseState = responseState{}
 		_ = x.resp.declare("500 Internal Server Error", errorHeaders, nil)
 		x.commit(int64(len(text)))
 		_ = x.send([]byte(text))
-		x.resp.whole = true // Close writes nothing behind it
+		x.resp.complete = true // Close writes nothing behind it
 	}
-	x.dropBody()
-	x.leave()
+	x.closeBodyGuarded()
+	x.finishRequest()
 }
 
 var errorHeaders = []gateway.Header{{Name: "Content-Type", Value: "text/plain; charset=utf-8"}}
 
 // sendsInstead notes what the client is sent in place of an answer of which nothing was
 // sent, for who logs it.
-func (x *exchange) sendsInstead(status int) {
-	if !x.resp.sent {
-		x.instead.CompareAndSwap(0, int32(status))
+func (x *exchange) replaceStatus(status int) {
+	if !x.resp.headSent {
+		x.replacedStatus.CompareAndSwap(0, int32(status))
 	}
 }
 
 // SentStatus is gateway.StatusSender on the loop.
-func (x *exchange) SentStatus() int { return int(x.instead.Load()) }
+func (x *exchange) SentStatus() int { return int(x.replacedStatus.Load()) }
 
 // SentStatus is gateway.StatusSender on a worker.
 func (j *job) SentStatus() int { return j.x.SentStatus() }
 
 // breakOff ends an exchange that cannot go on, by a refusal if that can still be said.
-func (x *exchange) breakOff(why *parser.Error) {
-	if x.streams {
-		x.job.end(uploadError(why))
+func (x *exchange) abortWith(why *parser.Error) {
+	if x.streaming {
+		x.job.endContent(uploadError(why))
 	}
-	x.sendsInstead(why.Status)
-	x.dropBody()
-	if !x.resp.sent {
-		x.h.refuse(x.c, x.conn, why, nil)
+	x.replaceStatus(why.Status)
+	x.closeBodyGuarded()
+	if !x.resp.headSent {
+		x.sh.refuse(x.sock, x.session, why, nil)
 		return
 	}
-	x.h.count(refused)
-	x.keep = false
+	x.sh.count(refused)
+	x.keepAlive = false
 	if x.resp.framing == byClose {
-		x.c.Abort()
+		x.sock.Abort()
 	}
-	x.leave()
+	x.finishRequest()
 }

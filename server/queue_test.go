@@ -25,7 +25,7 @@ func (s *testServer) untilLoad(working, waiting, hijacked int) {
 // Connections that were taken over keep no place among Workers, and their end gives none
 // twice: as many requests as before are at work then, and no more.
 func TestHijackFreesItsPlace(t *testing.T) {
-	for _, d := range []Dispatching{Pool, Auto} {
+	for _, d := range []DispatchMode{Pool, Auto} {
 		u := &upgraded{t: t}
 		goOn := make(chan struct{})
 		s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
@@ -34,7 +34,7 @@ func TestHijackFreesItsPlace(t *testing.T) {
 			}
 			return u.Serve(env, start)
 		}), Dispatch(d), Workers(2), WorkerQueue(3))
-		s.blocks.Store(true) // the application has blocked once
+		s.appBlocks.Store(true) // the application has blocked once
 		for range 2 {
 			var taken []*client
 			for range 5 {
@@ -147,17 +147,17 @@ func TestWaitingClientIsGone(t *testing.T) {
 
 // Of many that wait any may leave: the others are served in their order.
 func TestQueueOrder(t *testing.T) {
-	var c crew
-	c.queueMost = 100
+	var c workerPool
+	c.queueMax = 100
 	jobs := make([]*job, 7)
 	for i := range jobs {
 		jobs[i] = new(job)
-		if !c.give(jobs[i]) {
+		if !c.submit(jobs[i]) {
 			t.Fatal("there is room")
 		}
 	}
 	for _, i := range []int{0, 3, 6} { // the first, one in the middle, the last
-		if !c.withdraw(jobs[i]) || c.withdraw(jobs[i]) {
+		if !c.remove(jobs[i]) || c.remove(jobs[i]) {
 			t.Errorf("job %d was not taken out once", i)
 		}
 	}
@@ -183,9 +183,9 @@ func TestRequestTimeoutInTheQueue(t *testing.T) {
 	s.untilLoad(1, 0, 0)
 	second.send(get)
 	s.untilLoad(1, 1, 0)
-	s.onLoops(func(h *handler, c *loop.Conn) {
-		if x := c.Context.(*conn).x; x.job.link.queued {
-			x.began -= int64(time.Hour)
+	s.onLoops(func(h *shard, c *loop.Conn) {
+		if x := c.Context.(*session).x; x.job.link.queued {
+			x.workerStart -= int64(time.Hour)
 			h.Timeout(c)
 		}
 	})
@@ -241,7 +241,7 @@ func TestHijackIsLeftBehind(t *testing.T) {
 		l := <-loops
 		at := make(chan *job)
 		l.Do(func() {
-			at <- connsOf(l)[0].Context.(*conn).x.job
+			at <- connsOf(l)[0].Context.(*session).x.job
 			<-hold
 		})
 		j := <-at
@@ -252,7 +252,7 @@ func TestHijackIsLeftBehind(t *testing.T) {
 		eventually(t, "it asks", func() bool {
 			j.mu.Lock()
 			defer j.mu.Unlock()
-			return j.hijack.asked
+			return j.hijack.requested
 		})
 		jobs <- j
 		return hello(env, start)
@@ -261,7 +261,7 @@ func TestHijackIsLeftBehind(t *testing.T) {
 	c := s.dial()
 	c.send(get)
 	j := <-jobs
-	eventually(t, "Serve has returned", func() bool { return !j.atWork() })
+	eventually(t, "Serve has returned", func() bool { return !j.running() })
 	if err := <-told; err == nil {
 		t.Error("the connection was taken over")
 	}

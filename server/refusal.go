@@ -15,24 +15,24 @@ import (
 
 // refuse answers what cannot be served, and lets the connection end. head is what has come
 // of the request, if it is at hand.
-func (h *handler) refuse(c *loop.Conn, cn *conn, why *parser.Error, head []byte) {
+func (h *shard) refuse(c *loop.Conn, cn *session, why *parser.Error, head []byte) {
 	h.count(refused)
-	if cn.x == nil || !cn.x.wasServed() {
+	if cn.x == nil || !cn.x.reachedApp() {
 		h.logRefusal(c, cn, why, head)
 	}
-	h.out = h.appendRefusal(h.out, why.Status, why.Why, cn.x != nil && cn.x.headOnly)
+	h.out = h.appendRefusal(h.out, why.Status, why.Why, cn.x != nil && cn.x.isHEAD)
 	h.flush(c)
 	if cn.x != nil {
-		h.give(cn.x)
+		h.release(cn.x)
 	}
-	h.move(c, cn, lastDone)
+	h.transition(c, cn, lastDone)
 	c.Close()
 }
 
 // wasServed reports whether the application was given the request: then its middlewares log
 // what becomes of it.
-func (x *exchange) wasServed() bool {
-	return x.conn.phase == writing && (x.job == nil || !x.job.uncalled)
+func (x *exchange) reachedApp() bool {
+	return x.session.phase == writing && (x.job == nil || !x.job.neverRan)
 }
 
 // refusedLineMax is how much of a request line is logged: it is TargetBytes by default.
@@ -40,27 +40,27 @@ const refusedLineMax = 8 << 10
 
 // logRefusal gives a refusal its line: in the access log, if the application has one
 // outside of all else, or else in that of the server.
-func (h *handler) logRefusal(c *loop.Conn, cn *conn, why *parser.Error, head []byte) {
+func (h *shard) logRefusal(c *loop.Conn, cn *session, why *parser.Error, head []byte) {
 	r := gateway.Refusal{Remote: c.RemoteAddr(), Status: why.Status, Why: why.Why, Bytes: int64(len(refusalText(why.Status, why.Why)))}
 	if x := cn.x; x != nil {
 		switch {
 		case x.head != nil:
 			head = x.head.B
-		case x.owns:
+		case x.ownsCopy:
 			head = x.copy
 		}
-		if x.headOnly {
+		if x.isHEAD {
 			r.Bytes = 0
 		}
 	}
 	line, _, _ := bytes.Cut(head, []byte("\n"))
 	line, _ = bytes.CutSuffix(line, []byte("\r"))
 	r.Line = string(line[:min(len(line), refusedLineMax)])
-	if to := h.s.refusals; to != nil {
-		h.c.logs.do(len(r.Line), func() { to.LogRefusal(r) })
+	if to := h.srv.refusals; to != nil {
+		h.cfg.logs.do(len(r.Line), func() { to.LogRefusal(r) })
 		return
 	}
-	h.c.log.Info("request refused", slog.Any("remote", r.Remote), slog.String("request", r.Line),
+	h.cfg.log.Info("request refused", slog.Any("remote", r.Remote), slog.String("request", r.Line),
 		slog.Int("status", why.Status), slog.Int("rule", why.Rule), slog.String("why", why.Why))
 }
 
@@ -69,16 +69,16 @@ func refusalText(status int, why string) string { return http.StatusText(status)
 
 // appendRefusal appends the whole answer to a request that is not served. The
 // connection closes after it.
-func (h *handler) appendRefusal(dst []byte, status int, why string, headOnly bool) []byte {
+func (h *shard) appendRefusal(dst []byte, status int, why string, headOnly bool) []byte {
 	text := refusalText(status, why)
 	dst = append(dst, "HTTP/1.1 "...)
 	dst = strconv.AppendInt(dst, int64(status), 10)
 	dst = append(dst, ' ')
 	dst = append(dst, http.StatusText(status)...)
 	dst = append(dst, "\r\n"...)
-	dst = append(dst, h.stamp...)
+	dst = append(dst, h.serverDate...)
 	if status == http.StatusServiceUnavailable {
-		dst = append(dst, "Retry-After: 1\r\n"...) // seconds: it is a crowd, RFC 9110 section 10.2.3
+		dst = append(dst, "Retry-After: 1\r\n"...) // seconds: too many at once, RFC 9110 section 10.2.3
 	}
 	dst = append(dst, "Content-Type: text/plain; charset=utf-8\r\nConnection: close\r\nContent-Length: "...)
 	dst = strconv.AppendInt(dst, int64(len(text)), 10)
@@ -107,7 +107,7 @@ var (
 	errExpectation  = &parser.Error{Status: 417, Rule: 55, Why: "only the expectation 100-continue can be met"}
 	errTypeTwice    = &parser.Error{Status: 400, Rule: 28, Why: "more than one Content-Type"}
 	errRequestTime  = &parser.Error{Status: 504, Why: "the application took longer than the option RequestTimeout"}
-	errCrowded      = &parser.Error{Status: 503, Why: "too many connections"}
+	errTooManyConns = &parser.Error{Status: 503, Why: "too many connections"}
 	errBusy         = &parser.Error{Status: 503, Why: "as many requests are at work and wait as the options Workers and WorkerQueue allow"}
 	errHungup       = &parser.Error{Status: 503, Why: "the client has closed its sending side while the request waited for a worker"}
 	errQueueTime    = &parser.Error{Status: 504, Why: "the request waited for a worker longer than the option RequestTimeout"}

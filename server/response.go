@@ -24,24 +24,24 @@ const (
 // response is the answer under way: the head that start declared, and the
 // account of the content.
 type response struct {
-	head // the next response may well have the same
-	account
+	responseHead // the next response may well have the same
+	responseState
 }
 
 // account is the state of one response. Its zero value is the beginning.
-type account struct {
-	started  bool // start was called
-	sent     bool // the head has been committed to the wire
-	whole    bool // and all of the content
-	closes   bool // the application said "Connection: close"
-	hasLen   bool // the application declared a Content-Length
-	trailers bool // the application has or announces trailer fields
-	gathers  bool // what it writes may wait, see gateway.Gatherer
-	framing  framing
-	declared int64  // that Content-Length
-	left     int64  // byLength: bytes still owed
-	trailer  []byte // its trailer fields
-	err      error  // sticks: what was wrong in a call of start
+type responseState struct {
+	started        bool // start was called
+	headSent       bool // the head has been committed to the wire
+	complete       bool // and all of the content
+	closeDeclared  bool // the application said "Connection: close"
+	hasLength      bool // the application declared a Content-Length
+	trailers       bool // the application has or announces trailer fields
+	gather         bool // what it writes may wait, see gateway.Gatherer
+	framing        framing
+	declaredLength int64  // that Content-Length
+	bytesLeft      int64  // byLength: bytes still owed
+	trailer        []byte // its trailer fields
+	err            error  // sticks: what was wrong in a call of start
 }
 
 var (
@@ -53,20 +53,20 @@ var (
 // nothing of the application's is kept.
 func (x *exchange) startResponse() gateway.StartResponse {
 	return func(status string, headers []gateway.Header, exc error) (io.Writer, error) {
-		was := x.h.hold.surface(&x.asks)
-		if was == away {
+		was := x.sh.calls.enterServer(&x.call)
+		if was == handedOff {
 			return x.job.start(status, headers, exc)
 		}
 		var w io.Writer
 		var err error
-		if x.c == nil || x.resp.whole {
+		if x.sock == nil || x.resp.complete {
 			err = net.ErrClosed // kept beyond its response
 		} else if err = x.resp.declare(status, headers, exc); err == nil {
 			w = (*writer)(x)
 		} else if x.resp.err == nil {
 			x.resp.err = err
 		}
-		x.asks.dive(was)
+		x.call.returnToApp(was)
 		return w, err
 	}
 }
@@ -78,14 +78,14 @@ func (r *response) declare(status string, headers []gateway.Header, exc error) e
 		return r.err
 	case r.started && exc == nil:
 		return errStartTwice
-	case r.sent:
+	case r.headSent:
 		return exc
 	}
 	if r.started {
-		r.account = account{} // replaced as a whole
+		r.responseState = responseState{} // replaced as a whole
 	}
-	if !r.plain || !r.is(status, headers) {
-		r.plain = false
+	if !r.reusable || !r.matches(status, headers) {
+		r.reusable = false
 		if err := r.render(status, headers); err != nil {
 			return err
 		}
@@ -95,9 +95,9 @@ func (r *response) declare(status string, headers []gateway.Header, exc error) e
 }
 
 // room is how much content the declared Content-Length has room for, -1 without one.
-func (r *response) room() int64 {
-	if r.hasLen {
-		return r.declared
+func (r *response) declaredRoom() int64 {
+	if r.hasLength {
+		return r.declaredLength
 	}
 	return -1
 }
@@ -107,44 +107,44 @@ func (r *response) room() int64 {
 func (x *exchange) commit(known int64) {
 	r := &x.resp
 	switch {
-	case r.hasLen:
-		known = r.declared
+	case r.hasLength:
+		known = r.declaredLength
 	case r.trailers && x.req.Minor > 0: // chunked has a place for them
 		known = -1
 	}
-	t := tail{second: x.h.second, says: r.own, length: -1}
+	t := headSuffix{second: x.sh.cachedSecond, flags: r.ownFields, length: -1}
 	bare := bodiless(r.code)
 	switch {
 	case r.code == http.StatusNoContent: // RFC 9110 section 8.6: no length either
-	case known >= 0 && (r.code != http.StatusNotModified || r.hasLen):
-		r.framing, r.left = byLength, known
+	case known >= 0 && (r.code != http.StatusNotModified || r.hasLength):
+		r.framing, r.bytesLeft = byLength, known
 		t.length = known
 	case bare: // 304: only the length that GET would have, and nobody said it
 	case x.req.Minor > 0:
 		r.framing = chunked
-		t.says |= isChunked
+		t.flags |= isChunked
 	default:
 		r.framing = byClose
-		x.keep = false
+		x.keepAlive = false
 	}
 	if x.contentless(r.code) {
 		r.framing = noContent
 	}
-	if r.closes || x.h.stopping && !x.more {
-		x.keep = false
+	if r.closeDeclared || x.sh.stopping && !x.pipelined {
+		x.keepAlive = false
 	}
-	if !x.keep {
-		t.says |= connClose
+	if !x.keepAlive {
+		t.flags |= connClose
 	} else if x.req.Minor == 0 {
-		t.says |= connKeepAlive
+		t.flags |= connKeepAlive
 	}
-	if t != r.tail {
-		r.renderTail(t, x.h)
+	if t != r.suffix {
+		r.renderSuffix(t, x.sh)
 	}
-	if r.sent = true; x.expects {
-		x.since, x.came = x.h.now, 0 // its time for the content begins: see patience
+	if r.headSent = true; x.expect100 {
+		x.bodyClock, x.bodyBytes = x.sh.now, 0 // its time for the content begins: see patience
 	}
-	x.h.out = append(x.h.out, r.bytes...)
+	x.sh.out = append(x.sh.out, r.bytes...)
 }
 
 // bodiless says that a response with this code never has content.
@@ -155,7 +155,7 @@ func bodiless(code int) bool {
 
 // contentless reports whether the answer to this request has no content if it has this
 // code. Loop and worker ask it, and then neither pulls a body nor keeps what is written.
-func (x *exchange) contentless(code int) bool { return x.headOnly || bodiless(code) }
+func (x *exchange) contentless(code int) bool { return x.isHEAD || bodiless(code) }
 
 // copyBytesMax is the largest chunk that is copied behind its head. Above it the
 // copy costs more than sending from where it is.
@@ -166,18 +166,18 @@ var errTooLong = errors.New("server: the response is longer than its Content-Len
 // send puts a chunk of content on its way. It reports an error when the content
 // was longer than promised; what fits is sent.
 func (x *exchange) send(b []byte) error {
-	if r := &x.resp; r.framing == byLength && int64(len(b)) <= min(r.left, copyBytesMax) { // as most are
-		r.left -= int64(len(b))
-		x.h.out = append(x.h.out, b...)
+	if r := &x.resp; r.framing == byLength && int64(len(b)) <= min(r.bytesLeft, copyBytesMax) { // as most are
+		r.bytesLeft -= int64(len(b))
+		x.sh.out = append(x.sh.out, b...)
 		return nil
 	}
 	n, err := x.frame(int64(len(b)))
 	if b = b[:n]; len(b) <= copyBytesMax {
-		x.h.out = append(x.h.out, b...)
+		x.sh.out = append(x.sh.out, b...)
 	} else {
-		x.c.SendBorrowed(x.h.out, b)
-		x.h.out = x.h.out[:0]
-		x.lent = x.c.Unsent() > 0
+		x.sock.SendBorrowed(x.sh.out, b)
+		x.sh.out = x.sh.out[:0]
+		x.borrowed = x.sock.Unsent() > 0
 	}
 	x.endFrame(n)
 	return err
@@ -188,9 +188,9 @@ func (x *exchange) sendFile(file *gateway.FileBody) error {
 	f, off, n := file.Range()
 	n, err := x.frame(n)
 	x.file, x.fileSize = file, n
-	x.c.SendFile(x.h.out, f, off, n)
-	x.h.out = x.h.out[:0]
-	x.lent = x.c.Unsent() > 0
+	x.sock.SendFile(x.sh.out, f, off, n)
+	x.sh.out = x.sh.out[:0]
+	x.borrowed = x.sock.Unsent() > 0
 	x.endFrame(n)
 	return err
 }
@@ -202,14 +202,14 @@ func (x *exchange) frame(n int64) (int64, error) {
 	case noContent:
 		return 0, nil
 	case byLength:
-		if n > r.left {
-			n, r.left = r.left, 0
+		if n > r.bytesLeft {
+			n, r.bytesLeft = r.bytesLeft, 0
 			return n, errTooLong
 		}
-		r.left -= n
+		r.bytesLeft -= n
 	case chunked:
-		x.h.out = strconv.AppendInt(x.h.out, n, 16)
-		x.h.out = append(x.h.out, "\r\n"...)
+		x.sh.out = strconv.AppendInt(x.sh.out, n, 16)
+		x.sh.out = append(x.sh.out, "\r\n"...)
 	}
 	return n, nil
 }
@@ -217,32 +217,32 @@ func (x *exchange) frame(n int64) (int64, error) {
 // endFrame ends the n bytes that frame has begun.
 func (x *exchange) endFrame(n int64) {
 	if x.resp.framing == chunked && n > 0 {
-		x.h.out = append(x.h.out, "\r\n"...)
+		x.sh.out = append(x.sh.out, "\r\n"...)
 	}
 }
 
 // finish ends the content. It reports whether the client can see that it is
 // whole.
-func (x *exchange) finish() (whole bool) {
+func (x *exchange) endContent() (whole bool) {
 	switch x.resp.framing {
 	case byLength:
-		return x.resp.left == 0
+		return x.resp.bytesLeft == 0
 	case chunked:
-		x.h.out = append(x.h.out, "0\r\n"...)
-		x.h.out = append(x.h.out, x.resp.trailer...)
-		x.h.out = append(x.h.out, "\r\n"...)
+		x.sh.out = append(x.sh.out, "0\r\n"...)
+		x.sh.out = append(x.sh.out, x.resp.trailer...)
+		x.sh.out = append(x.sh.out, "\r\n"...)
 	}
 	return true
 }
 
-// unsentWaters is how many times HighWaterBytes may wait for the socket of what write() was
+// unsentHighWaters is how many times HighWaterBytes may wait for the socket of what write() was
 // given on a loop, which cannot wait for the client: 2 MiB by default, so that the answers
 // fit that are usually written, and a thousand clients that do not read cost 2 GiB and not
 // whatever the application writes.
-const unsentWaters = 8
+const unsentHighWaters = 8
 
-var errUnsent = fmt.Errorf("server: write() was given %d times the option HighWaterBytes more than the client has taken, and cannot wait for it on the event loop; "+
-	"return a Body, which is asked for as much as the client takes, or use the option Dispatch(Auto) or Dispatch(Pool)", unsentWaters)
+var errTooMuchUnsent = fmt.Errorf("server: write() was given %d times the option HighWaterBytes more than the client has taken, and cannot wait for it on the event loop; "+
+	"return a Body, which is asked for as much as the client takes, or use the option Dispatch(Auto) or Dispatch(Pool)", unsentHighWaters)
 
 // writer is the write() form of a response.
 type writer exchange
@@ -251,44 +251,44 @@ type writer exchange
 // waits in h.out goes out when the call returns, and when its loop is taken from it.
 func (w *writer) Write(p []byte) (n int, err error) {
 	x := (*exchange)(w)
-	was := x.h.hold.surface(&x.asks)
-	if was == away {
+	was := x.sh.calls.enterServer(&x.call)
+	if was == handedOff {
 		return (*jobWriter)(x.job).Write(p)
 	}
-	defer func() { x.asks.dive(was) }()
+	defer func() { x.call.returnToApp(was) }()
 	switch {
 	case x.resp.err != nil:
 		return 0, x.resp.err
-	case x.c == nil || !x.resp.started || x.resp.whole: // kept beyond its response
+	case x.sock == nil || !x.resp.started || x.resp.complete: // kept beyond its response
 		return 0, net.ErrClosed
-	case !x.c.Alive():
+	case !x.sock.Alive():
 		return 0, gateway.ErrClientGone
 	case len(p) == 0:
 		return 0, nil
-	case !x.resp.sent:
+	case !x.resp.headSent:
 		x.commit(-1)
 	}
 	// p is the caller's again after the call: in pieces small enough to copy.
 	for n < len(p) {
 		switch {
-		case !x.c.Full():
-		case x.leaveLoop(was):
-			was = away
+		case !x.sock.Full():
+		case x.handOffInServer(was):
+			was = handedOff
 			k, err := (*jobWriter)(x.job).Write(p[n:])
 			return n + k, err
-		case x.c.Unsent() > int64(unsentWaters*x.h.c.loop.HighWaterBytes):
-			x.resp.err = errUnsent
-			return n, errUnsent
+		case x.sock.Unsent() > int64(unsentHighWaters*x.sh.cfg.loop.HighWaterBytes):
+			x.resp.err = errTooMuchUnsent
+			return n, errTooMuchUnsent
 		}
 		k := min(len(p)-n, copyBytesMax)
 		if x.resp.framing == byLength {
-			k = int(min(int64(k), x.resp.left))
+			k = int(min(int64(k), x.resp.bytesLeft))
 		}
 		if k == 0 {
 			return n, errTooLong
 		}
-		if _ = x.send(p[n : n+k]); !x.resp.gathers || len(x.h.out) >= gatherBytes {
-			x.h.flush(x.c)
+		if _ = x.send(p[n : n+k]); !x.resp.gather || len(x.sh.out) >= gatherBytes {
+			x.sh.flush(x.sock)
 		}
 		n += k
 	}

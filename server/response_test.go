@@ -118,12 +118,12 @@ func TestHeadAgain(t *testing.T) {
 					h = second
 				}
 				var fresh response
-				used.account = account{}
+				used.responseState = responseState{}
 				want, got := fresh.declare(h.status, h.fields, nil), used.declare(h.status, h.fields, nil)
 				if (want != nil) != h.bad || (got != nil) != h.bad {
 					t.Fatalf("%q %q after %q %q: %v, a fresh one %v", h.status, h.fields, first.status, first.fields, got, want)
 				}
-				if !h.bad && (!bytes.Equal(used.bytes, fresh.bytes) || used.code != fresh.code || used.own != fresh.own || used.declared != fresh.declared || used.started != fresh.started) {
+				if !h.bad && (!bytes.Equal(used.bytes, fresh.bytes) || used.code != fresh.code || used.ownFields != fresh.ownFields || used.declaredLength != fresh.declaredLength || used.started != fresh.started) {
 					t.Fatalf("%q %q after %q %q: %q, a fresh one %q", h.status, h.fields, first.status, first.fields, used.bytes, fresh.bytes)
 				}
 			}

@@ -20,70 +20,70 @@ const (
 )
 
 // take begins a request on cn.
-func (h *handler) take(c *loop.Conn, cn *conn) {
+func (h *shard) acquire(c *loop.Conn, cn *session) {
 	var x *exchange
 	if last := len(h.free) - 1; last >= 0 {
 		x = h.free[last]
 		h.free = h.free[:last]
 	} else {
-		x = &exchange{h: h}
-		x.asks.x, x.asks.takeable = x, h.s.crew != nil
+		x = &exchange{sh: h}
+		x.call.x, x.call.canHandOff = x, h.srv.workers != nil
 		x.start = x.startResponse()
 	}
-	x.c, x.conn, cn.x = c, cn, x
+	x.sock, x.session, cn.x = c, cn, x
 }
 
 // give ends it. Nobody may hold a view of it any more, but a worker that is still at
 // it: then it is the worker who brings it back.
-func (h *handler) give(x *exchange) {
-	if x.conn != nil {
-		x.conn.x = nil
+func (h *shard) release(x *exchange) {
+	if x.session != nil {
+		x.session.x = nil
 	}
 	x.endStream()
-	x.turn = turn{}
+	x.requestState = requestState{}
 	if x.job != nil {
-		if x.job.atWork() { // who closed the job has told it
-			x.c, x.conn = nil, nil
+		if x.job.running() { // who closed the job has told it
+			x.sock, x.session = nil, nil
 			return
 		}
 		x.job.finish()
 	}
 	x.env.End()
 	if x.head != nil {
-		giveBuffer(x.head)
+		releaseBuffer(x.head)
 		x.head = nil
 	}
 	if cap(x.copy) > ownBytesMax {
 		x.copy = nil
 	}
-	if x.data.memory != nil || x.data.file != nil {
-		x.data.close()
+	if x.received.memory != nil || x.received.file != nil {
+		x.received.release()
 	}
-	x.c, x.conn = nil, nil
-	if x.asks.state.Load() == away {
-		x.asks.state.Store(outside)
+	x.sock, x.session = nil, nil
+	if x.call.state.Load() == handedOff {
+		x.call.state.Store(noCall)
 	}
 	if x.waker != nil {
 		x.waker.x, x.waker = nil, nil
 	}
-	if x.instead.Load() != 0 {
-		x.instead.Store(0)
+	if x.replacedStatus.Load() != 0 {
+		x.replacedStatus.Store(0)
 	}
 	x.req.Reset()
-	x.resp.account = account{}
+	x.resp.responseState = responseState{}
 	if len(h.free) < freeMax {
 		h.free = append(h.free, x)
 	}
 }
 
-// takeBuffer returns a pooled buffer that holds a copy of b.
-func takeBuffer(b []byte) *bytebufferpool.ByteBuffer {
+// acquireBuffer returns a pooled buffer that holds a copy of b.
+func acquireBuffer(b []byte) *bytebufferpool.ByteBuffer {
 	buf := bytebufferpool.Get()
 	buf.B = append(buf.B[:0], b...)
 	return buf
 }
 
-func giveBuffer(b *bytebufferpool.ByteBuffer) {
+func releaseBuffer(b *bytebufferpool.ByteBuffer) {
 	if b != nil && cap(b.B) <= keepBytesMax {
 		bytebufferpool.Put(b)
 	}

@@ -63,12 +63,12 @@ func run(app gateway.App, addrs []string, given bool, options []Option) error {
 	// Nothing receives from the channel. signal.Ignore would do as much, but programs
 	// that the application runs would inherit it.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
-	return newSuccession(given).run(app, addrs, options, signals, os.Stdout)
+	return newProcessUpgrade(given).run(app, addrs, options, signals, os.Stdout)
 }
 
 // A runner is what Run does in one process.
 type runner struct {
-	*succession
+	*processUpgrade
 	s       *Server
 	signals <-chan os.Signal
 	stdout  io.Writer
@@ -77,7 +77,7 @@ type runner struct {
 }
 
 // run is Run without the process around it.
-func (p *succession) run(app gateway.App, addrs []string, options []Option, signals <-chan os.Signal, stdout io.Writer) error {
+func (p *processUpgrade) run(app gateway.App, addrs []string, options []Option, signals <-chan os.Signal, stdout io.Writer) error {
 	defer p.end()
 	s, err := New(app, options...)
 	if err != nil {
@@ -88,7 +88,7 @@ func (p *succession) run(app gateway.App, addrs []string, options []Option, sign
 		s.Close()
 		return err
 	}
-	r := &runner{succession: p, s: s, signals: signals, stdout: stdout}
+	r := &runner{processUpgrade: p, s: s, signals: signals, stdout: stdout}
 	defer r.lines.flush(logFlushTime)
 	defer r.notices.flush(logFlushTime)
 	for _, at := range where {
@@ -114,7 +114,7 @@ func (r *runner) serve() error {
 			return err
 		case err := <-restarted:
 			if err == nil {
-				r.s.reactor.Leave()
+				r.s.reactor.ReleaseListeners()
 				return r.stop(time.Time{}, false)
 			}
 			restarted = nil
@@ -128,7 +128,7 @@ func (r *runner) serve() error {
 				r.end()
 				left := restarted != nil && <-restarted == nil // just before
 				if left {
-					r.s.reactor.Leave()
+					r.s.reactor.ReleaseListeners()
 				}
 				return r.stop(time.Now(), !left) // not from before: the others of a group wait in signals since then
 			case restarted != nil:
@@ -139,7 +139,7 @@ func (r *runner) serve() error {
 			default:
 				r.print("restarting")
 				restarted = make(chan error, 1)
-				go func() { restarted <- r.handOver(r.s) }()
+				go func() { restarted <- r.start(r.s) }()
 			}
 		}
 	}

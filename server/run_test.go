@@ -22,7 +22,7 @@ func runs(t *testing.T, app gateway.App, options ...Option) (url string, signals
 	t.Cleanup(func() { _ = r.Close() })
 	s, e := make(chan os.Signal, 1), make(chan error, 1)
 	options = append([]Option{Logger(slog.New(slog.DiscardHandler))}, options...)
-	go func() { e <- new(succession).run(app, []string{"127.0.0.1:0"}, options, s, w) }()
+	go func() { e <- new(processUpgrade).run(app, []string{"127.0.0.1:0"}, options, s, w) }()
 	if _, err := fmt.Fscanf(r, "listening on %s\n", &url); err != nil {
 		t.Fatal(err)
 	}

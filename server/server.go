@@ -17,33 +17,33 @@ import (
 
 // Server serves one application. Its methods may be called from any goroutine.
 type Server struct {
-	app      gateway.App
-	config   *config
-	reactor  *loop.Reactor
-	refusals gateway.RefusalLogger // nil if the application is none
-	crew     *crew                 // nil if the application runs on the loops only
-	streams  bool                  // workers read content as it comes; else it is collected first
+	app           gateway.App
+	config        *config
+	reactor       *loop.Reactor
+	refusals      gateway.RefusalLogger // nil if the application is none
+	workers       *workerPool           // nil if the application runs on the loops only
+	streamContent bool                  // workers read content as it comes; else it is collected first
 
-	stopping  atomic.Bool
-	outOfTime atomic.Bool  // Shutdown cuts what is left
-	accepting atomic.Int32 // loops that Shutdown has not reached: clients may wait in the queues of their listeners
-	shutdown  sync.Once
-	last      sync.Once
-	watched   sync.Once     // the watchman runs
-	watch     *watchman     // nil unless Dispatch(Auto)
-	blocks    atomic.Bool   // Dispatch(Pool), or the application was seen to block (trial.go): workers run it, unless DispatchBy says otherwise
-	dropped   sync.Once     // a field with "_" in its name was logged
-	begun     chan struct{} // closed when Shutdown or Close begins
-	empty     chan struct{} // closed when the last connection went after Shutdown
+	stopping    atomic.Bool
+	cutting     atomic.Bool  // Shutdown cuts what is left
+	accepting   atomic.Int32 // loops that Shutdown has not reached: clients may wait in the queues of their listeners
+	shutdown    sync.Once
+	emptyOnce   sync.Once
+	monitorOnce sync.Once     // the monitor runs
+	monitor     *monitor      // nil unless Dispatch(Auto)
+	appBlocks   atomic.Bool   // Dispatch(Pool), or the application was seen to block (trial.go): workers run it, unless DispatchBy says otherwise
+	warnOnce    sync.Once     // a field with "_" in its name was logged
+	stopBegan   chan struct{} // closed when Shutdown or Close begins
+	empty       chan struct{} // closed when the last connection went after Shutdown
 
 	mu         sync.Mutex
-	given      []net.Listener // to Serve
+	listeners  []net.Listener // to Serve
 	onShutdown []func()
 }
 
 // hidden logs the first field that is kept from the application for its name.
-func (s *Server) hidden(name string) {
-	s.dropped.Do(func() {
+func (s *Server) warnHiddenField(name string) {
+	s.warnOnce.Do(func() {
 		s.config.log.Warn("a request field with \"_\" in its name is not shown to the application, which could not tell it from one with \"-\"; "+
 			"this is said once; the option UnderscoreFields refuses such requests, or keeps the fields",
 			slog.String("field", strings.Clone(name[:min(len(name), loggedNameBytes)])))
@@ -62,24 +62,24 @@ func New(app gateway.App, options ...Option) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{app: app, config: c, begun: make(chan struct{}), empty: make(chan struct{})}
+	s := &Server{app: app, config: c, stopBegan: make(chan struct{}), empty: make(chan struct{})}
 	s.refusals, _ = app.(gateway.RefusalLogger)
 	if c.dispatch == Auto {
-		s.watch = newWatchman(s)
+		s.monitor = newMonitor(s)
 	}
 	if c.dispatch != Inline {
-		s.crew = &crew{most: c.workers, queueMost: c.queue, spareTime: spareTime}
-		s.blocks.Store(c.dispatch == Pool)
+		s.workers = &workerPool{max: c.workers, queueMax: c.queue, idleTime: workerIdleTime}
+		s.appBlocks.Store(c.dispatch == Pool)
 		streamer, ok := app.(gateway.Streamer)
-		s.streams = c.dispatch == Pool || ok && streamer.StreamsContent()
+		s.streamContent = c.dispatch == Pool || ok && streamer.StreamsContent()
 	}
-	if o := &c.content; o.untried && !s.streams {
+	if o := &c.content; o.untried && !s.streamContent {
 		if err := o.try(); err != nil {
 			c.log.Warn("no temporary file can be made: requests with content over the option BodyMemory will be answered by 500; "+
 				"set TMPDIR in the environment, or the option TempDir, to a directory that the server may write to", slog.String("TempDir", o.dir), slog.Any("error", err))
 		}
 	}
-	s.reactor, err = loop.New(c.loop, func(l *loop.Loop) loop.Handler { return newHandler(s, l) })
+	s.reactor, err = loop.New(c.loop, func(l *loop.Loop) loop.Handler { return newShard(s, l) })
 	if err != nil {
 		return nil, fmt.Errorf("server: %w", err)
 	}
@@ -124,13 +124,13 @@ func (s *Server) Listen(addr string) (net.Addr, error) {
 func (s *Server) start() {
 	s.reactor.Start()
 	if s.config.dispatch == Auto {
-		s.watched.Do(func() { go s.watch.run() })
+		s.monitorOnce.Do(func() { go s.monitor.run() })
 	}
 }
 
 // pools reports whether workers run all requests.
-func (s *Server) pools() bool {
-	return s.blocks.Load() && s.config.dispatchBy == nil
+func (s *Server) usesWorkers() bool {
+	return s.appBlocks.Load() && s.config.dispatchBy == nil
 }
 
 // open is Listen without Start: clients that come have to wait.
@@ -163,7 +163,7 @@ func (s *Server) Serve(l net.Listener) error {
 		return fmt.Errorf("server: %w", err)
 	}
 	s.mu.Lock()
-	s.given = append(s.given, l)
+	s.listeners = append(s.listeners, l)
 	s.mu.Unlock()
 	s.start()
 	return s.Wait()
@@ -206,7 +206,7 @@ func (s *Server) Wait() error { return s.reactor.Wait() }
 func (s *Server) Shutdown(ctx context.Context) error {
 	defer s.config.logs.flush(logFlushTime)
 	s.shutdown.Do(func() {
-		s.begin()
+		s.beginStop()
 		s.mu.Lock()
 		for _, f := range s.onShutdown {
 			go f()
@@ -215,13 +215,13 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		s.reactor.Start() // a server that never listened stops like any other
 		go s.drain()
 	})
-	err := s.finish(ctx)
+	err := s.awaitConnections(ctx)
 	stats := s.Stats()
 	if stats.Connections+stats.Hijacked == 0 {
 		err = nil // just in time
 	}
 	if err != nil {
-		s.outOfTime.Store(true)
+		s.cutting.Store(true)
 	}
 	s.reactor.Halt()
 	held := false
@@ -230,8 +230,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	case <-time.After(haltGrace):
 		held = true
 	}
-	if s.crew != nil && !held {
-		s.leaveWorkers()
+	if s.workers != nil && !held {
+		s.stopWorkers()
 	}
 	if err != nil {
 		s.config.log.Warn("shutdown: out of time; the context, or the option StopTime, says how long it may take",
@@ -246,18 +246,18 @@ func (s *Server) Shutdown(ctx context.Context) error {
 }
 
 // begin marks the server as stopping and tells applications (Environ.Stopping), once.
-func (s *Server) begin() {
+func (s *Server) beginStop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.stopping.Swap(true) {
-		close(s.begun)
+		close(s.stopBegan)
 	}
 }
 
 // finish waits for the connections of Shutdown, and then for those that applications have
 // taken over: no other can be when none is left that could be. It returns the error of ctx
 // if that ends first.
-func (s *Server) finish(ctx context.Context) error {
+func (s *Server) awaitConnections(ctx context.Context) error {
 	select {
 	case <-s.empty:
 	case <-s.reactor.Done():
@@ -265,11 +265,11 @@ func (s *Server) finish(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if s.crew == nil {
+	if s.workers == nil {
 		return nil
 	}
 	select {
-	case <-s.crew.whenBack():
+	case <-s.workers.untilNoneHijacked():
 	case <-s.reactor.Done():
 	case <-ctx.Done():
 		return ctx.Err()
@@ -294,12 +294,12 @@ func (s *Server) OnShutdown(f func()) {
 
 // leaveWorkers waits for applications that nobody waits for any more: their Context has
 // ended, and most heed it.
-func (s *Server) leaveWorkers() {
-	s.crew.end()
+func (s *Server) stopWorkers() {
+	s.workers.stop()
 	select {
-	case <-s.crew.whenIdle():
+	case <-s.workers.untilNoneRunning():
 	case <-time.After(haltGrace):
-		busy, _, _ := s.crew.load()
+		busy, _, _ := s.workers.load()
 		s.config.log.Warn("applications are still at work although the server has stopped; they should heed Environ.Context", slog.Int("requests", busy))
 	}
 }
@@ -312,12 +312,12 @@ var errHeld = errors.New("server: an application holds its loop and does not ret
 // drain lets no more connections in and tells the loops to let theirs end.
 func (s *Server) drain() {
 	s.mu.Lock()
-	for _, l := range s.given {
+	for _, l := range s.listeners {
 		_ = l.Close() // the reactor has its own descriptor
 	}
 	s.mu.Unlock()
 	for _, l := range s.reactor.Loops() { // no loop waits for another, which an application may hold
-		l.Do(l.Handler().(*handler).stop)
+		l.Do(l.Handler().(*shard).stop)
 	}
 }
 
@@ -330,14 +330,14 @@ func (s *Server) OpenMemory() *loop.Memory {
 	if s.config.dispatch == Pool {
 		panic("server: OpenMemory needs the option Dispatch(Inline): its loop does not run")
 	}
-	s.crew, s.streams = nil, false // Auto is Inline where nobody can look
+	s.workers, s.streamContent = nil, false // Auto is Inline where nobody can look
 	return s.reactor.Loops()[0].OpenMemory()
 }
 
 // checkEmpty notes that no connection is left, and none can come. Called on a loop.
 func (s *Server) checkEmpty() {
 	if s.accepting.Load() == 0 && s.reactor.Len() == 0 {
-		s.last.Do(func() { close(s.empty) })
+		s.emptyOnce.Do(func() { close(s.empty) })
 	}
 }
 
@@ -345,9 +345,9 @@ func (s *Server) checkEmpty() {
 // ended. Not from an application, which would wait for itself.
 func (s *Server) Close() {
 	defer s.config.logs.flush(logFlushTime)
-	s.begin()
+	s.beginStop()
 	s.reactor.Stop()
-	if s.crew != nil {
-		s.leaveWorkers()
+	if s.workers != nil {
+		s.stopWorkers()
 	}
 }

@@ -115,18 +115,6 @@ func TestPipelining(t *testing.T) {
 	}
 }
 
-// The answers of one read leave in one write: one segment on the loopback.
-func TestPipelinedAnswersInOneWrite(t *testing.T) {
-	s := start(t, appFunc(hello))
-	c := s.dial()
-	c.send(strings.Repeat(get, 16))
-	b := make([]byte, 64<<10)
-	n, err := c.Read(b)
-	if got := strings.Count(string(b[:n]), "Hello, World!"); got != 16 {
-		t.Errorf("the first read got %d of 16 answers, %v", got, err)
-	}
-}
-
 // More pipelined requests than the socket's buffers have answers, from a client
 // that reads only when all are sent.
 func TestPipeliningWithoutReading(t *testing.T) {
@@ -344,7 +332,7 @@ func TestChunksAreNotWithheld(t *testing.T) {
 				}
 			}
 		}), err
-	}), HoldLimit(-1))
+	}), StallWarning(-1))
 	c := s.dial()
 	for _, target := range []string{"/", "/?generator"} {
 		c.send("GET " + target + " HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -622,7 +610,7 @@ func TestTooLong(t *testing.T) {
 
 // What is too long is pulled no further.
 func TestTooLongIsNotPulled(t *testing.T) {
-	for name, dispatch := range map[string]Dispatching{"Auto": Auto, "Inline": Inline, "Pool": Pool} {
+	for name, dispatch := range map[string]DispatchMode{"Auto": Auto, "Inline": Inline, "Pool": Pool} {
 		b := new(body)
 		s := start(t, appFunc(func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 			_, err := start("200 OK", []gateway.Header{{Name: "Content-Length", Value: "3"}}, nil)
@@ -1248,21 +1236,21 @@ func TestOptionsRefused(t *testing.T) {
 	for name, o := range map[string]Option{
 		"Loops": Loops(0), "HeadBytes": HeadBytes(0), "TargetBytes": TargetBytes(-1), "Fields": Fields(101), "HeadTimeout": HeadTimeout(0),
 		"BodyTimeout": BodyTimeout(-1), "IdleTimeout": IdleTimeout(0), "WriteTimeout": WriteTimeout(0), "SocketMode": SocketMode(os.ModeDir),
-		"Name": Name("a\nb"), "Environ": Environ(map[string]any{"HTTP_X": 1}), "UnderscoreFields": UnderscoreFields(KeepUnderscores + 1), "Logger": Logger(nil), "Dispatch": Dispatch(Pool + 1), "Workers": Workers(0), "DispatchBy": func(c *config) { c.dispatch, c.dispatchBy = Pool, func(*gateway.Environ) Dispatching { return Auto } }, "WorkerQueue": WorkerQueue(-1), "RequestTimeout": func(c *config) { c.dispatch, c.requestTime = Inline, time.Second }, "BodyRate": BodyRate(0), "MaxConnections": MaxConnections(0),
+		"Name": Name("a\nb"), "Environ": Environ(map[string]any{"HTTP_X": 1}), "UnderscoreFields": UnderscoreFields(KeepUnderscores + 1), "Logger": Logger(nil), "Dispatch": Dispatch(Pool + 1), "Workers": Workers(0), "DispatchBy": func(c *config) { c.dispatch, c.dispatchBy = Pool, func(*gateway.Environ) DispatchMode { return Auto } }, "WorkerQueue": WorkerQueue(-1), "RequestTimeout": func(c *config) { c.dispatch, c.requestTime = Inline, time.Second }, "BodyRate": BodyRate(0), "MaxConnections": MaxConnections(0),
 		"MethodBytes": MethodBytes(6), "ChunkLineBytes": ChunkLineBytes(15), "TempBytes": TempBytes(0), "TrailerBytes": TrailerBytes(-1), "TrailerFields": TrailerFields(-1),
-		"HighWaterBytes": HighWaterBytes(0), "DrainBytes": DrainBytes(0), "DrainTime": DrainTime(0),
-		"HoldLimit": HoldLimit(0), "StopTime": StopTime(0), "OnStart": OnStart(nil),
+		"HighWaterBytes": HighWaterBytes(0), "LingerBytes": LingerBytes(0), "LingerTime": LingerTime(0),
+		"StallWarning": StallWarning(0), "StopTime": StopTime(0), "OnStart": OnStart(nil),
 	} {
 		if _, err := New(appFunc(hello), o); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v; want an error that names the option", name, err)
 		}
 	}
-	for _, o := range []Option{BodyBytes(-2), BodyRate(-2), HoldLimit(-2), TempBytes(-2), HighWaterBytes(1), HighWaterBytes(4095), HighWaterBytes(1 << 40), BodyMemory(1 << 40)} {
+	for _, o := range []Option{BodyBytes(-2), BodyRate(-2), StallWarning(-2), TempBytes(-2), HighWaterBytes(1), HighWaterBytes(4095), HighWaterBytes(1 << 40), BodyMemory(1 << 40)} {
 		if _, err := New(appFunc(hello), o); err == nil || !strings.Contains(err.Error(), "; use ") {
 			t.Errorf("%v; want an error that says what to use", err)
 		}
 	}
-	for _, o := range []Option{BodyBytes(-1), BodyRate(-1), HoldLimit(-1), TempBytes(-1), HighWaterBytes(4096), HighWaterBytes(1 << 30), BodyMemory(1 << 30)} {
+	for _, o := range []Option{BodyBytes(-1), BodyRate(-1), StallWarning(-1), TempBytes(-1), HighWaterBytes(4096), HighWaterBytes(1 << 30), BodyMemory(1 << 30)} {
 		if s, err := New(appFunc(hello), o); err != nil {
 			t.Error(err)
 		} else {
@@ -1285,7 +1273,7 @@ func TestRun(t *testing.T) {
 	ended := make(chan error)
 	quiet := Logger(slog.New(slog.DiscardHandler))
 	go func() {
-		ended <- new(succession).run(appFunc(hello), []string{"127.0.0.1:0"}, []Option{quiet}, signals, w)
+		ended <- new(processUpgrade).run(appFunc(hello), []string{"127.0.0.1:0"}, []Option{quiet}, signals, w)
 	}()
 	line := make([]byte, 100)
 	n, _ := r.Read(line)
@@ -1303,7 +1291,7 @@ func TestRun(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Errorf("run: %v, want nil after one signal", err)
 	}
-	if err := new(succession).run(appFunc(hello), []string{"nowhere"}, []Option{quiet}, signals, io.Discard); err == nil {
+	if err := new(processUpgrade).run(appFunc(hello), []string{"nowhere"}, []Option{quiet}, signals, io.Discard); err == nil {
 		t.Error("run on a bad address: no error")
 	}
 }

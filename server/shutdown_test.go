@@ -52,7 +52,7 @@ func TestShutdownWaitsForNoIdlePeer(t *testing.T) {
 			if err := s.Shutdown(ctx); err != nil {
 				t.Errorf("Shutdown: %v", err)
 			}
-			if took := time.Since(began); took > stopIdleTime+s.config.loop.DrainTime/2 {
+			if took := time.Since(began); took > stopIdleTime+s.config.loop.LingerTime/2 {
 				t.Errorf("it took %v, want the second in which a request may be on the way", took)
 			}
 		})
@@ -114,7 +114,7 @@ func (s *testServer) dialOn(l *loop.Loop) *client {
 	for {
 		c, at := s.dial(), (*loop.Loop)(nil)
 		eventually(s.t, "the connection is there", func() bool {
-			s.onLoops(func(h *handler, on *loop.Conn) {
+			s.onLoops(func(h *shard, on *loop.Conn) {
 				if on.RemoteAddr().String() == c.LocalAddr().String() {
 					at = h.loop
 				}
@@ -213,7 +213,7 @@ func (s *testServer) stopsWith(want func(c *client)) {
 func TestStoppingAtClose(t *testing.T) {
 	s := start(t, appFunc(hello))
 	s.Close()
-	<-s.begun
+	<-s.stopBegan
 	s.Close()
 	if err := s.Shutdown(t.Context()); err != nil {
 		t.Error(err)

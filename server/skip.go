@@ -18,24 +18,24 @@ var errSkipBytes = &parser.Error{Status: 413, Why: "more content was left unread
 // not come yet: its end may be near, and the client does send it. One that waits for 100
 // Continue may send it or not when it sees another answer (RFC 9110 section 10.1.1), so
 // nobody knows what its next bytes are.
-func (x *exchange) skippable() bool {
-	return !x.expects && !x.h.stopping && x.content.Left() <= skipBytesMax
+func (x *exchange) canSkipContent() bool {
+	return !x.expect100 && !x.sh.stopping && x.content.Left() <= skipBytesMax
 }
 
 // skipContent begins to throw away content, of the request that has just ended. An
 // exchange of its own has the state of that: the worker may not have given the other
 // back yet.
-func (h *handler) skipContent(c *loop.Conn, cn *conn, content parser.Body) {
-	h.take(c, cn)
+func (h *shard) skipContent(c *loop.Conn, cn *session, content parser.Body) {
+	h.acquire(c, cn)
 	cn.x.content = content
-	cn.x.since, cn.x.came = h.now, 0
-	h.move(c, cn, contentLeft)
+	cn.x.bodyClock, cn.x.bodyBytes = h.now, 0
+	h.transition(c, cn, contentLeft)
 }
 
 // skip throws content of b away. It adds what it uses of b to used.
 func (x *exchange) skip(b []byte, used *int) error {
 	for !x.content.Done() {
-		_, n, err := x.content.Decode(b, &x.h.c.limits)
+		_, n, err := x.content.Decode(b, &x.sh.cfg.limits)
 		if err != nil {
 			return err
 		}
@@ -47,20 +47,20 @@ func (x *exchange) skip(b []byte, used *int) error {
 		// Chunked content may turn out to be more. The client was not told of an end of the
 		// connection, and its next request may be behind the content: it is worth as much as
 		// what is read behind a last answer.
-		if x.came += int64(n); x.came > max(skipBytesMax, x.h.c.loop.DrainBytes) {
+		if x.bodyBytes += int64(n); x.bodyBytes > max(skipBytesMax, x.sh.cfg.loop.LingerBytes) {
 			return errSkipBytes
 		}
 	}
-	h, c, cn := x.h, x.c, x.conn
-	h.give(x)
-	h.move(c, cn, responseDone)
+	h, c, cn := x.sh, x.sock, x.session
+	h.release(x)
+	h.transition(c, cn, responseDone)
 	return nil
 }
 
 // skipNoMore ends a connection whose content does not end, or not well. Its request was
 // answered.
-func (h *handler) skipNoMore(c *loop.Conn, cn *conn) {
-	h.give(cn.x)
-	h.move(c, cn, lastDone)
+func (h *shard) endSkipping(c *loop.Conn, cn *session) {
+	h.release(cn.x)
+	h.transition(c, cn, lastDone)
 	c.Close()
 }

@@ -33,8 +33,8 @@ func unread(goOn <-chan bool) gateway.App {
 	}}
 }
 
-func onWorkers(t *testing.T, test func(t *testing.T, d Dispatching)) {
-	for name, d := range map[string]Dispatching{"Auto": Auto, "Pool": Pool} {
+func onWorkers(t *testing.T, test func(t *testing.T, d DispatchMode)) {
+	for name, d := range map[string]DispatchMode{"Auto": Auto, "Pool": Pool} {
 		t.Run(name, func(t *testing.T) { test(t, d) })
 	}
 }
@@ -65,10 +65,10 @@ func TestUnreadContent(t *testing.T) {
 		{"the client asks for the end", "/", "Connection: close\r\nContent-Length: 5", "", "hello", 200, true, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			onWorkers(t, func(t *testing.T, d Dispatching) {
+			onWorkers(t, func(t *testing.T, d DispatchMode) {
 				goOn := make(chan bool)
 				defer close(goOn)
-				s := start(t, unread(goOn), Dispatch(d), DrainBytes(300_000))
+				s := start(t, unread(goOn), Dispatch(d), LingerBytes(300_000))
 				c := s.dial()
 				c.send("POST " + tt.target + " HTTP/1.1\r\nHost: h\r\n" + tt.fields + "\r\n\r\n" + tt.first)
 				resp, body := c.read("POST")
@@ -100,7 +100,7 @@ func TestUnreadContentDoesNotCome(t *testing.T) {
 		"Shutdown": {BodyTimeout(time.Hour), true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			onWorkers(t, func(t *testing.T, d Dispatching) {
+			onWorkers(t, func(t *testing.T, d DispatchMode) {
 				s := start(t, unread(nil), Dispatch(d), tt.option)
 				c := s.dial()
 				c.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n")
@@ -122,7 +122,7 @@ func TestUnreadContentDoesNotCome(t *testing.T) {
 func TestUnreadContentAtShutdown(t *testing.T) {
 	for name, content := range map[string]string{"length": "Content-Length: 5\r\n\r\nhello", "chunked": "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"} {
 		t.Run(name, func(t *testing.T) {
-			onWorkers(t, func(t *testing.T, d Dispatching) {
+			onWorkers(t, func(t *testing.T, d DispatchMode) {
 				s := start(t, unread(nil), Dispatch(d))
 				head, rest, _ := strings.Cut(content, "\r\n\r\n")
 				c := s.dial()

@@ -56,7 +56,7 @@ func TestSlowReaderMemory(t *testing.T) {
 			return gateway.Reader(bytes.NewReader(blob)), err
 		})},
 	} {
-		test := func(t *testing.T, d Dispatching) {
+		test := func(t *testing.T, d DispatchMode) {
 			s := start(t, tt.app, Dispatch(d))
 			before := heap()
 			for range clients {
@@ -66,14 +66,14 @@ func TestSlowReaderMemory(t *testing.T) {
 			}
 			eventually(t, "every worker waits for its client, or has left", func() bool {
 				full := 0
-				s.onLoops(func(h *handler, lc *loop.Conn) {
-					x := lc.Context.(*conn).x
+				s.onLoops(func(h *shard, lc *loop.Conn) {
+					x := lc.Context.(*session).x
 					if x == nil || x.job == nil {
 						return
 					}
 					x.job.mu.Lock()
 					defer x.job.mu.Unlock()
-					if x.job.left || x.job.waiting() >= h.c.loop.HighWaterBytes {
+					if x.job.exited || x.job.unsent() >= h.cfg.loop.HighWaterBytes {
 						full++
 					}
 				})
@@ -103,7 +103,7 @@ func TestWriteOnALoopIsBounded(t *testing.T) {
 	const (
 		total = 512 << 20
 		high  = 64 << 10
-		most  = unsentWaters*high + 1<<20 // and what is on its way, and a pooled buffer or two
+		most  = unsentHighWaters*high + 1<<20 // and what is on its way, and a pooled buffer or two
 	)
 	piece := make([]byte, 1<<20)
 	for _, version := range []string{"1.1", "1.0"} {
@@ -119,8 +119,8 @@ func TestWriteOnALoopIsBounded(t *testing.T) {
 		before := heap()
 		c := s.dial()
 		c.send("GET / HTTP/" + version + "\r\nHost: h\r\n\r\n")
-		if err := <-failed; err != errUnsent {
-			t.Errorf("Write: %v, want %v", err, errUnsent)
+		if err := <-failed; err != errTooMuchUnsent {
+			t.Errorf("Write: %v, want %v", err, errTooMuchUnsent)
 		}
 		if grown := heap() - before; grown > most {
 			t.Errorf("%d KiB more, want at most %d", grown>>10, most>>10)
@@ -158,7 +158,7 @@ func TestWaitingRequestMemory(t *testing.T) {
 			}
 			return hello(env, start)
 		}), Dispatch(Auto), Loops(1))
-		s.blocks.Store(request != upgrade) // which has a worker anyway
+		s.appBlocks.Store(request != upgrade) // which has a worker anyway
 		filler := s.dial()
 		before := heap()
 		var clients []*client
@@ -169,7 +169,7 @@ func TestWaitingRequestMemory(t *testing.T) {
 			s.untilLoad(i+1, 0, 0)
 			filler.send(fill) // the rest of what the loop reads into
 			s.untilLoad(i+2, 0, 0)
-			s.onLoops(func(*handler, *loop.Conn) {})
+			s.onLoops(func(*shard, *loop.Conn) {})
 			fills <- struct{}{}
 			filler.want("POST", 200, "Hello, World!")
 		}

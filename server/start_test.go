@@ -122,7 +122,7 @@ func TestStartAgain(t *testing.T) {
 
 // Empty chunks send nothing: the response can still be replaced.
 func TestEmptyChunksSendNothing(t *testing.T) {
-	for name, dispatch := range map[string]Dispatching{"Auto": Auto, "Inline": Inline, "Pool": Pool} {
+	for name, dispatch := range map[string]DispatchMode{"Auto": Auto, "Inline": Inline, "Pool": Pool} {
 		s := start(t, startApp(func(start gateway.StartResponse) (gateway.Body, error) {
 			_, err := start("200 First", []gateway.Header{{Name: "Content-Length", Value: "100"}}, nil)
 			n := 0
@@ -162,7 +162,7 @@ func TestEachWriteIsPassedOn(t *testing.T) {
 			<-read
 		}
 		return gateway.Text("body"), nil
-	}), HoldLimit(-1))
+	}), StallWarning(-1))
 	c := s.dial()
 	c.send(get)
 	resp, err := http.ReadResponse(c.r, nil)

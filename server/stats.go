@@ -36,16 +36,16 @@ type Stats struct {
 
 	// Requests on workers: none with Dispatch(Inline). Working near Workers, and Waiting over
 	// 0 for a while, say that requests wait for each other.
-	Working int    // at work now; those that nobody waits for any more included
-	Waiting int    // for a worker, now
-	Busy    uint64 // refused: as many were at work and waited as Workers and WorkerQueue allow
+	Working     int    // at work now; those that nobody waits for any more included
+	Waiting     int    // for a worker, now
+	RefusedBusy uint64 // refused: as many were at work and waited as Workers and WorkerQueue allow
 
-	Holds   uint64 // times that a loop was held for HoldLimit
-	Rescues uint64 // times that a loop was held with Dispatch(Auto), and went on with another goroutine
+	LoopStalls   uint64 // times that a loop was held for StallWarning
+	LoopHandoffs uint64 // times that a loop was held with Dispatch(Auto), and went on with another goroutine
 
 	// There was no room.
-	Displaced    uint64 // idle connections closed for a new one: MaxConnections is reached
-	Crowded      uint64 // connections refused, since none was idle: MaxConnections
+	EvictedIdle  uint64 // idle connections closed for a new one: MaxConnections is reached
+	RefusedFull  uint64 // connections refused, since none was idle: MaxConnections
 	NoDescriptor uint64 // connections refused: the limit of open files
 }
 
@@ -67,18 +67,18 @@ const (
 	rateTimeouts
 	idleTimeouts
 	requestTimeouts
-	busy
-	holds
-	rescued
-	displaced
-	crowded
+	refusedBusy
+	loopStalls
+	loopHandoffs
+	evictedIdle
+	refusedFull
 	noDescriptor
 	counters
 )
 
 type counts [counters]atomic.Uint64
 
-func (h *handler) count(c counter) { h.counts[c].Add(1) }
+func (h *shard) count(c counter) { h.counts[c].Add(1) }
 
 // Stats adds up what the loops have counted. From any goroutine, also after the
 // server has stopped. The numbers are read one after the other, while the loops
@@ -86,15 +86,15 @@ func (h *handler) count(c counter) { h.counts[c].Add(1) }
 func (s *Server) Stats() Stats {
 	var n [counters]uint64
 	for _, l := range s.reactor.Loops() {
-		h := l.Handler().(*handler)
+		h := l.Handler().(*shard)
 		for c := range n {
 			n[c] += h.counts[c].Load()
 		}
 	}
 	connections := s.reactor.Len() // first: a connection is taken over before it is none of these
 	var working, waiting, hijacked int
-	if s.crew != nil {
-		working, waiting, hijacked = s.crew.load()
+	if s.workers != nil {
+		working, waiting, hijacked = s.workers.load()
 	}
 	return Stats{
 		Connections: connections, Hijacked: hijacked, Working: working, Waiting: waiting,
@@ -104,8 +104,8 @@ func (s *Server) Stats() Stats {
 		Failed: n[failed], Aborted: n[aborted],
 		Refused:      n[refused],
 		HeadTimeouts: n[headTimeouts], BodyTimeouts: n[bodyTimeouts], RateTimeouts: n[rateTimeouts], IdleTimeouts: n[idleTimeouts],
-		RequestTimeouts: n[requestTimeouts], Busy: n[busy],
-		Holds: n[holds], Rescues: n[rescued],
-		Displaced: n[displaced], Crowded: n[crowded], NoDescriptor: n[noDescriptor],
+		RequestTimeouts: n[requestTimeouts], RefusedBusy: n[refusedBusy],
+		LoopStalls: n[loopStalls], LoopHandoffs: n[loopHandoffs],
+		EvictedIdle: n[evictedIdle], RefusedFull: n[refusedFull], NoDescriptor: n[noDescriptor],
 	}
 }

@@ -28,8 +28,8 @@ func (s *testServer) wantStats(want Stats) {
 	eventually(s.t, "no connection is left", func() bool { return s.Stats().Connections == 0 })
 	s.Close() // and nothing more can happen
 	got := s.Stats()
-	if s.config.dispatch == Auto && want.Rescues == 0 {
-		got.Rescues = 0 // an application that makes large files takes its time, on a busy machine any one does
+	if s.config.dispatch == Auto && want.LoopHandoffs == 0 {
+		got.LoopHandoffs = 0 // an application that makes large files takes its time, on a busy machine any one does
 	}
 	if got != want {
 		s.t.Errorf("counted %+v\nwant    %+v\nlog: %s", got, want, s.log)
@@ -283,7 +283,7 @@ func TestStats(t *testing.T) {
 			answered(200)(nil, c)
 			s.dial().exchangeHello()
 			c.wantEnd()
-		}, Stats{Accepted: 2, Displaced: 1}},
+		}, Stats{Accepted: 2, EvictedIdle: 1}},
 		"crowded": {hello, []Option{Loops(1), MaxConnections(1)}, "GET / HT", func(s *testServer, c *client) {
 			eventually(t, "half a head is here", func() bool { return s.started() == 1 })
 			other := s.dial()
@@ -291,7 +291,7 @@ func TestStats(t *testing.T) {
 			_ = other.Close()
 			c.send("TP/1.1\r\nHost: h\r\n\r\n")
 			answered(200)(nil, c)
-		}, Stats{Accepted: 2, Crowded: 1}},
+		}, Stats{Accepted: 2, RefusedFull: 1}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := start(t, tt.app, tt.options...)

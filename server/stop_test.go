@@ -14,14 +14,14 @@ import (
 )
 
 // onLoops calls f for every connection, on its loop.
-func (s *testServer) onLoops(f func(h *handler, c *loop.Conn)) {
+func (s *testServer) onLoops(f func(h *shard, c *loop.Conn)) {
 	s.t.Helper()
 	for _, l := range s.reactor.Loops() {
 		done := make(chan struct{})
 		l.Do(func() {
 			defer close(done)
 			for _, c := range connsOf(l) {
-				f(l.Handler().(*handler), c)
+				f(l.Handler().(*shard), c)
 			}
 		})
 		<-done
@@ -32,7 +32,7 @@ func (s *testServer) onLoops(f func(h *handler, c *loop.Conn)) {
 func (s *testServer) untilConns(n int) {
 	s.t.Helper()
 	eventually(s.t, fmt.Sprintf("there are %d connections", n), func() bool { return s.reactor.Len() == n })
-	s.onLoops(func(*handler, *loop.Conn) {}) // a connection counts until its descriptor is closed, Closed comes after that
+	s.onLoops(func(*shard, *loop.Conn) {}) // a connection counts until its descriptor is closed, Closed comes after that
 }
 
 // A request that waits in its socket, unread, is no reason to take its connection
@@ -47,8 +47,8 @@ func TestUnreadRequestIsNotIdle(t *testing.T) {
 		c := s.dial()
 		c.send(get)
 		c.want("GET", 200, "Hello, World!")
-		s.onLoops(func(h *handler, on *loop.Conn) {
-			on.Context.(*conn).active -= int64(stopIdleTime)
+		s.onLoops(func(h *shard, on *loop.Conn) {
+			on.Context.(*session).lastActive -= int64(stopIdleTime)
 			unread(c, on)
 			h.stop()
 		})
@@ -62,9 +62,9 @@ func TestUnreadRequestIsNotIdle(t *testing.T) {
 		c := s.dial()
 		c.send(get)
 		c.want("GET", 200, "Hello, World!")
-		s.onLoops(func(h *handler, on *loop.Conn) {
+		s.onLoops(func(h *shard, on *loop.Conn) {
 			unread(c, on)
-			if h.closeIdler(nil) {
+			if h.evictIdle(nil) {
 				t.Error("it was closed")
 			}
 		})
@@ -80,7 +80,7 @@ func TestShutdownClosesIdle(t *testing.T) {
 	idle.send(get)
 	idle.want("GET", 200, "Hello, World!")
 	s.waitPhases(readingHead, 2)
-	s.onLoops(func(_ *handler, c *loop.Conn) { c.Context.(*conn).active -= int64(stopIdleTime) })
+	s.onLoops(func(_ *shard, c *loop.Conn) { c.Context.(*session).lastActive -= int64(stopIdleTime) })
 	began := time.Now()
 	go func() {
 		ctx, cancel := shortly()
@@ -105,7 +105,7 @@ func TestShutdownAfterAHeldLoop(t *testing.T) {
 	c := s.dial()
 	c.send(get)
 	c.want("GET", 200, "Hello, World!")
-	s.onLoops(func(h *handler, _ *loop.Conn) {
+	s.onLoops(func(h *shard, _ *loop.Conn) {
 		h.Tick(time.Now().Add(2 * stopIdleTime))
 		h.stop()
 	})

@@ -10,10 +10,10 @@ import (
 // rename cannot make a search fail in silence; TestSymbols finds each in a real trace.
 var (
 	inWork  = inTrace((*job).work)
-	inAsk   = inTrace((*exchange).ask)
-	inCall  = inTrace((*exchange).call)
-	inLeave = inTrace((*hold).leave)
-	inRest  = inTrace((*crew).rest)
+	inAsk   = inTrace((*exchange).callServe)
+	inCall  = inTrace((*exchange).callApp)
+	inLeave = inTrace((*callTracker).leaveApp)
+	inRest  = inTrace((*workerPool).park)
 )
 
 // inTrace returns the text that a call of f, a function or a method expression, has in the

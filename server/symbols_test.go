@@ -44,14 +44,14 @@ func TestSymbols(t *testing.T) {
 	want(inServe.Load().(string), inWork)
 	eventually(t, "the worker waits for a job: "+inRest, func() bool { return strings.Contains(traces(), inRest) })
 
-	var h hold
-	var w work
-	w.state.Store(suspect)
+	var h callTracker
+	var w appCall
+	w.state.Store(observed)
 	h.mu.Lock()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		h.exit(&w)
+		h.exitApp(&w)
 	}()
 	eventually(t, "the call waits for mu: "+inLeave, func() bool { return strings.Contains(traces(), inLeave) })
 	h.mu.Unlock()

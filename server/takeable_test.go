@@ -104,7 +104,7 @@ func TestRescueOfEveryCall(t *testing.T) {
 				wakes := make(chan func(), 1)
 				options := []Option{Dispatch(Auto), Loops(1)}
 				if tt.in == "DispatchBy" {
-					options = append(options, DispatchBy(func(env *gateway.Environ) Dispatching {
+					options = append(options, DispatchBy(func(env *gateway.Environ) DispatchMode {
 						if env.Path() == "/stuck" {
 							b.hold()
 						}
@@ -175,7 +175,7 @@ func TestRescueOfEveryCall(t *testing.T) {
 					return
 				}
 				<-held
-				s.untilRescued(1)
+				s.untilHandedOff(1)
 				other.hello()
 				s.dial().hello()
 				left := tt.in == "Close of a client that has left"
@@ -214,7 +214,7 @@ func TestRescueOfEveryCall(t *testing.T) {
 func (s *testServer) freeExchanges() int {
 	free := make(chan int)
 	l := s.reactor.Loops()[0]
-	l.Do(func() { free <- len(l.Handler().(*handler).free) })
+	l.Do(func() { free <- len(l.Handler().(*shard).free) })
 	return <-free
 }
 

@@ -8,9 +8,9 @@ import (
 	"github.com/isbjorn/isbjorn/gateway"
 )
 
-// lentFile is a temporary file of an application, such as the files of a form. It takes its
+// appTempFile is a temporary file of an application, such as the files of a form. It takes its
 // room from that of all, as content does.
-type lentFile struct {
+type appTempFile struct {
 	tempFile
 	space *tempSpace
 
@@ -20,23 +20,23 @@ type lentFile struct {
 }
 
 // lend makes a temporary file for an application; "" is the directory of the option TempDir.
-func (o *contentOptions) lend(dir string) (gateway.TempFile, error) {
+func (o *contentOptions) openForApp(dir string) (gateway.TempFile, error) {
 	file, err := o.open(cmp.Or(dir, o.dir))
 	if err != nil {
 		return nil, err
 	}
-	return &lentFile{tempFile: file, space: o.space}, nil
+	return &appTempFile{tempFile: file, space: o.space}, nil
 }
 
 // WriteAt takes the room before it writes.
-func (f *lentFile) WriteAt(b []byte, off int64) (int, error) {
+func (f *appTempFile) WriteAt(b []byte, off int64) (int, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {
 		return 0, os.ErrClosed
 	}
 	if more := off + int64(len(b)) - f.size; more > 0 {
-		if !f.space.take(int(more)) {
+		if !f.space.reserve(int(more)) {
 			return 0, gateway.ErrTempSpace
 		}
 		f.size += more
@@ -46,7 +46,7 @@ func (f *lentFile) WriteAt(b []byte, off int64) (int, error) {
 
 // Close gives the room back. It is closed by the application, and at the end of its request
 // maybe again.
-func (f *lentFile) Close() error {
+func (f *appTempFile) Close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {
@@ -54,6 +54,6 @@ func (f *lentFile) Close() error {
 	}
 	f.closed = true
 	err := f.tempFile.Close()
-	f.space.give(f.size)
+	f.space.unreserve(f.size)
 	return err
 }

@@ -21,32 +21,32 @@ const (
 )
 
 // idleTime is how long a connection may be idle, from now on.
-func (h *handler) idleTime() time.Duration {
+func (h *shard) idleTime() time.Duration {
 	if h.stopping {
 		return stopIdleTime
 	}
-	return h.c.idleTime
+	return h.cfg.idleTime
 }
 
 // arm sets the timeout of the phase. Between two requests this only notes the
 // time: Timeout looks how long it was, so that a busy connection costs no timer.
 // Where it is not the client that we wait for there is none: the loop watches
 // whether a full socket empties.
-func (h *handler) arm(c *loop.Conn, cn *conn) {
-	if x := cn.x; x != nil && (x.streams || cn.phase == readingBody || cn.phase == skipping) {
-		x.leaveOut()
+func (h *shard) arm(c *loop.Conn, cn *session) {
+	if x := cn.x; x != nil && (x.streaming || cn.phase == readingBody || cn.phase == skipping) {
+		x.excludeFullOutput()
 	}
 	switch {
 	case cn.phase == writing && cn.x.job != nil:
 		var left time.Duration
-		cn.timer, left = cn.x.patience()
+		cn.timer, left = cn.x.workerDeadline()
 		c.SetTimeout(left)
 	case c.Full() || c.Yielded() || cn.phase == writing:
 		cn.timer = noTimer
 		c.SetTimeout(0)
 	case cn.phase == readingBody, cn.phase == skipping:
 		var left time.Duration
-		cn.timer, left = cn.x.contentTime()
+		cn.timer, left = cn.x.bodyDeadline()
 		if h.stopping && cn.phase == skipping { // as between two requests: the answer has not said close, and a request may be behind
 			left = min(left, stopIdleTime)
 		}
@@ -55,13 +55,13 @@ func (h *handler) arm(c *loop.Conn, cn *conn) {
 		if cn.x != nil && cn.x.req.Started() {
 			if cn.timer != headTimer { // however the head drips
 				cn.timer = headTimer
-				cn.active = h.now
-				c.SetTimeout(h.c.headTime)
+				cn.lastActive = h.now
+				c.SetTimeout(h.cfg.headTime)
 			}
 			return
 		}
-		cn.active = h.now
-		h.crowd.none = false
+		cn.lastActive = h.now
+		h.limit.noneIdle = false
 		if cn.timer != idleTimer {
 			cn.timer = idleTimer
 			c.SetTimeout(h.idleTime())
@@ -70,10 +70,10 @@ func (h *handler) arm(c *loop.Conn, cn *conn) {
 }
 
 // Timeout: the client was too slow in the phase it is in.
-func (h *handler) Timeout(c *loop.Conn) {
-	cn := c.Context.(*conn)
+func (h *shard) Timeout(c *loop.Conn) {
+	cn := c.Context.(*session)
 	if cn.phase == skipping {
-		h.skipNoMore(c, cn) // it has its answer, and no other
+		h.endSkipping(c, cn) // it has its answer, and no other
 		return
 	}
 	switch cn.timer {
@@ -82,14 +82,14 @@ func (h *handler) Timeout(c *loop.Conn) {
 		h.refuse(c, cn, errHeadTime, nil)
 	case bodyTimer:
 		h.count(bodyTimeouts)
-		cn.x.breakOff(errBodyTime)
+		cn.x.abortWith(errBodyTime)
 	case rateTimer:
 		h.count(rateTimeouts)
-		cn.x.breakOff(errBodyRate)
+		cn.x.abortWith(errBodyRate)
 	case requestTimer:
-		cn.x.outOfTime()
+		cn.x.onRequestTimeout()
 	case idleTimer:
-		left := h.idleTime() - time.Duration(h.now-cn.active)
+		left := h.idleTime() - time.Duration(h.now-cn.lastActive)
 		if left <= 0 {
 			if !c.Unread() {
 				if !h.stopping {
@@ -106,11 +106,11 @@ func (h *handler) Timeout(c *loop.Conn) {
 
 // contentTime is how long to wait for more content, and by which timer: BodyTimeout;
 // or less, for content that comes however steadily, but slower than BodyRate.
-func (x *exchange) contentTime() (timer, time.Duration) {
-	c := x.h.c
+func (x *exchange) bodyDeadline() (timer, time.Duration) {
+	c := x.sh.cfg
 	if c.bodyRate >= 0 {
-		paid := time.Duration(float64(x.came) / float64(c.bodyRate) * float64(time.Second))
-		if total := c.bodyTime + paid - time.Duration(x.h.now-x.since); total < c.bodyTime {
+		paid := time.Duration(float64(x.bodyBytes) / float64(c.bodyRate) * float64(time.Second))
+		if total := c.bodyTime + paid - time.Duration(x.sh.now-x.bodyClock); total < c.bodyTime {
 			return rateTimer, max(total, 1) // 0 would be for ever
 		}
 	}
@@ -118,32 +118,32 @@ func (x *exchange) contentTime() (timer, time.Duration) {
 }
 
 // measure begins the client's time for content anew, when it has waited for us.
-func (x *exchange) measure() {
-	x.since, x.came, x.filled = x.h.now, 0, 0
-	x.h.arm(x.c, x.conn)
+func (x *exchange) restartBodyClock() {
+	x.bodyClock, x.bodyBytes, x.outputFullSince = x.sh.now, 0, 0
+	x.sh.arm(x.sock, x.session)
 }
 
 // leaveOut leaves out of the client's time for content that in which answers fill the output:
 // nothing is read then, so the client cannot send, however long it takes to read them.
-func (x *exchange) leaveOut() {
-	switch full := x.c.Full(); {
-	case full && x.filled == 0:
-		x.filled = max(x.h.now, 1)
-	case !full && x.filled != 0:
-		x.since += x.h.now - x.filled
-		x.filled = 0
+func (x *exchange) excludeFullOutput() {
+	switch full := x.sock.Full(); {
+	case full && x.outputFullSince == 0:
+		x.outputFullSince = max(x.sh.now, 1)
+	case !full && x.outputFullSince != 0:
+		x.bodyClock += x.sh.now - x.outputFullSince
+		x.outputFullSince = 0
 	}
 }
 
 // patience is how long to wait for the worker, or the content that it may wait for,
 // and by which timer; 0 is for ever.
-func (x *exchange) patience() (t timer, left time.Duration) {
-	asked := !x.expects || x.resp.sent // behind an answer no 100 Continue comes, and the client knows
-	if x.streams && asked && !x.c.Full() && !x.c.Paused() {
-		t, left = x.contentTime()
+func (x *exchange) workerDeadline() (t timer, left time.Duration) {
+	asked := !x.expect100 || x.resp.headSent // behind an answer no 100 Continue comes, and the client knows
+	if x.streaming && asked && !x.sock.Full() && !x.sock.Paused() {
+		t, left = x.bodyDeadline()
 	}
-	if x.h.c.requestTime > 0 && x.job.atWork() {
-		if request := x.requestTime(); t == noTimer || request < left {
+	if x.sh.cfg.requestTime > 0 && x.job.running() {
+		if request := x.requestTimeLeft(); t == noTimer || request < left {
 			t, left = requestTimer, max(request, 1)
 		}
 	}
@@ -151,31 +151,31 @@ func (x *exchange) patience() (t timer, left time.Duration) {
 }
 
 // requestTime is what is left of RequestTimeout.
-func (x *exchange) requestTime() time.Duration {
-	return x.h.c.requestTime - time.Duration(x.h.now-x.began)
+func (x *exchange) requestTimeLeft() time.Duration {
+	return x.sh.cfg.requestTime - time.Duration(x.sh.now-x.workerStart)
 }
 
 // outOfTime answers for an application that does not.
-func (x *exchange) outOfTime() {
-	if !x.job.atWork() {
+func (x *exchange) onRequestTimeout() {
+	if !x.job.running() {
 		return // it has left just now, and its wake is on the way
 	}
-	x.h.count(requestTimeouts)
-	if x.job.withdraw() {
+	x.sh.count(requestTimeouts)
+	if x.job.unqueue() {
 		x.log(slog.LevelError, "the request waited for a worker longer than the option RequestTimeout: look at what the others wait for, or raise the option Workers",
-			slog.Duration("age", time.Duration(x.h.now-x.began)))
-		x.breakOff(errQueueTime)
+			slog.Duration("age", time.Duration(x.sh.now-x.workerStart)))
+		x.abortWith(errQueueTime)
 		return
 	}
-	attrs := []slog.Attr{slog.Duration("age", time.Duration(x.h.now-x.began))}
-	if x.h.looked != x.h.second { // all goroutines stand still for it
-		x.h.looked = x.h.second
+	attrs := []slog.Attr{slog.Duration("age", time.Duration(x.sh.now-x.workerStart))}
+	if x.sh.stackSecond != x.sh.cachedSecond { // all goroutines stand still for it
+		x.sh.stackSecond = x.sh.cachedSecond
 		attrs = append(attrs, slog.String("stack", x.job.stack()))
 	}
 	x.log(slog.LevelError, "the application took longer than the option RequestTimeout; it goes on, and nobody waits for it", attrs...)
-	x.sendsInstead(errRequestTime.Status) // before the application hears of it
+	x.replaceStatus(errRequestTime.Status) // before the application hears of it
 	x.job.cancel(gateway.ErrTimeout)
-	x.breakOff(errRequestTime)
+	x.abortWith(errRequestTime)
 }
 
 // stopIdleTime is the idle time from Shutdown on. Within it a next request may be on

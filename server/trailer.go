@@ -10,13 +10,13 @@ import (
 
 // ReadTrailer is gateway.TrailerReader on the loop, where all content has come.
 func (x *exchange) ReadTrailer(yield func(name, value string) bool) {
-	was := x.h.hold.surface(&x.asks)
-	if was == away {
+	was := x.sh.calls.enterServer(&x.call)
+	if was == handedOff {
 		x.job.ReadTrailer(yield)
 		return
 	}
 	lines := x.trailer
-	x.asks.dive(was)
+	x.call.returnToApp(was)
 	yieldFields(lines, yield)
 }
 
@@ -29,7 +29,7 @@ func (j *job) ReadTrailer(yield func(name, value string) bool) {
 }
 
 // takeTrailer brings the lines, when the content has come. On the loop.
-func (j *job) takeTrailer() {
+func (j *job) setTrailer() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.trailer = j.x.trailer

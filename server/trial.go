@@ -13,39 +13,39 @@ import (
 // the next trial.
 
 const (
-	// restLeast is how long an application runs on workers before the first trial, and how
-	// long a trial takes; restMost the longest time between two.
-	restLeast = 10 * time.Second
-	restMost  = 10 * time.Minute
+	// trialRestMin is how long an application runs on workers before the first trial, and how
+	// long a trial takes; trialRestMax the longest time between two.
+	trialRestMin = 10 * time.Second
+	trialRestMax = 10 * time.Minute
 
-	// trialLooks is how many looks of a trial must have found that a loop has begun a call:
+	// trialSamples is how many looks of a trial must have found that a loop has begun a call:
 	// a server without clients learns nothing.
-	trialLooks = 100
+	trialSamples = 100
 )
 
-// trial is the watchman's part of it.
+// trial is the monitor's part of it.
 type trial struct {
-	rest   time.Duration // between the last promotion and its trial
-	next   time.Time     // when workers have run all requests for so long; zero while they do not
-	tried  time.Time     // when the trial began that is under way; zero if none is
-	active int           // looks of it that count
-	held   time.Time     // when the last trial ended well
+	rest      time.Duration // between the last promotion and its trial
+	next      time.Time     // when workers have run all requests for so long; zero while they do not
+	began     time.Time     // when the trial began that is under way; zero if none is
+	active    int           // looks of it that count
+	endedWell time.Time     // when the last trial ended well
 }
 
 // promote has workers run the application, for what it does with a request. Caller holds
-// hold.mu of its loop.
-func (w *watchman) promote(why string, stack []byte, request []any) {
-	if w.s.blocks.Swap(true) {
+// callTracker.mu of its loop.
+func (w *monitor) promote(why string, stack []byte, request []any) {
+	if w.s.appBlocks.Swap(true) {
 		return
 	}
-	now, silent := time.Now(), !w.tried.IsZero() // the log has said it before the trial
-	if silent || !w.held.IsZero() && now.Sub(w.held) < restMost {
-		w.rest = min(2*w.rest, restMost)
+	now, silent := time.Now(), !w.began.IsZero() // the log has said it before the trial
+	if silent || !w.endedWell.IsZero() && now.Sub(w.endedWell) < trialRestMax {
+		w.rest = min(2*w.rest, trialRestMax)
 	} else {
-		w.rest = w.s.config.rest
+		w.rest = w.s.config.trialRest
 	}
-	w.next, w.tried = now.Add(w.rest), time.Time{}
-	w.waits, w.takes = 0, [takesMost]time.Time{}
+	w.next, w.began = now.Add(w.rest), time.Time{}
+	w.waitScore, w.retakes = 0, [retakesMax]time.Time{}
 	if !silent {
 		w.s.config.log.Warn(why+": "+promotedLine+"; the option Dispatch(Pool) says so from the start, Dispatch(Inline) keeps them on the loop",
 			append([]any{slog.String("stack", string(stack))}, request...)...)
@@ -59,24 +59,24 @@ const (
 
 // reconsider begins a trial when it is time, and ends one that went well. begun says that
 // a loop has begun a call since the last look.
-func (w *watchman) reconsider(now time.Time, begun bool) {
+func (w *monitor) reconsider(now time.Time, begun bool) {
 	switch {
-	case !w.next.IsZero() && w.s.blocks.Load():
+	case !w.next.IsZero() && w.s.appBlocks.Load():
 		if !now.Before(w.next) {
-			w.next, w.tried, w.active = time.Time{}, now, 0
-			w.s.blocks.Store(false)
+			w.next, w.began, w.active = time.Time{}, now, 0
+			w.s.appBlocks.Store(false)
 		}
-	case w.tried.IsZero():
+	case w.began.IsZero():
 	case begun:
-		if w.active++; w.active >= trialLooks && now.Sub(w.tried) >= w.s.config.rest {
-			w.tried, w.held = time.Time{}, now
+		if w.active++; w.active >= trialSamples && now.Sub(w.began) >= w.s.config.trialRest {
+			w.began, w.endedWell = time.Time{}, now
 			w.s.config.log.Info(returnedLine)
 		}
 	}
 }
 
 // untilTrial is how long it takes until the next trial; 0 if none is due.
-func (w *watchman) untilTrial(now time.Time) time.Duration {
+func (w *monitor) untilTrial(now time.Time) time.Duration {
 	if w.next.IsZero() {
 		return 0
 	}

@@ -65,7 +65,7 @@ func TestOneLeavesTheLoop(t *testing.T) {
 				c := s.dial()
 				_ = c.SetReadBuffer(64 << 10)
 				c.send(stuck)
-				s.untilRescued(uint64(n + 1))
+				s.untilHandedOff(uint64(n + 1))
 				s.wantRunsOn("loop")
 				c.reset()
 			}
@@ -91,7 +91,7 @@ func TestOneWaitForALock(t *testing.T) {
 		time.Sleep(d)
 		mu.Unlock()
 		c.read("GET")
-		if s.blocks.Load() {
+		if s.appBlocks.Load() {
 			t.Errorf("promoted by a wait of %v; the log:\n%s", d, s.log)
 		}
 	}
@@ -137,14 +137,14 @@ func TestLogOfEachRequest(t *testing.T) {
 	for range clients {
 		all.Go(func() {
 			c := s.dial()
-			for began := time.Now(); time.Since(began) < most && !s.blocks.Load(); time.Sleep(pause) {
+			for began := time.Now(); time.Since(began) < most && !s.appBlocks.Load(); time.Sleep(pause) {
 				c.send(get)
 				c.want("GET", 200, "Hello, World!")
 			}
 		})
 	}
 	all.Wait()
-	if s.blocks.Load() {
+	if s.appBlocks.Load() {
 		t.Errorf("it was promoted; the log:\n%s", s.log)
 	}
 }
@@ -167,7 +167,7 @@ func TestWeigh(t *testing.T) {
 		{[]string{"sleep", "running"}, false},
 		{[]string{"sync.Mutex.Lock", "sync.RWMutex.RLock", "sync.Mutex.Lock", "syscall"}, false},
 	} {
-		w, blocks := watchman{}, false
+		w, blocks := monitor{}, false
 		for i := range 1000 {
 			blocks = w.weigh(stack(tt.of[i%len(tt.of)])) || blocks
 		}
@@ -178,7 +178,7 @@ func TestWeigh(t *testing.T) {
 }
 
 // rest makes trials come soon.
-func rest(d time.Duration) Option { return func(c *config) { c.rest = d } }
+func rest(d time.Duration) Option { return func(c *config) { c.trialRest = d } }
 
 // An application that blocks no more is back on the loops after a while; the log says both,
 // once.
@@ -197,7 +197,7 @@ func TestReturn(t *testing.T) {
 		_, got := c.read("GET")
 		return got
 	}
-	eventually(t, "workers run it", func() bool { return ask() == "worker" && s.blocks.Load() })
+	eventually(t, "workers run it", func() bool { return ask() == "worker" && s.appBlocks.Load() })
 	s.wantLine(1, promoted, "the application has held its loop", "level=WARN")
 	blocks.Store(false)
 	eventually(t, "the loop runs it", func() bool { return ask() == "loop" })
@@ -225,7 +225,7 @@ func TestTrialsOfWhatBlocks(t *testing.T) {
 		c.hello()
 	}
 	s.wantLine(1, promoted)
-	if n := s.Stats().Rescues; n < 2 || n > 6 {
+	if n := s.Stats().LoopHandoffs; n < 2 || n > 6 {
 		t.Errorf("the loop was taken %d times", n)
 	}
 	if len(s.lines(returnedLine)) > 0 {
@@ -240,7 +240,7 @@ func TestRescueOfWhoComputesAgainAndAgain(t *testing.T) {
 		return hello(env, start)
 	})
 	c := s.dial()
-	for began := time.Now(); !s.blocks.Load() && time.Since(began) < takesTime/2; { // a busy machine may not see each
+	for began := time.Now(); !s.appBlocks.Load() && time.Since(began) < retakesWindow/2; { // a busy machine may not see each
 		c.send(stuck)
 		c.want("GET", 200, "Hello, World!")
 	}
@@ -248,7 +248,7 @@ func TestRescueOfWhoComputesAgainAndAgain(t *testing.T) {
 		c.send(stuck)
 		c.want("GET", 200, "Hello, World!")
 	}
-	if n := s.Stats().Rescues; n != takesMost {
+	if n := s.Stats().LoopHandoffs; n != retakesMax {
 		t.Errorf("the loop was taken %d times", n)
 	}
 	s.wantLine(1, promoted, "ten times in ten seconds", "target=/stuck")
@@ -259,10 +259,10 @@ func TestTakesTooOften(t *testing.T) {
 	for _, tt := range []struct {
 		apart time.Duration
 		want  int // the take that is too much, from 1; 0 for none
-	}{{time.Millisecond, 10}, {time.Second, 10}, {takesTime/9 + 1, 0}} {
-		w, got := watchman{}, 0
+	}{{time.Millisecond, 10}, {time.Second, 10}, {retakesWindow/9 + 1, 0}} {
+		w, got := monitor{}, 0
 		for i := range 50 {
-			if w.takesTooOften(time.Unix(0, 0).Add(time.Duration(i)*tt.apart)) && got == 0 {
+			if w.retakesTooOften(time.Unix(0, 0).Add(time.Duration(i)*tt.apart)) && got == 0 {
 				got = i + 1
 			}
 		}
@@ -275,25 +275,25 @@ func TestTakesTooOften(t *testing.T) {
 // Stacks take one part in a hundred of the time at most, however long one takes.
 func TestStacksHaveABudget(t *testing.T) {
 	for _, one := range []time.Duration{50 * time.Microsecond, 5 * time.Millisecond, 100 * time.Millisecond} {
-		w, began := watchman{}, time.Now()
+		w, began := monitor{}, time.Now()
 		var took, spent time.Duration
-		for ; took < 100*time.Second; took += lookEvery {
-			if w.budget.allows(began.Add(took), suspectDebt) {
+		for ; took < 100*time.Second; took += sampleEvery {
+			if w.budget.allows(began.Add(took), confirmDebt) {
 				w.budget.debt += one
 				spent += one
 				took += one
 			}
 		}
-		if most := took/traceShare + suspectDebt + one; spent > most || spent < took/traceShare/2 && one > time.Millisecond {
+		if most := took/traceShare + confirmDebt + one; spent > most || spent < took/traceShare/2 && one > time.Millisecond {
 			t.Errorf("stacks of %v take %v of %v, want at most %v", one, spent, took, most)
 		}
-		if w.budget.allows(began.Add(took), peekDebt) && one > time.Millisecond {
+		if w.budget.allows(began.Add(took), firstStackDebt) && one > time.Millisecond {
 			t.Errorf("a peek at once, although stacks take %v", one)
 		}
 	}
 }
 
-// While no loop begins a call the watchman sleeps, whatever connections there are; the
+// While no loop begins a call the monitor sleeps, whatever connections there are; the
 // first call that blocks is found as soon as ever.
 func TestIdleConnectionsCostNothing(t *testing.T) {
 	release := make(chan bool)
@@ -305,35 +305,35 @@ func TestIdleConnectionsCostNothing(t *testing.T) {
 	c.hello()
 	for n := range 3 {
 		eventually(t, "the watchman sleeps", func() bool {
-			before := s.watch.looks.Load()
-			time.Sleep(10 * lookEvery)
-			return s.watch.looks.Load() == before
+			before := s.monitor.samples.Load()
+			time.Sleep(10 * sampleEvery)
+			return s.monitor.samples.Load() == before
 		})
-		before := s.watch.looks.Load()
+		before := s.monitor.samples.Load()
 		c.hello()
-		eventually(t, "the watchman sleeps again", s.watch.asleep.Load)
-		if looks := s.watch.looks.Load() - before; looks > 5 {
+		eventually(t, "the watchman sleeps again", s.monitor.asleep.Load)
+		if looks := s.monitor.samples.Load() - before; looks > 5 {
 			t.Errorf("%d looks for one request", looks)
 		}
 		d.send(stuck)
-		s.untilRescued(uint64(n + 1))
+		s.untilHandedOff(uint64(n + 1))
 		c.hello()
 		release <- true
 		d.want("GET", 200, "Hello, World!")
-		s.blocks.Store(false)
+		s.appBlocks.Store(false)
 	}
 }
 
-// A call that begins when the watchman goes to sleep wakes it.
+// A call that begins when the monitor goes to sleep wakes it.
 func TestNoCallIsSleptThrough(t *testing.T) {
 	s := startAuto(t, func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		return hello(env, start)
 	}, Loops(2))
 	clients := []*client{s.dial(), s.dial(), s.dial()}
 	for i := range 200 {
-		time.Sleep(2*lookEvery + time.Duration(i%20)*50*time.Microsecond - 500*time.Microsecond)
-		before := s.watch.looks.Load()
+		time.Sleep(2*sampleEvery + time.Duration(i%20)*50*time.Microsecond - 500*time.Microsecond)
+		before := s.monitor.samples.Load()
 		clients[i%3].hello()
-		eventually(t, fmt.Sprintf("look %d", i), func() bool { return s.watch.looks.Load() > before })
+		eventually(t, fmt.Sprintf("look %d", i), func() bool { return s.monitor.samples.Load() > before })
 	}
 }

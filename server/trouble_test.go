@@ -159,7 +159,7 @@ func TestWriteInClose(t *testing.T) {
 
 // An application that writes to a client which has left is told so, wherever it runs.
 func TestWriteToAClientThatLeft(t *testing.T) {
-	for name, dispatch := range map[string]Dispatching{"Auto": Auto, "Inline": Inline, "Pool": Pool} {
+	for name, dispatch := range map[string]DispatchMode{"Auto": Auto, "Inline": Inline, "Pool": Pool} {
 		t.Run(name, func(t *testing.T) {
 			told := make(chan error, 3)
 			begun := make(chan bool)

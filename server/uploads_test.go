@@ -53,12 +53,12 @@ func TestSlowUploadsLeaveWorkers(t *testing.T) {
 				c.want("POST", 200, "POST 5000 <nil>")
 			}
 			s.untilLoad(0, 0, 0)
-			s.crew.mu.Lock()
-			if n := s.crew.uploads; n != 0 {
+			s.workers.mu.Lock()
+			if n := s.workers.uploads; n != 0 {
 				t.Errorf("%d uploads are counted, want 0", n)
 			}
-			s.crew.mu.Unlock()
-			if n := s.Stats().Busy; n != 0 {
+			s.workers.mu.Unlock()
+			if n := s.Stats().RefusedBusy; n != 0 {
 				t.Errorf("%d were refused", n)
 			}
 		}
@@ -90,8 +90,8 @@ func TestSlowReadersLeaveWorkers(t *testing.T) {
 			readers = append(readers, c)
 			eventually(t, "the answer waits for its reader, and no worker does", func() bool {
 				waits := 0
-				s.onLoops(func(_ *handler, lc *loop.Conn) {
-					if x := lc.Context.(*conn).x; x != nil && x.job != nil && !x.job.atWork() {
+				s.onLoops(func(_ *shard, lc *loop.Conn) {
+					if x := lc.Context.(*session).x; x != nil && x.job != nil && !x.job.running() {
 						waits++
 					}
 				})
@@ -129,13 +129,13 @@ func TestFullOutputIsNoContentTime(t *testing.T) {
 	c := s.dial()
 	c.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n01234")
 	eventually(t, "the output is full", func() (full bool) {
-		s.onLoops(func(_ *handler, c *loop.Conn) { full = c.Full() && c.Context.(*conn).x.filled != 0 })
+		s.onLoops(func(_ *shard, c *loop.Conn) { full = c.Full() && c.Context.(*session).x.outputFullSince != 0 })
 		return full
 	})
-	s.onLoops(func(_ *handler, c *loop.Conn) { // an hour passes
-		x := c.Context.(*conn).x
-		x.since -= int64(time.Hour)
-		x.filled -= int64(time.Hour)
+	s.onLoops(func(_ *shard, c *loop.Conn) { // an hour passes
+		x := c.Context.(*session).x
+		x.bodyClock -= int64(time.Hour)
+		x.outputFullSince -= int64(time.Hour)
 	})
 	resp, err := http.ReadResponse(c.r, nil)
 	if err != nil {
@@ -146,9 +146,9 @@ func TestFullOutputIsNoContentTime(t *testing.T) {
 	}
 	var left time.Duration
 	eventually(t, "content is waited for", func() (waits bool) {
-		s.onLoops(func(_ *handler, c *loop.Conn) {
-			if cn := c.Context.(*conn); !c.Full() && cn.timer != noTimer {
-				_, left = cn.x.contentTime()
+		s.onLoops(func(_ *shard, c *loop.Conn) {
+			if cn := c.Context.(*session); !c.Full() && cn.timer != noTimer {
+				_, left = cn.x.bodyDeadline()
 				waits = true
 			}
 		})

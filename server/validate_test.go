@@ -48,7 +48,7 @@ func TestValidated(t *testing.T) {
 		_, err := start("200 OK", nil, nil)
 		return env.Input().Body(), err
 	})
-	for _, dispatch := range []Dispatching{Auto, Inline, Pool} {
+	for _, dispatch := range []DispatchMode{Auto, Inline, Pool} {
 		for name, tt := range map[string]struct {
 			app       gateway.App
 			in, after string

@@ -127,8 +127,8 @@ func TestFormCannotBeKept(t *testing.T) {
 
 // An application's temporary file takes room as it grows, and gives it back once.
 func TestLentFile(t *testing.T) {
-	o := contentOptions{dir: t.TempDir(), space: &tempSpace{most: 100}, open: openTemp}
-	f, err := o.lend("")
+	o := contentOptions{dir: t.TempDir(), space: &tempSpace{max: 100}, open: openTemp}
+	f, err := o.openForApp("")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +147,7 @@ func TestLentFile(t *testing.T) {
 	if again := f.Close(); !errors.Is(again, os.ErrClosed) || !errors.Is(wrote, os.ErrClosed) || o.space.used.Load() != 0 {
 		t.Errorf("after Close: %v, %v, %d bytes used", again, wrote, o.space.used.Load())
 	}
-	if _, err := o.lend(t.TempDir() + "/none"); !errors.Is(err, os.ErrNotExist) {
+	if _, err := o.openForApp(t.TempDir() + "/none"); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a directory that is not there: %v", err)
 	}
 }

@@ -29,17 +29,17 @@ func (j *job) LocalAddr() netip.AddrPort { return j.local }
 // run is the work.
 func (j *job) run() {
 	j.work(func() (gateway.Body, error) {
-		if j.ended(false) { // while it was queued
-			return nil, errOver
+		if j.abandoned(false) { // while it was queued
+			return nil, errAbandoned
 		}
-		return j.respond(j.serve())
+		return j.deliverResponse(j.serve())
 	})
 }
 
 // goOn is the rest of run for a call that was taken from its loop, on the goroutine of
 // that call, which ends with it.
-func (j *job) goOn(rest func() (gateway.Body, error)) {
-	defer j.x.h.s.crew.next()
+func (j *job) continueOnWorker(rest func() (gateway.Body, error)) {
+	defer j.x.sh.srv.workers.release()
 	j.work(rest)
 	runtime.Goexit()
 }
@@ -50,13 +50,13 @@ func (j *job) goOn(rest func() (gateway.Body, error)) {
 func (j *job) work(f func() (gateway.Body, error)) { // stack looks for it by this name
 	var rest gateway.Body
 	err := errGoexit // unless f returns
-	defer func() { j.leave(rest, err) }()
+	defer func() { j.exit(rest, err) }()
 	rest, err = f()
 	runtime.KeepAlive(j) // in the trace
 }
 
 // respond brings what the application has returned, or leaves it to the loop.
-func (j *job) respond(body gateway.Body, failure error) (rest gateway.Body, err error) {
+func (j *job) deliverResponse(body gateway.Body, failure error) (rest gateway.Body, err error) {
 	if j.hijack.conn != nil { // what it has returned is of no interest
 		if body != nil {
 			j.close(body)
@@ -73,17 +73,17 @@ func (j *job) respond(body gateway.Body, failure error) (rest gateway.Body, err 
 		failure = j.pull(body)
 	}
 	if thrown.Is(failure, gateway.ErrAbort) {
-		j.sendsNothing()
+		j.noteAborted()
 	}
 	return nil, failure
 }
 
 // sendsNothing is sendsInstead for a response that the application aborts.
-func (j *job) sendsNothing() {
+func (j *job) noteAborted() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if !j.began && !j.flushed && j.out.len() == 0 {
-		j.x.instead.CompareAndSwap(0, gateway.StatusNoResponse)
+	if !j.headTaken && !j.flushed && j.out.len() == 0 {
+		j.x.replacedStatus.CompareAndSwap(0, gateway.StatusNoResponse)
 	}
 }
 
@@ -96,7 +96,7 @@ func isReady(body gateway.Body) bool {
 func (j *job) serve() (body gateway.Body, err error) {
 	err = errGoexit
 	defer j.catch(&err)
-	return j.x.h.s.app.Serve(&j.x.env, j.start)
+	return j.x.sh.srv.app.Serve(&j.x.env, j.start)
 }
 
 // pull brings what body has, until it ends or nobody wants it. Of a response that has no
@@ -106,12 +106,12 @@ func (j *job) pull(body gateway.Body) (err error) {
 	err = errGoexit
 	defer j.catch(&err)
 	for {
-		if j.passesOver(body) {
+		if j.skipsBody(body) {
 			return nil
 		}
-		j.settle()
+		j.clearWake()
 		b, err := body.Next()
-		if more, err := j.bring(body, b, err); !more {
+		if more, err := j.deliver(body, b, err); !more {
 			return err
 		}
 	}
@@ -119,38 +119,38 @@ func (j *job) pull(body gateway.Body) (err error) {
 
 // bring is what comes after Next, which has returned b and err. It reports whether to
 // ask again.
-func (j *job) bring(body gateway.Body, b []byte, err error) (more bool, failure error) {
-	if sized, ok := body.(gateway.Sized); ok && !j.asked { // Next may have called start
-		j.takeSize(sized.Len())
-	} else if !j.asked && err == io.EOF {
-		j.takeSize(int64(len(b)))
+func (j *job) deliver(body gateway.Body, b []byte, err error) (more bool, failure error) {
+	if sized, ok := body.(gateway.Sized); ok && !j.pulled { // Next may have called start
+		j.setSize(sized.Len())
+	} else if !j.pulled && err == io.EOF {
+		j.setSize(int64(len(b)))
 	}
-	j.asked = true
+	j.pulled = true
 	if err != nil && err != io.EOF && err != gateway.ErrWait {
 		return false, err
 	}
 	if len(b) > 0 {
-		if _, failure := j.put(b, err == io.EOF); failure != nil {
+		if _, failure := j.write(b, err == io.EOF); failure != nil {
 			return false, failure
 		}
 	}
 	if err == io.EOF {
 		return false, nil
 	}
-	if err == gateway.ErrWait && !j.wakes {
+	if err == gateway.ErrWait && !j.hasWaker {
 		return false, errNoWaker
 	}
-	if j.ended(err == gateway.ErrWait) {
-		return false, errOver
+	if j.abandoned(err == gateway.ErrWait) {
+		return false, errAbandoned
 	}
 	return true, nil
 }
 
 // takeSize notes the length of the content, unless there is more than the body.
-func (j *job) takeSize(size int64) {
+func (j *job) setSize(size int64) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if !j.wrote {
+	if !j.usedWrite {
 		j.size = size
 	}
 }
@@ -158,16 +158,16 @@ func (j *job) takeSize(size int64) {
 // passesOver reports whether nothing of body is sent: start has failed, or the response has
 // no content. Then the head says of the length
 // of body what it says in the answer to a GET.
-func (j *job) passesOver(body gateway.Body) bool {
+func (j *job) skipsBody(body gateway.Body) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.err != nil { // of start: what the body has is not sent
 		return true
 	}
-	if !j.bare {
+	if !j.contentless {
 		return false
 	}
-	if sized, ok := body.(gateway.Sized); ok && !j.wrote {
+	if sized, ok := body.(gateway.Sized); ok && !j.usedWrite {
 		j.size = sized.Len()
 	} else {
 		j.flushed = true
@@ -176,37 +176,37 @@ func (j *job) passesOver(body gateway.Body) bool {
 }
 
 // settle forgets wakes that came before Next looks.
-func (j *job) settle() {
+func (j *job) clearWake() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.nudged = false
+	j.woken = false
 }
 
 // ended reports whether nobody wants more. Where Next waits for a wake it waits, too.
-func (j *job) ended(waits bool) bool {
+func (j *job) abandoned(waits bool) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	for waits && !j.nudged && j.over == nil {
+	for waits && !j.woken && j.abandonCause == nil {
 		j.cond.Wait()
 	}
-	return j.over != nil
+	return j.abandonCause != nil
 }
 
 // close closes the body of a response, of which nothing more is sent, as on the loop.
 func (j *job) close(body gateway.Body) {
 	j.mu.Lock()
-	j.closing = true
+	j.closingBody = true
 	j.mu.Unlock()
 	err := errGoexit
-	defer func() { j.closed(err) }()
+	defer func() { j.noteClosed(err) }()
 	defer j.catch(&err)
 	err = body.Close()
 }
 
 // closed takes note of how a body was closed, as fail does on the loop.
-func (j *job) closed(err error) {
+func (j *job) noteClosed(err error) {
 	if err == errPanic || err == errGoexit {
-		j.x.h.count(failed)
+		j.x.sh.count(failed)
 	}
 	if err != nil && err != errPanic { // which has its line already
 		j.log(slog.LevelWarn, closeFailed, slog.Any("error", err))
@@ -223,12 +223,12 @@ func (j *job) catch(err *error) {
 	if p == nil {
 		return
 	}
-	*err = j.threw(p)
+	*err = j.panicError(p)
 }
 
 // threw is the error of a call that has panicked with p, which is a line of the log, or has
 // ended its goroutine. The deferred function that has recovered p calls it.
-func (j *job) threw(p any) error {
+func (j *job) panicError(p any) error {
 	if p == nil {
 		return errGoexit
 	}
@@ -241,7 +241,7 @@ func (j *job) threw(p any) error {
 
 func (j *job) log(level slog.Level, msg string, attrs ...slog.Attr) {
 	method, target := j.x.env.RequestLine()
-	j.x.h.c.logRequest(level, msg, strings.Clone(method), strings.Clone(target), j.remote, attrs...)
+	j.x.sh.cfg.logRequest(level, msg, strings.Clone(method), strings.Clone(target), j.remote, attrs...)
 }
 
 // startResponse is gateway.StartResponse for the worker.
@@ -250,33 +250,33 @@ func (j *job) startResponse(status string, headers []gateway.Header, exc error) 
 	defer j.mu.Unlock()
 	r := &j.resp
 	switch {
-	case j.gone():
-		return nil, told(j.over)
-	case j.began && exc == nil:
-		j.fails(errStartTwice)
+	case j.closedToApp():
+		return nil, writerError(j.abandonCause)
+	case j.headTaken && exc == nil:
+		j.setErr(errStartTwice)
 		return nil, errStartTwice
-	case j.began || j.flushed || j.out.len() > 0:
+	case j.headTaken || j.flushed || j.out.len() > 0:
 		if exc == nil {
 			exc = errStartTwice
 		}
-		j.fails(exc)
+		j.setErr(exc)
 		return nil, exc
 	}
 	if err := r.declare(status, headers, exc); err != nil {
-		j.fails(err)
+		j.setErr(err)
 		return nil, err
 	}
-	j.bare = j.x.contentless(r.code)
-	j.owed = r.room()
+	j.contentless = j.x.contentless(r.code)
+	j.owed = r.declaredRoom()
 	return (*jobWriter)(j), nil
 }
 
 // gone reports whether nothing that the application does comes to the client any more. What
 // it has kept from a request that is over finds that it has left, until the next begins. With mu.
-func (j *job) gone() bool { return j.over != nil || j.left || j.closing }
+func (j *job) closedToApp() bool { return j.abandonCause != nil || j.exited || j.closingBody }
 
 // fails makes err stick.
-func (j *job) fails(err error) {
+func (j *job) setErr(err error) {
 	if j.err == nil {
 		j.err = err
 	}
@@ -287,39 +287,39 @@ func (j *job) fails(err error) {
 // has brought, and why there will be no room for the rest. With later the loop does not hear
 // of the end of it now: of the last chunk it hears when the worker leaves, and so knows that
 // it is the last.
-func (j *job) put(b []byte, later bool) (n int, err error) {
+func (j *job) write(b []byte, later bool) (n int, err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	most := j.x.h.c.loop.HighWaterBytes
+	most := j.x.sh.cfg.loop.HighWaterBytes
 	for {
-		for j.over == nil && j.err == nil && !j.writeBy.passed && j.waiting() >= most {
+		for j.abandonCause == nil && j.err == nil && !j.writeDeadline.passed && j.unsent() >= most {
 			j.cond.Wait()
 		}
 		switch {
-		case j.over != nil:
-			return n, j.over
-		case j.gone():
-			return n, errOver
+		case j.abandonCause != nil:
+			return n, j.abandonCause
+		case j.closedToApp():
+			return n, errAbandoned
 		case j.err != nil:
 			return n, j.err
-		case j.writeBy.passed:
-			j.fails(errWriteTime)
+		case j.writeDeadline.passed:
+			j.setErr(errWriteTime)
 			return n, j.err
-		case !j.began && !j.resp.started:
+		case !j.headTaken && !j.resp.started:
 			return n, errNotStarted
-		case j.bare: // it is dropped, but the head goes out, as on the loop
+		case j.contentless: // it is dropped, but the head goes out, as on the loop
 			j.flushed = true
-			j.tell()
+			j.wakeLoop()
 			return len(b), nil
 		}
 		// One half of a large chunk can be on its way while the other is copied.
-		piece := b[n:min(len(b), n+max(most/2, 1), n+most-j.waiting())]
+		piece := b[n:min(len(b), n+max(most/2, 1), n+most-j.unsent())]
 		j.out.add(piece, most)
 		if j.owed >= 0 {
 			j.owed = max(j.owed-int64(len(piece)), 0)
 		}
 		if n += len(piece); n < len(b) || !later {
-			j.tell()
+			j.wakeLoop()
 		}
 		if n == len(b) {
 			return n, nil
@@ -328,36 +328,36 @@ func (j *job) put(b []byte, later bool) (n int, err error) {
 }
 
 // waiting is how much content was brought and is not sent. With mu.
-func (j *job) waiting() int {
-	if j.filled { // by what was written before the loop was taken: it asks when there is room
-		return j.x.h.c.loop.HighWaterBytes
+func (j *job) unsent() int {
+	if j.socketFull { // by what was written before the loop was taken: it asks when there is room
+		return j.x.sh.cfg.loop.HighWaterBytes
 	}
-	return j.out.len() + j.taken.len()
+	return j.out.len() + j.inFlight.len()
 }
 
 // tell wakes the loop if it waits for that.
-func (j *job) tell() {
-	if j.news = !j.awaited; !j.news {
-		j.awaited = false
+func (j *job) wakeLoop() {
+	if j.pendingWake = !j.loopWaiting; !j.pendingWake {
+		j.loopWaiting = false
 		j.waker.wake()
 	}
 }
 
 // leave is the last that the worker does. The loop pulls what is left of body.
-func (j *job) leave(body gateway.Body, err error) {
+func (j *job) exit(body gateway.Body, err error) {
 	j.mu.Lock()
-	j.readBy.stop()
-	j.writeBy.stop()
+	j.readDeadline.stop()
+	j.writeDeadline.stop()
 	switch {
 	case j.hijack.conn != nil:
-		j.x.h.s.crew.back()
-	case j.hijack.asked: // by a goroutine that the application has left behind
+		j.x.sh.srv.workers.hijackEnded()
+	case j.hijack.requested: // by a goroutine that the application has left behind
 		j.hijack = hijack{err: net.ErrClosed}
 		j.cond.Broadcast()
 	}
-	if j.fails(err); j.over == nil {
-		j.rest, j.left = body, true
-		j.tell()
+	if j.setErr(err); j.abandonCause == nil {
+		j.body, j.exited = body, true
+		j.wakeLoop()
 		j.mu.Unlock()
 		return
 	}
@@ -365,11 +365,11 @@ func (j *job) leave(body gateway.Body, err error) {
 	if body != nil {
 		j.close(body)
 	}
-	h, x := j.x.h, j.x
-	x.data.close() // here: a loop that has stopped brings nothing back
+	h, x := j.x.sh, j.x
+	x.received.release() // here: a loop that has stopped brings nothing back
 	h.loop.Do(func() {
-		j.left = true
-		h.give(x)
+		j.exited = true
+		h.release(x)
 	})
 }
 
@@ -386,15 +386,15 @@ func (w *jobWriter) Write(p []byte) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	n, err := j.put(p[:fits], gathers)
+	n, err := j.write(p[:fits], gathers)
 	if err != nil {
-		return n, told(err)
+		return n, writerError(err)
 	}
 	if gathers {
 		j.mu.Lock()
 		defer j.mu.Unlock()
-		if j.ripe() > 0 {
-			j.tell()
+		if j.takeable() > 0 {
+			j.wakeLoop()
 		}
 	}
 	if n < len(p) {
@@ -408,11 +408,11 @@ func (w *jobWriter) Write(p []byte) (int, error) {
 func (j *job) beginWrite(n int) (fits int, gathers bool, err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if !j.began && !j.resp.started { // kept from a request before, or start has failed
-		return 0, false, cmp.Or(j.err, told(j.over))
+	if !j.headTaken && !j.resp.started { // kept from a request before, or start has failed
+		return 0, false, cmp.Or(j.err, writerError(j.abandonCause))
 	}
-	j.wrote = true
-	if j.owed >= 0 && !j.bare {
+	j.usedWrite = true
+	if j.owed >= 0 && !j.contentless {
 		n = int(min(int64(n), j.owed))
 	}
 	return n, j.gathers, nil
@@ -422,26 +422,26 @@ func (j *job) beginWrite(n int) (fits int, gathers bool, err error) {
 func (j *job) Read(p []byte) (int, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	for j.in.len() == 0 && j.inEnd == nil && j.over == nil && !j.readBy.passed {
-		if j.expect {
-			j.expect = false
-			j.asking = j.number
-			j.x.h.loop.Do(j.sayContinue)
+	for j.in.len() == 0 && j.inEnd == nil && j.abandonCause == nil && !j.readDeadline.passed {
+		if j.expect100 {
+			j.expect100 = false
+			j.taskNumber = j.number
+			j.x.sh.loop.Do(j.sayContinue)
 		}
 		j.cond.Wait()
 	}
-	if j.readBy.passed {
-		j.broken = true
+	if j.readDeadline.passed {
+		j.readBroken = true
 		return 0, os.ErrDeadlineExceeded
 	}
 	if j.in.len() == 0 {
-		return 0, cmp.Or(j.inEnd, j.over)
+		return 0, cmp.Or(j.inEnd, j.abandonCause)
 	}
 	n := j.in.read(p)
-	if j.stopped && j.in.len() <= j.x.h.c.loop.HighWaterBytes/4 {
-		j.stopped = false
-		j.asking = j.number
-		j.x.h.loop.Do(j.readOn)
+	if j.inputPaused && j.in.len() <= j.x.sh.cfg.loop.HighWaterBytes/4 {
+		j.inputPaused = false
+		j.taskNumber = j.number
+		j.x.sh.loop.Do(j.readOn)
 	}
 	return n, nil
 }

@@ -36,7 +36,7 @@ import (
 	"github.com/isbjorn/isbjorn/server"
 )
 
-var dispatches = map[string]server.Dispatching{"auto": server.Auto, "inline": server.Inline, "pool": server.Pool}
+var dispatches = map[string]server.DispatchMode{"auto": server.Auto, "inline": server.Inline, "pool": server.Pool}
 
 func main() {
 	addr := flag.String("addr", "127.0.0.1:8080", "address to listen on, host:port")
@@ -59,7 +59,7 @@ func main() {
 		app, option := nethttp.App(handler), server.Dispatch(where)
 		if *inline {
 			app = beside(app)
-			option = server.DispatchBy(func(env *gateway.Environ) server.Dispatching {
+			option = server.DispatchBy(func(env *gateway.Environ) server.DispatchMode {
 				if isInline(env) {
 					return server.Inline
 				}

@@ -61,7 +61,7 @@ func (g *gate) subjects(ctx context.Context) (all []*subject, alone []string, er
 	return all, alone, nil
 }
 
-// run measures and judges, and does both again with what is suspect: to add as many
+// run measures and judges, and does both again with what is observed: to add as many
 // pairs more.
 func (g *gate) run(ctx context.Context, subjects []*subject) ([]*verdict, error) {
 	pairs, err := g.measureAll(ctx, "", subjects, func(_ int, took time.Duration) bool { return took >= g.time })

@@ -185,7 +185,7 @@ func TestCompressHEAD(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "a.txt"), []byte(page), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, d := range []server.Dispatching{server.Auto, server.Inline, server.Pool} {
+	for _, d := range []server.DispatchMode{server.Auto, server.Inline, server.Pool} {
 		s, err := server.New(compressOf(t, CompressOptions{})(nethttp.App(http.FileServer(http.Dir(dir)))),
 			server.Dispatch(d), server.Logger(slog.New(slog.DiscardHandler)))
 		if err != nil {

@@ -20,7 +20,7 @@ func TestHijackIsLogged(t *testing.T) {
 			_, _ = io.WriteString(conn, "hello")
 			return nil, conn.Close()
 		})), func(b *gateway.Breach) { t.Error(b) })))
-	for _, dispatch := range []server.Dispatching{server.Auto, server.Pool} {
+	for _, dispatch := range []server.DispatchMode{server.Auto, server.Pool} {
 		c := dial(t, app, "tcp", server.Dispatch(dispatch))
 		_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: h\r\n\r\n")
 		if b, err := io.ReadAll(c); err != nil || string(b) != "hello" {

@@ -16,7 +16,7 @@ import (
 )
 
 // The places where an application may run: what a client sees must not depend on it.
-var dispatches = map[string]server.Dispatching{"Inline": server.Inline, "Auto": server.Auto, "Pool": server.Pool}
+var dispatches = map[string]server.DispatchMode{"Inline": server.Inline, "Auto": server.Auto, "Pool": server.Pool}
 
 // wire is a connection to a server around an application.
 type wire struct {

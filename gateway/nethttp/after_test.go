@@ -158,7 +158,7 @@ func TestEndLeavesWithContent(t *testing.T) {
 			w.Header().Set("X-Sum", "1")
 		},
 	} {
-		for _, d := range []server.Dispatching{server.Inline, server.Auto, server.Pool} {
+		for _, d := range []server.DispatchMode{server.Inline, server.Auto, server.Pool} {
 			p := isbjorn(t, h, server.Dispatch(d))
 			c := p.dial(t)
 			for range 50 {

@@ -166,7 +166,7 @@ func TestHijack(t *testing.T) {
 		if tt.name == "with much behind" { // their buffer holds some of it, ours all
 			told = strings.Replace(told, "4096 ", "18001 ", 1)
 		}
-		for _, d := range []server.Dispatching{server.Pool, server.Auto} {
+		for _, d := range []server.DispatchMode{server.Pool, server.Auto} {
 			p := isbjorn(t, h, server.Dispatch(d))
 			if got := p.raw(t, tt.request); got != want {
 				t.Errorf("%s, %v: %.500q\nnet/http: %.500q", tt.name, d, got, want)

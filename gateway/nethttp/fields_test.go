@@ -13,7 +13,7 @@ import (
 
 // onAll runs a test by each way that a handler is called, and by net/http.
 func onAll(t *testing.T, h http.Handler, test func(t *testing.T, p place)) {
-	for name, d := range map[string]server.Dispatching{"Inline": server.Inline, "Auto": server.Auto, "Pool": server.Pool} {
+	for name, d := range map[string]server.DispatchMode{"Inline": server.Inline, "Auto": server.Auto, "Pool": server.Pool} {
 		t.Run(name, func(t *testing.T) { test(t, isbjorn(t, h, server.Dispatch(d))) })
 	}
 	t.Run("net/http", func(t *testing.T) { test(t, theirs(t, h)) })

@@ -58,7 +58,7 @@ func isbjornApp(t testing.TB, app gateway.App, options ...server.Option) place {
 
 // onOurs runs a test of a handler on isbjorn, by each way to a goroutine of the handler's own.
 func onOurs(t *testing.T, h http.Handler, test func(*testing.T, place), options ...server.Option) {
-	for name, d := range map[string]server.Dispatching{"Auto": server.Auto, "Pool": server.Pool} {
+	for name, d := range map[string]server.DispatchMode{"Auto": server.Auto, "Pool": server.Pool} {
 		t.Run(name, func(t *testing.T) { test(t, isbjorn(t, h, append(options, server.Dispatch(d))...)) })
 	}
 }

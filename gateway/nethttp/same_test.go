@@ -347,7 +347,7 @@ func same(t *testing.T, cases []sameCase) {
 	now := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*handler.Load()).ServeHTTP(w, r) })
 	theirs := theirs(t, now)
 	var places []place
-	for _, d := range []server.Dispatching{server.Inline, server.Auto, server.Pool} {
+	for _, d := range []server.DispatchMode{server.Inline, server.Auto, server.Pool} {
 		places = append(places, isbjorn(t, now, server.Dispatch(d)))
 	}
 	for _, tt := range cases {

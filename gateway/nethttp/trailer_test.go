@@ -90,7 +90,7 @@ func TestRequestTrailerOfApp(t *testing.T) {
 		return gateway.Text(b.String()), err
 	})
 	places := map[string]place{"net/http": theirs(t, nethttp.Handler(app))}
-	for _, d := range []server.Dispatching{server.Inline, server.Auto, server.Pool} {
+	for _, d := range []server.DispatchMode{server.Inline, server.Auto, server.Pool} {
 		places[fmt.Sprint(d)] = isbjornApp(t, app, server.Dispatch(d))
 	}
 	for name, p := range places {

@@ -19,7 +19,7 @@ func (s *testServer) nextTick() {
 	for _, l := range s.reactor.Loops() {
 		now := func() int64 {
 			is := make(chan int64)
-			l.Do(func() { is <- l.Handler().(*handler).now })
+			l.Do(func() { is <- l.Handler().(*shard).now })
 			return <-is
 		}
 		before := now()
@@ -36,7 +36,7 @@ func (s *testServer) waitPhases(p phase, n int) {
 			done := make(chan struct{})
 			l.Do(func() {
 				for _, c := range connsOf(l) {
-					if c.Context.(*conn).phase == p {
+					if c.Context.(*session).phase == p {
 						have++
 					}
 				}
@@ -55,7 +55,7 @@ func (s *testServer) started() (n int) {
 		done := make(chan struct{})
 		l.Do(func() {
 			for _, c := range connsOf(l) {
-				if x := c.Context.(*conn).x; x != nil && x.req.Started() {
+				if x := c.Context.(*session).x; x != nil && x.req.Started() {
 					n++
 				}
 			}
@@ -130,7 +130,7 @@ func TestMaxConnections(t *testing.T) {
 	if n := s.reactor.Len(); n > 3 {
 		t.Errorf("%d connections, want 3 at most", n)
 	}
-	if log, n := s.log.String(), s.Stats().Displaced; n < 20 || strings.Count(log, "closed for a new one") > int(time.Since(began)/time.Second)+2 {
+	if log, n := s.log.String(), s.Stats().EvictedIdle; n < 20 || strings.Count(log, "closed for a new one") > int(time.Since(began)/time.Second)+2 {
 		t.Errorf("%d were closed for new ones, and the log is %s; want a line a second", n, log)
 	}
 }
@@ -148,7 +148,7 @@ func TestMaxConnectionsOfAllLoops(t *testing.T) {
 	}
 	const halfUpload = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhe"
 	var busy []*client
-	s.onLoops(func(_ *handler, c *loop.Conn) {
+	s.onLoops(func(_ *shard, c *loop.Conn) {
 		if c.Loop() == s.reactor.Loops()[0] {
 			busy = append(busy, all[c.RemoteAddr().String()])
 		}
@@ -216,9 +216,9 @@ func TestWaitingIsNotIdle(t *testing.T) {
 	c := s.dial()
 	s.waitPhases(readingHead, 1)
 	for _, waits := range []bool{true, false} {
-		s.onLoops(func(h *handler, on *loop.Conn) {
-			on.Context.(*conn).waits = waits
-			if h.crowd.none = false; h.closeIdler(nil) == waits {
+		s.onLoops(func(h *shard, on *loop.Conn) {
+			on.Context.(*session).awaitsAdmission = waits
+			if h.limit.noneIdle = false; h.evictIdle(nil) == waits {
 				t.Errorf("it waits: %v, and was closed: %v", waits, waits)
 			}
 		})
@@ -233,7 +233,7 @@ func TestMaxConnectionsFlood(t *testing.T) {
 	busy := s.dial()
 	busy.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhe")
 	s.waitPhases(readingBody, 1)
-	const flood = 3 * refusedMax
+	const flood = 3 * refusedConnsMax
 	l := s.reactor.Loops()[0]
 	for range flood {
 		c, err := net.Dial("tcp", s.addr.String())
@@ -243,7 +243,7 @@ func TestMaxConnectionsFlood(t *testing.T) {
 		defer c.Close()
 		have := make(chan int)
 		l.Do(func() { have <- l.Len() })
-		if n := <-have; n > 1+refusedMax+1 {
+		if n := <-have; n > 1+refusedConnsMax+1 {
 			t.Fatalf("%d connections", n)
 		}
 	}
@@ -253,7 +253,7 @@ func TestMaxConnectionsFlood(t *testing.T) {
 
 // A search that finds more than it keeps takes the oldest.
 func TestIdlest(t *testing.T) {
-	const conns = idlersMax + 20
+	const conns = idleConnsMax + 20
 	s := start(t, appFunc(hello), Loops(1), MaxConnections(conns))
 	first := s.dial()
 	first.send(get)
@@ -270,7 +270,7 @@ func TestIdlest(t *testing.T) {
 	eventually(t, "what the search found is forgotten", func() bool {
 		left := make(chan int)
 		l := s.reactor.Loops()[0]
-		l.Do(func() { left <- len(l.Handler().(*handler).crowd.idle) })
+		l.Do(func() { left <- len(l.Handler().(*shard).limit.idle) })
 		return <-left == 0
 	})
 }
@@ -292,7 +292,7 @@ func TestUnsentIsNotIdle(t *testing.T) {
 		l.Do(func() {
 			n := 0
 			for _, c := range connsOf(l) {
-				if c.Context.(*conn).phase == readingHead || suite == Pool { // where a job may wait with its answer
+				if c.Context.(*session).phase == readingHead || suite == Pool { // where a job may wait with its answer
 					n += int(c.Unsent())
 					if c.Yielded() { // a turn was over when the socket had taken all, and is full
 						n++

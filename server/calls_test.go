@@ -126,7 +126,7 @@ func TestHeld(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			began := time.Now()
 			b := newBlocker(tt.in)
-			s := startOn(Inline, t, b, HoldLimit(holdLimit))
+			s := startOn(Inline, t, b, StallWarning(holdLimit))
 			defer close(b.release)
 			for n := 1; n <= 2; n++ {
 				c := s.dial()
@@ -138,7 +138,7 @@ func TestHeld(t *testing.T) {
 				}
 				<-b.held
 				line := s.wantLine(n, heldLine, blockStack)
-				for _, want := range []string{"level=WARN", "HoldLimit", "method=GET target=" + target + " remote=" + c.LocalAddr().String()} {
+				for _, want := range []string{"level=WARN", "StallWarning", "method=GET target=" + target + " remote=" + c.LocalAddr().String()} {
 					if !strings.Contains(line, want) {
 						t.Errorf("no %s in %s", want, line)
 					}
@@ -159,8 +159,8 @@ func TestHeld(t *testing.T) {
 					}
 					_ = c.Close()
 				}
-				if len(s.lines(heldLine, blockStack)) != n || len(s.lines(goesOnLine, "target="+target)) != n || s.Stats().Holds < uint64(n) {
-					t.Errorf("%d holds; log: %s", s.Stats().Holds, s.log)
+				if len(s.lines(heldLine, blockStack)) != n || len(s.lines(goesOnLine, "target="+target)) != n || s.Stats().LoopStalls < uint64(n) {
+					t.Errorf("%d holds; log: %s", s.Stats().LoopStalls, s.log)
 				}
 			}
 		})
@@ -171,7 +171,7 @@ func TestHeld(t *testing.T) {
 // others have been served since.
 func TestHeldAgain(t *testing.T) {
 	b := newBlocker("none")
-	s := startOn(Inline, t, b, Loops(1), HoldLimit(holdLimit))
+	s := startOn(Inline, t, b, Loops(1), StallWarning(holdLimit))
 	defer close(b.release)
 	slow := s.dial()
 	slow.send("GET /long HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -191,7 +191,7 @@ func TestHeldAgain(t *testing.T) {
 // A task holds the loop: the stack is there, and no request, though one waits for
 // its client, and one is over.
 func TestHeldByATask(t *testing.T) {
-	s := start(t, appFunc(echoBody), Loops(1), HoldLimit(holdLimit), BodyBytes(-1))
+	s := start(t, appFunc(echoBody), Loops(1), StallWarning(holdLimit), BodyBytes(-1))
 	waits := s.dial()
 	_ = waits.SetReadBuffer(64 << 10) // or the kernel may take the whole answer
 	go func() { _, _ = io.WriteString(waits, upload(pattern(8<<20), 0)) }()
@@ -215,7 +215,7 @@ func TestHeldByATask(t *testing.T) {
 // An application that never lets go is reported, also while the server stops.
 func TestHeldForEver(t *testing.T) {
 	b := newBlocker("Serve")
-	s := startOn(Inline, t, b, HoldLimit(holdLimit))
+	s := startOn(Inline, t, b, StallWarning(holdLimit))
 	defer close(b.release)
 	s.dial().send(get)
 	<-b.held
@@ -232,7 +232,7 @@ func TestHeldForEver(t *testing.T) {
 
 // Shorter than the limit, or without one: nothing to say.
 func TestNotHeld(t *testing.T) {
-	for name, o := range map[string]Option{"shorter": HoldLimit(time.Minute), "none": HoldLimit(-1)} {
+	for name, o := range map[string]Option{"shorter": StallWarning(time.Minute), "none": StallWarning(-1)} {
 		t.Run(name, func(t *testing.T) {
 			b := newBlocker("Serve")
 			s := startOn(Inline, t, b, Loops(1), o)
@@ -244,7 +244,7 @@ func TestNotHeld(t *testing.T) {
 			b.release <- true
 			c.want("GET", 200, "answer")
 			s.nextTick()
-			if log := s.log.String(); strings.Contains(log, "held") || s.Stats().Holds > 0 {
+			if log := s.log.String(); strings.Contains(log, "held") || s.Stats().LoopStalls > 0 {
 				t.Errorf("log: %s", log)
 			}
 		})
@@ -257,7 +257,7 @@ func TestBusyIsNotHeld(t *testing.T) {
 	s := startOn(Inline, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		time.Sleep(each)
 		return hello(env, start)
-	}), Loops(1), HoldLimit(limit), func(c *config) { c.loop.Tick = limit })
+	}), Loops(1), StallWarning(limit), func(c *config) { c.loop.Tick = limit })
 	c := s.dial()
 	c.send(strings.Repeat(get, requests)) // one read
 	for range requests {
@@ -299,33 +299,33 @@ func TestLateAndHeld(t *testing.T) {
 			s.config.logs.flush(20 * time.Second)
 			return log.String()
 		}
-		h := s.reactor.Loops()[0].Handler().(*handler)
+		h := s.reactor.Loops()[0].Handler().(*shard)
 		var reported, named bool // by the last Held
 		act = func(calls string) {
 			for _, call := range calls {
 				switch call {
 				case 'L':
-					h.Late()
+					h.StallSuspected()
 				case 'C': // Late, while the application calls the server
-					w := h.hold.last.Load()
-					was := h.hold.surface(w)
+					w := h.calls.latest.Load()
+					was := h.calls.enterServer(w)
 					done := make(chan bool)
 					go func() {
-						h.Late()
+						h.StallSuspected()
 						close(done)
 					}()
 					select {
 					case <-done:
-					case <-time.After(2 * latePause):
+					case <-time.After(2 * stallPause):
 					}
-					w.dive(was)
+					w.returnToApp(was)
 					<-done
 				case 'H':
 					before := logged()
-					reported = h.Held(time.Second, func() []byte { return nil })
+					reported = h.Stalled(time.Second, func() []byte { return nil })
 					named = strings.Contains(strings.TrimPrefix(logged(), before), "target=/")
 				case 'T':
-					h.letGo()
+					h.reportStallEnd()
 				}
 			}
 		}
@@ -348,7 +348,7 @@ func TestHeldAndLetGo(t *testing.T) {
 		}
 		_, err := start("200 OK", nil, nil)
 		return env.Text(env.Path()), err
-	}), HoldLimit(limit), func(c *config) { c.loop.Tick = time.Millisecond })
+	}), StallWarning(limit), func(c *config) { c.loop.Tick = time.Millisecond })
 	var all sync.WaitGroup
 	for range 4 {
 		c := s.dial()
@@ -383,21 +383,21 @@ func TestHeldAndLetGo(t *testing.T) {
 // look as if it were under way when it comes back.
 func TestDiveBehindTheCall(t *testing.T) {
 	for _, suspected := range []bool{false, true} {
-		var h hold
-		var w work
-		h.enter(&w)
+		var h callTracker
+		var w appCall
+		h.enterApp(&w)
 		if suspected {
 			h.mu.Lock()
-			h.mark()
+			h.observe()
 			h.mu.Unlock()
 		}
-		was := h.surface(&w)
-		if h.exit(&w) {
+		was := h.enterServer(&w)
+		if h.exitApp(&w) {
 			t.Fatal("the loop was taken")
 		}
-		w.dive(was)
-		if got := w.state.Load(); got != outside {
-			t.Errorf("suspected %v: the state is %d, want %d", suspected, got, outside)
+		w.returnToApp(was)
+		if got := w.state.Load(); got != noCall {
+			t.Errorf("suspected %v: the state is %d, want %d", suspected, got, noCall)
 		}
 	}
 }

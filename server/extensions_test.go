@@ -140,7 +140,7 @@ func TestFlushTooLate(t *testing.T) {
 		c.send(get)
 		c.want("GET", 200, "")
 		w := <-kept
-		s.onLoops(func(*handler, *loop.Conn) {
+		s.onLoops(func(*shard, *loop.Conn) {
 			if err := gateway.Flush(w); !errors.Is(err, net.ErrClosed) {
 				t.Errorf("Flush after the end: %v, want %v", err, net.ErrClosed)
 			}
@@ -309,19 +309,19 @@ func TestInformWaits(t *testing.T) {
 	c.send(get)
 	s.untilAtWork(1)
 	waiting := func() (n int) {
-		s.onLoops(func(h *handler, lc *loop.Conn) {
-			j := lc.Context.(*conn).x.job
+		s.onLoops(func(h *shard, lc *loop.Conn) {
+			j := lc.Context.(*session).x.job
 			j.mu.Lock()
 			defer j.mu.Unlock()
-			if n = len(j.interim); n > h.c.loop.HighWaterBytes+2*size || lc.Unsent() > int64(3*h.c.loop.HighWaterBytes) {
+			if n = len(j.interim); n > h.cfg.loop.HighWaterBytes+2*size || lc.Unsent() > int64(3*h.cfg.loop.HighWaterBytes) {
 				t.Errorf("%d bytes wait for the loop, and %d for the socket", n, lc.Unsent())
 			}
 		})
 		return n
 	}
 	eventually(t, "the worker waits", func() bool {
-		h := s.reactor.Loops()[0].Handler().(*handler)
-		return waiting() >= h.c.loop.HighWaterBytes
+		h := s.reactor.Loops()[0].Handler().(*shard)
+		return waiting() >= h.cfg.loop.HighWaterBytes
 	})
 	for range n {
 		if head := c.readHead(); !strings.HasPrefix(head, "HTTP/1.1 102 ") || len(head) < size {

@@ -18,22 +18,22 @@ import (
 // Flush is gateway.Flusher on the loop.
 func (w *writer) Flush() error {
 	x := (*exchange)(w)
-	was := x.h.hold.surface(&x.asks)
-	if was == away {
+	was := x.sh.calls.enterServer(&x.call)
+	if was == handedOff {
 		return (*jobWriter)(x.job).Flush()
 	}
-	defer x.asks.dive(was)
+	defer x.call.returnToApp(was)
 	switch {
 	case x.resp.err != nil:
 		return x.resp.err
-	case x.c == nil || !x.resp.started || x.resp.whole: // kept beyond its response
+	case x.sock == nil || !x.resp.started || x.resp.complete: // kept beyond its response
 		return net.ErrClosed
-	case !x.c.Alive():
+	case !x.sock.Alive():
 		return gateway.ErrClientGone
-	case !x.resp.sent:
+	case !x.resp.headSent:
 		x.commit(-1)
 	}
-	x.h.flush(x.c)
+	x.sh.flush(x.sock)
 	return nil
 }
 
@@ -43,15 +43,15 @@ func (w *jobWriter) Flush() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	switch {
-	case j.gone():
-		return told(j.over)
+	case j.closedToApp():
+		return writerError(j.abandonCause)
 	case j.err != nil:
 		return j.err
-	case !j.began && !j.resp.started: // kept from a request before
+	case !j.headTaken && !j.resp.started: // kept from a request before
 		return net.ErrClosed
 	}
-	j.flushed, j.due = true, j.out.len()
-	j.tell()
+	j.flushed, j.flushedTo = true, j.out.len()
+	j.wakeLoop()
 	return nil
 }
 
@@ -62,13 +62,13 @@ const gatherBytes = 4 << 10
 // Gather is gateway.Gatherer on the loop.
 func (w *writer) Gather() {
 	x := (*exchange)(w)
-	was := x.h.hold.surface(&x.asks)
-	if was == away {
+	was := x.sh.calls.enterServer(&x.call)
+	if was == handedOff {
 		(*jobWriter)(x.job).Gather()
 		return
 	}
-	x.resp.gathers = true
-	x.asks.dive(was)
+	x.resp.gather = true
+	x.call.returnToApp(was)
 }
 
 // Gather is gateway.Gatherer on a worker.
@@ -79,8 +79,8 @@ func (w *jobWriter) Gather() {
 }
 
 // told is what a call of an application returns whose response is over, and why.
-func told(why error) error {
-	if why == nil || why == errOver {
+func writerError(why error) error {
+	if why == nil || why == errAbandoned {
 		return net.ErrClosed
 	}
 	return why
@@ -96,8 +96,8 @@ func abortOf(p any) error {
 
 // noteAbort counts a response that the application aborts.
 func (x *exchange) noteAbort(err error) {
-	if x.c.Alive() { // else it is the client who has left
-		x.h.count(aborted)
+	if x.sock.Alive() { // else it is the client who has left
+		x.sh.count(aborted)
 	}
 	x.log(slog.LevelDebug, "the application has aborted its response", slog.Any("error", err))
 }
@@ -106,23 +106,23 @@ var errInformLate = errors.New("server: Inform was called after start, or after 
 
 // Inform is gateway.Informer on the loop.
 func (x *exchange) Inform(code int, headers []gateway.Header) error {
-	was := x.h.hold.surface(&x.asks)
-	if was == away {
+	was := x.sh.calls.enterServer(&x.call)
+	if was == handedOff {
 		return x.job.Inform(code, headers)
 	}
-	defer x.asks.dive(was)
+	defer x.call.returnToApp(was)
 	switch {
-	case x.c == nil:
+	case x.sock == nil:
 		return net.ErrClosed
-	case !x.c.Alive():
+	case !x.sock.Alive():
 		return gateway.ErrClientGone
-	case x.resp.started || x.resp.whole:
+	case x.resp.started || x.resp.complete:
 		return errInformLate
 	case x.req.Minor == 0: // RFC 9110 section 15.2
 		return nil
 	}
-	x.h.out = appendInterim(x.h.out, code, headers)
-	x.h.flush(x.c)
+	x.sh.out = appendInterim(x.sh.out, code, headers)
+	x.sh.flush(x.sock)
 	return nil
 }
 
@@ -130,28 +130,28 @@ func (x *exchange) Inform(code int, headers []gateway.Header) error {
 func (j *job) Inform(code int, headers []gateway.Header) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	for j.over == nil && !j.writeBy.passed && len(j.interim) >= j.x.h.c.loop.HighWaterBytes {
+	for j.abandonCause == nil && !j.writeDeadline.passed && len(j.interim) >= j.x.sh.cfg.loop.HighWaterBytes {
 		j.cond.Wait()
 	}
 	switch {
-	case j.gone():
-		return told(j.over)
-	case j.writeBy.passed:
+	case j.closedToApp():
+		return writerError(j.abandonCause)
+	case j.writeDeadline.passed:
 		return os.ErrDeadlineExceeded
-	case j.began || j.resp.started:
+	case j.headTaken || j.resp.started:
 		return errInformLate
 	case j.x.req.Minor == 0:
 		return nil
 	}
 	j.interim = appendInterim(j.interim, code, headers)
-	j.tell()
+	j.wakeLoop()
 	return nil
 }
 
 // takeInterim puts what Inform was given on its way.
-func (j *job) takeInterim() {
+func (j *job) sendInterim() {
 	if len(j.interim) > 0 {
-		j.x.h.out = append(j.x.h.out, j.interim...)
+		j.x.sh.out = append(j.x.sh.out, j.interim...)
 		j.interim = j.interim[:0]
 		j.cond.Broadcast()
 	}
@@ -181,12 +181,12 @@ func appendFields(b []byte, headers []gateway.Header) []byte {
 
 // Trailer is gateway.Trailers on the loop.
 func (x *exchange) Trailer(headers []gateway.Header) error {
-	was := x.h.hold.surface(&x.asks)
-	if was == away {
+	was := x.sh.calls.enterServer(&x.call)
+	if was == handedOff {
 		return x.job.Trailer(headers)
 	}
-	defer x.asks.dive(was)
-	if x.c == nil || x.resp.whole {
+	defer x.call.returnToApp(was)
+	if x.sock == nil || x.resp.complete {
 		return net.ErrClosed
 	}
 	x.resp.addTrailer(headers)
@@ -198,10 +198,10 @@ func (j *job) Trailer(headers []gateway.Header) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	switch {
-	case j.gone():
-		return told(j.over)
-	case j.began || j.flushed || j.out.len() > 0: // however far the loop is
-		j.late = appendFields(j.late, headers)
+	case j.closedToApp():
+		return writerError(j.abandonCause)
+	case j.headTaken || j.flushed || j.out.len() > 0: // however far the loop is
+		j.lateTrailer = appendFields(j.lateTrailer, headers)
 	default:
 		j.resp.addTrailer(headers)
 	}

@@ -19,7 +19,7 @@ type waker struct {
 }
 
 func newWaker(x *exchange) *waker {
-	w := &waker{loop: x.h.loop, x: x}
+	w := &waker{loop: x.sh.loop, x: x}
 	w.task = w.run
 	return w
 }
@@ -37,59 +37,59 @@ func (w *waker) run() {
 	w.due.Swap(false) // before Next looks: what happens from now on is another task
 	switch x := w.x; {
 	case x == nil:
-	case x.asks.state.Load() == away && w == x.waker:
-		x.job.nudge() // it was taken when it belonged to the loop
-	case x.waits:
-		x.waits = false
-		x.h.Drained(x.c)
+	case x.call.state.Load() == handedOff && w == x.waker:
+		x.job.wakeWorker() // it was taken when it belonged to the loop
+	case x.blocked:
+		x.blocked = false
+		x.sh.Drained(x.sock)
 	}
 }
 
 // Waker is gateway.Waker: the worker waits, and the loop knows nothing of it.
 func (j *job) Waker() (wake func()) {
-	j.wakes = true
-	if j.nudger == nil {
-		j.nudger = &nudger{job: j}
+	j.hasWaker = true
+	if j.workerWaker == nil {
+		j.workerWaker = &workerWaker{job: j}
 	}
-	return j.nudger.wake
+	return j.workerWaker.wake
 }
 
-// nudger is the waker that an application on a worker gets. It may be kept for longer than
+// workerWaker is the waker that an application on a worker gets. It may be kept for longer than
 // the response, and the job is that of the next request then.
-type nudger struct {
+type workerWaker struct {
 	mu  sync.Mutex
 	job *job // nil when the response is over
 }
 
-func (n *nudger) wake() {
+func (n *workerWaker) wake() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.job != nil {
-		n.job.nudge()
+		n.job.wakeWorker()
 	}
 }
 
-func (n *nudger) end() {
+func (n *workerWaker) end() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.job = nil
 }
 
-func (j *job) nudge() {
+func (j *job) wakeWorker() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.nudged = true
+	j.woken = true
 	j.cond.Broadcast()
 }
 
 // stir has a response that waits asked once more, when the server begins to stop: it may
 // want to end. In a task of its own, as for every wake: the application may block in it.
-func (x *exchange) stir() {
+func (x *exchange) wakeForStop() {
 	if x.waker != nil {
 		x.waker.wake()
 	}
 	if x.job != nil {
-		x.job.nudge()
+		x.job.wakeWorker()
 	}
 }
 
@@ -99,31 +99,31 @@ var errNoWaker = errors.New("server: Next returned gateway.ErrWait, and nobody c
 
 // RemoteAddr is the peer's address.
 func (x *exchange) RemoteAddr() netip.AddrPort {
-	was := x.h.hold.surface(&x.asks)
-	if was == away {
+	was := x.sh.calls.enterServer(&x.call)
+	if was == handedOff {
 		return x.job.remote
 	}
-	defer x.asks.dive(was)
-	return x.c.RemoteAddr()
+	defer x.call.returnToApp(was)
+	return x.sock.RemoteAddr()
 }
 
 // LocalAddr is the address that the peer connected to.
 func (x *exchange) LocalAddr() netip.AddrPort {
-	was := x.h.hold.surface(&x.asks)
-	if was == away {
+	was := x.sh.calls.enterServer(&x.call)
+	if was == handedOff {
 		return x.job.local
 	}
-	defer x.asks.dive(was)
-	return x.c.LocalAddr()
+	defer x.call.returnToApp(was)
+	return x.sock.LocalAddr()
 }
 
 // Waker is gateway.Waker.
 func (x *exchange) Waker() (wake func()) {
-	was := x.h.hold.surface(&x.asks)
-	if was == away {
+	was := x.sh.calls.enterServer(&x.call)
+	if was == handedOff {
 		return x.job.Waker()
 	}
-	defer x.asks.dive(was)
+	defer x.call.returnToApp(was)
 	if x.waker == nil {
 		x.waker = newWaker(x)
 	}

@@ -14,20 +14,20 @@ type watch struct {
 	told  bool      // Held was called, and has reported
 }
 
-// checkHold tells the handler of a loop that has not taken its tick for HoldLimit,
+// checkHold tells the handler of a loop that has not taken its tick for StallWarning,
 // on the ticker's goroutine. It looks twice, a tick apart. A process that stood
 // still as a whole takes its ticks by then, and a loop that is merely busy gets on,
-// which its handler knows: it has another HoldLimit.
+// which its handler knows: it has another StallWarning.
 func (l *Loop) checkHold() {
 	w := &l.watch
 	held := time.Since(w.since)
 	switch {
-	case w.told || l.opt.HoldLimit < 0 || held < l.opt.HoldLimit:
+	case w.told || l.opt.StallWarning < 0 || held < l.opt.StallWarning:
 	case !w.late:
 		w.late = true
-		l.handler.Late()
+		l.handler.StallSuspected()
 	case !l.ticking.Load(): // it has let go just now
-	case l.handler.Held(held, l.Tracer()):
+	case l.handler.Stalled(held, l.Tracer()):
 		w.told = true
 	default:
 		*w = watch{since: time.Now()}
@@ -38,7 +38,7 @@ func (l *Loop) checkHold() {
 // as in the trace of a panic; nil if it is gone, or cannot be found among too many
 // others. All goroutines stand still meanwhile.
 func (l *Loop) Tracer() (trace func() []byte) {
-	heading := l.heading.Load()
+	heading := l.goroutineHeader.Load()
 	return func() []byte {
 		if heading == nil {
 			return nil // not yet running

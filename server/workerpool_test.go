@@ -15,16 +15,16 @@ import (
 
 // spares is how many workers wait for a job.
 func (s *testServer) spares() int {
-	s.crew.mu.Lock()
-	defer s.crew.mu.Unlock()
-	return len(s.crew.spare)
+	s.workers.mu.Lock()
+	defer s.workers.mu.Unlock()
+	return len(s.workers.idle)
 }
 
 // keepSpares sets how long they do, for those to come.
 func (s *testServer) keepSpares(d time.Duration) {
-	s.crew.mu.Lock()
-	defer s.crew.mu.Unlock()
-	s.crew.spareTime = d
+	s.workers.mu.Lock()
+	defer s.workers.mu.Unlock()
+	s.workers.idleTime = d
 }
 
 // resting is how many goroutines of this process do.
@@ -91,18 +91,18 @@ func TestCrewSpare(t *testing.T) {
 	s.keepSpares(time.Hour) // this test is the clock
 	s.crowd(n, goOn)
 	eventually(t, "they wait for another job", func() bool { return s.spares() == n && resting() == n })
-	s.crew.sweep()
+	s.workers.sweepIdle()
 	if got := s.spares(); got != n {
 		t.Errorf("%d are left that have just worked, want %d", got, n)
 	}
 	s.crowd(2, goOn)
 	eventually(t, "they wait again", func() bool { return s.spares() == n })
-	s.crew.sweep()
+	s.workers.sweepIdle()
 	if got := s.spares(); got != 2 {
 		t.Errorf("%d are left, want 2 that have worked", got)
 	}
 	eventually(t, "the others have ended", func() bool { return resting() == 2 })
-	s.crew.sweep()
+	s.workers.sweepIdle()
 	if got := s.spares(); got != 0 {
 		t.Errorf("%d are left, want none", got)
 	}
@@ -149,7 +149,7 @@ func TestCrewGoexit(t *testing.T) {
 	for i, path := range []string{"/goexit", "/"} {
 		d := s.dial()
 		d.send(fmt.Sprintf("GET %s HTTP/1.1\r\nHost: h\r\n\r\n", path))
-		eventually(t, "it waits", func() bool { _, waiting, _ := s.crew.load(); return waiting == i+1 })
+		eventually(t, "it waits", func() bool { _, waiting, _ := s.workers.load(); return waiting == i+1 })
 		clients = append(clients, d)
 	}
 	goOn <- struct{}{}
@@ -183,7 +183,7 @@ func TestCrewOrder(t *testing.T) {
 			want = append(want, fmt.Sprint("/", i))
 			c.send(fmt.Sprintf("GET %s HTTP/1.1\r\nHost: h\r\n\r\n", want[i]))
 			eventually(t, "it is taken on", func() bool {
-				busy, waiting, _ := s.crew.load()
+				busy, waiting, _ := s.workers.load()
 				return busy == 1 && waiting == i
 			})
 			clients = append(clients, c)

@@ -22,20 +22,20 @@ import (
 // variable for tests.
 var startTime = 30 * time.Second
 
-// goneTime is how long a restart waits to see the last old process gone, which may
+// parentExitTime is how long a restart waits to see the last old process gone, which may
 // have ended just now.
-const goneTime = time.Second
+const parentExitTime = time.Second
 
 // systemdSockets names the sockets of systemd where others have an address.
 const systemdSockets = "LISTEN_FDS"
 
-// succession is where the listeners of this process come from, and where they go
+// processUpgrade is where the listeners of this process come from, and where they go
 // when a new process takes over.
-type succession struct {
-	upgrader *tableflip.Upgrader // nil: it cannot hand over, err says why
-	err      error
-	second   bool // there is an old process
-	given    bool // the operator has chosen the addresses
+type processUpgrade struct {
+	upgrader       *tableflip.Upgrader // nil: it cannot hand over, err says why
+	err            error
+	hasParent      bool // there is an old process
+	addressesGiven bool // the operator has chosen the addresses
 
 	// names has, for each bound address, the name of its listeners among what is handed
 	// over: the address that was asked for, which the new process asks for again
@@ -47,9 +47,9 @@ type succession struct {
 // process that there is an old one.
 const oldProcess = "TABLEFLIP_HAS_PARENT_7DIU3"
 
-// newSuccession takes what an old process or systemd have left. Once in a process.
-func newSuccession(given bool) *succession {
-	p := &succession{given: given, second: os.Getenv(oldProcess) != ""}
+// newProcessUpgrade takes what an old process or systemd have left. Once in a process.
+func newProcessUpgrade(given bool) *processUpgrade {
+	p := &processUpgrade{addressesGiven: given, hasParent: os.Getenv(oldProcess) != ""}
 	p.upgrader, p.err = tableflip.New(tableflip.Options{UpgradeTimeout: startTime})
 	_ = os.Unsetenv(oldProcess) // it is for this process, not for programs that the application runs
 	return p
@@ -58,8 +58,8 @@ func newSuccession(given bool) *succession {
 // listen gives s its listeners: those of the old process, or of systemd, or new
 // ones on addrs, or on the default address if there are none, and on those of
 // AlsoListen. It returns where they listen.
-func (p *succession) listen(s *Server, addrs []string) (where []string, err error) {
-	if p.second && p.err != nil { // its addresses are not there to be opened a second time
+func (p *processUpgrade) listen(s *Server, addrs []string) (where []string, err error) {
+	if p.hasParent && p.err != nil { // its addresses are not there to be opened a second time
 		return nil, fmt.Errorf("server: the old process has handed nothing over: %w", p.err)
 	}
 	p.names = make(map[string]string)
@@ -70,7 +70,7 @@ func (p *succession) listen(s *Server, addrs []string) (where []string, err erro
 	if len(files) == 0 {
 		files = activation.Files(true)
 	}
-	if len(files) > 0 && p.given {
+	if len(files) > 0 && p.addressesGiven {
 		closeAll(files)
 		return nil, errTwoAddresses
 	}
@@ -97,7 +97,7 @@ func (p *succession) listen(s *Server, addrs []string) (where []string, err erro
 }
 
 // open gives s the listeners of one address.
-func (p *succession) open(s *Server, addr string) ([]string, error) {
+func (p *processUpgrade) open(s *Server, addr string) ([]string, error) {
 	files, err := p.inherited(addr)
 	if err != nil {
 		return nil, err
@@ -115,7 +115,7 @@ func (p *succession) open(s *Server, addr string) ([]string, error) {
 
 // adopt gives s the listeners that came under a name. It closes files, since the
 // reactor has duplicates.
-func (p *succession) adopt(s *Server, name string, files []*os.File) (where []string, err error) {
+func (p *processUpgrade) adopt(s *Server, name string, files []*os.File) (where []string, err error) {
 	defer closeAll(files)
 	for _, f := range files {
 		bound, err := s.reactor.AdoptFile(f, name != systemdSockets)
@@ -153,7 +153,7 @@ func defaultAddress() ([]string, error) {
 var errTwoAddresses = errors.New("server: there are sockets of systemd (LISTEN_FDS) and -addr; leave -addr out, or the socket unit")
 
 // inherited are the listeners that the old process has left under a name.
-func (p *succession) inherited(name string) (files []*os.File, err error) {
+func (p *processUpgrade) inherited(name string) (files []*os.File, err error) {
 	if p.upgrader == nil {
 		return nil, nil
 	}
@@ -200,7 +200,7 @@ func (r *runner) notify(state string) {
 
 // handOver starts a new process and returns nil when that serves. Otherwise there
 // is none, and this one goes on.
-func (p *succession) handOver(s *Server) error {
+func (p *processUpgrade) start(s *Server) error {
 	if p.upgrader == nil {
 		return fmt.Errorf("no new process can be started: %w", p.err)
 	}
@@ -217,7 +217,7 @@ func (p *succession) handOver(s *Server) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), goneTime)
+	ctx, cancel := context.WithTimeout(context.Background(), parentExitTime)
 	defer cancel()
 	_ = p.upgrader.WaitForParent(ctx) // if it is there still, Upgrade says so
 	return p.upgrader.Upgrade()
@@ -225,7 +225,7 @@ func (p *succession) handOver(s *Server) error {
 
 // end lets no new process take over any more, kills one that does not serve yet,
 // and gives up the descriptors kept for it.
-func (p *succession) end() {
+func (p *processUpgrade) end() {
 	if p.upgrader != nil {
 		p.upgrader.Stop()
 		<-p.upgrader.Exit()

@@ -57,9 +57,9 @@ type lenPanics struct{ next }
 func (lenPanics) Len() int64 { panic("broken") }
 
 // untilRescued waits until the loop was taken n times.
-func (s *testServer) untilRescued(n uint64) {
+func (s *testServer) untilHandedOff(n uint64) {
 	s.t.Helper()
-	eventually(s.t, "the loop has another goroutine", func() bool { return s.Stats().Rescues == n })
+	eventually(s.t, "the loop has another goroutine", func() bool { return s.Stats().LoopHandoffs == n })
 }
 
 // An application that holds its loop at any point, however it goes on, keeps nobody
@@ -218,7 +218,7 @@ func TestRescue(t *testing.T) {
 				c := s.dial()
 				c.send(around.before + stuck + around.behind)
 				<-held
-				s.untilRescued(1)
+				s.untilHandedOff(1)
 				line := s.wantLine(1, promoted, "chan receive")
 				busy.hello()
 				s.dial().hello()
@@ -259,10 +259,10 @@ func TestRescueOfWhoIsGone(t *testing.T) {
 		want error
 	}{
 		{"reset before", func(_ *testServer, c *client) { _ = c.SetLinger(0); _ = c.Close() }, gateway.ErrClientGone},
-		{"reset after", func(s *testServer, c *client) { s.untilRescued(1); _ = c.SetLinger(0); _ = c.Close() }, gateway.ErrClientGone},
-		{"Close", func(s *testServer, _ *client) { s.untilRescued(1); go s.Close() }, gateway.ErrStopped},
+		{"reset after", func(s *testServer, c *client) { s.untilHandedOff(1); _ = c.SetLinger(0); _ = c.Close() }, gateway.ErrClientGone},
+		{"Close", func(s *testServer, _ *client) { s.untilHandedOff(1); go s.Close() }, gateway.ErrStopped},
 		{"out of time", func(s *testServer, _ *client) {
-			s.untilRescued(1)
+			s.untilHandedOff(1)
 			ctx, cancel := context.WithCancel(context.Background())
 			cancel()
 			go s.Shutdown(ctx)
@@ -348,7 +348,7 @@ func rescueTakes(t *testing.T) time.Duration {
 	usual := longest() // a busy machine has its own
 	d.send(stuck)
 	held := longest()
-	if s.Stats().Rescues == 0 { // a busy machine may have held it, too
+	if s.Stats().LoopHandoffs == 0 { // a busy machine may have held it, too
 		t.Error("no rescue")
 	}
 	return held - usual
@@ -365,12 +365,12 @@ func TestRescueOfWhoComputes(t *testing.T) {
 	})
 	c := s.dial()
 	c.send(stuck)
-	s.untilRescued(1)
+	s.untilHandedOff(1)
 	s.dial().hello()
 	goOn.Store(true)
 	c.want("GET", 200, "Hello, World!")
 	c.hello()
-	if s.blocks.Load() {
+	if s.appBlocks.Load() {
 		t.Error("it was taken for one that waits")
 	}
 }
@@ -388,11 +388,11 @@ func TestRescueAgain(t *testing.T) {
 		s.dial().send(stuck)
 		s.untilAtWork(i + 1)
 		s.dial().hello()
-		s.blocks.Store(false) // or they would not come to the loop
+		s.appBlocks.Store(false) // or they would not come to the loop
 	}
 }
 
-// An application that blocks for less than the watchman's time is seen, too; one that
+// An application that blocks for less than the monitor's time is seen, too; one that
 // does not block is left on its loop, however much there is to do.
 func TestPromotion(t *testing.T) {
 	var lock sync.Mutex
@@ -413,10 +413,10 @@ func TestPromotion(t *testing.T) {
 			}), Dispatch(Auto), Loops(1))
 			c := s.dial()
 			began := time.Now()
-			for !s.blocks.Load() && time.Since(began) < map[bool]time.Duration{true: 20 * time.Second, false: 300 * time.Millisecond}[tt.want] {
+			for !s.appBlocks.Load() && time.Since(began) < map[bool]time.Duration{true: 20 * time.Second, false: 300 * time.Millisecond}[tt.want] {
 				c.hello()
 			}
-			if got := s.blocks.Load(); got != tt.want {
+			if got := s.appBlocks.Load(); got != tt.want {
 				t.Errorf("promoted: %v, want %v; the log:\n%s", got, tt.want, s.log)
 			}
 			if tt.want {
@@ -436,8 +436,8 @@ func TestDispatchBy(t *testing.T) {
 			<-goOn
 		}
 		return hello(env, start)
-	}), Loops(1), HoldLimit(holdLimit), Dispatch(Auto), DispatchBy(func(env *gateway.Environ) Dispatching {
-		return map[string]Dispatching{"/": Inline, "/inline": Inline, "/pool": Pool, "/stuck": Auto}[env.Path()]
+	}), Loops(1), StallWarning(holdLimit), Dispatch(Auto), DispatchBy(func(env *gateway.Environ) DispatchMode {
+		return map[string]DispatchMode{"/": Inline, "/inline": Inline, "/pool": Pool, "/stuck": Auto}[env.Path()]
 	}))
 	var all []*client
 	ask := func(target string) {
@@ -449,18 +449,18 @@ func TestDispatchBy(t *testing.T) {
 	s.untilAtWork(1)
 	s.dial().hello()
 	ask("/stuck")
-	s.untilRescued(1)
+	s.untilHandedOff(1)
 	s.wantLine(1, promoted, "target=/stuck")
 	s.dial().hello()
 	ask("/stuck") // a worker's, now
 	s.untilAtWork(3)
 	s.dial().hello()
-	if n := s.Stats().Rescues; n != 1 {
+	if n := s.Stats().LoopHandoffs; n != 1 {
 		t.Errorf("%d rescues", n)
 	}
 	ask("/inline")
 	s.wantLine(1, heldLine, "target=/inline") // nobody takes that from its loop
-	if n := s.Stats().Rescues; n != 1 {
+	if n := s.Stats().LoopHandoffs; n != 1 {
 		t.Errorf("%d rescues", n)
 	}
 	close(goOn)
@@ -509,7 +509,7 @@ func TestAutoStreamsContent(t *testing.T) {
 	if rest, err := io.ReadAll(resp.Body); err != nil || string(rest) != "b\n" {
 		t.Errorf("%q, %v", rest, err)
 	}
-	if s.blocks.Load() || s.Stats().Rescues > 0 {
+	if s.appBlocks.Load() || s.Stats().LoopHandoffs > 0 {
 		t.Error("the loop was held")
 	}
 }
@@ -523,11 +523,11 @@ func TestAutoCollectsContent(t *testing.T) {
 		return readAll(env, start)
 	}), Dispatch(Auto), Loops(1))
 	for _, pools := range []bool{false, true} {
-		s.blocks.Store(pools)
+		s.appBlocks.Store(pools)
 		for _, size := range []int{5, 100_000} { // in memory, in a file
 			c := s.dial()
 			c.send(fmt.Sprintf("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n", size))
-			if busy, _, _ := s.crew.load(); busy > 0 {
+			if busy, _, _ := s.workers.load(); busy > 0 {
 				t.Error("a worker waits for content")
 			}
 			c.send(pattern(size))
@@ -556,7 +556,7 @@ func TestAutoWaitsForSlowClients(t *testing.T) {
 	})
 	c := s.dial()
 	c.send(stuck)
-	s.untilRescued(1)
+	s.untilHandedOff(1)
 	s.dial().hello()
 	if n := wrote.Load(); n > piece*pieces/2 {
 		t.Errorf("%d bytes were written, and the client has read none", n)
@@ -595,11 +595,11 @@ func TestRescueWithoutDescriptors(t *testing.T) {
 	})
 	defer restore()
 	c.send(stuck)
-	failed := func() bool { return len(s.lines(takeFailed, "target=/stuck")) > 0 }
-	eventually(t, "the loop was taken, or could not be", func() bool { return s.Stats().Rescues == 1 || failed() })
+	failed := func() bool { return len(s.lines(retakeFailed, "target=/stuck")) > 0 }
+	eventually(t, "the loop was taken, or could not be", func() bool { return s.Stats().LoopHandoffs == 1 || failed() })
 	if failed() {
 		restore()
-		s.untilRescued(1)
+		s.untilHandedOff(1)
 	}
 	d.hello()
 	restore()
@@ -646,7 +646,7 @@ func TestRescueChurn(t *testing.T) {
 			case <-stop:
 				return
 			case <-time.After(time.Millisecond):
-				s.blocks.Store(false)
+				s.appBlocks.Store(false)
 			}
 		}
 	})
@@ -680,7 +680,7 @@ func TestRescueChurn(t *testing.T) {
 	close(stop)
 	forget.Wait()
 	s.untilAtWork(0)
-	t.Logf("%d rescues", s.Stats().Rescues)
+	t.Logf("%d rescues", s.Stats().LoopHandoffs)
 }
 
 // What is beyond StartResponse and Body works on the loop, on a worker that was one,
@@ -743,7 +743,7 @@ func TestAutoBeyond(t *testing.T) {
 				worker := tt.head != ""
 				if hold {
 					if !worker {
-						s.untilRescued(1)
+						s.untilHandedOff(1)
 					}
 					close(goOn)
 				}
@@ -759,7 +759,7 @@ func TestAutoBeyond(t *testing.T) {
 				if hold && !worker || tt.hands {
 					want = 1
 				}
-				if n := s.Stats().Rescues; n != want {
+				if n := s.Stats().LoopHandoffs; n != want {
 					t.Errorf("%d times the loop was handed off, want %d", n, want)
 				}
 				s.dial().hello()
@@ -820,7 +820,7 @@ func TestRescueOfWhoCalls(t *testing.T) {
 		"Write":      func(_ *gateway.Environ, w io.Writer) { _, _ = io.WriteString(w, "a") },
 		"RemoteAddr": func(env *gateway.Environ, _ io.Writer) { env.RemoteAddr() },
 	} {
-		for _, d := range []Dispatching{Auto, Inline} {
+		for _, d := range []DispatchMode{Auto, Inline} {
 			t.Run(fmt.Sprintf("%s, %d", name, d), func(t *testing.T) {
 				goOn := make(chan bool)
 				release := sync.OnceFunc(func() { close(goOn) })
@@ -836,11 +836,11 @@ func TestRescueOfWhoCalls(t *testing.T) {
 							spin(200 * time.Microsecond)
 						}
 					}
-				}, Dispatch(d), HoldLimit(holdLimit))
+				}, Dispatch(d), StallWarning(holdLimit))
 				c := s.dial()
 				c.send(stuck)
 				if d == Auto {
-					s.untilRescued(1)
+					s.untilHandedOff(1)
 					s.dial().hello()
 				} else {
 					s.wantLine(1, heldLine, "target=/stuck")
@@ -873,12 +873,12 @@ func TestRescueOfAnOldBody(t *testing.T) {
 	c.send(stuck)
 	wake := <-wakes
 	s.dial().hello()
-	s.blocks.Store(true)
-	for began := time.Now(); time.Since(began) < 10*lookEvery; { // the watchman sees that
+	s.appBlocks.Store(true)
+	for began := time.Now(); time.Since(began) < 10*sampleEvery; { // the monitor sees that
 		s.dial().hello()
 	}
 	wake()
-	s.untilRescued(1)
+	s.untilHandedOff(1)
 	goOn <- true
 	c.want("GET", 200, "ab")
 }
@@ -906,12 +906,12 @@ func TestAutoGoexitLeavesNothing(t *testing.T) {
 		t.Errorf("closed %d times", n)
 	}
 	s.untilAtWork(0)
-	s.blocks.Store(false)
+	s.appBlocks.Store(false)
 	c.send("GET /stuck?hijack HTTP/1.1\r\nHost: h\r\n\r\n")
 	c.wantEnd()
 	eventually(t, "the crew is as it was", func() bool {
-		s.crew.mu.Lock()
-		defer s.crew.mu.Unlock()
-		return s.crew.busy == 0 && s.crew.away == 0
+		s.workers.mu.Lock()
+		defer s.workers.mu.Unlock()
+		return s.workers.running == 0 && s.workers.hijacked == 0
 	})
 }

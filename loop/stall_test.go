@@ -25,7 +25,7 @@ func TestHeld(t *testing.T) {
 		stack []byte
 	}
 	reports := make(chan report, 10)
-	s := newLines(t, Options{Loops: 2, HoldLimit: limit})
+	s := newLines(t, Options{Loops: 2, StallWarning: limit})
 	s.held = func(d time.Duration, stack []byte) bool {
 		if bytes.Contains(stack, []byte("holdsTheLoop")) { // else the machine is busy
 			reports <- report{d, stack}
@@ -72,7 +72,7 @@ func TestHoldLimit(t *testing.T) {
 		{time.Hour + time.Minute, false, false, 0, 0},
 		{-1, false, false, 0, 0},
 	} {
-		s := newLines(t, Options{Loops: 1, HoldLimit: tt.limit})
+		s := newLines(t, Options{Loops: 1, StallWarning: tt.limit})
 		calls := int64(0)
 		s.held = func(time.Duration, []byte) bool { calls++; return !tt.gotOn }
 		l := s.r.loops[0]

@@ -1,0 +1,165 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"slices"
+
+	"github.com/isbjorn/isbjorn/loop"
+)
+
+// connLimiter keeps the connections within MaxConnections: for one that is too many the
+// one goes that has been idle longest, or else the new one is refused.
+//
+// Nothing is kept for this while there is room. The search for idle connections
+// looks at all of a loop, so it remembers more than it needs at once.
+type connLimiter struct {
+	idle       []idleConn // the longest idle last
+	noneIdle   bool       // a search has found nothing, and since then nothing has become idle
+	refusedLog rateLimitedLog
+	evictedLog rateLimitedLog
+}
+
+// idleConn is a connection that was idle when the search came by.
+type idleConn struct {
+	sock       *loop.Conn
+	lastActive int64 // session.lastActive at that time: another value says that it was busy since
+}
+
+const (
+	// idleConnsMax is how many idle connections one search remembers.
+	idleConnsMax = 256
+
+	// refusedConnsMax is how many refused connections may still be taking leave, beyond
+	// MaxConnections. Those after them are closed without an answer.
+	refusedConnsMax = 64
+)
+
+// tick forgets what the last search has found.
+func (w *connLimiter) tick() {
+	clear(w.idle)
+	w.idle = w.idle[:0]
+}
+
+// crowded makes room for c, which is one too many, or refuses it. Where this loop
+// has no idle connection the others are asked, and c waits for what they say.
+func (h *shard) admit(c *loop.Conn, cn *session) {
+	switch {
+	case h.evictIdle(c):
+	case h.srv.reactor.Len()-h.cfg.maxConns > refusedConnsMax:
+		h.countRefusedConn()
+		h.transition(c, cn, lastDone)
+		c.Drop()
+	case h.cfg.loop.Loops == 1:
+		h.refuseConn(c, cn)
+	default:
+		cn.awaitsAdmission = true
+		c.Pause()
+		h.srv.evictIdleOn(h.srv.reactor.Loops(), func(found bool) {
+			h.loop.Do(func() {
+				if cn.awaitsAdmission = false; !c.Alive() || cn.phase != readingHead {
+					return
+				}
+				if found {
+					h.limit.noneIdle = false // as in Opened
+					c.Resume()
+				} else {
+					h.refuseConn(c, cn)
+				}
+			})
+		})
+	}
+}
+
+// closeIdlerOf is closeIdler on one loop after the other, each on its own goroutine.
+// It tells then what came of it.
+func (s *Server) evictIdleOn(loops []*loop.Loop, then func(found bool)) {
+	if len(loops) == 0 {
+		then(false)
+		return
+	}
+	loops[0].Do(func() { // a loop that has stopped needs no answer: the others stop too
+		if loops[0].Handler().(*shard).evictIdle(nil) {
+			then(true)
+		} else {
+			s.evictIdleOn(loops[1:], then)
+		}
+	})
+}
+
+// refuseCrowded answers c that there is no room for it.
+func (h *shard) refuseConn(c *loop.Conn, cn *session) {
+	h.countRefusedConn()
+	h.transition(c, cn, lastDone)
+	h.logRefusal(c, cn, errTooManyConns, nil)
+	h.out = h.appendRefusal(h.out, errTooManyConns.Status, errTooManyConns.Why, false)
+	h.flush(c)
+	c.Close()
+}
+
+func (h *shard) countRefusedConn() {
+	h.count(refusedFull)
+	h.limit.refusedLog.warn(h, "no idle connection to close for a new one, which is refused: raise the option MaxConnections, or lower IdleTimeout and HeadTimeout",
+		slog.Int("MaxConnections", h.cfg.maxConns))
+}
+
+// closeIdler closes the connection of this loop that has been idle longest, but
+// not c. It reports false if there is none.
+func (h *shard) evictIdle(c *loop.Conn) bool {
+	w := &h.limit
+	for searched := false; !w.noneIdle; searched = true {
+		for last := len(w.idle) - 1; last >= 0; last-- {
+			i := w.idle[last]
+			w.idle[last] = idleConn{}
+			w.idle = w.idle[:last]
+			if cn, ok := i.sock.Context.(*session); ok && cn.lastActive == i.lastActive && isIdle(i.sock, cn) && !i.sock.Unread() {
+				h.count(evictedIdle)
+				w.evictedLog.warn(h, "an idle connection is closed for a new one: raise the option MaxConnections, or lower IdleTimeout",
+					slog.Int("MaxConnections", h.cfg.maxConns))
+				i.sock.Drop()
+				return true
+			}
+		}
+		if searched {
+			return false // what is idle has a request waiting in its socket
+		}
+		h.loop.Conns(func(other *loop.Conn) {
+			if cn := other.Context.(*session); other != c && isIdle(other, cn) {
+				w.idle = append(w.idle, idleConn{other, cn.lastActive})
+			}
+		})
+		slices.SortFunc(w.idle, func(a, b idleConn) int { return cmp.Compare(b.lastActive, a.lastActive) })
+		if more := len(w.idle) - idleConnsMax; more > 0 {
+			w.idle = slices.Delete(w.idle, 0, more)
+		}
+		w.noneIdle = len(w.idle) == 0
+	}
+	return false
+}
+
+// idle reports whether c is open, nothing is going on, no requests are left of a turn, and it
+// does not wait to be let in.
+func isIdle(c *loop.Conn, cn *session) bool {
+	return c.Alive() && cn.phase == readingHead && !cn.awaitsAdmission && !cn.inProgress(c) && !c.Yielded()
+}
+
+// rateLimitedLog keeps a warning that could come with every connection down to one line
+// a second.
+type rateLimitedLog struct {
+	lastSecond int64 // shard.cachedSecond of the last line
+	count      int   // since then
+}
+
+func (w *rateLimitedLog) warn(h *shard, msg string, attrs ...any) {
+	w.log(h, slog.LevelWarn, msg, attrs...)
+}
+
+func (w *rateLimitedLog) log(h *shard, level slog.Level, msg string, attrs ...any) {
+	w.count++
+	if w.lastSecond == h.cachedSecond {
+		return
+	}
+	h.cfg.log.Log(context.Background(), level, msg, append(attrs, slog.Int("times", w.count))...)
+	w.lastSecond, w.count = h.cachedSecond, 0
+}
