@@ -296,7 +296,7 @@ func TestLateAndHeld(t *testing.T) {
 			t.Fatal(err)
 		}
 		logged := func() string {
-			s.config.logs.flush(20 * time.Second)
+			s.config.logs.Flush(20 * time.Second)
 			return log.String()
 		}
 		h := s.reactor.Loops()[0].Handler().(*shard)

@@ -81,7 +81,7 @@ func TestUnderscoreFields(t *testing.T) {
 					t.Errorf("answered %d %q; want 400 that names the option", resp.StatusCode, text)
 				}
 			}
-			s.config.logs.flush(20 * time.Second)
+			s.config.logs.Flush(20 * time.Second)
 			if n := strings.Count(log.String(), "this is said once"); n != tt.lines || n > 0 && !strings.Contains(log.String(), "field=X_User") {
 				t.Errorf("%d lines of the log, want %d:\n%s", n, tt.lines, log.String())
 			}

@@ -104,7 +104,7 @@ func start(t testing.TB, app gateway.App, options ...Option) *testServer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	log.flush = func() { s.config.logs.flush(20 * time.Second) }
+	log.flush = func() { s.config.logs.Flush(20 * time.Second) }
 	addr, err := s.Listen("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

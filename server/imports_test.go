@@ -29,7 +29,9 @@ var importTable = map[string][]string{
 	"internal/testlog":   {},
 	"internal/thrown":    {},
 
-	"server": {"loop", "parser", "gateway", "gateway/nethttp", "internal/thrown"},
+	"server": {"loop", "parser", "gateway", "gateway/nethttp", "internal/thrown", "server/internal/logqueue"},
+
+	"server/internal/logqueue": {},
 }
 
 func TestImports(t *testing.T) {

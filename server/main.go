@@ -7,6 +7,8 @@ import (
 	"os"
 	"strings"
 
+	"github.com/isbjorn/isbjorn/server/internal/logqueue"
+
 	"github.com/isbjorn/isbjorn/gateway"
 )
 
@@ -34,9 +36,9 @@ func Main(app gateway.App, options ...Option) {
 // exit ends the program. It waits no longer for the reader of standard error than
 // for that of standard output.
 func exit(status int, err error) {
-	var lines logQueue
-	lines.print(os.Stderr, err.Error())
-	lines.flush(logFlushTime)
+	var lines logqueue.Queue
+	lines.Print(os.Stderr, err.Error())
+	lines.Flush(logqueue.FlushTime)
 	os.Exit(status)
 }
 

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/isbjorn/isbjorn/server/internal/logqueue"
+
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/loop"
 	"github.com/isbjorn/isbjorn/parser"
@@ -44,7 +46,7 @@ type config struct {
 	environ          map[string]any
 	underscorePolicy UnderscorePolicy
 	log              *slog.Logger // the server's lines, by logs
-	logs             *logQueue
+	logs             *logqueue.Queue
 	appLog           *slog.Logger // the option Logger, for the application
 }
 
@@ -156,8 +158,8 @@ func newConfig(options []Option) (*config, error) {
 	if err := c.content.check(c.limits.BodyBytes); err != nil {
 		return nil, err
 	}
-	c.logs, c.appLog = new(logQueue), c.log
-	c.log = c.logs.logger(c.appLog)
+	c.logs, c.appLog = new(logqueue.Queue), c.log
+	c.log = c.logs.Logger(c.appLog)
 	c.loop.Log = c.log
 	if err := c.loop.Check(); err != nil {
 		return nil, fmt.Errorf("server: option %s", strings.TrimPrefix(err.Error(), "loop: "))

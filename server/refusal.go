@@ -57,7 +57,7 @@ func (h *shard) logRefusal(c *loop.Conn, cn *session, why *parser.Error, head []
 	line, _ = bytes.CutSuffix(line, []byte("\r"))
 	r.Line = string(line[:min(len(line), refusedLineMax)])
 	if to := h.srv.refusals; to != nil {
-		h.cfg.logs.do(len(r.Line), func() { to.LogRefusal(r) })
+		h.cfg.logs.Do(len(r.Line), func() { to.LogRefusal(r) })
 		return
 	}
 	h.cfg.log.Info("request refused", slog.Any("remote", r.Remote), slog.String("request", r.Line),

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/isbjorn/isbjorn/server/internal/logqueue"
+
 	"github.com/coreos/go-systemd/v22/daemon"
 
 	"github.com/isbjorn/isbjorn/gateway"
@@ -72,8 +74,8 @@ type runner struct {
 	s       *Server
 	signals <-chan os.Signal
 	stdout  io.Writer
-	lines   logQueue // to stdout
-	notices logQueue // to systemd
+	lines   logqueue.Queue // to stdout
+	notices logqueue.Queue // to systemd
 }
 
 // run is Run without the process around it.
@@ -89,16 +91,16 @@ func (p *processUpgrade) run(app gateway.App, addrs []string, options []Option, 
 		return err
 	}
 	r := &runner{processUpgrade: p, s: s, signals: signals, stdout: stdout}
-	defer r.lines.flush(logFlushTime)
-	defer r.notices.flush(logFlushTime)
+	defer r.lines.Flush(logqueue.FlushTime)
+	defer r.notices.Flush(logqueue.FlushTime)
 	for _, at := range where {
 		r.print("listening on " + at)
 	}
 	for _, f := range s.config.onStart {
 		f(s)
 	}
-	r.lines.flush(logFlushTime) // before "stopping" of an old process
-	r.ready()                   // before a client is accepted: the old process may kill this one until then
+	r.lines.Flush(logqueue.FlushTime) // before "stopping" of an old process
+	r.ready()                         // before a client is accepted: the old process may kill this one until then
 	s.start()
 	return r.serve()
 }
@@ -173,7 +175,7 @@ func (r *runner) stop(first time.Time, last bool) error {
 				first = time.Now()
 			case time.Since(first) >= secondSignal:
 				r.s.reactor.Halt() // and no waiting: an application may hold a loop
-				r.s.config.logs.flush(logFlushTime)
+				r.s.config.logs.Flush(logqueue.FlushTime)
 				return errSecondSignal
 			}
 		}
@@ -184,7 +186,7 @@ func (r *runner) hangup() {
 	r.log(slog.LevelWarn, "SIGHUP: the server has nothing to reload; SIGUSR2 starts the program again, SIGTERM ends it")
 }
 
-func (r *runner) print(line string) { r.lines.print(r.stdout, line) }
+func (r *runner) print(line string) { r.lines.Print(r.stdout, line) }
 
 func (r *runner) log(level slog.Level, msg string, args ...any) {
 	r.s.config.log.Log(context.Background(), level, msg, args...)

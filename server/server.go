@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/isbjorn/isbjorn/server/internal/logqueue"
+
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/loop"
 )
@@ -204,7 +206,7 @@ func (s *Server) Wait() error { return s.reactor.Wait() }
 // What does not end by itself hears of the stop when it begins: [gateway.Environ.Stopping],
 // nethttp.Stopping, OnShutdown.
 func (s *Server) Shutdown(ctx context.Context) error {
-	defer s.config.logs.flush(logFlushTime)
+	defer s.config.logs.Flush(logqueue.FlushTime)
 	s.shutdown.Do(func() {
 		s.beginStop()
 		s.mu.Lock()
@@ -344,7 +346,7 @@ func (s *Server) checkEmpty() {
 // Close stops the server at once, cuts every connection, and returns when all has
 // ended. Not from an application, which would wait for itself.
 func (s *Server) Close() {
-	defer s.config.logs.flush(logFlushTime)
+	defer s.config.logs.Flush(logqueue.FlushTime)
 	s.beginStop()
 	s.reactor.Stop()
 	if s.workers != nil {

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/isbjorn/isbjorn/server/internal/logqueue"
+
 	"github.com/cloudflare/tableflip"
 	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -176,7 +178,7 @@ func fileName(name string, i int) string { return name + " " + strconv.Itoa(i) }
 // ready tells systemd and the old process that this one serves now.
 func (r *runner) ready() {
 	r.notifyServing() // first: for systemd the end of the old process is that of the service otherwise
-	r.notices.flush(logFlushTime)
+	r.notices.Flush(logqueue.FlushTime)
 	if r.upgrader != nil {
 		if err := r.upgrader.Ready(); err != nil {
 			r.log(slog.LevelWarn, "the old process is gone already; this one serves", "error", err)
@@ -191,7 +193,7 @@ func (r *runner) notifyServing() {
 
 // notify tells systemd about this process, if it wants to know (Type=notify).
 func (r *runner) notify(state string) {
-	r.notices.do(len(state), func() {
+	r.notices.Do(len(state), func() {
 		if _, err := daemon.SdNotify(false, state); err != nil {
 			r.s.config.log.Warn("systemd was not told of this process (NOTIFY_SOCKET)", "error", err)
 		}
