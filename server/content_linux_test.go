@@ -24,6 +24,7 @@ import (
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/gateway/nethttp"
 	"github.com/isbjorn/isbjorn/internal/testlog"
+	"github.com/isbjorn/isbjorn/server/internal/spool"
 )
 
 // A file system that is full, a real one: what fits is served before and after.
@@ -38,8 +39,8 @@ func TestDiskFull(t *testing.T) {
 			_ = unix.Unmount(dir, unix.MNT_DETACH)
 		}
 	})
-	for _, open := range []func(string) (tempFile, error){openTemp, createTemp} {
-		s := startOn(collecting, t, appFunc(echoBody), TempDir(dir), BodyBytes(-1), func(c *config) { c.content.open = open })
+	for _, open := range []func(string) (spool.File, error){spool.Open, spool.Create} {
+		s := startOn(collecting, t, appFunc(echoBody), TempDir(dir), BodyBytes(-1), func(c *config) { c.content.Open = open })
 		c := s.dial()
 		for range 3 {
 			c.send(upload(pattern(1_000_000), 0))

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/server/internal/spool"
 )
 
 // echoBody is examples/echo.
@@ -29,7 +30,7 @@ func echoBody(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, 
 // files counts the temporary files of a server, and lets them fail.
 type files struct {
 	t        testing.TB
-	make     func(dir string) (tempFile, error)
+	make     func(dir string) (spool.File, error)
 	openErr  error // of open
 	writeErr error // of WriteAt, behind failAt
 	readErr  error // of ReadAt, behind failAt
@@ -40,40 +41,40 @@ type files struct {
 
 // option makes a server use f, but for the check at its start.
 func (f *files) option(c *config) {
-	c.content.open = func(dir string) (tempFile, error) {
-		c.content.open = f.open
-		return openTemp(dir)
+	c.content.Open = func(dir string) (spool.File, error) {
+		c.content.Open = f.open
+		return spool.Open(dir)
 	}
 }
 
-func (f *files) open(dir string) (tempFile, error) {
+func (f *files) open(dir string) (spool.File, error) {
 	if f.openErr != nil {
 		return nil, f.openErr
 	}
 	file, err := f.make(dir)
 	f.opened.Add(1)
-	return &countedFile{tempFile: file, files: f}, err
+	return &countedFile{File: file, files: f}, err
 }
 
 type countedFile struct {
-	tempFile
+	spool.File
 	files  *files
 	closed bool
 }
 
 func (c *countedFile) WriteAt(p []byte, off int64) (int, error) {
 	if c.files.writeErr != nil && off+int64(len(p)) > c.files.failAt {
-		n, _ := c.tempFile.WriteAt(p[:max(0, c.files.failAt-off)], off)
+		n, _ := c.File.WriteAt(p[:max(0, c.files.failAt-off)], off)
 		return n, c.files.writeErr
 	}
-	return c.tempFile.WriteAt(p, off)
+	return c.File.WriteAt(p, off)
 }
 
 func (c *countedFile) ReadAt(p []byte, off int64) (int, error) {
 	if c.files.readErr != nil && off+int64(len(p)) > c.files.failAt {
 		return 0, c.files.readErr
 	}
-	return c.tempFile.ReadAt(p, off)
+	return c.File.ReadAt(p, off)
 }
 
 func (c *countedFile) Close() error {
@@ -82,7 +83,7 @@ func (c *countedFile) Close() error {
 	}
 	c.closed = true
 	c.files.closed.Add(1)
-	return c.tempFile.Close()
+	return c.File.Close()
 }
 
 // startFiles is start for a server whose temporary files are counted. The
@@ -93,7 +94,7 @@ func startFiles(t *testing.T, f *files, app gateway.App, options ...Option) *tes
 	dir := t.TempDir()
 	f.t = t
 	if f.make == nil {
-		f.make = openTemp
+		f.make = spool.Open
 	}
 	s := startOn(collecting, t, app, append([]Option{f.option, TempDir(dir)}, options...)...)
 	t.Cleanup(func() {
@@ -178,7 +179,7 @@ func TestContentInFiles(t *testing.T) {
 
 // A temporary file that has a name for a moment serves as one that never has.
 func TestTempFileWithName(t *testing.T) {
-	f := &files{make: createTemp}
+	f := &files{make: spool.Create}
 	s := startFiles(t, f, appFunc(echoBody))
 	c := s.dial()
 	go c.send(upload(pattern(1<<20), 0))
@@ -236,7 +237,7 @@ func (s *testServer) collected() (n int64) {
 			n := int64(0)
 			for _, c := range connsOf(l) {
 				if x := c.Context.(*session).x; x != nil {
-					n += x.received.size
+					n += x.received.Size()
 				}
 			}
 			sum <- n
@@ -333,7 +334,7 @@ func TestContentOfAWorkerLeftBehind(t *testing.T) {
 			t.Errorf("%d files are closed while the worker has them", n)
 		}
 		close(goOn)
-		eventually(t, "the file is closed", func() bool { return f.closed.Load() == 1 && s.config.content.space.used.Load() == 0 })
+		eventually(t, "the file is closed", func() bool { return f.closed.Load() == 1 && s.config.content.Space.Used() == 0 })
 		if n := f.opened.Load(); n != 1 {
 			t.Errorf("%d files", n)
 		}
@@ -492,7 +493,7 @@ func TestTempBytes(t *testing.T) {
 	content := pattern(each)
 	f := &files{}
 	s := startFiles(t, f, appFunc(echoBody), BodyMemory(0), BodyBytes(room), TempBytes(room))
-	used := s.config.content.space.used.Load
+	used := s.config.content.Space.Used
 	for _, size := range []int{0, 7, 20_000} {
 		request := upload(content, size)
 		end := len(request) - 1 // of what leaves the upload incomplete

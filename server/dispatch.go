@@ -65,8 +65,8 @@ func (x *exchange) dispatch(head, content []byte) {
 	if x.streaming {
 		x.job.inEnd, x.job.expect100 = nil, x.expect100
 		x.env.ContentStream(x.job, x.content.Length())
-	} else if x.received.file != nil {
-		x.env.ContentFrom(x.received.file, x.received.size)
+	} else if x.received.File() != nil {
+		x.env.ContentFrom(x.received.File(), x.received.Size())
 	}
 	if !x.sh.srv.workers.submit(x.job) {
 		x.job.exited = true

@@ -18,6 +18,8 @@ import (
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/loop"
 	"github.com/isbjorn/isbjorn/parser"
+	"github.com/isbjorn/isbjorn/server/internal/buffers"
+	"github.com/isbjorn/isbjorn/server/internal/spool"
 )
 
 // exchange is one request and its response.
@@ -34,7 +36,7 @@ type exchange struct {
 	copy        []byte                     // of the request for a worker, see own
 	bodyClock   int64                      // shard.now when the request began to wait: for its content, or else for its client to read
 	bodyBytes   int64                      // bytes of content since then, framing included
-	received    receivedContent            // the content that has come
+	received    spool.Content              // the content that has come
 	job         *job                       // kept for applications that may block; nil until there was one
 	workerStart int64                      // shard.now when the job began
 	call        appCall                    // a call of the application
@@ -100,7 +102,7 @@ func (x *exchange) onHead(b []byte, n int, used *int) error {
 		x.serve(head, rest[:want:want], rest[want:])
 		return nil
 	}
-	x.head = acquireBuffer(head)
+	x.head = buffers.Get(head)
 	x.bodyClock, x.bodyBytes = x.sh.now, 0
 	if x.sh.srv.streamContent && x.sh.srv.workers.beginUpload() {
 		x.streaming = true
@@ -133,7 +135,7 @@ func (x *exchange) collect(b []byte, used *int) error {
 		if n == 0 {
 			break
 		}
-		if err := x.received.add(data, x.sh.cfg); err != nil {
+		if err := x.received.Add(data, &x.sh.cfg.content); err != nil {
 			return x.contentError(err)
 		}
 		x.trailer = append(x.trailer, x.content.Trailer(b[:n])...)
@@ -141,11 +143,11 @@ func (x *exchange) collect(b []byte, used *int) error {
 		*used += n
 		x.bodyBytes += int64(n)
 	}
-	if err := x.received.flush(); err != nil {
+	if err := x.received.Flush(); err != nil {
 		return x.contentError(err)
 	}
 	if x.content.Done() {
-		x.serve(x.head.B, x.received.bytes(), b)
+		x.serve(x.head.B, x.received.Bytes(), b)
 	}
 	return nil
 }
@@ -161,8 +163,8 @@ func (x *exchange) serve(head, content, unused []byte) {
 		return
 	}
 	x.env.Begin(&x.req, head, content, &x.sh.info, x)
-	if x.received.file != nil {
-		x.env.ContentFrom(x.received.file, x.received.size)
+	if x.received.File() != nil {
+		x.env.ContentFrom(x.received.File(), x.received.Size())
 	}
 	if x.sh.cfg.dispatchBy != nil && x.dispatchByOption() { // what it has seen of the request are views: no copy can take their place
 		x.dispatch(head, content)

@@ -50,7 +50,7 @@ func (w *jobWriter) Flush() error {
 	case !j.headTaken && !j.resp.started: // kept from a request before
 		return net.ErrClosed
 	}
-	j.flushed, j.flushedTo = true, j.out.len()
+	j.flushed, j.flushedTo = true, j.out.Len()
 	j.wakeLoop()
 	return nil
 }
@@ -200,7 +200,7 @@ func (j *job) Trailer(headers []gateway.Header) error {
 	switch {
 	case j.closedToApp():
 		return writerError(j.abandonCause)
-	case j.headTaken || j.flushed || j.out.len() > 0: // however far the loop is
+	case j.headTaken || j.flushed || j.out.Len() > 0: // however far the loop is
 		j.lateTrailer = appendFields(j.lateTrailer, headers)
 	default:
 		j.resp.addTrailer(headers)

@@ -38,7 +38,7 @@ func (j *job) Hijack() (net.Conn, []byte, error) {
 	switch {
 	case j.closedToApp():
 		return nil, nil, writerError(j.abandonCause)
-	case j.headTaken || j.flushed || j.out.len() > 0:
+	case j.headTaken || j.flushed || j.out.Len() > 0:
 		return nil, nil, errHijackLate
 	}
 	j.hijack = hijack{requested: true}

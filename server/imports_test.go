@@ -29,9 +29,11 @@ var importTable = map[string][]string{
 	"internal/testlog":   {},
 	"internal/thrown":    {},
 
-	"server": {"loop", "parser", "gateway", "gateway/nethttp", "internal/thrown", "server/internal/logqueue"},
+	"server": {"loop", "parser", "gateway", "gateway/nethttp", "internal/thrown", "server/internal/buffers", "server/internal/logqueue", "server/internal/spool"},
 
+	"server/internal/buffers":  {},
 	"server/internal/logqueue": {},
+	"server/internal/spool":    {"server/internal/buffers"},
 }
 
 func TestImports(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/loop"
+	"github.com/isbjorn/isbjorn/server/internal/buffers"
 )
 
 // job is a request whose application a worker runs. The worker has the environ and
@@ -43,29 +44,29 @@ type job struct {
 	closingBody  bool         // the body is being closed: nothing more is sent
 
 	// Content, brought by the loop.
-	in          byteQueue
+	in          buffers.Queue
 	trailer     []byte // its trailer lines, when all of it has come
 	inEnd       error  // what comes after in: io.EOF, or what has happened; nil while more may come
 	expect100   bool   // the client waits for 100 Continue
 	inputPaused bool   // the loop reads no more until in is nearly empty
 
 	// The response, brought by the worker.
-	resp        response     // what start has declared, until the loop takes it
-	headTaken   bool         // the loop has taken it, and resp is not this response any more
-	contentless bool         // it has no content, whatever the application gives
-	usedWrite   bool         // the write() form was used
-	gathers     bool         // what is written may wait, see gateway.Gatherer
-	flushed     bool         // the head is to be sent, whether there is content or not
-	size        int64        // of the content, if the body says; else -1
-	owed        int64        // what the declared Content-Length has still room for; -1 without one
-	lateTrailer []byte       // trailer fields that came when the head was on its way
-	interim     []byte       // interim responses that the loop has not taken
-	out         byteQueue    // content that the loop has not taken
-	flushedTo   int          // so much of out was there at the last Flush
-	inFlight    byteQueue    // what it took last
-	socketFull  bool         // what the loop had sent before the worker began fills the socket
-	body        gateway.Body // the loop may pull it itself
-	err         error        // how the worker ended; nil in order
+	resp        response      // what start has declared, until the loop takes it
+	headTaken   bool          // the loop has taken it, and resp is not this response any more
+	contentless bool          // it has no content, whatever the application gives
+	usedWrite   bool          // the write() form was used
+	gathers     bool          // what is written may wait, see gateway.Gatherer
+	flushed     bool          // the head is to be sent, whether there is content or not
+	size        int64         // of the content, if the body says; else -1
+	owed        int64         // what the declared Content-Length has still room for; -1 without one
+	lateTrailer []byte        // trailer fields that came when the head was on its way
+	interim     []byte        // interim responses that the loop has not taken
+	out         buffers.Queue // content that the loop has not taken
+	flushedTo   int           // so much of out was there at the last Flush
+	inFlight    buffers.Queue // what it took last
+	socketFull  bool          // what the loop had sent before the worker began fills the socket
+	body        gateway.Body  // the loop may pull it itself
+	err         error         // how the worker ended; nil in order
 	hijack      hijack
 
 	number, taskNumber          uint64 // of the request, and of the one whose Read has last asked the loop for a task
@@ -140,10 +141,8 @@ func (j *job) finish() {
 		j.workerWaker.end()
 		j.workerWaker = nil
 	}
-	for _, q := range []*byteQueue{&j.in, &j.out, &j.inFlight} {
-		if q.reset(); cap(q.b) > keepBytesMax {
-			*q = byteQueue{}
-		}
+	for _, q := range []*buffers.Queue{&j.in, &j.out, &j.inFlight} {
+		q.Release()
 	}
 }
 
@@ -189,9 +188,9 @@ func (j *job) addContent(b []byte) (room bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	most := j.x.sh.cfg.loop.HighWaterBytes
-	j.in.add(b, most)
+	j.in.Add(b, most)
 	j.expect100 = false                                 // it has not waited
-	j.inputPaused = j.inputPaused || j.in.len() >= most // it is Read that goes on
+	j.inputPaused = j.inputPaused || j.in.Len() >= most // it is Read that goes on
 	j.cond.Broadcast()
 	return !j.inputPaused
 }
@@ -232,22 +231,22 @@ func (j *job) Next() ([]byte, error) {
 		j.x.resp.trailer, j.lateTrailer = append(j.x.resp.trailer, j.lateTrailer...), nil
 	}
 	j.socketFull = false
-	if j.inFlight.reset(); ripe == j.out.len() {
+	if j.inFlight.Reset(); ripe == j.out.Len() {
 		j.inFlight, j.out = j.out, j.inFlight
 	} else {
-		j.inFlight.add(j.out.bytes()[:ripe], ripe)
-		j.out.from += ripe
+		j.inFlight.Add(j.out.Bytes()[:ripe], ripe)
+		j.out.Skip(ripe)
 	}
 	j.flushedTo = 0
 	j.cond.Broadcast() // there is room
 	switch {
-	case !j.exited && j.inFlight.len() == 0:
+	case !j.exited && j.inFlight.Len() == 0:
 		j.loopWaiting = true
 		return nil, gateway.ErrWait
 	case j.exited && j.err == nil && j.body == nil:
-		return j.inFlight.bytes(), io.EOF
-	case j.inFlight.len() > 0:
-		return j.inFlight.bytes(), nil
+		return j.inFlight.Bytes(), io.EOF
+	case j.inFlight.Len() > 0:
+		return j.inFlight.Bytes(), nil
 	case j.err != nil:
 		return nil, j.err
 	}
@@ -258,7 +257,7 @@ func (j *job) Next() ([]byte, error) {
 // ripe is how much of out the loop may take. What is gathered waits for Flush or the end, or
 // until it is gatherBytes: HighWaterBytes is no less, so no worker waits for room that way.
 func (j *job) takeable() int {
-	n := j.out.len()
+	n := j.out.Len()
 	if j.gathers && !j.exited && n < gatherBytes {
 		return j.flushedTo
 	}
@@ -272,7 +271,7 @@ func (j *job) Close() error {
 	rest := j.body
 	j.body = nil
 	if j.x.borrowed {
-		j.inFlight = byteQueue{} // the socket still has it
+		j.inFlight = buffers.Queue{} // the socket still has it
 	}
 	j.mu.Unlock()
 	if rest != nil {

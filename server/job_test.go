@@ -20,6 +20,7 @@ import (
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/gateway/nethttp"
 	"github.com/isbjorn/isbjorn/loop"
+	"github.com/isbjorn/isbjorn/server/internal/buffers"
 )
 
 // readAll is an application that reads content bit by bit and sends back how much
@@ -248,7 +249,7 @@ func TestPoolContentBackpressure(t *testing.T) {
 	s.onLoops(func(_ *shard, lc *loop.Conn) {
 		if x := lc.Context.(*session).x; x != nil && x.job != nil {
 			x.job.mu.Lock()
-			held += x.job.in.len()
+			held += x.job.in.Len()
 			x.job.mu.Unlock()
 		}
 	})
@@ -1022,7 +1023,7 @@ func TestPoolKeepsNoMemory(t *testing.T) {
 		s.onLoops(func(h *shard, _ *loop.Conn) {
 			for _, x := range h.free {
 				back = true
-				if n := max(cap(x.job.in.b), cap(x.job.out.b), cap(x.job.inFlight.b)); n > keepBytesMax {
+				if n := max(x.job.in.Cap(), x.job.out.Cap(), x.job.inFlight.Cap()); n > buffers.KeptMax {
 					t.Errorf("a buffer of %d bytes is kept", n)
 				}
 			}

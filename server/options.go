@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/isbjorn/isbjorn/server/internal/logqueue"
+	"github.com/isbjorn/isbjorn/server/internal/spool"
 
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/loop"
@@ -41,7 +42,8 @@ type config struct {
 	stopTime         time.Duration
 	alsoListen       []string
 	onStart          []func(*Server)
-	content          contentOptions
+	content          spool.Options
+	tempDirUntried   bool // content.Dir is the default, and may be needed
 	name             string
 	environ          map[string]any
 	underscorePolicy UnderscorePolicy
@@ -73,7 +75,7 @@ func newConfig(options []Option) (*config, error) {
 		queue:     1024,
 		stopTime:  30 * time.Second,
 		trialRest: trialRestMin,
-		content:   contentOptions{memoryBytes: 64 << 10, space: &tempSpace{max: 1 << 30}, open: openTemp},
+		content:   spool.Options{MemoryBytes: 64 << 10, Space: &spool.Space{Max: 1 << 30}, Open: spool.Open},
 		name:      "isbjorn",
 		log:       slog.Default(),
 	}
@@ -155,7 +157,7 @@ func newConfig(options []Option) (*config, error) {
 	if err := c.limits.Check(); err != nil {
 		return nil, fmt.Errorf("server: option %s", strings.TrimPrefix(err.Error(), "parser: Limits."))
 	}
-	if err := c.content.check(c.limits.BodyBytes); err != nil {
+	if err := c.checkContent(); err != nil {
 		return nil, err
 	}
 	c.logs, c.appLog = new(logqueue.Queue), c.log
@@ -206,7 +208,7 @@ func TrailerFields(n int) Option { return func(c *config) { c.limits.TrailerFiel
 // goes to a temporary file. Default 64 KiB: most forms and calls of an API fit,
 // and a thousand slow uploads take 64 MiB at worst. 0 keeps none; what came whole
 // with its head is served from the read buffer all the same.
-func BodyMemory(n int) Option { return func(c *config) { c.content.memoryBytes = n } }
+func BodyMemory(n int) Option { return func(c *config) { c.content.MemoryBytes = n } }
 
 // TempDir is the directory of the temporary files. They have no name in it, or
 // lose it at once, so that none is left behind. Default, also for "", os.TempDir(), which
@@ -214,14 +216,14 @@ func BodyMemory(n int) Option { return func(c *config) { c.content.memoryBytes =
 // disk. A directory that is set here must be there at the start. The default is used
 // when it is needed: where it is missing, as in a container with a read-only root, there
 // is a warning in the log, and content over [BodyMemory] is answered by 500.
-func TempDir(path string) Option { return func(c *config) { c.content.dir = path } }
+func TempDir(path string) Option { return func(c *config) { c.content.Dir = path } }
 
 // TempBytes is how much the temporary files of all connections may take together,
 // in bytes. Default 1 GiB: a thousand uploads of the default BodyBytes at once, and
 // less than a small disk has; -1 sets no bound. An upload that does not fit is
 // answered by 503. The files that applications ask for (gateway.Environ.TempFile, forms
 // of package web) count too: a large form that was collected is there twice while it is read.
-func TempBytes(n int64) Option { return func(c *config) { c.content.space.max = n } }
+func TempBytes(n int64) Option { return func(c *config) { c.content.Space.Max = n } }
 
 // HeadTimeout is how long a head may take, from its first byte to its last.
 // Default 10 s. A slow one is answered by 408.

@@ -1,9 +1,8 @@
 package server
 
 import (
-	"github.com/valyala/bytebufferpool"
-
 	"github.com/isbjorn/isbjorn/loop"
+	"github.com/isbjorn/isbjorn/server/internal/buffers"
 )
 
 const (
@@ -13,10 +12,6 @@ const (
 	// ownBytesMax is the largest copy of a request that an exchange keeps for the next one:
 	// a head of a browser has less.
 	ownBytesMax = 4 << 10
-
-	// keepBytesMax is the largest buffer that goes back to the pool: one large
-	// upload must not pin its memory.
-	keepBytesMax = 64 << 10
 )
 
 // take begins a request on cn.
@@ -50,14 +45,14 @@ func (h *shard) release(x *exchange) {
 	}
 	x.env.End()
 	if x.head != nil {
-		releaseBuffer(x.head)
+		buffers.Put(x.head)
 		x.head = nil
 	}
 	if cap(x.copy) > ownBytesMax {
 		x.copy = nil
 	}
-	if x.received.memory != nil || x.received.file != nil {
-		x.received.release()
+	if !x.received.Empty() {
+		x.received.Release()
 	}
 	x.sock, x.session = nil, nil
 	if x.call.state.Load() == handedOff {
@@ -73,18 +68,5 @@ func (h *shard) release(x *exchange) {
 	x.resp.responseState = responseState{}
 	if len(h.free) < freeMax {
 		h.free = append(h.free, x)
-	}
-}
-
-// acquireBuffer returns a pooled buffer that holds a copy of b.
-func acquireBuffer(b []byte) *bytebufferpool.ByteBuffer {
-	buf := bytebufferpool.Get()
-	buf.B = append(buf.B[:0], b...)
-	return buf
-}
-
-func releaseBuffer(b *bytebufferpool.ByteBuffer) {
-	if b != nil && cap(b.B) <= keepBytesMax {
-		bytebufferpool.Put(b)
 	}
 }

@@ -75,10 +75,10 @@ func New(app gateway.App, options ...Option) (*Server, error) {
 		streamer, ok := app.(gateway.Streamer)
 		s.streamContent = c.dispatch == Pool || ok && streamer.StreamsContent()
 	}
-	if o := &c.content; o.untried && !s.streamContent {
-		if err := o.try(); err != nil {
+	if o := &c.content; c.tempDirUntried && !s.streamContent {
+		if err := o.Try(); err != nil {
 			c.log.Warn("no temporary file can be made: requests with content over the option BodyMemory will be answered by 500; "+
-				"set TMPDIR in the environment, or the option TempDir, to a directory that the server may write to", slog.String("TempDir", o.dir), slog.Any("error", err))
+				"set TMPDIR in the environment, or the option TempDir, to a directory that the server may write to", slog.String("TempDir", o.Dir), slog.Any("error", err))
 		}
 	}
 	s.reactor, err = loop.New(c.loop, func(l *loop.Loop) loop.Handler { return newShard(s, l) })

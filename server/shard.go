@@ -78,7 +78,7 @@ func newShard(s *Server, l *loop.Loop) *shard {
 	c := s.config
 	h := &shard{srv: s, cfg: c, loop: l, cachedSecond: -1, epoch: time.Now(), lateTick: math.MinInt64, info: gateway.Host{
 		Scheme: "http", Software: c.name, Multithread: c.loop.Loops > 1 || s.workers != nil, Log: c.appLog,
-		Extra: c.environ, Underscores: c.underscorePolicy == KeepUnderscores, Hidden: s.warnHiddenField, TempFile: c.content.openForApp, Stopping: s.stopBegan,
+		Extra: c.environ, Underscores: c.underscorePolicy == KeepUnderscores, Hidden: s.warnHiddenField, TempFile: c.openTempFile, Stopping: s.stopBegan,
 	}}
 	h.calls.monitor = s.monitor
 	h.slice = timeSlice{epoch: h.epoch, checkEvery: 1}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"mime/multipart"
-	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -57,7 +56,7 @@ func TestFormsCountInTempBytes(t *testing.T) {
 	inEachDispatch(t, "form", func(t *testing.T, where Option) {
 		read, goOn := make(chan struct{}, 10), make(chan struct{})
 		s := start(t, formApp(t, read, goOn), where, TempDir(t.TempDir()), TempBytes(most), BodyBytes(most))
-		used := s.config.content.space.used.Load
+		used := s.config.content.Space.Used
 		var held []*client
 		fit := 1 // on the loop content is in a file before its form is in another
 		if s.config.dispatch == Pool {
@@ -109,7 +108,7 @@ func TestFormCannotBeKept(t *testing.T) {
 	} {
 		inEachDispatch(t, tt.name, func(t *testing.T, where Option) {
 			f := &files{openErr: tt.files.openErr, writeErr: tt.files.writeErr, failAt: tt.files.failAt}
-			s := startFiles(t, f, formApp(t, read, goOn), where, BodyBytes(4<<20), BodyMemory(4<<20), func(c *config) { c.content.open = f.open })
+			s := startFiles(t, f, formApp(t, read, goOn), where, BodyBytes(4<<20), BodyMemory(4<<20), func(c *config) { c.content.Open = f.open })
 			c := s.dial()
 			go func() { _, _ = io.WriteString(c, formOf(t, 1_500_000)) }()
 			resp, text := c.read("POST")
@@ -120,34 +119,7 @@ func TestFormCannotBeKept(t *testing.T) {
 			eventually(t, "the log says why", func() bool {
 				return strings.Contains(s.log.String(), cause.Error()) && strings.Contains(s.log.String(), "TempDir")
 			})
-			eventually(t, "the room is there again", func() bool { return s.config.content.space.used.Load() == 0 })
+			eventually(t, "the room is there again", func() bool { return s.config.content.Space.Used() == 0 })
 		})
-	}
-}
-
-// An application's temporary file takes room as it grows, and gives it back once.
-func TestLentFile(t *testing.T) {
-	o := contentOptions{dir: t.TempDir(), space: &tempSpace{max: 100}, open: openTemp}
-	f, err := o.openForApp("")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, tt := range []struct {
-		off, n, used int64
-		err          error
-	}{{0, 60, 60, nil}, {0, 60, 60, nil}, {50, 20, 70, nil}, {70, 31, 70, gateway.ErrTempSpace}, {99, 1, 100, nil}, {100, 1, 100, gateway.ErrTempSpace}} {
-		if _, err := f.WriteAt(make([]byte, tt.n), tt.off); err != tt.err || o.space.used.Load() != tt.used {
-			t.Errorf("%d bytes at %d: %v, %d used, want %v, %d", tt.n, tt.off, err, o.space.used.Load(), tt.err, tt.used)
-		}
-	}
-	if err := f.Close(); err != nil || o.space.used.Load() != 0 {
-		t.Errorf("Close: %v, %d bytes used", err, o.space.used.Load())
-	}
-	_, wrote := f.WriteAt([]byte("x"), 0)
-	if again := f.Close(); !errors.Is(again, os.ErrClosed) || !errors.Is(wrote, os.ErrClosed) || o.space.used.Load() != 0 {
-		t.Errorf("after Close: %v, %v, %d bytes used", again, wrote, o.space.used.Load())
-	}
-	if _, err := o.openForApp(t.TempDir() + "/none"); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("a directory that is not there: %v", err)
 	}
 }

@@ -82,7 +82,7 @@ func (j *job) deliverResponse(body gateway.Body, failure error) (rest gateway.Bo
 func (j *job) noteAborted() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if !j.headTaken && !j.flushed && j.out.len() == 0 {
+	if !j.headTaken && !j.flushed && j.out.Len() == 0 {
 		j.x.replacedStatus.CompareAndSwap(0, gateway.StatusNoResponse)
 	}
 }
@@ -255,7 +255,7 @@ func (j *job) startResponse(status string, headers []gateway.Header, exc error) 
 	case j.headTaken && exc == nil:
 		j.setErr(errStartTwice)
 		return nil, errStartTwice
-	case j.headTaken || j.flushed || j.out.len() > 0:
+	case j.headTaken || j.flushed || j.out.Len() > 0:
 		if exc == nil {
 			exc = errStartTwice
 		}
@@ -314,7 +314,7 @@ func (j *job) write(b []byte, later bool) (n int, err error) {
 		}
 		// One half of a large chunk can be on its way while the other is copied.
 		piece := b[n:min(len(b), n+max(most/2, 1), n+most-j.unsent())]
-		j.out.add(piece, most)
+		j.out.Add(piece, most)
 		if j.owed >= 0 {
 			j.owed = max(j.owed-int64(len(piece)), 0)
 		}
@@ -332,7 +332,7 @@ func (j *job) unsent() int {
 	if j.socketFull { // by what was written before the loop was taken: it asks when there is room
 		return j.x.sh.cfg.loop.HighWaterBytes
 	}
-	return j.out.len() + j.inFlight.len()
+	return j.out.Len() + j.inFlight.Len()
 }
 
 // tell wakes the loop if it waits for that.
@@ -366,7 +366,7 @@ func (j *job) exit(body gateway.Body, err error) {
 		j.close(body)
 	}
 	h, x := j.x.sh, j.x
-	x.received.release() // here: a loop that has stopped brings nothing back
+	x.received.Release() // here: a loop that has stopped brings nothing back
 	h.loop.Do(func() {
 		j.exited = true
 		h.release(x)
@@ -422,7 +422,7 @@ func (j *job) beginWrite(n int) (fits int, gathers bool, err error) {
 func (j *job) Read(p []byte) (int, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	for j.in.len() == 0 && j.inEnd == nil && j.abandonCause == nil && !j.readDeadline.passed {
+	for j.in.Len() == 0 && j.inEnd == nil && j.abandonCause == nil && !j.readDeadline.passed {
 		if j.expect100 {
 			j.expect100 = false
 			j.taskNumber = j.number
@@ -434,11 +434,11 @@ func (j *job) Read(p []byte) (int, error) {
 		j.readBroken = true
 		return 0, os.ErrDeadlineExceeded
 	}
-	if j.in.len() == 0 {
+	if j.in.Len() == 0 {
 		return 0, cmp.Or(j.inEnd, j.abandonCause)
 	}
-	n := j.in.read(p)
-	if j.inputPaused && j.in.len() <= j.x.sh.cfg.loop.HighWaterBytes/4 {
+	n := j.in.Read(p)
+	if j.inputPaused && j.in.Len() <= j.x.sh.cfg.loop.HighWaterBytes/4 {
 		j.inputPaused = false
 		j.taskNumber = j.number
 		j.x.sh.loop.Do(j.readOn)

@@ -1,4 +1,4 @@
-package server
+package spool
 
 import (
 	"os"
@@ -6,10 +6,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openTemp makes a temporary file that never has a name: nothing is left of it
+// Open makes a temporary file that never has a name: nothing is left of it
 // however the server ends. Where the file system has no such files it is made as
 // on every other system.
-func openTemp(dir string) (tempFile, error) {
+func Open(dir string) (File, error) {
 	const flags = unix.O_TMPFILE | unix.O_EXCL | unix.O_RDWR | unix.O_CLOEXEC // O_EXCL: nor can it get one
 	for {
 		fd, err := unix.Open(dir, flags, 0o600)
@@ -18,7 +18,7 @@ func openTemp(dir string) (tempFile, error) {
 			return os.NewFile(uintptr(fd), dir+"/(temporary)"), nil
 		case unix.EINTR:
 		default:
-			return createTemp(dir) // its error says more
+			return Create(dir) // its error says more
 		}
 	}
 }
