@@ -68,7 +68,7 @@ func (x *exchange) dispatch(head, content []byte) {
 	} else if x.received.File() != nil {
 		x.env.ContentFrom(x.received.File(), x.received.Size())
 	}
-	if !x.sh.srv.workers.submit(x.job) {
+	if !x.sh.srv.workers.Submit(&x.job.slot) {
 		x.job.exited = true
 		x.sh.count(refusedBusy)
 		x.sh.refuse(x.sock, x.session, errBusy, head)
@@ -139,6 +139,6 @@ func (x *exchange) streamContent(b []byte, used *int) error {
 func (x *exchange) endStream() {
 	if x.streaming {
 		x.streaming = false
-		x.sh.srv.workers.endUpload()
+		x.sh.srv.workers.EndUpload()
 	}
 }

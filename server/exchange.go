@@ -55,7 +55,7 @@ type requestState struct {
 	unused          []byte // while Input calls: what is behind this request
 	keepAlive       bool   // the connection goes on after this response
 	pipelined       bool   // bytes of a next request have come already
-	streaming       bool   // content goes to the job as it comes; counted in workerPool.uploads
+	streaming       bool   // content goes to the job as it comes; counted in workers.Pool.uploads
 	ownsCopy        bool   // copy has the request: nobody has views of what the loop has read
 	expect100       bool   // the client of such content waits for 100 Continue
 	isHEAD          bool   // HEAD
@@ -104,7 +104,7 @@ func (x *exchange) onHead(b []byte, n int, used *int) error {
 	}
 	x.head = buffers.Get(head)
 	x.bodyClock, x.bodyBytes = x.sh.now, 0
-	if x.sh.srv.streamContent && x.sh.srv.workers.beginUpload() {
+	if x.sh.srv.streamContent && x.sh.srv.workers.BeginUpload() {
 		x.streaming = true
 		x.expect100 = x.req.Expectation() == parser.ExpectContinue && len(rest) == 0
 		x.serve(x.head.B, nil, nil)

@@ -37,7 +37,7 @@ func (h *shard) retakeLoop(x *exchange, was uint32) (request []any) {
 		}
 		return nil
 	}
-	h.srv.workers.addRunning()
+	h.srv.workers.AddRunning()
 	h.count(loopHandoffs)
 	return request
 }

@@ -527,7 +527,7 @@ func TestAutoCollectsContent(t *testing.T) {
 		for _, size := range []int{5, 100_000} { // in memory, in a file
 			c := s.dial()
 			c.send(fmt.Sprintf("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n", size))
-			if busy, _, _ := s.workers.load(); busy > 0 {
+			if busy := s.workers.Load().Running; busy > 0 {
 				t.Error("a worker waits for content")
 			}
 			c.send(pattern(size))
@@ -909,9 +909,8 @@ func TestAutoGoexitLeavesNothing(t *testing.T) {
 	s.appBlocks.Store(false)
 	c.send("GET /stuck?hijack HTTP/1.1\r\nHost: h\r\n\r\n")
 	c.wantEnd()
-	eventually(t, "the crew is as it was", func() bool {
-		s.workers.mu.Lock()
-		defer s.workers.mu.Unlock()
-		return s.workers.running == 0 && s.workers.hijacked == 0
+	eventually(t, "the pool is as it was", func() bool {
+		load := s.workers.Load()
+		return load.Running == 0 && load.Hijacked == 0
 	})
 }

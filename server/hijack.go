@@ -71,7 +71,7 @@ func (j *job) detachConn() (done bool) {
 		j.cond.Broadcast()
 		return !x.sock.Alive()
 	}
-	x.sh.srv.workers.hijackBegan() // before the connection is counted out
+	x.sh.srv.workers.HijackBegan() // before the connection is counted out
 	return true                    // Closed comes next
 }
 

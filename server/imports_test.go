@@ -29,11 +29,12 @@ var importTable = map[string][]string{
 	"internal/testlog":   {},
 	"internal/thrown":    {},
 
-	"server": {"loop", "parser", "gateway", "gateway/nethttp", "internal/thrown", "server/internal/buffers", "server/internal/logqueue", "server/internal/spool"},
+	"server": {"loop", "parser", "gateway", "gateway/nethttp", "internal/thrown", "server/internal/buffers", "server/internal/logqueue", "server/internal/spool", "server/internal/workers"},
 
 	"server/internal/buffers":  {},
 	"server/internal/logqueue": {},
 	"server/internal/spool":    {"server/internal/buffers"},
+	"server/internal/workers":  {},
 }
 
 func TestImports(t *testing.T) {

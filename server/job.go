@@ -11,6 +11,7 @@ import (
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/loop"
 	"github.com/isbjorn/isbjorn/server/internal/buffers"
+	"github.com/isbjorn/isbjorn/server/internal/workers"
 )
 
 // job is a request whose application a worker runs. The worker has the environ and
@@ -30,7 +31,7 @@ type job struct {
 	remote netip.AddrPort
 	local  netip.AddrPort
 
-	link queueLink // of the workerPool, with its lock
+	slot workers.Job // in the pool
 
 	mu           sync.Mutex
 	cond         sync.Cond    // the worker waits
@@ -87,6 +88,7 @@ func newJob(x *exchange) *job {
 	j := &job{x: x, waker: newWaker(x)}
 	j.cond.L = &j.mu
 	j.start = j.startResponse
+	j.slot.Run = j.run
 	return j
 }
 
@@ -289,7 +291,7 @@ func (j *job) unqueue() bool {
 
 // withdrawn is withdraw with mu.
 func (j *job) unqueueLocked() bool {
-	if j.exited || !j.x.sh.srv.workers.remove(j) {
+	if j.exited || !j.x.sh.srv.workers.Remove(&j.slot) {
 		return false
 	}
 	j.exited, j.neverRan = true, true

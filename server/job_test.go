@@ -328,7 +328,7 @@ func (c *client) wantSilence() {
 func (s *testServer) untilAtWork(n int) {
 	s.t.Helper()
 	eventually(s.t, "workers are at work", func() bool {
-		busy, _, _ := s.workers.load()
+		busy := s.workers.Load().Running
 		return busy == n && int(s.apps.now.Load()) == n // a worker that comes too late does not call it
 	})
 }
@@ -523,7 +523,7 @@ func TestWorkers(t *testing.T) {
 		c := s.dial()
 		c.send(get)
 		clients = append(clients, c)
-		eventually(t, "the request is taken on", func() bool { busy, waiting, _ := s.workers.load(); return busy+waiting == i+1 })
+		eventually(t, "the request is taken on", func() bool { load := s.workers.Load(); return load.Running+load.Waiting == i+1 })
 	}
 	c := s.dial()
 	c.send(get)
@@ -596,7 +596,7 @@ func TestPoolLeavesWorkerBehind(t *testing.T) {
 	c.send("GET /slow HTTP/1.1\r\nHost: h\r\n\r\nGET /quick HTTP/1.1\r\nHost: h\r\n\r\n")
 	c.want("GET", 200, "whole")
 	c.want("GET", 200, "quick")
-	if busy, _, _ := s.workers.load(); busy != 1 {
+	if busy := s.workers.Load().Running; busy != 1 {
 		t.Errorf("%d at work, want the one that is stuck", busy)
 	}
 	close(stuck)
@@ -879,7 +879,7 @@ func TestWorkersSkipsWhoHasLeft(t *testing.T) {
 	first.send(get)
 	s.untilAtWork(1)
 	second.send(get)
-	eventually(t, "it waits", func() bool { _, waiting, _ := s.workers.load(); return waiting == 1 })
+	eventually(t, "it waits", func() bool { waiting := s.workers.Load().Waiting; return waiting == 1 })
 	_ = second.SetLinger(0)
 	_ = second.Close()
 	s.untilConns(1)

@@ -72,7 +72,7 @@ func TestPanicNil(t *testing.T) {
 					t.Errorf("%s, %s: %s", name, target, log)
 				}
 				if s.workers != nil {
-					eventually(t, "no worker is at work", func() bool { busy, _, _ := s.workers.load(); return busy == 0 })
+					eventually(t, "no worker is at work", func() bool { busy := s.workers.Load().Running; return busy == 0 })
 				}
 			}
 		}

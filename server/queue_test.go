@@ -145,32 +145,6 @@ func TestWaitingClientIsGone(t *testing.T) {
 	s.untilLoad(0, 0, 0)
 }
 
-// Of many that wait any may leave: the others are served in their order.
-func TestQueueOrder(t *testing.T) {
-	var c workerPool
-	c.queueMax = 100
-	jobs := make([]*job, 7)
-	for i := range jobs {
-		jobs[i] = new(job)
-		if !c.submit(jobs[i]) {
-			t.Fatal("there is room")
-		}
-	}
-	for _, i := range []int{0, 3, 6} { // the first, one in the middle, the last
-		if !c.remove(jobs[i]) || c.remove(jobs[i]) {
-			t.Errorf("job %d was not taken out once", i)
-		}
-	}
-	for _, i := range []int{1, 2, 4, 5} {
-		if j := c.queue.pop(); j != jobs[i] {
-			t.Errorf("the next is not job %d", i)
-		}
-	}
-	if c.queue != (jobQueue{}) {
-		t.Errorf("the queue is %+v, want none", c.queue)
-	}
-}
-
 // Time runs while a request waits for a worker, too, and the log says what it was spent on.
 func TestRequestTimeoutInTheQueue(t *testing.T) {
 	goOn := make(chan struct{})
@@ -184,7 +158,7 @@ func TestRequestTimeoutInTheQueue(t *testing.T) {
 	second.send(get)
 	s.untilLoad(1, 1, 0)
 	s.onLoops(func(h *shard, c *loop.Conn) {
-		if x := c.Context.(*session).x; x.job.link.queued {
+		if x := c.Context.(*session).x; c.RemoteAddr().String() == second.LocalAddr().String() {
 			x.workerStart -= int64(time.Hour)
 			h.Timeout(c)
 		}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/isbjorn/isbjorn/server/internal/logqueue"
+	"github.com/isbjorn/isbjorn/server/internal/workers"
 
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/loop"
@@ -23,7 +24,7 @@ type Server struct {
 	config        *config
 	reactor       *loop.Reactor
 	refusals      gateway.RefusalLogger // nil if the application is none
-	workers       *workerPool           // nil if the application runs on the loops only
+	workers       *workers.Pool         // nil if the application runs on the loops only
 	streamContent bool                  // workers read content as it comes; else it is collected first
 
 	stopping    atomic.Bool
@@ -70,7 +71,7 @@ func New(app gateway.App, options ...Option) (*Server, error) {
 		s.monitor = newMonitor(s)
 	}
 	if c.dispatch != Inline {
-		s.workers = &workerPool{max: c.workers, queueMax: c.queue, idleTime: workerIdleTime}
+		s.workers = workers.New(c.workers, c.queue)
 		s.appBlocks.Store(c.dispatch == Pool)
 		streamer, ok := app.(gateway.Streamer)
 		s.streamContent = c.dispatch == Pool || ok && streamer.StreamsContent()
@@ -271,7 +272,7 @@ func (s *Server) awaitConnections(ctx context.Context) error {
 		return nil
 	}
 	select {
-	case <-s.workers.untilNoneHijacked():
+	case <-s.workers.NoneHijacked():
 	case <-s.reactor.Done():
 	case <-ctx.Done():
 		return ctx.Err()
@@ -297,11 +298,11 @@ func (s *Server) OnShutdown(f func()) {
 // leaveWorkers waits for applications that nobody waits for any more: their Context has
 // ended, and most heed it.
 func (s *Server) stopWorkers() {
-	s.workers.stop()
+	s.workers.Stop()
 	select {
-	case <-s.workers.untilNoneRunning():
+	case <-s.workers.NoneRunning():
 	case <-time.After(haltGrace):
-		busy, _, _ := s.workers.load()
+		busy := s.workers.Load().Running
 		s.config.log.Warn("applications are still at work although the server has stopped; they should heed Environ.Context", slog.Int("requests", busy))
 	}
 }

@@ -1,6 +1,10 @@
 package server
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"github.com/isbjorn/isbjorn/server/internal/workers"
+)
 
 // Stats is what an operator graphs: how many connections there are, and what has
 // happened to them since the server was made. Connections, Hijacked, Working and Waiting
@@ -92,12 +96,12 @@ func (s *Server) Stats() Stats {
 		}
 	}
 	connections := s.reactor.Len() // first: a connection is taken over before it is none of these
-	var working, waiting, hijacked int
+	var load workers.Load
 	if s.workers != nil {
-		working, waiting, hijacked = s.workers.load()
+		load = s.workers.Load()
 	}
 	return Stats{
-		Connections: connections, Hijacked: hijacked, Working: working, Waiting: waiting,
+		Connections: connections, Hijacked: load.Hijacked, Working: load.Running, Waiting: load.Waiting,
 		Accepted: n[accepted],
 		Lost:     n[lost], LostIdle: n[lostIdle],
 		Stalled: n[stalled], Stopped: n[stopped],

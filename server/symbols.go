@@ -13,7 +13,6 @@ var (
 	inAsk   = inTrace((*exchange).callServe)
 	inCall  = inTrace((*exchange).callApp)
 	inLeave = inTrace((*callTracker).leaveApp)
-	inRest  = inTrace((*workerPool).park)
 )
 
 // inTrace returns the text that a call of f, a function or a method expression, has in the

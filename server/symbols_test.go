@@ -42,7 +42,6 @@ func TestSymbols(t *testing.T) {
 	s = startOn(Pool, t, app)
 	s.dial().exchangeHello()
 	want(inServe.Load().(string), inWork)
-	eventually(t, "the worker waits for a job: "+inRest, func() bool { return strings.Contains(traces(), inRest) })
 
 	var h callTracker
 	var w appCall

@@ -53,11 +53,9 @@ func TestSlowUploadsLeaveWorkers(t *testing.T) {
 				c.want("POST", 200, "POST 5000 <nil>")
 			}
 			s.untilLoad(0, 0, 0)
-			s.workers.mu.Lock()
-			if n := s.workers.uploads; n != 0 {
+			if n := s.workers.Load().Uploads; n != 0 {
 				t.Errorf("%d uploads are counted, want 0", n)
 			}
-			s.workers.mu.Unlock()
 			if n := s.Stats().RefusedBusy; n != 0 {
 				t.Errorf("%d were refused", n)
 			}

@@ -39,7 +39,7 @@ func (j *job) run() {
 // goOn is the rest of run for a call that was taken from its loop, on the goroutine of
 // that call, which ends with it.
 func (j *job) continueOnWorker(rest func() (gateway.Body, error)) {
-	defer j.x.sh.srv.workers.release()
+	defer j.x.sh.srv.workers.Release()
 	j.work(rest)
 	runtime.Goexit()
 }
@@ -350,7 +350,7 @@ func (j *job) exit(body gateway.Body, err error) {
 	j.writeDeadline.stop()
 	switch {
 	case j.hijack.conn != nil:
-		j.x.sh.srv.workers.hijackEnded()
+		j.x.sh.srv.workers.HijackEnded()
 	case j.hijack.requested: // by a goroutine that the application has left behind
 		j.hijack = hijack{err: net.ErrClosed}
 		j.cond.Broadcast()
