@@ -34,27 +34,17 @@ func Text(s string) Sized { return Bytes(bytesOf(s)) }
 // Bytes returns a Body of one chunk without allocating: it is a part of the
 // Environ, and the first one asked for. b must not change until it is closed.
 func (e *Environ) Bytes(b []byte) Sized {
-	if e.lent { // the application has both: the pooled one can be only one of them
+	if e.bodyTaken { // the application has both: the pooled one can be only one of them
 		e.check()
 		return Bytes(b)
 	}
-	e.lent = true
+	e.bodyTaken = true
 	e.chunk = chunk{b: b}
 	return &e.chunk
 }
 
 // Text is Bytes for a string.
 func (e *Environ) Text(s string) Sized { return e.Bytes(bytesOf(s)) }
-
-// BytesOf returns the content of a Body that Bytes or Text has made, all of it, while
-// nothing of it was taken; ok is false for any other. For servers: such a Body can be
-// sent without asking it, and its Close does nothing.
-func BytesOf(body Body) (content []byte, ok bool) {
-	if c, is := body.(*chunk); is && !c.used {
-		return c.b, true
-	}
-	return nil, false
-}
 
 // JSON is a Body of v as encoding/json renders it. It is made before start is called,
 // so that an error can still choose the status; the application declares the
@@ -82,7 +72,7 @@ type chunkList struct {
 }
 
 // set begins a Body of list.
-func (c *chunkList) set(list [][]byte) {
+func (c *chunkList) reset(list [][]byte) {
 	*c = chunkList{list: list}
 	for _, b := range list {
 		c.n += int64(len(b))
@@ -107,24 +97,24 @@ func (c *chunkList) Close() error { return nil }
 // must change until the Body is closed.
 func Chunks(list ...[]byte) Sized {
 	c := new(chunkList)
-	c.set(list)
+	c.reset(list)
 	return c
 }
 
 // Chunks is gateway.Chunks without allocating, as Bytes is. list is the caller's again
 // at once, what it holds when the Body is closed.
 func (e *Environ) Chunks(list ...[]byte) Sized {
-	if e.lent {
+	if e.bodyTaken {
 		e.check()
 		return Chunks(slices.Clone(list)...)
 	}
-	e.lent = true
-	e.chunks.set(append(e.chunks.list[:0], list...))
+	e.bodyTaken = true
+	e.chunks.reset(append(e.chunks.list[:0], list...))
 	return &e.chunks
 }
 
 // finish forgets the chunks of one request, and keeps the list for the next.
-func (c *chunkList) finish() {
+func (c *chunkList) release() {
 	if len(c.list) > 0 {
 		clear(c.list)
 		c.list = c.list[:0]
@@ -215,3 +205,20 @@ func bytesOf(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)
 
 // textOf is a view of b, good as long as b does not change.
 func textOf(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+// Ready is a Body whose Next never waits for anything but a disk: what it gives is
+// there already, and it never says [ErrWait]. A server that runs an application on a
+// goroutine of its own may pull and close such a Body on its event loop.
+type Ready interface {
+	Body
+	Ready() // does nothing
+}
+
+// Ready is empty: the chunk is in memory.
+func (c *chunk) Ready() {}
+
+// Ready is empty: the chunks are in memory.
+func (c *chunkList) Ready() {}
+
+// Ready is empty: see the interface.
+func (b *FileBody) Ready() {}

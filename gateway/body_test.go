@@ -57,7 +57,7 @@ func TestBytesIsAView(t *testing.T) {
 
 // An application may make several bodies: only one of them can be the pooled one.
 func TestBodiesDoNotShare(t *testing.T) {
-	var e gateway.Environ
+	var e gateway.ServerEnviron
 	r := parse(t, smallGet)
 	for round := range 3 {
 		r.begin(&e)
@@ -364,7 +364,7 @@ func TestJSON(t *testing.T) {
 }
 
 func TestChunks(t *testing.T) {
-	e := environ(t, smallGet)
+	e := serverEnviron(t, smallGet)
 	for _, parts := range [][]string{nil, {""}, {"one"}, {"one", "two"}, {"", "one", "", "", "two", ""}} {
 		list := make([][]byte, len(parts))
 		for i, p := range parts {

@@ -1,16 +1,17 @@
 package gateway
 
 import (
-	"fmt"
 	"iter"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/isbjorn/isbjorn/internal/field"
 )
 
 // set looks a key up in what Set and Delete have done.
-func (e *Environ) set(key string) (v any, ok bool) {
+func (e *Environ) overlaid(key string) (v any, ok bool) {
 	if e.overlay == nil {
 		return nil, false
 	}
@@ -20,8 +21,8 @@ func (e *Environ) set(key string) (v any, ok bool) {
 }
 
 // setText is set for keys whose value is a string; another type reads as "".
-func (e *Environ) setText(key string) (s string, ok bool) {
-	v, ok := e.set(key)
+func (e *Environ) overlaidText(key string) (s string, ok bool) {
+	v, ok := e.overlaid(key)
 	s, _ = v.(string)
 	return s, ok
 }
@@ -41,7 +42,7 @@ var (
 )
 
 // Get returns the value of a CGI or WSGI key, of one that the deployer added
-// (Host.Extra), or of one that was Set; nil if there is none. CGI values are
+// (ServerInfo.Extra), or of one that was Set; nil if there is none. CGI values are
 // strings. The others are
 //
 //	wsgi.version           [2]int{1, 0}
@@ -55,17 +56,17 @@ var (
 //	wsgi.file_wrapper      func(*os.File) Body, File
 //	isbjorn.context        context.Context, Context
 func (e *Environ) Get(key string) any {
-	if v, ok := e.set(key); ok {
+	if v, ok := e.overlaid(key); ok {
 		if v == (deleted{}) {
 			return nil
 		}
 		return v
 	}
-	return e.own(key)
+	return e.original(key)
 }
 
 // own is Get for what comes from the request and the server.
-func (e *Environ) own(key string) any {
+func (e *Environ) original(key string) any {
 	switch key {
 	case "REQUEST_METHOD":
 		return e.Method()
@@ -78,25 +79,25 @@ func (e *Environ) own(key string) any {
 	case "REQUEST_URI", "RAW_URI":
 		return e.text(e.req.Target)
 	case "CONTENT_TYPE":
-		return present(e.header("content-type"))
+		return valueOrNil(e.header("content-type"))
 	case "CONTENT_LENGTH":
-		return present(e.header("content-length"))
+		return valueOrNil(e.header("content-length"))
 	case "SERVER_NAME":
-		name, _ := e.server()
+		name, _ := e.serverNamePort()
 		return name
 	case "SERVER_PORT":
-		_, port := e.server()
+		_, port := e.serverNamePort()
 		return port
 	case "SERVER_PROTOCOL":
 		return e.Protocol()
 	case "SERVER_SOFTWARE":
-		return present(e.host.Software, e.host.Software != "")
+		return valueOrNil(e.info.Software, e.info.Software != "")
 	case "REMOTE_ADDR":
 		remote := e.conn.RemoteAddr()
-		return present(remote.Addr().String(), remote.IsValid())
+		return valueOrNil(remote.Addr().String(), remote.IsValid())
 	case "REMOTE_PORT":
 		remote := e.conn.RemoteAddr()
-		return present(strconv.Itoa(int(remote.Port())), remote.IsValid())
+		return valueOrNil(strconv.Itoa(int(remote.Port())), remote.IsValid())
 	case "wsgi.version":
 		return [2]int{1, 0}
 	case "wsgi.url_scheme":
@@ -106,7 +107,7 @@ func (e *Environ) own(key string) any {
 	case "wsgi.errors":
 		return e.Errors()
 	case "wsgi.multithread":
-		return e.host.Multithread
+		return e.info.Multithread
 	case "wsgi.multiprocess", "wsgi.run_once":
 		return false
 	case "wsgi.input_terminated":
@@ -116,37 +117,16 @@ func (e *Environ) own(key string) any {
 	case "isbjorn.context":
 		return e.Context()
 	case "HTTP_HOST":
-		return present(e.authority())
+		return valueOrNil(e.authority())
 	}
 	if name, ok := strings.CutPrefix(key, "HTTP_"); ok && name != "CONTENT_TYPE" && name != "CONTENT_LENGTH" {
-		return present(e.join(func(field []byte) bool { return sameCGIName(field, name) }, name == "COOKIE"))
+		return valueOrNil(e.join(func(field []byte) bool { return sameCGIName(field, name) }, name == "COOKIE"))
 	}
-	return e.host.Extra[key]
-}
-
-// CheckExtra checks the pairs that a deployer adds to every Environ. Keys of the
-// CGI and WSGI view and of isbjorn's own are refused: they are the request's.
-func CheckExtra(extra map[string]any) error {
-	for key, value := range extra {
-		switch {
-		case key == "":
-			return fmt.Errorf("gateway: a key of the environ is empty, with the value %v; give it a name", value)
-		case value == nil:
-			return fmt.Errorf("gateway: the environ's %s is nil, which reads as a key that is not there; leave it out", key)
-		case slices.Contains(cgiKeys, key):
-			return fmt.Errorf("gateway: the environ's %s comes from the request; a middleware may Set it", key)
-		}
-		for _, prefix := range []string{"HTTP_", "wsgi.", "isbjorn."} {
-			if strings.HasPrefix(key, prefix) {
-				return fmt.Errorf("gateway: the environ's %s: names that begin with %s are the server's; use a prefix of your own, such as \"myapp.\"", key, prefix)
-			}
-		}
-	}
-	return nil
+	return e.info.Extra[key]
 }
 
 // present is s as a value, or nil if there is none.
-func present(s string, ok bool) any {
+func valueOrNil(s string, ok bool) any {
 	if !ok {
 		return nil
 	}
@@ -155,7 +135,7 @@ func present(s string, ok bool) any {
 
 // server is SERVER_NAME and SERVER_PORT: what the client asked for, else where
 // it connected to, else "localhost" and the port of the scheme.
-func (e *Environ) server() (name, port string) {
+func (e *Environ) serverNamePort() (name, port string) {
 	host := e.Host()
 	if i := strings.LastIndexByte(host, ':'); i >= 0 && i > strings.LastIndexByte(host, ']') {
 		host, port = host[:i], host[i+1:]
@@ -221,12 +201,12 @@ func (e *Environ) All() iter.Seq2[string, any] {
 			if e.hidden(f.Name.Of(e.head)) {
 				continue
 			}
-			if !fold(name, "content-type") && !fold(name, "content-length") && !emit(cgiName(name)) {
+			if !field.Is(name, "content-type") && !field.Is(name, "content-length") && !emit(cgiName(name)) {
 				return
 			}
 		}
 		keys := append([]string{"HTTP_HOST"}, wsgiKeys...) // the target may have it without a field
-		keys = append(keys, slices.Sorted(maps.Keys(e.host.Extra))...)
+		keys = append(keys, slices.Sorted(maps.Keys(e.info.Extra))...)
 		keys = append(keys, slices.Sorted(maps.Keys(e.overlay))...)
 		for _, key := range keys {
 			if !emit(key) {
@@ -239,9 +219,9 @@ func (e *Environ) All() iter.Seq2[string, any] {
 // cgiName is the key of a field: HTTP_USER_AGENT for User-Agent.
 func cgiName(name string) string {
 	switch {
-	case fold(name, "content-type"):
+	case field.Is(name, "content-type"):
 		return "CONTENT_TYPE"
-	case fold(name, "content-length"):
+	case field.Is(name, "content-length"):
 		return "CONTENT_LENGTH"
 	}
 	return "HTTP_" + strings.ReplaceAll(strings.ToUpper(name), "-", "_")

@@ -60,7 +60,7 @@ func TestGet(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			r := parse(t, tt.in)
 			r.conn = tt.conn
-			var e gateway.Environ
+			var e gateway.ServerEnviron
 			r.begin(&e)
 			for range 2 {
 				for key, want := range tt.want {
@@ -81,8 +81,8 @@ func TestGet(t *testing.T) {
 
 func TestGetOfHost(t *testing.T) {
 	r := parse(t, smallGet)
-	r.host = &gateway.Host{Scheme: "https", Multithread: true}
-	var e gateway.Environ
+	r.host = &gateway.ServerInfo{Scheme: "https", Multithread: true}
+	var e gateway.ServerEnviron
 	r.begin(&e)
 	for key, want := range map[string]any{
 		"SERVER_SOFTWARE": nil, "wsgi.url_scheme": "https", "wsgi.multithread": true, "SERVER_PORT": "443",
@@ -126,8 +126,8 @@ func TestServerName(t *testing.T) {
 		}
 		r := parse(t, in+"\r\n")
 		r.conn = tt.conn
-		r.host = &gateway.Host{Scheme: tt.scheme}
-		var e gateway.Environ
+		r.host = &gateway.ServerInfo{Scheme: tt.scheme}
+		var e gateway.ServerEnviron
 		r.begin(&e)
 		if name, port := e.Get("SERVER_NAME"), e.Get("SERVER_PORT"); name != tt.wantName || port != tt.wantPort {
 			t.Errorf("%s: SERVER_NAME %q, SERVER_PORT %q; want %q, %q", tt.name, name, port, tt.wantName, tt.wantPort)
@@ -246,8 +246,8 @@ func all(e *gateway.Environ) map[string]any {
 
 func TestAllOrder(t *testing.T) {
 	r := parse(t, richPost)
-	r.host = &gateway.Host{Scheme: "http", Software: "test", Extra: map[string]any{"deployer.b": 1, "deployer.a": 2}}
-	e := new(gateway.Environ)
+	r.host = &gateway.ServerInfo{Scheme: "http", Software: "test", Extra: map[string]any{"deployer.b": 1, "deployer.a": 2}}
+	e := new(gateway.ServerEnviron)
 	r.begin(e)
 	e.Set("z.last", 1)
 	e.Set("HTTP_AAA", "not among the fields")
@@ -302,7 +302,7 @@ func TestAllAgreesWithGet(t *testing.T) {
 		for _, conn := range []*fakeConn{tcp4(), unixSocket()} {
 			r := parse(t, in)
 			r.conn = conn
-			var e gateway.Environ
+			var e gateway.ServerEnviron
 			r.begin(&e)
 			for range 2 {
 				seen := map[string]bool{}
@@ -372,7 +372,7 @@ func TestRemoteAddrKeys(t *testing.T) {
 	} {
 		r := parse(t, smallGet)
 		r.conn = &fakeConn{remote: netip.MustParseAddrPort(addr)}
-		var e gateway.Environ
+		var e gateway.ServerEnviron
 		r.begin(&e)
 		if got := e.Get("REMOTE_ADDR"); got != want {
 			t.Errorf("REMOTE_ADDR of %s = %v, want %s", addr, got, want)
@@ -401,14 +401,14 @@ func TestSetRemoteAddr(t *testing.T) {
 	} {
 		r := parse(t, smallGet)
 		r.conn = tt.conn
-		var e gateway.Environ
+		var e gateway.ServerEnviron
 		r.begin(&e)
 		for key, value := range map[string]any{"REMOTE_ADDR": tt.addr, "REMOTE_PORT": tt.port} {
 			if value != nil {
 				e.Set(key, value)
 			}
 		}
-		for name, e := range map[string]*gateway.Environ{"request": &e, "clone": e.Clone()} {
+		for name, e := range map[string]*gateway.Environ{"request": &e.Environ, "clone": e.Clone()} {
 			if got := e.RemoteAddr(); got != tt.want {
 				t.Errorf("%s, %s: RemoteAddr() = %v, want %v", tt.name, name, got, tt.want)
 			}
@@ -446,13 +446,13 @@ func TestValuesAsText(t *testing.T) {
 func TestRemotePortIsNotInvented(t *testing.T) {
 	r := parse(t, smallGet)
 	r.conn = unixSocket()
-	var e gateway.Environ
+	var e gateway.ServerEnviron
 	r.begin(&e)
 	e.Set("REMOTE_ADDR", "203.0.113.7")
 	if got := e.Get("REMOTE_PORT"); got != nil {
 		t.Errorf("REMOTE_PORT = %q, want none", got)
 	}
-	if got, ok := all(&e)["REMOTE_PORT"]; ok {
+	if got, ok := all(&e.Environ)["REMOTE_PORT"]; ok {
 		t.Errorf("All has REMOTE_PORT = %q, want none", got)
 	}
 }

@@ -1,141 +1,81 @@
 package gateway
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+	"strings"
 
-// Kind says what a response field means to the server.
-type Kind uint8
-
-const (
-	Plain         Kind = iota // passed on
-	ContentLength             // the application declares the length
-	Date                      // replaces the server's; with an empty value none is sent
-	ServerName                // "Server"; the same
-	Connection                // only "close" is the application's to say
-	Trailer                   // announces trailer fields; makes the response chunked where it can be
-	Forbidden                 // hop-by-hop, or "Status": the server's business
+	"github.com/isbjorn/isbjorn/internal/field"
 )
 
-// KindOf classifies a field name, in any case.
-func KindOf(name string) Kind {
-	if len(name) == 0 {
-		return Plain
-	}
-	switch name[0] | 0x20 {
-	case 'c':
-		if fold(name, "content-length") {
-			return ContentLength
-		}
-		if fold(name, "connection") {
-			return Connection
-		}
-	case 'd':
-		if fold(name, "date") {
-			return Date
-		}
-	case 's':
-		if fold(name, "server") {
-			return ServerName
-		}
-		if fold(name, "status") {
-			return Forbidden
-		}
-	case 'k':
-		if fold(name, "keep-alive") {
-			return Forbidden
-		}
-	case 'p':
-		if len(name) >= 6 && fold(name[:6], "proxy-") {
-			return Forbidden
-		}
-	case 't':
-		if fold(name, "trailer") {
-			return Trailer
-		}
-		if fold(name, "te") || fold(name, "transfer-encoding") {
-			return Forbidden
-		}
-	case 'u':
-		if fold(name, "upgrade") {
-			return Forbidden
-		}
-	}
-	return Plain
-}
-
-// fold compares s with lower, which is in lower case, ignoring the case of s.
-func fold(s, lower string) bool {
-	if len(s) != len(lower) {
-		return false
-	}
-	for i := range len(s) {
-		c := s[i]
-		if 'A' <= c && c <= 'Z' {
-			c |= 0x20
-		}
-		if c != lower[i] {
-			return false
-		}
-	}
-	return true
-}
-
-// CheckStatus checks a status as given to StartResponse: three digits from 100
-// to 599, one space, and a reason phrase, which may be empty (RFC 9112 section 4).
+// CheckStatus checks a status as given to StartResponse: three digits from 100 to 599, one
+// space, and a reason phrase, which may be empty (RFC 9112 section 4).
 func CheckStatus(status string) (code int, err error) {
 	if len(status) < 4 || status[3] != ' ' ||
 		status[0] < '1' || status[0] > '5' || !digit(status[1]) || !digit(status[2]) {
-		return 0, fmt.Errorf("gateway: status %q; use three digits from 100 to 599, a space and a reason, such as \"200 OK\"", status)
+		return 0, fmt.Errorf("gateway: status %q; use three digits from 100 to 599, a space and a reason, such as \"200 OK\"",
+			status)
 	}
-	for i := 4; i < len(status); i++ {
-		if !valueByte[status[i]] {
-			return 0, fmt.Errorf("gateway: status %q has a control character", status)
-		}
+	if !field.ValidValue(status[4:]) {
+		return 0, fmt.Errorf("gateway: status %q has a control character", status)
 	}
 	return int(status[0]-'0')*100 + int(status[1]-'0')*10 + int(status[2]-'0'), nil
 }
 
 func digit(c byte) bool { return '0' <= c && c <= '9' }
 
-// CheckHeader checks a field as given to StartResponse and classifies it.
-func CheckHeader(h *Header) (Kind, error) {
-	if len(h.Name) == 0 {
-		return Plain, fmt.Errorf("gateway: a header with the value %q has no name", h.Value)
-	}
-	for i := range len(h.Name) {
-		if !tokenByte[h.Name[i]] {
-			return Plain, fmt.Errorf("gateway: header name %q is not a token (RFC 9110 section 5.1)", h.Name)
-		}
-	}
-	for i := range len(h.Value) {
-		if !valueByte[h.Value[i]] {
-			return Plain, fmt.Errorf("gateway: the value of header %s has a control character: %q", h.Name, h.Value)
-		}
-	}
-	kind := KindOf(h.Name)
-	switch kind {
-	case Forbidden:
-		return kind, fmt.Errorf("gateway: header %s is the server's to send, not the application's", h.Name)
-	case Connection:
-		if !fold(h.Value, "close") {
-			return kind, fmt.Errorf("gateway: header Connection: %q; the application may only say \"close\"", h.Value)
-		}
-	}
-	return kind, nil
+// CheckHeader checks a field as given to StartResponse: Name is a token, Value has no control
+// characters but HTAB, and it is no field that only the server sends, such as Transfer-Encoding.
+func CheckHeader(h *Header) error {
+	_, err := field.Check(h.Name, h.Value)
+	return err
 }
 
-// tokenByte: the characters of a token, RFC 9110 section 5.6.2.
-var tokenByte = func() (t [256]bool) {
-	for _, c := range []byte("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") {
-		t[c] = true
+// CheckTrailer checks a field as given to [Environ.Trailer]: as CheckHeader does, and it is no
+// field that a client needs before the content.
+func CheckTrailer(h *Header) error {
+	if err := CheckHeader(h); err != nil {
+		return err
 	}
-	return t
-}()
+	if name := strings.ToLower(h.Name); notAfterContent[name] || strings.HasPrefix(name, "if-") {
+		return fmt.Errorf("gateway: header %s has no meaning after the content; pass it to start", h.Name)
+	}
+	return nil
+}
 
-// valueByte: what a field value may have, RFC 9110 section 5.5: HTAB, SP,
-// visible characters and obs-text.
-var valueByte = func() (t [256]bool) {
-	for c := range t {
-		t[c] = c == '\t' || c >= 0x20 && c != 0x7f
+// notAfterContent has the fields that cannot be trailers, besides those that only the server
+// sends: RFC 9110 section 6.5.1.
+var notAfterContent = map[string]bool{
+	// framing and routing
+	"content-length": true, "connection": true, "host": true, "trailer": true,
+	// how a message is to be taken
+	"cache-control": true, "expect": true, "max-forwards": true, "pragma": true, "range": true,
+	// authentication
+	"authorization": true, "cookie": true, "set-cookie": true, "www-authenticate": true,
+	// control data of responses
+	"age": true, "date": true, "expires": true, "location": true, "retry-after": true, "vary": true, "warning": true,
+	// what the content is
+	"content-encoding": true, "content-range": true, "content-type": true,
+}
+
+// CheckExtra checks the pairs of [ServerInfo.Extra], which a deployer adds to every Environ.
+// Keys of the CGI and WSGI view and of isbjorn's own are errors: they come from the request.
+func CheckExtra(extra map[string]any) error {
+	for key, value := range extra {
+		switch {
+		case key == "":
+			return fmt.Errorf("gateway: a key of the environ is empty, with the value %v; give it a name", value)
+		case value == nil:
+			return fmt.Errorf("gateway: the environ's %s is nil, which reads as a key that is not there; leave it out", key)
+		case slices.Contains(cgiKeys, key):
+			return fmt.Errorf("gateway: the environ's %s comes from the request; a middleware may Set it", key)
+		}
+		for _, prefix := range []string{"HTTP_", "wsgi.", "isbjorn."} {
+			if strings.HasPrefix(key, prefix) {
+				return fmt.Errorf("gateway: the environ's %s: names that begin with %s are the server's; "+
+					"use a prefix of your own, such as \"myapp.\"", key, prefix)
+			}
+		}
 	}
-	return t
-}()
+	return nil
+}

@@ -13,8 +13,8 @@ import (
 func startNothing(string, []gateway.Header, error) (io.Writer, error) { return io.Discard, nil }
 
 // breachOf calls f and returns the breach that it panicked with.
-func breachOf(f func()) (b *gateway.Breach) {
-	defer func() { b, _ = recover().(*gateway.Breach) }()
+func breachOf(f func()) (v *gateway.Violation) {
+	defer func() { v, _ = recover().(*gateway.Violation) }()
 	f()
 	return nil
 }
@@ -91,7 +91,7 @@ func endAsTold(env *gateway.Environ) (gateway.Body, error) {
 func TestDebugKept(t *testing.T) {
 	for name, wrap := range map[string]gateway.Middleware{
 		"Debug":    gateway.Debug,
-		"Validate": func(app gateway.App) gateway.App { return gateway.ValidateWith(app, func(*gateway.Breach) {}) },
+		"Validate": func(app gateway.App) gateway.App { return gateway.ValidateWith(app, func(*gateway.Violation) {}) },
 	} {
 		for end, serve := range ends {
 			var env *gateway.Environ
@@ -100,8 +100,8 @@ func TestDebugKept(t *testing.T) {
 			var w io.Writer
 			app := wrap(gateway.AppFunc(func(e *gateway.Environ, s gateway.StartResponse) (gateway.Body, error) {
 				for use, f := range uses {
-					if b := breachOf(func() { f(e) }); b != nil {
-						t.Errorf("%s: %s of a running request: %v", name, use, b)
+					if v := breachOf(func() { f(e) }); v != nil {
+						t.Errorf("%s: %s of a running request: %v", name, use, v)
 					}
 				}
 				env, in, start = e, e.Input(), s
@@ -109,9 +109,9 @@ func TestDebugKept(t *testing.T) {
 				return endAsTold(e)
 			}))
 			serve(app, environ(t, "POST /kept?q HTTP/1.1\r\nHost: h\r\n\r\ncontent"))
-			wants := func(what string, b *gateway.Breach) {
-				if b == nil || b.Request != "POST /kept?q" || b.Culprit != gateway.Application || !strings.Contains(b.Error(), "Clone") && !strings.Contains(what, "start") {
-					t.Errorf("%s, %s: %s: %v", name, end, what, b)
+			wants := func(what string, v *gateway.Violation) {
+				if v == nil || v.Request != "POST /kept?q" || v.Party != gateway.ApplicationSide || !strings.Contains(v.Error(), "Clone") && !strings.Contains(what, "start") {
+					t.Errorf("%s, %s: %s: %v", name, end, what, v)
 				}
 			}
 			for use, f := range uses {
@@ -120,14 +120,14 @@ func TestDebugKept(t *testing.T) {
 			for use, f := range inputUses {
 				wants("Input."+use, breachOf(func() { f(in) }))
 			}
-			var b *gateway.Breach
+			var v *gateway.Violation
 			_, err := start("200 OK", nil, nil)
-			errors.As(err, &b)
-			wants("start", b)
+			errors.As(err, &v)
+			wants("start", v)
 			_, err = w.Write([]byte("x"))
-			b = nil
-			errors.As(err, &b)
-			wants("writer of start", b)
+			v = nil
+			errors.As(err, &v)
+			wants("writer of start", v)
 		}
 	}
 }
@@ -161,11 +161,11 @@ func TestDebugPoison(t *testing.T) {
 			return endAsTold(e)
 		}))
 		r := parse(t, "POST /a%20b?x HTTP/1.1\r\nHost: h\r\nX-One: 1\r\nCookie: a\r\nCookie: b\r\n\r\n"+text[:1000])
-		var e gateway.Environ
+		var e gateway.ServerEnviron
 		r.begin(&e)
 		e.ContentStream(strings.NewReader(text[1000:]), -1)
 		memory := string(r.memory)
-		end(app, &e)
+		end(app, &e.Environ)
 		for what, s := range kept {
 			n := min(len(s), 3)
 			if !strings.Contains("<kept beyond its response><kept", s[:n]) && !strings.Contains("<kept beyond its response><kept", s[len(s)-n:]) {
@@ -216,7 +216,7 @@ func TestDebugIsTransparent(t *testing.T) {
 
 // The server's Cancel reaches the application's context.
 func TestDebugCancel(t *testing.T) {
-	e := environ(t, smallGet)
+	e := serverEnviron(t, smallGet)
 	body, _ := gateway.Debug(gateway.AppFunc(func(inner *gateway.Environ, s gateway.StartResponse) (gateway.Body, error) {
 		ctx := inner.Context()
 		e.Cancel(gateway.ErrClientGone)
@@ -224,7 +224,7 @@ func TestDebugCancel(t *testing.T) {
 			t.Error("not cancelled")
 		}
 		return nil, nil
-	})).Serve(e, startNothing)
+	})).Serve(&e.Environ, startNothing)
 	if body != nil {
 		t.Errorf("a Body %v where there was none", body)
 	}

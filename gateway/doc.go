@@ -41,11 +41,10 @@
 //
 // # Servers
 //
-// A server calls [Environ.Begin] for each request, [Environ.ContentFrom] or
-// [Environ.ContentStream] where the content is not all in memory, [Environ.Cancel] when
-// nobody waits for the response any more, and [Environ.End] behind Close of the Body.
-// What else it can do it says by further methods of its [Conn]: [Waker], [Informer],
-// [Trailers], [TrailerReader], [Hijacker], [Deadliner], [InputCloser]; and of the writers of start: [Flusher], [Gatherer].
+// A server keeps a [ServerEnviron] for each request: it calls Begin before Serve, ContentFrom or
+// ContentStream where the content is not all in memory, Cancel when the response is no longer
+// wanted, and End after Close of the Body. What it can do beyond PEP 3333 are the methods of its
+// [Conn], which embeds [NoConn] for the rest, and Flush and Gather of the writers of start.
 //
 // # Rules
 //

@@ -53,7 +53,7 @@ func TestRemoteAddr(t *testing.T) {
 	for _, conn := range []*fakeConn{tcp4(), tcp6(), unixSocket()} {
 		r := parse(t, smallGet)
 		r.conn = conn
-		var e gateway.Environ
+		var e gateway.ServerEnviron
 		r.begin(&e)
 		if got := e.RemoteAddr(); got != conn.remote {
 			t.Errorf("RemoteAddr() = %v, want %v", got, conn.remote)
@@ -350,7 +350,7 @@ func TestErrors(t *testing.T) {
 	var log bytes.Buffer
 	r := parse(t, "PUT /a%20b?c HTTP/1.1\r\nHost: h\r\n\r\n")
 	r.host = logTo(&log)
-	var e gateway.Environ
+	var e gateway.ServerEnviron
 	r.begin(&e)
 
 	for _, in := range []string{"plain", "with line end\n", "two\nlines\n\n"} {
@@ -386,7 +386,7 @@ func TestErrorsCopies(t *testing.T) {
 	var log bytes.Buffer
 	r := parse(t, smallGet)
 	r.host = logTo(&log)
-	var e gateway.Environ
+	var e gateway.ServerEnviron
 	r.begin(&e)
 	b := []byte("before")
 	_, _ = e.Errors().Write(b)
@@ -397,7 +397,7 @@ func TestErrorsCopies(t *testing.T) {
 }
 
 func TestContext(t *testing.T) {
-	var e gateway.Environ
+	var e gateway.ServerEnviron
 	r := parse(t, smallGet)
 	r.begin(&e)
 	ctx := e.Context()
@@ -424,7 +424,7 @@ func TestContext(t *testing.T) {
 
 func TestAddressesOfClone(t *testing.T) {
 	r := parse(t, "GET / HTTP/1.0\r\n\r\n") // no Host: the local address shows
-	var e gateway.Environ
+	var e gateway.ServerEnviron
 	r.begin(&e)
 	c := e.Clone()
 	*r.conn = fakeConn{}
@@ -444,7 +444,7 @@ func TestJoinIsLinear(t *testing.T) {
 	const rounds = 20
 	runtime.ReadMemStats(&before)
 	for range rounds {
-		var e gateway.Environ
+		var e gateway.ServerEnviron
 		r.begin(&e)
 		if got, want := len(e.Header("a")), fields*(size+len(", "))-len(", "); got != want {
 			t.Errorf("Header has %d bytes, want %d", got, want)

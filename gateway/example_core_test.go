@@ -166,11 +166,11 @@ func ExampleValidateWith() {
 		return gateway.Reader(io.LimitReader(strings.NewReader("Hello, World!"), 13)), nil
 	})
 
-	checked := gateway.ValidateWith(app, func(b *gateway.Breach) {
-		fmt.Println(b.Culprit)
-		fmt.Println(b.Rule)
-		fmt.Println(b.Found)
-		fmt.Println(b.Mend)
+	checked := gateway.ValidateWith(app, func(v *gateway.Violation) {
+		fmt.Println(v.Party)
+		fmt.Println(v.Rule)
+		fmt.Println(v.Found)
+		fmt.Println(v.Fix)
 	})
 	gatewaytest.Get(checked, "/")
 	// Output:

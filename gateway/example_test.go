@@ -3,7 +3,6 @@ package gateway_test
 import (
 	"fmt"
 	"io"
-	"net/netip"
 	"slices"
 	"strconv"
 	"sync/atomic"
@@ -75,11 +74,11 @@ func call(app gateway.App, raw string) {
 		fmt.Println(err)
 		return
 	}
-	var env gateway.Environ
-	env.Begin(&req, []byte(raw)[:n], []byte(raw)[n:], &gateway.Host{Scheme: "http"}, nowhere{})
+	var env gateway.ServerEnviron
+	env.Begin(&req, []byte(raw)[:n], []byte(raw)[n:], &gateway.ServerInfo{Scheme: "http"}, gateway.NoConn{})
 	defer env.End()
 
-	body, err := app.Serve(&env, func(status string, headers []gateway.Header, exc error) (io.Writer, error) {
+	body, err := app.Serve(&env.Environ, func(status string, headers []gateway.Header, exc error) (io.Writer, error) {
 		fmt.Println(status)
 		for _, h := range headers {
 			fmt.Printf("%s: %s\n", h.Name, h.Value)
@@ -100,9 +99,3 @@ func call(app gateway.App, raw string) {
 		fmt.Printf("%s", chunk)
 	}
 }
-
-// nowhere is a connection without addresses.
-type nowhere struct{}
-
-func (nowhere) RemoteAddr() netip.AddrPort { return netip.AddrPort{} }
-func (nowhere) LocalAddr() netip.AddrPort  { return netip.AddrPort{} }

@@ -7,6 +7,8 @@ import (
 	"net/textproto"
 	"slices"
 	"strings"
+
+	"github.com/isbjorn/isbjorn/internal/field"
 )
 
 // Header is the value of the field called name, in any case; empty if there is
@@ -20,14 +22,14 @@ func (e *Environ) Header(name string) string {
 
 func (e *Environ) header(name string) (value string, ok bool) {
 	if e.overlay != nil {
-		if v, ok := e.setText(cgiName(name)); ok {
+		if v, ok := e.overlaidText(cgiName(name)); ok {
 			return v, true
 		}
 	}
-	if fold(name, "host") {
+	if field.Is(name, "host") {
 		return e.authority()
 	}
-	return e.join(func(field []byte) bool { return sameName(field, name) }, fold(name, "cookie"))
+	return e.join(func(field []byte) bool { return sameName(field, name) }, field.Is(name, "cookie"))
 }
 
 // join finds the fields that match and returns their values as one.
@@ -51,7 +53,7 @@ func (e *Environ) join(match func(name []byte) bool, cookie bool) (value string,
 	if cookie {
 		separator = "; "
 	}
-	return e.keep(func(dst []byte) []byte {
+	return e.scratchText(func(dst []byte) []byte {
 		dst = append(dst, fields[first].Value.Of(e.head)...)
 		for _, f := range fields[first+1:] {
 			if name := f.Name.Of(e.head); match(name) && !e.hidden(name) {
@@ -79,11 +81,11 @@ func sameName(field []byte, name string) bool {
 
 // hidden says whether a field is kept from the application, see Environ.
 func (e *Environ) hidden(name []byte) bool {
-	if bytes.IndexByte(name, '_') < 0 || e.host.Underscores {
+	if bytes.IndexByte(name, '_') < 0 || e.info.Underscores {
 		return sameName(name, "proxy")
 	}
-	if e.host.Hidden != nil {
-		e.host.Hidden(textOf(name))
+	if e.info.Hidden != nil {
+		e.info.Hidden(textOf(name))
 	}
 	return true
 }

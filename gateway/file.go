@@ -12,7 +12,7 @@ import (
 func File(f *os.File) Body {
 	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
 		off, err := f.Seek(0, io.SeekCurrent)
-		if n := info.Size() - off; err == nil && (n > 0 || ends(f, off)) {
+		if n := info.Size() - off; err == nil && (n > 0 || atEOF(f, off)) {
 			return FileRange(f, off, max(0, n))
 		}
 	}
@@ -26,14 +26,14 @@ func File(f *os.File) Body {
 // such a time would match for ever, also when the content is another.
 func ModTime(info os.FileInfo) (t time.Time, ok bool) {
 	t = info.ModTime()
-	return t, !t.Before(firstModTime)
+	return t, !t.Before(earliestModTime)
 }
 
-var firstModTime = time.Date(1980, 1, 2, 0, 0, 0, 0, time.UTC)
+var earliestModTime = time.Date(1980, 1, 2, 0, 0, 0, 0, time.UTC)
 
 // ends reports whether there is nothing in f at off: the files of /proc say that their
 // size is 0, and are not empty.
-func ends(f *os.File, off int64) bool {
+func atEOF(f *os.File, off int64) bool {
 	_, err := f.ReadAt(make([]byte, 1), off)
 	return err == io.EOF
 }

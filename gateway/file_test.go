@@ -15,7 +15,7 @@ import (
 // fileInput is the Input of a request whose content is in file.
 func fileInput(t testing.TB, file io.ReaderAt, size int) *gateway.Input {
 	t.Helper()
-	e := environ(t, smallGet)
+	e := serverEnviron(t, smallGet)
 	e.ContentFrom(file, int64(size))
 	return e.Input()
 }
@@ -117,7 +117,7 @@ func TestFileInputViews(t *testing.T) {
 func TestFileBodyIsBounded(t *testing.T) {
 	text := lines(1 << 20)
 	file := strings.NewReader(text)
-	e := environ(t, smallGet)
+	e := serverEnviron(t, smallGet)
 	pull := func() {
 		e.ContentFrom(file, int64(len(text)))
 		body, n := e.Input().Body(), 0
@@ -204,7 +204,7 @@ func TestFileInputFails(t *testing.T) {
 				if err := read(fileInput(t, file, 100_000)); !errors.Is(err, tt.want) {
 					t.Errorf("%s of %d bytes that should be more: %v, want %v", name, n, err, tt.want)
 				}
-				e := environ(t, smallGet)
+				e := serverEnviron(t, smallGet)
 				e.ContentFrom(file, 100_000)
 				if err := read(e.Clone().Input()); !errors.Is(err, tt.want) {
 					t.Errorf("%s of a clone, %d bytes that should be more: %v, want %v", name, n, err, tt.want)
@@ -225,7 +225,7 @@ func TestFileInputFails(t *testing.T) {
 // A clone has what is left of the content, and lives on without the file.
 func TestFileInputClone(t *testing.T) {
 	text := lines(300_000)
-	e := environ(t, smallGet)
+	e := serverEnviron(t, smallGet)
 	e.ContentFrom(strings.NewReader(text), int64(len(text)))
 	line, _ := e.Input().ReadLine(0)
 	c := e.Clone()

@@ -13,7 +13,7 @@ import (
 // would not pass.
 func pathOf(raw string) string {
 	req := parser.Request{Path: parser.Span{Len: uint16(len(raw))}}
-	var e gateway.Environ
+	var e gateway.ServerEnviron
 	e.Begin(&req, []byte(raw), nil, quiet, unixSocket())
 	defer e.End()
 	return strings.Clone(e.Path())

@@ -120,7 +120,7 @@ func Example_validateMiddleware() {
 			}
 		})
 	}
-	checked := gateway.ValidateMiddleware(all, func(b *gateway.Breach) { fmt.Println(b.Rule) })
+	checked := gateway.ValidateMiddleware(all, func(v *gateway.Violation) { fmt.Println(v.Rule) })
 	app := checked(gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		_, err := start("200 OK", plain, nil)
 		return gateway.Chunks([]byte("a"), []byte("b")), err

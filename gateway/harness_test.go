@@ -16,30 +16,33 @@ import (
 )
 
 // fakeConn is a connection that is nothing but its addresses.
-type fakeConn struct{ remote, local netip.AddrPort }
+type fakeConn struct {
+	gateway.NoConn
+	remote, local netip.AddrPort
+}
 
 func (c *fakeConn) RemoteAddr() netip.AddrPort { return c.remote }
 func (c *fakeConn) LocalAddr() netip.AddrPort  { return c.local }
 
 func tcp4() *fakeConn {
-	return &fakeConn{netip.MustParseAddrPort("192.0.2.1:4321"), netip.MustParseAddrPort("192.0.2.80:8080")}
+	return &fakeConn{remote: netip.MustParseAddrPort("192.0.2.1:4321"), local: netip.MustParseAddrPort("192.0.2.80:8080")}
 }
 
 func tcp6() *fakeConn {
-	return &fakeConn{netip.MustParseAddrPort("[2001:db8::1]:4321"), netip.MustParseAddrPort("[2001:db8::80]:8080")}
+	return &fakeConn{remote: netip.MustParseAddrPort("[2001:db8::1]:4321"), local: netip.MustParseAddrPort("[2001:db8::80]:8080")}
 }
 
 func unixSocket() *fakeConn { return &fakeConn{} }
 
 // quiet is the Host of tests that are not about it.
-var quiet = &gateway.Host{Scheme: "http", Software: "test", Log: slog.New(slog.DiscardHandler)}
+var quiet = &gateway.ServerInfo{Scheme: "http", Software: "test", Log: slog.New(slog.DiscardHandler)}
 
 // request is all that Begin takes, and what it lends.
 type request struct {
 	req    parser.Request
 	memory []byte // the head and what follows it
 	head   int    // length of the head
-	host   *gateway.Host
+	host   *gateway.ServerInfo
 	conn   *fakeConn
 }
 
@@ -57,7 +60,7 @@ func parse(t testing.TB, raw string) *request {
 }
 
 // begin binds e to r.
-func (r *request) begin(e *gateway.Environ) {
+func (r *request) begin(e *gateway.ServerEnviron) {
 	e.Begin(&r.req, r.memory[:r.head:r.head], r.memory[r.head:], r.host, r.conn)
 }
 
@@ -71,9 +74,12 @@ func (r *request) spoil() {
 }
 
 // environ is an Environ of its own for raw.
-func environ(t testing.TB, raw string) *gateway.Environ {
+func environ(t testing.TB, raw string) *gateway.Environ { return &serverEnviron(t, raw).Environ }
+
+// serverEnviron is environ with its server's side.
+func serverEnviron(t testing.TB, raw string) *gateway.ServerEnviron {
 	t.Helper()
-	e := new(gateway.Environ)
+	e := new(gateway.ServerEnviron)
 	parse(t, raw).begin(e)
 	return e
 }
@@ -187,14 +193,14 @@ func content(t testing.TB, body gateway.Body) string {
 var errTest = errors.New("an error of the test")
 
 // logTo is a Host that logs to b, without the time.
-func logTo(b *bytes.Buffer) *gateway.Host {
+func logTo(b *bytes.Buffer) *gateway.ServerInfo {
 	noTime := func(_ []string, a slog.Attr) slog.Attr {
 		if a.Key == slog.TimeKey {
 			return slog.Attr{}
 		}
 		return a
 	}
-	return &gateway.Host{Scheme: "http", Log: slog.New(slog.NewTextHandler(b, &slog.HandlerOptions{ReplaceAttr: noTime}))}
+	return &gateway.ServerInfo{Scheme: "http", Log: slog.New(slog.NewTextHandler(b, &slog.HandlerOptions{ReplaceAttr: noTime}))}
 }
 
 // unsafeText is a view of b, as applications make them.

@@ -20,20 +20,20 @@ import (
 // shorter than it is.
 type Input struct {
 	// What is left: b, and after it what comes from file or else from src.
-	b    []byte
-	file io.ReaderAt
-	off  int64 // in file
-	src  io.Reader
-	rest int64 // what file or src still has; unknown for src of chunked content
-	err  error // of file or src
+	b         []byte
+	file      io.ReaderAt
+	off       int64 // in file
+	src       io.Reader
+	remaining int64 // what file or src still has; unknown for src of chunked content
+	err       error // of file or src
 
-	lease *lease     // of the Environ
-	total int64      // Len of the Body
-	block *fileBlock // chunks of the Body; nil until they are read
+	lease   *guard     // of the Environ
+	bodyLen int64      // Len of the Body
+	block   *fileBlock // chunks of the Body; nil until they are read
 }
 
 // unknown is the length of content that says by its end how long it was.
-const unknown = -1
+const unknownLength = -1
 
 // fileBlock is what is read from a file at once: large enough that the call is
 // cheap by comparison, and all the memory that a Body of a file takes.
@@ -43,22 +43,22 @@ var fileBlocks = sync.Pool{New: func() any { return new(fileBlock) }}
 
 // fetchBytesMin is the room that has to be there for a read from a source: less is
 // not worth the call.
-const fetchBytesMin = 512
+const fetchRoomMin = 512
 
 // finish gives back what the content of one request had.
-func (in *Input) finish() {
+func (in *Input) release() {
 	in.b = nil
 	if in.file != nil || in.src != nil || in.err != nil {
-		in.forget()
+		in.reset()
 	}
 }
 
-func (in *Input) forget() {
-	in.giveBlock()
+func (in *Input) reset() {
+	in.releaseBlock()
 	*in = Input{}
 }
 
-func (in *Input) giveBlock() {
+func (in *Input) releaseBlock() {
 	if in.block != nil {
 		fileBlocks.Put(in.block)
 		in.block = nil
@@ -67,36 +67,36 @@ func (in *Input) giveBlock() {
 
 // Len is the number of bytes left to read; -1 while nobody knows, as the length of
 // chunked content that still comes.
-func (in *Input) Len() int { return int(min(in.left(), math.MaxInt)) }
+func (in *Input) Len() int { return int(min(in.unread(), math.MaxInt)) }
 
-func (in *Input) left() int64 {
-	if in.rest == unknown {
-		if l, ok := in.src.(*lease); ok {
-			l.used()
+func (in *Input) unread() int64 {
+	if in.remaining == unknownLength {
+		if g, ok := in.src.(*guard); ok {
+			g.panicExpired()
 		}
-		return unknown
+		return unknownLength
 	}
-	return int64(len(in.b)) + in.rest
+	return int64(len(in.b)) + in.remaining
 }
 
 // Limit reports whether no more than n bytes are left to read. Where nobody knows yet
 // (Len is -1) it reports true, and reading beyond n bytes from here is the error err.
 func (in *Input) Limit(n int64, err error) bool {
-	if left := in.left(); left != unknown {
+	if left := in.unread(); left != unknownLength {
 		return left <= n
 	}
-	in.src = &limited{in.src, n - int64(len(in.b)), err}
+	in.src = &limitedReader{in.src, n - int64(len(in.b)), err}
 	return true
 }
 
 // limited is a source with a limit.
-type limited struct {
+type limitedReader struct {
 	src  io.Reader
 	left int64 // may be read; negative when more has come
 	err  error
 }
 
-func (l *limited) Read(p []byte) (int, error) {
+func (l *limitedReader) Read(p []byte) (int, error) {
 	if l.left >= 0 {
 		n, err := l.src.Read(p[:min(int64(len(p)), l.left+1)]) // one more shows that there is more
 		if l.left -= int64(n); l.left >= 0 {
@@ -113,12 +113,12 @@ func (in *Input) Read(p []byte) (int, error) {
 		n := copy(p, in.b)
 		in.b = in.b[n:]
 		return n, nil
-	case in.rest == 0:
+	case in.remaining == 0:
 		return 0, io.EOF
 	case len(p) == 0:
 		return 0, nil
 	}
-	n, err := in.more(p)
+	n, err := in.readMore(p)
 	if n == 0 && err == nil {
 		err = io.EOF // which was not known before
 	}
@@ -127,12 +127,12 @@ func (in *Input) Read(p []byte) (int, error) {
 
 // more reads from the file or the source, at least one byte unless there is an
 // error or none is left. It keeps the error.
-func (in *Input) more(p []byte) (n int, err error) {
-	if in.err != nil || in.rest == 0 {
+func (in *Input) readMore(p []byte) (n int, err error) {
+	if in.err != nil || in.remaining == 0 {
 		return 0, in.err
 	}
-	if in.rest > 0 {
-		p = p[:min(int64(len(p)), in.rest)]
+	if in.remaining > 0 {
+		p = p[:min(int64(len(p)), in.remaining)]
 	}
 	if in.file != nil {
 		n, err = in.file.ReadAt(p, in.off)
@@ -141,16 +141,16 @@ func (in *Input) more(p []byte) (n int, err error) {
 		n, err = in.src.Read(p)
 	}
 	switch {
-	case in.rest > 0:
-		if in.rest -= int64(n); in.rest == 0 {
+	case in.remaining > 0:
+		if in.remaining -= int64(n); in.remaining == 0 {
 			err = nil // all of it is there
 		} else if err == io.EOF {
 			err = io.ErrUnexpectedEOF
 		}
 	case err == io.EOF:
-		in.rest, err = 0, nil
+		in.remaining, err = 0, nil
 	}
-	if n == 0 && err == nil && in.rest != 0 {
+	if n == 0 && err == nil && in.remaining != 0 {
 		err = io.ErrNoProgress
 	}
 	in.err = err
@@ -161,15 +161,15 @@ func (in *Input) more(p []byte) (n int, err error) {
 // the response is finished, of content in memory, and as much new memory of
 // other content. For content of any size there are Read, WriteTo and Body.
 func (in *Input) ReadAll() ([]byte, error) {
-	if in.file != nil && in.rest > 0 {
-		in.grow(int(in.rest)) // in one read
+	if in.file != nil && in.remaining > 0 {
+		in.grow(int(in.remaining)) // in one read
 	}
-	for in.rest != 0 {
+	for in.remaining != 0 {
 		if err := in.fetch(); err != nil {
 			return nil, err
 		}
 	}
-	return in.take(len(in.b)), nil
+	return in.consume(len(in.b)), nil
 }
 
 // fetch reads more behind b. Views of b stay as they are. The buffer doubles with
@@ -177,14 +177,14 @@ func (in *Input) ReadAll() ([]byte, error) {
 // constant number of times.
 func (in *Input) fetch() error {
 	room := cap(in.b) - len(in.b)
-	if room < fetchBytesMin && (in.rest == unknown || int64(room) < in.rest) {
+	if room < fetchRoomMin && (in.remaining == unknownLength || int64(room) < in.remaining) {
 		more := int64(max(len(fileBlock{}), len(in.b)))
-		if in.rest > 0 {
-			more = min(more, in.rest)
+		if in.remaining > 0 {
+			more = min(more, in.remaining)
 		}
 		in.grow(int(more))
 	}
-	n, err := in.more(in.b[len(in.b):cap(in.b)])
+	n, err := in.readMore(in.b[len(in.b):cap(in.b)])
 	in.b = in.b[:len(in.b)+n]
 	return err
 }
@@ -193,7 +193,7 @@ func (in *Input) fetch() error {
 func (in *Input) grow(n int) {
 	in.b = append(make([]byte, 0, len(in.b)+n), in.b...)
 	if in.lease != nil {
-		in.lease.own(in.b[:cap(in.b)])
+		in.lease.track(in.b[:cap(in.b)])
 	}
 }
 
@@ -206,7 +206,7 @@ func (in *Input) ReadLine(limit int) ([]byte, error) {
 		switch {
 		case n > 0:
 			n += searched
-		case in.rest == 0:
+		case in.remaining == 0:
 			n = len(in.b)
 		case limit <= 0 || len(in.b) < limit:
 			searched = len(in.b)
@@ -223,7 +223,7 @@ func (in *Input) ReadLine(limit int) ([]byte, error) {
 		if limit > 0 {
 			n = min(n, limit)
 		}
-		return in.take(n), nil
+		return in.consume(n), nil
 	}
 }
 
@@ -274,7 +274,7 @@ func (in *Input) WriteTo(w io.Writer) (written int64, err error) {
 		if err == nil {
 			err = in.err
 		}
-		if err != nil || in.rest == 0 {
+		if err != nil || in.remaining == 0 {
 			if block != nil {
 				in.b = bytes.Clone(in.b) // what w did not take
 				fileBlocks.Put(block)
@@ -284,7 +284,7 @@ func (in *Input) WriteTo(w io.Writer) (written int64, err error) {
 		if block == nil {
 			block = fileBlocks.Get().(*fileBlock)
 		}
-		n, _ = in.more(block[:])
+		n, _ = in.readMore(block[:])
 		in.b = block[:n:n]
 	}
 }
@@ -294,7 +294,7 @@ func (in *Input) WriteTo(w io.Writer) (written int64, err error) {
 // It is Sized if Len is known. It is a part of the Input, which is not to be used
 // otherwise any more.
 func (in *Input) Body() Body {
-	if in.total = in.left(); in.total == unknown {
+	if in.bodyLen = in.unread(); in.bodyLen == unknownLength {
 		return (*inputBody)(in)
 	}
 	return (*sizedInputBody)(in)
@@ -305,24 +305,24 @@ type inputBody Input
 
 func (b *inputBody) Next() ([]byte, error) {
 	in := (*Input)(b)
-	if in.rest == 0 {
-		return in.take(len(in.b)), io.EOF
+	if in.remaining == 0 {
+		return in.consume(len(in.b)), io.EOF
 	}
 	if len(in.b) > 0 {
-		return in.take(len(in.b)), nil
+		return in.consume(len(in.b)), nil
 	}
 	if in.block == nil {
 		in.block = fileBlocks.Get().(*fileBlock)
 	}
-	n, err := in.more(in.block[:])
-	if err == nil && in.rest == 0 {
+	n, err := in.readMore(in.block[:])
+	if err == nil && in.remaining == 0 {
 		err = io.EOF
 	}
 	return in.block[:n], err
 }
 
 func (b *inputBody) Close() error {
-	(*Input)(b).giveBlock()
+	(*Input)(b).releaseBlock()
 	return nil
 }
 
@@ -331,14 +331,14 @@ type sizedInputBody Input
 
 func (b *sizedInputBody) Next() ([]byte, error) { return (*inputBody)(b).Next() }
 func (b *sizedInputBody) Close() error          { return (*inputBody)(b).Close() }
-func (b *sizedInputBody) Len() int64            { return b.total }
+func (b *sizedInputBody) Len() int64            { return b.bodyLen }
 
 // String is for those who print an environ: it shows no content.
 func (in *Input) String() string {
-	if in.rest == unknown {
+	if in.remaining == unknownLength {
 		return "content of unknown length"
 	}
-	return fmt.Sprintf("%d bytes of content", in.left())
+	return fmt.Sprintf("%d bytes of content", in.unread())
 }
 
 // clone is a copy of what is left, in memory. What it had to fetch in has, too.
@@ -346,10 +346,10 @@ func (in *Input) clone() Input {
 	if b, err := in.ReadAll(); err == nil {
 		in.b = b
 	}
-	return Input{b: bytes.Clone(in.b), rest: in.rest, err: in.err}
+	return Input{b: bytes.Clone(in.b), remaining: in.remaining, err: in.err}
 }
 
-func (in *Input) take(n int) []byte {
+func (in *Input) consume(n int) []byte {
 	b := in.b[:n:n]
 	in.b = in.b[n:]
 	return b

@@ -172,7 +172,7 @@ func TestInputViews(t *testing.T) {
 // Read copies: who reads may write into his own memory.
 func TestReadCopies(t *testing.T) {
 	r := parse(t, "POST / HTTP/1.1\r\nHost: h\r\n\r\ncontent")
-	var e gateway.Environ
+	var e gateway.ServerEnviron
 	r.begin(&e)
 	p := make([]byte, 7)
 	_, _ = e.Input().Read(p)

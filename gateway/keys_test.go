@@ -42,8 +42,8 @@ func TestFileWrapper(t *testing.T) {
 // The deployer's pairs are in every view, and an application's Set goes before.
 func TestExtra(t *testing.T) {
 	r := parse(t, smallGet)
-	r.host = &gateway.Host{Scheme: "http", Extra: map[string]any{"deployer.key": "value", "n": 1}}
-	var e gateway.Environ
+	r.host = &gateway.ServerInfo{Scheme: "http", Extra: map[string]any{"deployer.key": "value", "n": 1}}
+	var e gateway.ServerEnviron
 	r.begin(&e)
 	check := func(name string, e *gateway.Environ, want any) {
 		if got := e.Get("deployer.key"); got != want {
@@ -56,15 +56,15 @@ func TestExtra(t *testing.T) {
 			t.Errorf("%s: Get(n) = %v", name, got)
 		}
 	}
-	check("request", &e, "value")
+	check("request", &e.Environ, "value")
 	check("clone", e.Clone(), "value")
 	e.Set("deployer.key", "other")
-	check("after Set", &e, "other")
+	check("after Set", &e.Environ, "other")
 	e.Delete("deployer.key")
-	check("after Delete", &e, nil)
+	check("after Delete", &e.Environ, nil)
 	e.End()
 	r.begin(&e)
-	check("next request", &e, "value")
+	check("next request", &e.Environ, "value")
 }
 
 func TestCheckExtra(t *testing.T) {
@@ -137,10 +137,10 @@ func TestHidden(t *testing.T) {
 		}, "X_Y"},
 	} {
 		r, told := parse(t, in), ""
-		r.host = &gateway.Host{Scheme: "http", Hidden: func(name string) { told = name }}
-		var e gateway.Environ
+		r.host = &gateway.ServerInfo{Scheme: "http", Hidden: func(name string) { told = name }}
+		var e gateway.ServerEnviron
 		r.begin(&e)
-		tt.use(&e)
+		tt.use(&e.Environ)
 		if told != tt.want {
 			t.Errorf("%s: told of %q, want %q", tt.name, told, tt.want)
 		}
@@ -149,10 +149,10 @@ func TestHidden(t *testing.T) {
 
 func TestUnderscores(t *testing.T) {
 	r := parse(t, "GET / HTTP/1.1\r\nHost: h\r\nX_Y: 1\r\nProxy: p\r\nX-Y: 2\r\n\r\n")
-	r.host = &gateway.Host{Scheme: "http", Underscores: true, Hidden: func(name string) { t.Errorf("%s is hidden", name) }}
-	var e gateway.Environ
+	r.host = &gateway.ServerInfo{Scheme: "http", Underscores: true, Hidden: func(name string) { t.Errorf("%s is hidden", name) }}
+	var e gateway.ServerEnviron
 	r.begin(&e)
-	if e.Header("X_Y") != "1" || e.Header("X-Y") != "2" || e.Get("HTTP_X_Y") != "1, 2" || all(&e)["HTTP_X_Y"] != "1, 2" {
+	if e.Header("X_Y") != "1" || e.Header("X-Y") != "2" || e.Get("HTTP_X_Y") != "1, 2" || all(&e.Environ)["HTTP_X_Y"] != "1, 2" {
 		t.Errorf("%q, %q, %v", e.Header("X_Y"), e.Header("X-Y"), e.Get("HTTP_X_Y"))
 	}
 	if e.Header("Proxy") != "" || e.Get("HTTP_PROXY") != nil {
@@ -185,7 +185,7 @@ func TestCancel(t *testing.T) {
 	} {
 		for _, early := range []bool{true, false} {
 			r := parse(t, smallGet)
-			var e gateway.Environ
+			var e gateway.ServerEnviron
 			r.begin(&e)
 			var ctx context.Context
 			if early {
@@ -218,7 +218,7 @@ func TestCancel(t *testing.T) {
 // A server cancels while the application asks.
 func TestCancelFromElsewhere(t *testing.T) {
 	for range 100 {
-		e := environ(t, smallGet)
+		e := serverEnviron(t, smallGet)
 		var wg sync.WaitGroup
 		wg.Go(func() { e.Cancel(gateway.ErrTimeout) })
 		<-e.Context().Done()
@@ -233,7 +233,7 @@ func TestCancelFromElsewhere(t *testing.T) {
 // Nobody pays for a context that was not asked for.
 func TestCancelAllocates(t *testing.T) {
 	r := parse(t, smallGet)
-	var e gateway.Environ
+	var e gateway.ServerEnviron
 	if n := testing.AllocsPerRun(100, func() { r.begin(&e); e.Cancel(gateway.ErrClientGone); e.End() }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}

@@ -17,7 +17,7 @@ import (
 // src gives the rest.
 func streamInput(t testing.TB, begun string, src io.Reader, length int64) *gateway.Input {
 	t.Helper()
-	e := environ(t, "POST / HTTP/1.1\r\nHost: h\r\n\r\n"+begun)
+	e := serverEnviron(t, "POST / HTTP/1.1\r\nHost: h\r\n\r\n"+begun)
 	e.ContentStream(src, length)
 	return e.Input()
 }
@@ -226,7 +226,7 @@ func TestStreamFails(t *testing.T) {
 						continue
 					}
 					text := lines(came)
-					e := environ(t, smallGet)
+					e := serverEnviron(t, smallGet)
 					e.ContentStream(&ragged{t: t, text: text, random: random, err: tt.err}, tt.length)
 					in := e.Input()
 					if read == nil {
@@ -312,7 +312,7 @@ func TestStreamWithoutProgress(t *testing.T) {
 func TestStreamLeavesServerMemory(t *testing.T) {
 	r := parse(t, "POST / HTTP/1.1\r\nHost: h\r\n\r\nbegun|next request")
 	end := r.head + len("begun")
-	var e gateway.Environ
+	var e gateway.ServerEnviron
 	e.Begin(&r.req, r.memory[:r.head], r.memory[r.head:end], r.host, r.conn) // with capacity behind it
 	e.ContentStream(strings.NewReader("rest"), 4)
 	if b, err := e.Input().ReadAll(); string(b) != "begunrest" || err != nil {
@@ -326,7 +326,7 @@ func TestStreamLeavesServerMemory(t *testing.T) {
 // After End nothing is read, and the next request has nothing of this one.
 func TestStreamEnds(t *testing.T) {
 	for _, read := range []int{0, 3} {
-		e := environ(t, smallGet)
+		e := serverEnviron(t, smallGet)
 		asked := 0
 		e.ContentStream(readerFunc(func(p []byte) (int, error) { asked++; return copy(p, "content"), nil }), -1)
 		in := e.Input()
@@ -344,13 +344,13 @@ func TestStreamEnds(t *testing.T) {
 func TestStreamClone(t *testing.T) {
 	random := rand.New(rand.NewPCG(13, 14))
 	text := lines(200_000)
-	e := environ(t, "POST / HTTP/1.1\r\nHost: h\r\n\r\n"+text[:1000])
+	e := serverEnviron(t, "POST / HTTP/1.1\r\nHost: h\r\n\r\n"+text[:1000])
 	e.ContentStream(&ragged{t: t, text: text[1000:], random: random}, -1)
 	line, _ := e.Input().ReadLine(10)
 	c := e.Clone()
 	again := c.Clone()
 	want := text[len(line):]
-	for name, e := range map[string]*gateway.Environ{"request": e, "clone": c, "clone of the clone": again} {
+	for name, e := range map[string]*gateway.Environ{"request": &e.Environ, "clone": c, "clone of the clone": again} {
 		if n := e.Input().Len(); n != len(want) {
 			t.Errorf("%s: Len = %d, want %d", name, n, len(want))
 		}
@@ -477,7 +477,7 @@ func TestInputLimit(t *testing.T) {
 			for n := range 8 {
 				r := parse(t, smallGet)
 				r.memory = append(r.memory, "content"[:held]...)
-				e := new(gateway.Environ)
+				e := new(gateway.ServerEnviron)
 				r.begin(e)
 				length := int64(-1)
 				if known {

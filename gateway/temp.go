@@ -25,8 +25,8 @@ var ErrTempSpace = errors.New("gateway: the temporary files of all requests have
 // which are no fault of the client: 503 and 507 say so.
 func (e *Environ) TempFile(dir string) (TempFile, error) {
 	e.check()
-	if e.host.TempFile != nil {
-		return e.host.TempFile(dir)
+	if e.info.TempFile != nil {
+		return e.info.TempFile(dir)
 	}
 	f, err := os.CreateTemp(dir, "isbjorn-")
 	if err != nil {

@@ -38,11 +38,11 @@ func TestTempFile(t *testing.T) {
 
 	r := parse(t, smallGet)
 	var asked string
-	r.host = &gateway.Host{Scheme: "http", Log: slog.New(slog.DiscardHandler), TempFile: func(dir string) (gateway.TempFile, error) {
+	r.host = &gateway.ServerInfo{Scheme: "http", Log: slog.New(slog.DiscardHandler), TempFile: func(dir string) (gateway.TempFile, error) {
 		asked = dir
 		return nil, gateway.ErrTempSpace
 	}}
-	e := new(gateway.Environ)
+	e := new(gateway.ServerEnviron)
 	r.begin(e)
 	if f, err := e.TempFile("d"); f != nil || err != gateway.ErrTempSpace || asked != "d" {
 		t.Errorf("the server's: %v, %v, in %q", f, err, asked)

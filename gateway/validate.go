@@ -9,18 +9,20 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/isbjorn/isbjorn/internal/field"
 )
 
 // Validate checks both sides of the interface, the application and what calls it,
-// against the rules of this package. The first [Breach] fails the response: start,
+// against the rules of this package. The first [Violation] fails the response: start,
 // its writer, Serve, Next or Close return it from then on. It is a line of the
 // server's log, too. See ValidateWith.
 func Validate(app App) App { return ValidateWith(app, nil) }
 
-// ValidateWith is Validate with every Breach given to report, in place of the log.
+// ValidateWith is Validate with every Violation given to report, in place of the log.
 // report may be called from several goroutines. It is also told of what shows when
 // there is no call left to return an error: a Body that was never closed, or twice;
-// and an Environ that is used too late, where the use panics with the *Breach.
+// and an Environ that is used too late, where the use panics with the *Violation.
 //
 // It is a middleware for tests, or for a while in production: it copies each chunk,
 // and hides files from sendfile. What it returns waits (ErrWait), is Sized and Ready
@@ -31,127 +33,128 @@ func Validate(app App) App { return ValidateWith(app, nil) }
 // the middleware is the application of the outer one and the server of the inner:
 // one that does not pass Close on, or pulls on after the end, is found by the inner
 // one. For what both sides have to be compared see ValidateMiddleware.
-func ValidateWith(app App, report func(*Breach)) App {
+func ValidateWith(app App, report func(*Violation)) App {
 	return AppFunc(func(env *Environ, start StartResponse) (Body, error) {
 		if env == nil || start == nil {
-			b := ruleCall.broken("?", "it got nil")
+			v := ruleCall.violation("?", "it got nil")
 			if report != nil {
-				report(b)
+				report(v)
 			}
-			return nil, b
+			return nil, v
 		}
-		return (&validator{report: report, startServer: start, length: -1, size: -1}).serve(app, env)
+		return (&validator{report: report, startServer: start, length: -1, bodyLen: -1}).serve(app, env)
 	})
 }
 
 // validator is one request under Validate.
 type validator struct {
-	report      func(*Breach)
+	report      func(*Violation)
 	startServer StartResponse
 	env         *Environ // the application's
-	host        *Host
+	info        *ServerInfo
 	request     string
-	failed      *Breach // the first; sticks
+	failed      *Violation // the first; sticks
 
-	started, sent bool
-	hijacked      bool
-	declared      bool // since this was set to false
-	code          int
-	length        int64 // Content-Length; -1 for none
-	size          int64 // Len of the Body; -1 for none
-	got, pulled   int64 // bytes of content, and of these those of the Body
-	headOnly      bool
+	started, sent          bool
+	hijacked               bool
+	startCalled            bool // since this was set to false
+	code                   int
+	length                 int64 // Content-Length; -1 for none
+	bodyLen                int64 // Len of the Body; -1 for none
+	sentBytes, pulledBytes int64 // bytes of content, and of these those of the Body
+	isHEAD                 bool
 
 	body   Body
 	file   *FileBody // that the Body hands on; nil if it has none
 	closed int
-	over   error // of Serve or Next: no other chunk may be asked for
+	ended  error // of Serve or Next: no other chunk may be asked for
 
-	chunk []byte // the application's last one
-	sum   uint64 // of it, when it was returned
-	lent  []byte // what the server got in its place
+	chunk    []byte // the application's last one
+	sum      uint64 // of it, when it was returned
+	sentCopy []byte // what the server got in its place
 }
 
 var chunkSeed = maphash.MakeSeed()
 
-// fail notes a breach. The first one sticks.
-func (v *validator) fail(r *rule, format string, args ...any) *Breach {
-	b := r.broken(v.request, fmt.Sprintf(format, args...))
+// fail reports a violation and returns the error of the response: the first violation, which sticks.
+func (v *validator) fail(r *rule, format string, args ...any) *Violation {
+	found := r.violation(v.request, fmt.Sprintf(format, args...))
 	if v.failed == nil {
-		v.failed = b
+		v.failed = found
 	}
-	v.say(b)
+	v.emit(found)
 	return v.failed
 }
 
-func (v *validator) say(b *Breach) {
+// emit gives a violation to report, or without one to the server's log.
+func (v *validator) emit(found *Violation) {
 	switch {
 	case v.report != nil:
-		v.report(b)
-	case v.host.Log != nil:
-		v.host.Log.Error(b.Error())
+		v.report(found)
+	case v.info.Log != nil:
+		v.info.Log.Error(found.Error())
 	}
 }
 
 func (v *validator) serve(app App, env *Environ) (Body, error) {
 	method, target := env.RequestLine()
-	v.request, v.host, v.headOnly = method+" "+target, env.host, method == "HEAD"
-	v.environ(env)
+	v.request, v.info, v.isHEAD = method+" "+target, env.info, method == "HEAD"
+	v.checkEnviron(env)
 	if v.failed != nil {
 		return nil, v.failed
 	}
 	if env.input.src != nil {
 		env.input.src = checkedSource{env.input.src, v}
 	}
-	v.env = env.lend(false)
-	v.env.lease.breached, v.env.lease.v = v.say, v
+	v.env = env.guarded(false)
+	v.env.guard.report, v.env.guard.validator = v.emit, v
 	_ = env.Context() // the end of which is the end of the request
-	env.ending.after = append(env.ending.after, v.end)
+	env.ctx.atEnd = append(env.ctx.atEnd, v.checkClosed)
 	defer func() {
 		if v.body == nil {
-			v.env.release()
+			v.env.expire()
 		}
 	}()
 	body, err := app.Serve(v.env, v.start)
 	v.body, v.file = body, FileOf(body)
 	if err == nil {
-		v.sizes()
+		v.readBodyLen()
 	}
 	switch {
 	case v.failed != nil:
 		err = v.failed
 	case err != nil:
 	case body == nil:
-		err = v.whole()
+		err = v.checkComplete()
 	default:
-		err = v.agree()
+		err = v.checkLengths()
 	}
-	v.over = err
-	return like(body, (*validBody)(v)), err
+	v.ended = err
+	return withTraits(body, (*validatedBody)(v)), err
 }
 
 func isSized(b Body) bool { _, ok := b.(Sized); return ok }
 
 // sizes asks the Body for its length.
-func (v *validator) sizes() {
+func (v *validator) readBodyLen() {
 	if sized, ok := v.body.(Sized); ok {
-		v.size = sized.Len()
+		v.bodyLen = sized.Len()
 	}
 }
 
 // agree checks the lengths that are known before the content.
-func (v *validator) agree() error {
+func (v *validator) checkLengths() error {
 	switch {
-	case v.size < -1 || v.size == -1 && isSized(v.body):
-		return v.fail(&ruleAgrees, "Len is %d", v.size)
-	case v.started && v.length >= 0 && v.size >= 0 && v.length != v.got-v.pulled+v.size && !v.headOnly && v.code != 304:
-		return v.fail(&ruleAgrees, "Content-Length is %d, and Len %d", v.length, v.size)
+	case v.bodyLen < -1 || v.bodyLen == -1 && isSized(v.body):
+		return v.fail(&ruleLengths, "Len is %d", v.bodyLen)
+	case v.started && v.length >= 0 && v.bodyLen >= 0 && v.length != v.sentBytes-v.pulledBytes+v.bodyLen && !v.isHEAD && v.code != 304:
+		return v.fail(&ruleLengths, "Content-Length is %d, and Len %d", v.length, v.bodyLen)
 	}
 	return nil
 }
 
 // end is called when the server takes the Environ back.
-func (v *validator) end() {
+func (v *validator) checkClosed() {
 	if v.body != nil && v.closed == 0 {
 		v.fail(&ruleClose, "it was not closed when the request ended")
 	}
@@ -159,8 +162,8 @@ func (v *validator) end() {
 
 // start is the application's StartResponse.
 func (v *validator) start(status string, headers []Header, exc error) (io.Writer, error) {
-	if v.env.lease.over {
-		return nil, v.fail(&ruleKeptStart, "start is called after the end")
+	if v.env.guard.expired {
+		return nil, v.fail(&ruleExpiredStart, "start is called after the end")
 	}
 	if v.failed != nil {
 		return nil, v.failed
@@ -181,11 +184,11 @@ func (v *validator) start(status string, headers []Header, exc error) (io.Writer
 	length := int64(-1)
 	for i := range headers {
 		h := &headers[i]
-		kind, err := CheckHeader(h)
+		kind, err := field.Check(h.Name, h.Value)
 		if err != nil {
 			return nil, v.fail(&ruleHeader, "%v", err)
 		}
-		if kind != ContentLength {
+		if kind != field.ContentLength {
 			continue
 		}
 		n, err := strconv.ParseUint(h.Value, 10, 63)
@@ -203,12 +206,12 @@ func (v *validator) start(status string, headers []Header, exc error) (io.Writer
 	case err != nil:
 		return nil, err
 	}
-	v.started, v.declared, v.code, v.length = true, true, code, length
-	return validWriter{w, v}, nil
+	v.started, v.startCalled, v.code, v.length = true, true, code, length
+	return validatedWriter{w, v}, nil
 }
 
 // count checks n bytes of content that come now.
-func (v *validator) count(n int) error {
+func (v *validator) countContent(n int) error {
 	switch {
 	case n == 0:
 		return nil
@@ -218,37 +221,37 @@ func (v *validator) count(n int) error {
 		return v.fail(&ruleEmpty, "%d bytes come with %d", n, v.code)
 	}
 	v.sent = true
-	v.got += int64(n)
-	if v.length >= 0 && v.got > v.length && !v.headOnly {
-		return v.fail(&ruleAgrees, "%d bytes come, and Content-Length is %d", v.got, v.length)
+	v.sentBytes += int64(n)
+	if v.length >= 0 && v.sentBytes > v.length && !v.isHEAD {
+		return v.fail(&ruleLengths, "%d bytes come, and Content-Length is %d", v.sentBytes, v.length)
 	}
 	return nil
 }
 
 // whole checks a response whose content has ended.
-func (v *validator) whole() error {
+func (v *validator) checkComplete() error {
 	switch {
 	case v.hijacked:
 		return nil
 	case !v.started:
 		return v.fail(&ruleStart, "the response ended before it was called")
-	case v.headOnly || v.code == 304:
+	case v.isHEAD || v.code == 304:
 		return nil
-	case v.length >= 0 && v.got != v.length:
-		return v.fail(&ruleAgrees, "the content has %d bytes, and Content-Length is %d", v.got, v.length)
+	case v.length >= 0 && v.sentBytes != v.length:
+		return v.fail(&ruleLengths, "the content has %d bytes, and Content-Length is %d", v.sentBytes, v.length)
 	}
 	return nil
 }
 
-type validWriter struct {
+type validatedWriter struct {
 	w io.Writer
 	v *validator
 }
 
-func (w validWriter) Write(p []byte) (int, error) {
+func (w validatedWriter) Write(p []byte) (int, error) {
 	v := w.v
-	if v.env.lease.over {
-		return 0, v.fail(&ruleKeptStart, "its writer is used after the end")
+	if v.env.guard.expired {
+		return 0, v.fail(&ruleExpiredStart, "its writer is used after the end")
 	}
 	if v.failed != nil {
 		return 0, v.failed
@@ -256,18 +259,18 @@ func (w validWriter) Write(p []byte) (int, error) {
 	if v.hijacked {
 		return 0, ErrHijacked
 	}
-	if err := v.count(len(p)); err != nil {
+	if err := v.countContent(len(p)); err != nil {
 		return 0, err
 	}
 	return w.w.Write(p)
 }
 
-func (w validWriter) Gather() { Gather(w.w) }
+func (w validatedWriter) Gather() { Gather(w.w) }
 
-func (w validWriter) Flush() error {
+func (w validatedWriter) Flush() error {
 	v := w.v
-	if v.env.lease.over {
-		return v.fail(&ruleKeptStart, "its writer is flushed after the end")
+	if v.env.guard.expired {
+		return v.fail(&ruleExpiredStart, "its writer is flushed after the end")
 	}
 	if v.failed != nil {
 		return v.failed
@@ -292,11 +295,11 @@ func (s checkedSource) Read(p []byte) (int, error) {
 }
 
 // environ checks what the server, or a middleware, says of the request.
-func (v *validator) environ(env *Environ) {
+func (v *validator) checkEnviron(env *Environ) {
 	wrong := func(key, format string, args ...any) {
 		r := ruleEnviron
 		if _, ok := env.overlay[key]; ok {
-			r.culprit = Between
+			r.party = MiddlewareSide
 		}
 		_ = v.fail(&r, key+" "+format, args...)
 	}
@@ -345,7 +348,7 @@ func (v *validator) environ(env *Environ) {
 		n, err := strconv.ParseUint(s, 10, 63)
 		if err != nil {
 			wrong("CONTENT_LENGTH", "is %q and no number", s)
-		} else if left := env.input.left(); left > int64(n) {
+		} else if left := env.input.unread(); left > int64(n) {
 			_ = v.fail(&ruleContent, "CONTENT_LENGTH is %d, and the input has %d", n, left)
 		}
 	}
@@ -385,4 +388,40 @@ func (v *validator) environ(env *Environ) {
 	if _, ok := env.Get("wsgi.file_wrapper").(func(*os.File) Body); !ok {
 		wrong("wsgi.file_wrapper", "is no func(*os.File) Body")
 	}
+}
+
+// validateCall passes the error of a call of Inform or Trailer to each validator of the request:
+// the violation of the first that finds one is the result, else err.
+func (e *Environ) validateCall(err error, check func(v *validator, err error) error) error {
+	for g := e.guard; g != nil; g = g.of.guard {
+		if g.validator == nil {
+			continue
+		}
+		if g.validator.failed != nil {
+			return g.validator.failed
+		}
+		if found := check(g.validator, err); found != nil {
+			return found
+		}
+	}
+	return err
+}
+
+// checkInform checks a call of Inform whose arguments have the error err.
+func (v *validator) checkInform(err error) error {
+	switch {
+	case err != nil:
+		return v.fail(&ruleInform, "%v", err)
+	case v.started:
+		return v.fail(&ruleInform, "start was called before")
+	}
+	return nil
+}
+
+// checkTrailer checks a call of Trailer whose arguments have the error err.
+func (v *validator) checkTrailer(err error) error {
+	if err != nil {
+		return v.fail(&ruleTrailer, "%v", err)
+	}
+	return nil
 }

@@ -13,15 +13,15 @@ import (
 )
 
 // breaches is a report that gathers.
-type breaches []*gateway.Breach
+type breaches []*gateway.Violation
 
-func (b *breaches) add(one *gateway.Breach) { *b = append(*b, one) }
+func (b *breaches) add(one *gateway.Violation) { *b = append(*b, one) }
 
 // serveWell does what a server does, and returns the first error.
-func serveWell(app gateway.App, e *gateway.Environ) (err error) {
+func serveWell(app gateway.App, e *gateway.ServerEnviron) (err error) {
 	defer e.End()
 	sent := false
-	body, err := app.Serve(e, func(_ string, _ []gateway.Header, exc error) (io.Writer, error) {
+	body, err := app.Serve(&e.Environ, func(_ string, _ []gateway.Header, exc error) (io.Writer, error) {
 		if sent && exc != nil {
 			return nil, exc
 		}
@@ -134,13 +134,13 @@ func TestValidateIsLike(t *testing.T) {
 		} {
 			r := parse(t, smallGet)
 			conn := &wakingConn{fakeConn: r.conn}
-			var e gateway.Environ
+			var e gateway.ServerEnviron
 			e.Begin(&r.req, r.memory[:r.head], nil, r.host, conn)
 			body, err := wrap(gateway.AppFunc(func(e *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 				_, err := start("200 OK", nil, nil)
 				e.Waker()()
 				return want.body, err
-			})).Serve(&e, startNothing)
+			})).Serve(&e.Environ, startNothing)
 			_, sized := body.(gateway.Sized)
 			_, ready := body.(gateway.Ready)
 			if err != nil || sized != want.sized || ready != want.ready || conn.woken != 1 {
@@ -217,21 +217,21 @@ func TestValidateApplication(t *testing.T) {
 		{"304 with content", "a response with 204 or 304", app("304 Not Modified", of("x"))},
 	} {
 		var found breaches
-		err := serveWell(gateway.ValidateWith(tt.app, found.add), environ(t, "GET /x HTTP/1.1\r\nHost: h\r\n\r\n"))
-		var b *gateway.Breach
-		if !errors.As(err, &b) || len(found) != 1 || found[0] != b {
+		err := serveWell(gateway.ValidateWith(tt.app, found.add), serverEnviron(t, "GET /x HTTP/1.1\r\nHost: h\r\n\r\n"))
+		var v *gateway.Violation
+		if !errors.As(err, &v) || len(found) != 1 || found[0] != v {
 			t.Errorf("%s: the response ends with %v; reported %v", tt.name, err, found)
 			continue
 		}
-		if !strings.HasPrefix(b.Rule, tt.rule) || b.Culprit != gateway.Application || b.Mend == "" || b.Request != "GET /x" {
-			t.Errorf("%s: %v", tt.name, b)
+		if !strings.HasPrefix(v.Rule, tt.rule) || v.Party != gateway.ApplicationSide || v.Fix == "" || v.Request != "GET /x" {
+			t.Errorf("%s: %v", tt.name, v)
 		}
 		var log bytes.Buffer
 		r := parse(t, smallGet)
 		r.host = logTo(&log)
-		var e gateway.Environ
+		var e gateway.ServerEnviron
 		r.begin(&e)
-		if err := serveWell(gateway.Validate(tt.app), &e); !errors.As(err, &b) || strings.Count(log.String(), tt.rule) != 1 {
+		if err := serveWell(gateway.Validate(tt.app), &e); !errors.As(err, &v) || strings.Count(log.String(), tt.rule) != 1 {
 			t.Errorf("%s: Validate: %v, log %q", tt.name, err, log.String())
 		}
 	}
@@ -322,10 +322,10 @@ func TestValidateGood(t *testing.T) {
 			"GET /%00%0d HTTP/1.1\r\nHost: [::1]:80\r\n\r\n", "HEAD / HTTP/1.1\r\nHost: h\r\n\r\n",
 		} {
 			for _, conn := range []*fakeConn{tcp4(), tcp6(), unixSocket()} {
-				fail := func(b *gateway.Breach) { t.Errorf("%s: %.20q: %v", name, in, b) }
+				fail := func(v *gateway.Violation) { t.Errorf("%s: %.20q: %v", name, in, v) }
 				r := parse(t, in)
 				r.conn = conn
-				var e gateway.Environ
+				var e gateway.ServerEnviron
 				r.begin(&e)
 				twice := gateway.ValidateWith(gateway.ValidateWith(gateway.Debug(good), fail), fail)
 				pass := func(app gateway.App) gateway.App { return app }
@@ -336,12 +336,12 @@ func TestValidateGood(t *testing.T) {
 		}
 	}
 	// An application may fail, and HEAD has the headers of GET.
-	fail := func(b *gateway.Breach) { t.Error(b) }
+	fail := func(v *gateway.Violation) { t.Error(v) }
 	failing := gateway.AppFunc(func(*gateway.Environ, gateway.StartResponse) (gateway.Body, error) { return chunksOf("x"), errTest })
-	if err := serveWell(gateway.ValidateWith(failing, fail), environ(t, smallGet)); err != errTest {
+	if err := serveWell(gateway.ValidateWith(failing, fail), serverEnviron(t, smallGet)); err != errTest {
 		t.Errorf("its own error became %v", err)
 	}
-	head := environ(t, "HEAD / HTTP/1.1\r\nHost: h\r\n\r\n")
+	head := serverEnviron(t, "HEAD / HTTP/1.1\r\nHost: h\r\n\r\n")
 	if err := serveWell(gateway.ValidateWith(app("200 OK", none, "Content-Length", "3"), fail), head); err != nil {
 		t.Error(err)
 	}
@@ -349,7 +349,7 @@ func TestValidateGood(t *testing.T) {
 
 // Who writes to a chunk that is lent is found, on either side.
 func TestValidateChunk(t *testing.T) {
-	for _, culprit := range []gateway.Culprit{gateway.Application, gateway.Server} {
+	for _, culprit := range []gateway.Party{gateway.ApplicationSide, gateway.ServerSide} {
 		for _, last := range []bool{false, true} {
 			var found breaches
 			b := []byte("chunk")
@@ -360,7 +360,7 @@ func TestValidateChunk(t *testing.T) {
 				t.Fatal(err)
 			}
 			got, _ := body.Next()
-			if culprit == gateway.Server {
+			if culprit == gateway.ServerSide {
 				got[0] = '#'
 			} else {
 				b[0] = '#'
@@ -370,7 +370,7 @@ func TestValidateChunk(t *testing.T) {
 			} else {
 				_, err = body.Next()
 			}
-			if len(found) != 1 || found[0].Culprit != culprit || !strings.HasPrefix(found[0].Rule, "a chunk") || err != error(found[0]) {
+			if len(found) != 1 || found[0].Party != culprit || !strings.HasPrefix(found[0].Rule, "a chunk") || err != error(found[0]) {
 				t.Errorf("%s: %v, %v", culprit, found, err)
 			}
 		}
@@ -399,68 +399,68 @@ func TestValidateServer(t *testing.T) {
 	for _, tt := range []struct {
 		name, rule string
 		app        gateway.AppFunc
-		serve      func(app gateway.App, e *gateway.Environ)
+		serve      func(app gateway.App, e *gateway.ServerEnviron)
 	}{
-		{"no start", "Serve gets", good, func(app gateway.App, e *gateway.Environ) { _, _ = app.Serve(e, nil) }},
-		{"no Environ", "Serve gets", good, func(app gateway.App, _ *gateway.Environ) { _, _ = app.Serve(nil, startNothing) }},
-		{"never closed", "a Body is closed exactly once", good, func(app gateway.App, e *gateway.Environ) {
-			_, _ = app.Serve(e, startNothing)
+		{"no start", "Serve gets", good, func(app gateway.App, e *gateway.ServerEnviron) { _, _ = app.Serve(&e.Environ, nil) }},
+		{"no Environ", "Serve gets", good, func(app gateway.App, _ *gateway.ServerEnviron) { _, _ = app.Serve(nil, startNothing) }},
+		{"never closed", "a Body is closed exactly once", good, func(app gateway.App, e *gateway.ServerEnviron) {
+			_, _ = app.Serve(&e.Environ, startNothing)
 			e.End()
 		}},
-		{"closed twice", "a Body is closed exactly once", good, func(app gateway.App, e *gateway.Environ) {
-			body, _ := app.Serve(e, startNothing)
+		{"closed twice", "a Body is closed exactly once", good, func(app gateway.App, e *gateway.ServerEnviron) {
+			body, _ := app.Serve(&e.Environ, startNothing)
 			_, _ = body.Close(), body.Close()
 		}},
-		{"Next after the end", "Next is called until", good, func(app gateway.App, e *gateway.Environ) {
-			body, _ := app.Serve(e, startNothing)
+		{"Next after the end", "Next is called until", good, func(app gateway.App, e *gateway.ServerEnviron) {
+			body, _ := app.Serve(&e.Environ, startNothing)
 			_, _ = drain(body)
 			_, _ = body.Next()
 		}},
-		{"Next after Close", "Next is called until", good, func(app gateway.App, e *gateway.Environ) {
-			body, _ := app.Serve(e, startNothing)
+		{"Next after Close", "Next is called until", good, func(app gateway.App, e *gateway.ServerEnviron) {
+			body, _ := app.Serve(&e.Environ, startNothing)
 			_ = body.Close()
 			_, _ = body.Next()
 		}},
 		{"Next after a failed Serve", "Next is called until", func(*gateway.Environ, gateway.StartResponse) (gateway.Body, error) { return chunksOf("x"), errTest },
-			func(app gateway.App, e *gateway.Environ) {
-				body, _ := app.Serve(e, startNothing)
+			func(app gateway.App, e *gateway.ServerEnviron) {
+				body, _ := app.Serve(&e.Environ, startNothing)
 				_, _ = body.Next()
 			}},
-		{"no writer", "start returns a writer", good, func(app gateway.App, e *gateway.Environ) {
-			_, _ = app.Serve(e, func(string, []gateway.Header, error) (io.Writer, error) { return nil, nil })
+		{"no writer", "start returns a writer", good, func(app gateway.App, e *gateway.ServerEnviron) {
+			_, _ = app.Serve(&e.Environ, func(string, []gateway.Header, error) (io.Writer, error) { return nil, nil })
 		}},
 		{"exc after content", "start returns a writer", func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 			w, _ := start("200 OK", nil, nil)
 			_, _ = w.Write([]byte("x"))
 			_, err := start("500 Error", nil, errTest)
 			return nil, err
-		}, func(app gateway.App, e *gateway.Environ) { _, _ = app.Serve(e, startNothing) }},
+		}, func(app gateway.App, e *gateway.ServerEnviron) { _, _ = app.Serve(&e.Environ, startNothing) }},
 		{"too many bytes", "content comes as", func(e *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 			_, _ = e.Input().ReadLine(0)
 			return good(e, start)
-		}, func(app gateway.App, e *gateway.Environ) {
+		}, func(app gateway.App, e *gateway.ServerEnviron) {
 			e.ContentStream(readerFunc(func(p []byte) (int, error) { return len(p) + 1, nil }), -1)
-			_, _ = app.Serve(e, startNothing)
+			_, _ = app.Serve(&e.Environ, startNothing)
 		}},
-		{"content behind the end", "the input ends", good, func(app gateway.App, _ *gateway.Environ) {
+		{"content behind the end", "the input ends", good, func(app gateway.App, _ *gateway.ServerEnviron) {
 			_, _ = app.Serve(environ(t, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nab"), startNothing)
 		}},
-		{"no scheme", "every key of the environ", good, func(app gateway.App, _ *gateway.Environ) {
+		{"no scheme", "every key of the environ", good, func(app gateway.App, _ *gateway.ServerEnviron) {
 			r := parse(t, smallGet)
-			r.host = &gateway.Host{}
-			var e gateway.Environ
+			r.host = &gateway.ServerInfo{}
+			var e gateway.ServerEnviron
 			r.begin(&e)
-			_, _ = app.Serve(&e, startNothing)
+			_, _ = app.Serve(&e.Environ, startNothing)
 		}},
-		{"no method", "every key of the environ", good, func(app gateway.App, _ *gateway.Environ) {
-			var e gateway.Environ
+		{"no method", "every key of the environ", good, func(app gateway.App, _ *gateway.ServerEnviron) {
+			var e gateway.ServerEnviron
 			e.Begin(new(parser.Request), nil, nil, quiet, tcp4())
-			_, _ = app.Serve(&e, startNothing)
+			_, _ = app.Serve(&e.Environ, startNothing)
 		}},
 	} {
 		var found breaches
-		tt.serve(gateway.ValidateWith(tt.app, found.add), environ(t, smallGet))
-		if len(found) != 1 || found[0].Culprit != gateway.Server || !strings.HasPrefix(found[0].Rule, tt.rule) {
+		tt.serve(gateway.ValidateWith(tt.app, found.add), serverEnviron(t, smallGet))
+		if len(found) != 1 || found[0].Party != gateway.ServerSide || !strings.HasPrefix(found[0].Rule, tt.rule) {
 			t.Errorf("%s: %v", tt.name, found)
 		}
 	}
@@ -477,7 +477,7 @@ func TestValidateSet(t *testing.T) {
 	} {
 		for _, value := range values {
 			var found breaches
-			e := environ(t, smallGet)
+			e := serverEnviron(t, smallGet)
 			if e.Set(key, value); value == nil {
 				e.Delete(key)
 			}
@@ -486,8 +486,8 @@ func TestValidateSet(t *testing.T) {
 				called = true
 				return nil, nil
 			}), found.add), e)
-			var b *gateway.Breach
-			if len(found) == 0 || !errors.As(err, &b) || b.Culprit != gateway.Between || !strings.HasPrefix(b.Found, key+" ") || called {
+			var v *gateway.Violation
+			if len(found) == 0 || !errors.As(err, &v) || v.Party != gateway.MiddlewareSide || !strings.HasPrefix(v.Found, key+" ") || called {
 				t.Errorf("%s = %#v: %v, called %v", key, value, found, called)
 			}
 		}
@@ -545,9 +545,9 @@ func TestValidateMiddleware(t *testing.T) {
 		}},
 	} {
 		var found breaches
-		err := serveWell(gateway.ValidateMiddleware(tt.m, found.add)(app("200 OK", of("a", "b"))), environ(t, smallGet))
-		var b *gateway.Breach
-		if len(found) != 1 || !errors.As(err, &b) || b != found[0] || b.Culprit != gateway.Between || !strings.HasPrefix(b.Rule, tt.rule) {
+		err := serveWell(gateway.ValidateMiddleware(tt.m, found.add)(app("200 OK", of("a", "b"))), serverEnviron(t, smallGet))
+		var v *gateway.Violation
+		if len(found) != 1 || !errors.As(err, &v) || v != found[0] || v.Party != gateway.MiddlewareSide || !strings.HasPrefix(v.Rule, tt.rule) {
 			t.Errorf("%s: %v, reported %v", tt.name, err, found)
 		}
 	}
@@ -573,7 +573,7 @@ func TestValidateMiddlewareWaits(t *testing.T) {
 			return gateway.Stream(func(yield func([]byte, error) bool) {
 				_ = yield([]byte("a"), gateway.ErrWait) && yield(nil, gateway.ErrWait) && yield([]byte("b"), nil)
 			})
-		})), environ(t, smallGet))
+		})), serverEnviron(t, smallGet))
 		if (err != nil) != swallows || swallows && (len(found) != 1 || err != error(found[0]) || !strings.HasPrefix(found[0].Rule, "a middleware passes ErrWait")) {
 			t.Errorf("swallows: %v: %v, %v", swallows, err, found)
 		}

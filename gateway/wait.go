@@ -48,14 +48,8 @@ var ErrWait = errors.New("gateway: Next has nothing yet; a server that can wait 
 // any other error.
 func (e *Environ) Waker() (wake func()) {
 	e.check()
-	for l := e.lease; l != nil; l = l.of.lease {
-		l.waker = true
+	for g := e.guard; g != nil; g = g.of.guard {
+		g.wakerTaken = true
 	}
-	if w, ok := e.conn.(Waker); ok {
-		return w.Waker()
-	}
-	return func() {}
+	return e.serverConn().Waker()
 }
-
-// Waker is a Conn whose server knows ErrWait. For servers.
-type Waker interface{ Waker() (wake func()) }

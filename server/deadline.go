@@ -17,7 +17,7 @@ type deadline struct {
 // errWriteTime sticks: something is missing from the response, which must not look whole.
 var errWriteTime = fmt.Errorf("server: the time of SetWriteDeadline is over: %w: %w", os.ErrDeadlineExceeded, gateway.ErrAbort)
 
-// SetReadDeadline is of gateway.Deadliner. Nothing waits on a loop, so the application goes on
+// SetReadDeadline implements gateway.Conn. Nothing waits on a loop, so the application goes on
 // as a worker.
 func (x *exchange) SetReadDeadline(t time.Time) error {
 	if j := x.requireJob(); j != nil {
@@ -26,7 +26,7 @@ func (x *exchange) SetReadDeadline(t time.Time) error {
 	return errInline
 }
 
-// SetWriteDeadline is of gateway.Deadliner.
+// SetWriteDeadline implements gateway.Conn.
 func (x *exchange) SetWriteDeadline(t time.Time) error {
 	if j := x.requireJob(); j != nil {
 		return j.SetWriteDeadline(t)
@@ -34,14 +34,17 @@ func (x *exchange) SetWriteDeadline(t time.Time) error {
 	return errInline
 }
 
-// SetReadDeadline is of gateway.Deadliner on a worker.
+// SetReadDeadline implements gateway.Conn on a worker.
 func (j *job) SetReadDeadline(t time.Time) error { return j.setDeadline(&j.readDeadline, t) }
 
-// SetWriteDeadline is of gateway.Deadliner on a worker.
+// SetWriteDeadline implements gateway.Conn on a worker.
 func (j *job) SetWriteDeadline(t time.Time) error { return j.setDeadline(&j.writeDeadline, t) }
 
-// CloseInput is gateway.InputCloser: a read deadline that has passed. Only a job has content
-// to wait for.
+// CloseInput implements gateway.Conn. On a loop all content has come before the call, so no Read
+// waits.
+func (x *exchange) CloseInput() {}
+
+// CloseInput implements gateway.Conn on a worker: it acts as a read deadline that has passed.
 func (j *job) CloseInput() {
 	j.mu.Lock()
 	defer j.mu.Unlock()

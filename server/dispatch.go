@@ -36,7 +36,7 @@ func (x *exchange) copyRequest(head, content []byte) ([]byte, []byte) {
 func (x *exchange) dispatchByOption() bool {
 	var d DispatchMode
 	x.call.canHandOff = true
-	x.callApp(func() { d = x.sh.cfg.dispatchBy(&x.env) }, func(failure error) (gateway.Body, error) {
+	x.callApp(func() { d = x.sh.cfg.dispatchBy(&x.env.Environ) }, func(failure error) (gateway.Body, error) {
 		if failure != nil {
 			return nil, failure
 		}

@@ -114,7 +114,7 @@ func testUnderValidate(t *testing.T, dispatch Option) {
 		}
 		return echo(env, start)
 	})
-	fail := func(b *gateway.Breach) { t.Error(b) }
+	fail := func(v *gateway.Violation) { t.Error(v) }
 	var log testlog.Buffer
 	s := start(t, gateway.ValidateWith(gateway.Debug(app), fail), dispatch, Logger(slog.New(slog.NewTextHandler(&log, nil))))
 	for range 3 {

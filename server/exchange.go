@@ -31,7 +31,7 @@ type exchange struct {
 
 	req         parser.Request
 	content     parser.Body // decoder of the content
-	env         gateway.Environ
+	env         gateway.ServerEnviron
 	head        *bytebufferpool.ByteBuffer // copy of the head while the content comes
 	copy        []byte                     // of the request for a worker, see own
 	bodyClock   int64                      // shard.now when the request began to wait: for its content, or else for its client to read

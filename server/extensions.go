@@ -12,10 +12,10 @@ import (
 	"github.com/isbjorn/isbjorn/internal/thrown"
 )
 
-// What an application gets beyond StartResponse and Body: see gateway/beyond.go. An
+// What an application gets beyond StartResponse and Body: see gateway/extensions.go. An
 // exchange gives it to who runs on the loop, a job to who runs on a worker.
 
-// Flush is gateway.Flusher on the loop.
+// Flush is that of gateway.Flush on the loop.
 func (w *writer) Flush() error {
 	x := (*exchange)(w)
 	was := x.sh.calls.enterServer(&x.call)
@@ -37,7 +37,7 @@ func (w *writer) Flush() error {
 	return nil
 }
 
-// Flush is gateway.Flusher on a worker. What was written is on its way already.
+// Flush is that of gateway.Flush on a worker. What was written is on its way already.
 func (w *jobWriter) Flush() error {
 	j := (*job)(w)
 	j.mu.Lock()
@@ -59,7 +59,7 @@ func (w *jobWriter) Flush() error {
 // gathers: what net/http's server gathers.
 const gatherBytes = 4 << 10
 
-// Gather is gateway.Gatherer on the loop.
+// Gather is that of gateway.Gather on the loop.
 func (w *writer) Gather() {
 	x := (*exchange)(w)
 	was := x.sh.calls.enterServer(&x.call)
@@ -71,7 +71,7 @@ func (w *writer) Gather() {
 	x.call.returnToApp(was)
 }
 
-// Gather is gateway.Gatherer on a worker.
+// Gather is that of gateway.Gather on a worker.
 func (w *jobWriter) Gather() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -104,7 +104,7 @@ func (x *exchange) noteAbort(err error) {
 
 var errInformLate = errors.New("server: Inform was called after start, or after the response has ended; call it before")
 
-// Inform is gateway.Informer on the loop.
+// Inform implements gateway.Conn on the loop.
 func (x *exchange) Inform(code int, headers []gateway.Header) error {
 	was := x.sh.calls.enterServer(&x.call)
 	if was == handedOff {
@@ -126,7 +126,7 @@ func (x *exchange) Inform(code int, headers []gateway.Header) error {
 	return nil
 }
 
-// Inform is gateway.Informer on a worker. It waits where the client is slow.
+// Inform implements gateway.Conn on a worker. It waits where the client is slow.
 func (j *job) Inform(code int, headers []gateway.Header) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -179,7 +179,7 @@ func appendFields(b []byte, headers []gateway.Header) []byte {
 	return b
 }
 
-// Trailer is gateway.Trailers on the loop.
+// Trailer implements gateway.Conn on the loop.
 func (x *exchange) Trailer(headers []gateway.Header) error {
 	was := x.sh.calls.enterServer(&x.call)
 	if was == handedOff {
@@ -193,7 +193,7 @@ func (x *exchange) Trailer(headers []gateway.Header) error {
 	return nil
 }
 
-// Trailer is gateway.Trailers on a worker.
+// Trailer implements gateway.Conn on a worker.
 func (j *job) Trailer(headers []gateway.Header) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()

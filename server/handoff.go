@@ -137,7 +137,7 @@ func (x *exchange) callServe() (body gateway.Body, err error) {
 		}
 	}()
 	x.sh.calls.enterApp(&x.call)
-	body, err = x.sh.srv.app.Serve(&x.env, x.start)
+	body, err = x.sh.srv.app.Serve(&x.env.Environ, x.start)
 	ended = true
 	if x.sh.calls.exitApp(&x.call) {
 		x.job.continueOnWorker(func() (gateway.Body, error) { return x.job.deliverResponse(body, err) })

@@ -7,6 +7,7 @@ import (
 	"unsafe"
 
 	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/internal/field"
 )
 
 // head is a rendered response head: what was declared, and the tail.
@@ -61,13 +62,13 @@ func (r *response) render(status string, headers []gateway.Header) error {
 	b = append(b, "\r\n"...)
 	for i := range headers {
 		h := &headers[i]
-		kind, err := gateway.CheckHeader(h)
+		kind, err := field.Check(h.Name, h.Value)
 		if err != nil {
 			return err
 		}
-		plain = plain && kind == gateway.Plain
+		plain = plain && kind == field.Plain
 		switch kind {
-		case gateway.ContentLength: // sent when the framing is decided
+		case field.ContentLength: // sent when the framing is decided
 			if r.hasLength {
 				return errLengthTwice
 			}
@@ -77,12 +78,12 @@ func (r *response) render(status string, headers []gateway.Header) error {
 			}
 			r.declaredLength, r.hasLength = int64(n), true
 			continue
-		case gateway.Connection:
+		case field.Connection:
 			r.closeDeclared = true
 			continue
-		case gateway.Trailer:
+		case field.Trailer:
 			r.trailers = true
-		case gateway.Date:
+		case field.Date:
 			if r.ownFields&ownDate != 0 {
 				return errDateTwice
 			}
@@ -90,7 +91,7 @@ func (r *response) render(status string, headers []gateway.Header) error {
 			if h.Value == "" { // none at all
 				continue
 			}
-		case gateway.ServerName:
+		case field.ServerName:
 			if r.ownFields&ownName != 0 {
 				return errNameTwice
 			}

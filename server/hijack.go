@@ -23,7 +23,7 @@ var (
 	errHijackLate = errors.New("server: Hijack after a part of the response was sent; call it before Write and Flush")
 )
 
-// Hijack is gateway.Hijacker: an event loop has nothing that it could wait in.
+// Hijack implements gateway.Conn. An event loop has nothing that it could wait in.
 func (x *exchange) Hijack() (net.Conn, []byte, error) {
 	if j := x.requireJob(); j != nil {
 		return j.Hijack()
@@ -31,7 +31,7 @@ func (x *exchange) Hijack() (net.Conn, []byte, error) {
 	return nil, nil, errInline
 }
 
-// Hijack is gateway.Hijacker on a worker.
+// Hijack implements gateway.Conn on a worker.
 func (j *job) Hijack() (net.Conn, []byte, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()

@@ -16,20 +16,21 @@ import (
 var importTable = map[string][]string{
 	"parser":  {},
 	"loop":    {},
-	"gateway": {"parser"},
+	"gateway": {"parser", "internal/field"},
 
 	"gateway/forwarded":   {"gateway"},
 	"gateway/gatewaytest": {"gateway", "parser"},
 	"gateway/web":         {"gateway", "gateway/forwarded"},
 	"gateway/middleware":  {"gateway", "gateway/forwarded", "internal/thrown"},
-	"gateway/nethttp":     {"gateway", "internal/thrown", "parser"},
+	"gateway/nethttp":     {"gateway", "internal/field", "internal/thrown", "parser"},
 
 	"internal/benchmark": {},
+	"internal/field":     {},
 	"internal/head":      {},
 	"internal/testlog":   {},
 	"internal/thrown":    {},
 
-	"server": {"loop", "parser", "gateway", "gateway/nethttp", "internal/thrown", "server/internal/buffers", "server/internal/logqueue", "server/internal/spool", "server/internal/workers"},
+	"server": {"loop", "parser", "gateway", "gateway/nethttp", "internal/field", "internal/thrown", "server/internal/buffers", "server/internal/logqueue", "server/internal/spool", "server/internal/workers"},
 
 	"server/internal/buffers":  {},
 	"server/internal/logqueue": {},

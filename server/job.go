@@ -56,7 +56,7 @@ type job struct {
 	headTaken   bool          // the loop has taken it, and resp is not this response any more
 	contentless bool          // it has no content, whatever the application gives
 	usedWrite   bool          // the write() form was used
-	gathers     bool          // what is written may wait, see gateway.Gatherer
+	gathers     bool          // what is written may wait, see gateway.Gather
 	flushed     bool          // the head is to be sent, whether there is content or not
 	size        int64         // of the content, if the body says; else -1
 	owed        int64         // what the declared Content-Length has still room for; -1 without one

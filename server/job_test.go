@@ -154,7 +154,7 @@ func TestPoolSendsBeforeItBlocks(t *testing.T) {
 		},
 		func(_ *gateway.Environ, start gateway.StartResponse) error {
 			w, _ := start("200 OK", nil, nil)
-			return w.(gateway.Flusher).Flush()
+			return gateway.Flush(w)
 		},
 		func(env *gateway.Environ, _ gateway.StartResponse) error { return env.Inform(103, nil) },
 	} {

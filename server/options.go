@@ -139,7 +139,7 @@ func newConfig(options []Option) (*config, error) {
 	if c.maxConns < 1 {
 		return nil, fmt.Errorf("server: option MaxConnections is %d; use a positive number, or leave it out for as many as there are descriptors", c.maxConns)
 	}
-	if _, err := gateway.CheckHeader(&gateway.Header{Name: "Server", Value: c.name}); err != nil {
+	if err := gateway.CheckHeader(&gateway.Header{Name: "Server", Value: c.name}); err != nil {
 		return nil, fmt.Errorf("server: option Name is %q; use a text without control characters, or none", c.name)
 	}
 	if err := gateway.CheckExtra(c.environ); err != nil {

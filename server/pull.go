@@ -234,10 +234,10 @@ func (x *exchange) replaceStatus(status int) {
 	}
 }
 
-// SentStatus is gateway.StatusSender on the loop.
+// SentStatus implements gateway.Conn on the loop.
 func (x *exchange) SentStatus() int { return int(x.replacedStatus.Load()) }
 
-// SentStatus is gateway.StatusSender on a worker.
+// SentStatus implements gateway.Conn on a worker.
 func (j *job) SentStatus() int { return j.x.SentStatus() }
 
 // breakOff ends an exchange that cannot go on, by a refusal if that can still be said.

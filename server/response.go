@@ -36,7 +36,7 @@ type responseState struct {
 	closeDeclared  bool // the application said "Connection: close"
 	hasLength      bool // the application declared a Content-Length
 	trailers       bool // the application has or announces trailer fields
-	gather         bool // what it writes may wait, see gateway.Gatherer
+	gather         bool // what it writes may wait, see gateway.Gather
 	framing        framing
 	declaredLength int64  // that Content-Length
 	bytesLeft      int64  // byLength: bytes still owed

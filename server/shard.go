@@ -19,7 +19,7 @@ type shard struct {
 	srv  *Server
 	cfg  *config
 	loop *loop.Loop
-	info gateway.Host
+	info gateway.ServerInfo
 
 	out          []byte      // answers of the connection at work, not yet given to the socket
 	free         []*exchange // between two requests
@@ -76,7 +76,7 @@ const outBytesMax = 256 << 10
 
 func newShard(s *Server, l *loop.Loop) *shard {
 	c := s.config
-	h := &shard{srv: s, cfg: c, loop: l, cachedSecond: -1, epoch: time.Now(), lateTick: math.MinInt64, info: gateway.Host{
+	h := &shard{srv: s, cfg: c, loop: l, cachedSecond: -1, epoch: time.Now(), lateTick: math.MinInt64, info: gateway.ServerInfo{
 		Scheme: "http", Software: c.name, Multithread: c.loop.Loops > 1 || s.workers != nil, Log: c.appLog,
 		Extra: c.environ, Underscores: c.underscorePolicy == KeepUnderscores, Hidden: s.warnHiddenField, TempFile: c.openTempFile, Stopping: s.stopBegan,
 	}}

@@ -5,10 +5,10 @@ import (
 	"unsafe"
 )
 
-// The trailer fields of a request, gateway.TrailerReader. Their lines are kept as they have
+// The trailer fields of a request. Their lines are kept as they have
 // come, checked by the parser: in memory of their own, since few requests have any.
 
-// ReadTrailer is gateway.TrailerReader on the loop, where all content has come.
+// ReadTrailer implements gateway.Conn on the loop, where all content has come.
 func (x *exchange) ReadTrailer(yield func(name, value string) bool) {
 	was := x.sh.calls.enterServer(&x.call)
 	if was == handedOff {
@@ -20,7 +20,7 @@ func (x *exchange) ReadTrailer(yield func(name, value string) bool) {
 	yieldFields(lines, yield)
 }
 
-// ReadTrailer is gateway.TrailerReader on a worker. Until the content has come it has none.
+// ReadTrailer implements gateway.Conn on a worker. Until the content has come it has none.
 func (j *job) ReadTrailer(yield func(name, value string) bool) {
 	j.mu.Lock()
 	lines := j.trailer

@@ -45,7 +45,7 @@ func (w *waker) run() {
 	}
 }
 
-// Waker is gateway.Waker: the worker waits, and the loop knows nothing of it.
+// Waker implements gateway.Conn: the worker waits, and the loop knows nothing of it.
 func (j *job) Waker() (wake func()) {
 	j.hasWaker = true
 	if j.workerWaker == nil {
@@ -117,7 +117,7 @@ func (x *exchange) LocalAddr() netip.AddrPort {
 	return x.sock.LocalAddr()
 }
 
-// Waker is gateway.Waker.
+// Waker implements gateway.Conn.
 func (x *exchange) Waker() (wake func()) {
 	was := x.sh.calls.enterServer(&x.call)
 	if was == handedOff {

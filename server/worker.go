@@ -96,7 +96,7 @@ func isReady(body gateway.Body) bool {
 func (j *job) serve() (body gateway.Body, err error) {
 	err = errGoexit
 	defer j.catch(&err)
-	return j.x.sh.srv.app.Serve(&j.x.env, j.start)
+	return j.x.sh.srv.app.Serve(&j.x.env.Environ, j.start)
 }
 
 // pull brings what body has, until it ends or nobody wants it. Of a response that has no

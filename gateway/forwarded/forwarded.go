@@ -60,7 +60,7 @@ func (p *Proxies) Check() error {
 		}
 	}
 	for i, name := range p.Fields {
-		if _, err := gateway.CheckHeader(&gateway.Header{Name: name}); err != nil || strings.Contains(name, "_") {
+		if err := gateway.CheckHeader(&gateway.Header{Name: name}); err != nil || strings.Contains(name, "_") {
 			return fmt.Errorf("forwarded: Fields[%d] is %q; use the name of a field with \"-\", such as X-Forwarded-Proto", i, name)
 		}
 		switch isForwarded := sameField(name, standardField); {

@@ -38,7 +38,7 @@ func TestResponses(t *testing.T) {
 		text   string
 		chunks int
 		closed int
-		want   error // also a *gateway.Breach by its rule
+		want   error // also a *gateway.Violation by its rule
 		rule   bool
 	}{
 		{name: "writes come first", code: 200, text: "abcd", chunks: 3, closed: 1, app: func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
@@ -108,8 +108,8 @@ func TestResponses(t *testing.T) {
 			}},
 	} {
 		got := gatewaytest.Call(tt.app, tt.req)
-		var b *gateway.Breach
-		if got.Code != tt.code || got.Text() != tt.text || len(got.Chunks) != tt.chunks || got.Closed != tt.closed || errors.As(got.Err, &b) != tt.rule || !tt.rule && got.Err != tt.want {
+		var v *gateway.Violation
+		if got.Code != tt.code || got.Text() != tt.text || len(got.Chunks) != tt.chunks || got.Closed != tt.closed || errors.As(got.Err, &v) != tt.rule || !tt.rule && got.Err != tt.want {
 			t.Errorf("%s: %+v", tt.name, got)
 		}
 	}

@@ -27,11 +27,15 @@ type Request struct {
 	Method string           // "" is GET
 	Target string           // as on the request line; "" is "/"
 	Header []gateway.Header // in this order; Host and Content-Length are added if they are not there
-	Body   string           // the content
+	Body   string           // the content, all of it there before the call
 	HTTP10 bool             // the client speaks HTTP/1.0
 	Remote netip.AddrPort   // the client; zero is 192.0.2.1:1234
 	Log    *slog.Logger     // takes wsgi.errors; nil drops it
 	Extra  map[string]any   // the deployer's pairs
+
+	// Stream is content that comes after Body, while the application reads it: chunked, or up to
+	// the Content-Length of Header. nil is none.
+	Stream io.Reader
 
 	// Leave is when the client is gone: after so many chunks were sent, writes
 	// included. Then the context is cancelled with gateway.ErrClientGone and the body
@@ -49,7 +53,7 @@ type Response struct {
 	Chunks []string         // as sent: what was written, then what the body gave; no empty ones, none for HEAD
 	Closed int              // how often the body was closed: 1, or 0 if there was none
 
-	// Err is what went wrong: a *gateway.Breach of a rule, or else the error of Serve,
+	// Err is what went wrong: a *gateway.Violation of a rule, or else the error of Serve,
 	// Next, or Close. A server answers 500, or cuts the response where Chunks end.
 	Err error
 }
@@ -91,7 +95,7 @@ func Call(app gateway.App, req Request) *Response {
 	}
 	defer env.End()
 	c := &call{Response: r, env: env, woken: woken, leave: req.Leave, headOnly: req.Method == "HEAD"}
-	r.Err = c.run(gateway.ValidateWith(closes(app, r), func(*gateway.Breach) {})) // which returns it, too
+	r.Err = c.run(gateway.ValidateWith(closes(app, r), func(*gateway.Violation) {})) // which returns it, too
 	return r
 }
 
@@ -129,7 +133,7 @@ func (s sized) Len() int64 { return s.of.Len() }
 // call is the server's side of one request.
 type call struct {
 	*Response
-	env      *gateway.Environ
+	env      *gateway.ServerEnviron
 	woken    <-chan struct{}
 	leave    int
 	headOnly bool
@@ -138,7 +142,7 @@ type call struct {
 }
 
 func (c *call) run(app gateway.App) (err error) {
-	body, err := app.Serve(c.env, c.start)
+	body, err := app.Serve(&c.env.Environ, c.start)
 	if body != nil {
 		defer func() { // also if Next panics
 			if closed := body.Close(); err == nil {
@@ -203,7 +207,7 @@ func (w writer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Flush is gateway.Flusher.
+// Flush is that of gateway.Flush.
 func (w writer) Flush() error {
 	w.c.sent = true
 	return w.c.sticks
@@ -226,7 +230,7 @@ func (c *call) send(b []byte) {
 }
 
 // environ is an Environ for req, read by the parser as a server would.
-func environ(req Request, r *Response, woken chan<- struct{}) (*gateway.Environ, error) {
+func environ(req Request, r *Response, woken chan<- struct{}) (*gateway.ServerEnviron, error) {
 	var b strings.Builder
 	method, target, version := req.Method, req.Target, "HTTP/1.1"
 	if method == "" {
@@ -253,7 +257,11 @@ func environ(req Request, r *Response, woken chan<- struct{}) (*gateway.Environ,
 	for _, h := range req.Header {
 		fmt.Fprintf(&b, "%s: %s\r\n", h.Name, h.Value)
 	}
-	if req.Body != "" && !has("Content-Length") {
+	switch {
+	case has("Content-Length"):
+	case req.Stream != nil && !req.HTTP10:
+		b.WriteString("Transfer-Encoding: chunked\r\n")
+	case req.Body != "":
 		fmt.Fprintf(&b, "Content-Length: %d\r\n", len(req.Body))
 	}
 	b.WriteString("\r\n")
@@ -266,7 +274,7 @@ func environ(req Request, r *Response, woken chan<- struct{}) (*gateway.Environ,
 	if n != len(head) {
 		return nil, fmt.Errorf("gatewaytest: the request is not right: %q", head)
 	}
-	conn := conn{req.Remote, netip.MustParseAddrPort("192.0.2.80:8080"), woken, r, req.HTTP10}
+	conn := conn{remote: req.Remote, local: netip.MustParseAddrPort("192.0.2.80:8080"), woken: woken, r: r, http10: req.HTTP10}
 	if !conn.remote.IsValid() {
 		conn.remote = netip.MustParseAddrPort("192.0.2.1:1234")
 	}
@@ -274,14 +282,19 @@ func environ(req Request, r *Response, woken chan<- struct{}) (*gateway.Environ,
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	env := new(gateway.Environ)
-	env.Begin(parsed, head, []byte(req.Body), &gateway.Host{Scheme: "http", Software: "gatewaytest", Log: log, Extra: req.Extra}, conn)
+	env := new(gateway.ServerEnviron)
+	env.Begin(parsed, head, []byte(req.Body), &gateway.ServerInfo{Scheme: "http", Software: "gatewaytest", Log: log, Extra: req.Extra}, conn)
+	if req.Stream != nil {
+		length := parsed.Body()
+		env.ContentStream(req.Stream, length.Length()-int64(len(req.Body)))
+	}
 	return env, nil
 }
 
 // conn is a connection that is nothing but its addresses, and what wakes a response or
 // adds to it.
 type conn struct {
+	gateway.NoConn
 	remote, local netip.AddrPort
 	woken         chan<- struct{}
 	r             *Response
@@ -300,7 +313,7 @@ func (c conn) Waker() (wake func()) {
 	}
 }
 
-// Inform is gateway.Informer.
+// Inform implements gateway.Conn.
 func (c conn) Inform(code int, headers []gateway.Header) error {
 	if !c.http10 {
 		c.r.Before = append(c.r.Before, Interim{code, cloned(headers)})
@@ -308,7 +321,7 @@ func (c conn) Inform(code int, headers []gateway.Header) error {
 	return nil
 }
 
-// Trailer is gateway.Trailers.
+// Trailer implements gateway.Conn.
 func (c conn) Trailer(headers []gateway.Header) error {
 	c.r.After = append(c.r.After, cloned(headers)...)
 	return nil

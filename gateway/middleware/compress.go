@@ -79,7 +79,7 @@ type compressed struct {
 	headOnly bool    // HEAD: the fields of GET, and nothing is compressed for it
 
 	w        io.Writer    // of start
-	gathers  bool         // what is written may wait, see gateway.Gatherer
+	gathers  bool         // what is written may wait, see gateway.Gather
 	body     gateway.Body // of the application, once Serve has returned
 	declared bool
 	on       bool             // it is compressed
@@ -195,7 +195,7 @@ func (w *compressedWriter) Write(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// Gather is gateway.Gatherer.
+// Gather is that of gateway.Gather.
 func (w *compressedWriter) Gather() {
 	c := (*compressed)(w)
 	if c.gathers = true; c.headers == nil {
@@ -256,7 +256,7 @@ func (o *CompressOptions) compressible(status string, headers []gateway.Header) 
 
 // valid says whether start will take headers as they are.
 func valid(headers []gateway.Header) bool {
-	return !slices.ContainsFunc(headers, func(h gateway.Header) bool { _, err := gateway.CheckHeader(&h); return err != nil })
+	return !slices.ContainsFunc(headers, func(h gateway.Header) bool { return gateway.CheckHeader(&h) != nil })
 }
 
 // wanted says whether an answer that may be compressed is large enough, as far as

@@ -54,7 +54,7 @@ type conditional struct {
 
 	started bool
 	w       io.Writer        // of start
-	gathers bool             // what is written may wait, see gateway.Gatherer
+	gathers bool             // what is written may wait, see gateway.Gather
 	status  string           // of a 200 that may get an ETag, declared in Serve and not passed on yet
 	headers []gateway.Header // the same; nil if there is nothing to pass on
 	instead string           // the content of a 412
@@ -158,7 +158,7 @@ func (w *undecided) Write(p []byte) (int, error) {
 	return c.w.Write(p)
 }
 
-// Gather is gateway.Gatherer.
+// Gather is that of gateway.Gather.
 func (w *undecided) Gather() {
 	c := (*conditional)(w)
 	if c.gathers = true; c.headers == nil {

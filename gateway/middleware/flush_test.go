@@ -54,7 +54,7 @@ func TestFlushThroughAll(t *testing.T) {
 		for _, m := range []gateway.Middleware{
 			gateway.Debug, gateway.Validate, conditional, compress, Recover, crowd, body, RequestID(false), AccessLog(quiet), CombinedLog(io.Discard),
 		} {
-			app = gateway.ValidateMiddleware(m, func(b *gateway.Breach) { t.Error(b) })(app)
+			app = gateway.ValidateMiddleware(m, func(v *gateway.Violation) { t.Error(v) })(app)
 		}
 		s, err := server.New(app, server.Logger(quiet), server.Dispatch(dispatch))
 		if err != nil {

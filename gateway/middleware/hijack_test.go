@@ -19,7 +19,7 @@ func TestHijackIsLogged(t *testing.T) {
 			}
 			_, _ = io.WriteString(conn, "hello")
 			return nil, conn.Close()
-		})), func(b *gateway.Breach) { t.Error(b) })))
+		})), func(v *gateway.Violation) { t.Error(v) })))
 	for _, dispatch := range []server.DispatchMode{server.Auto, server.Pool} {
 		c := dial(t, app, "tcp", server.Dispatch(dispatch))
 		_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: h\r\n\r\n")

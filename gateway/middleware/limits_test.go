@@ -136,10 +136,7 @@ func TestBodyLimitOfStreams(t *testing.T) {
 			_, err = start("200 OK", nil, nil)
 			return env.Bytes(b), err
 		}))
-		got := gatewaytest.Get(gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
-			env.ContentStream(strings.NewReader(strings.Repeat("x", n)), -1)
-			return app.Serve(env, start)
-		}), "/")
+		got := gatewaytest.Call(app, gatewaytest.Request{Method: "POST", Stream: strings.NewReader(strings.Repeat("x", n))})
 		if got.Code != code || got.Err != nil || code == 200 && len(got.Text()) != n {
 			t.Errorf("%d bytes: %s, want %d", n, show(got), code)
 		}

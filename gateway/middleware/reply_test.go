@@ -50,7 +50,7 @@ func TestPassed(t *testing.T) {
 		} {
 			plain, wrapped := a, a
 			want := gatewaytest.Get(&plain, "/")
-			checked := gateway.ValidateMiddleware(m, func(b *gateway.Breach) { t.Errorf("%s: %+v: %v", name, a, b) })
+			checked := gateway.ValidateMiddleware(m, func(v *gateway.Violation) { t.Errorf("%s: %+v: %v", name, a, v) })
 			got := gatewaytest.Get(checked(&wrapped), "/")
 			if a.chunks == nil {
 				want.Closed, got.Closed = 0, 0
@@ -88,7 +88,7 @@ func TestChangedContent(t *testing.T) {
 			{chunks: []string{large}, failClose: errBroken},
 		} {
 			a.headers = fields("Content-Type", "text/plain")
-			checked := gateway.ValidateMiddleware(m, func(b *gateway.Breach) { t.Errorf("%s: %.80v: %v", name, a, b) })
+			checked := gateway.ValidateMiddleware(m, func(v *gateway.Violation) { t.Errorf("%s: %.80v: %v", name, a, v) })
 			got := gatewaytest.Call(checked(&a), gatewaytest.Request{Header: fields("Accept-Encoding", "gzip")})
 			if a.closed != 1 || a.failNext == nil && a.failClose == nil && got.Err != nil {
 				t.Errorf("%s: %.80v: %v, closed %d", name, a, got.Err, a.closed)

@@ -61,7 +61,7 @@ func Static(dir string, o StaticOptions) (gateway.App, error) {
 	if strings.ContainsAny(o.Index, "/\\\x00") || o.Index == "." || o.Index == ".." {
 		return nil, fmt.Errorf("middleware: StaticOptions.Index is %q; use the name of a file, such as index.html", o.Index)
 	}
-	if _, err := gateway.CheckHeader(&gateway.Header{Name: "Cache-Control", Value: o.CacheControl}); err != nil {
+	if err := gateway.CheckHeader(&gateway.Header{Name: "Cache-Control", Value: o.CacheControl}); err != nil {
 		return nil, fmt.Errorf("middleware: StaticOptions.CacheControl: %w", err)
 	}
 	root, err := os.OpenRoot(dir)

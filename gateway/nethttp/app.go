@@ -35,7 +35,7 @@ import (
 //     for a cause, see gateway.Environ.
 //   - Request fields with "_" in their names show only if the server keeps them, and
 //     Proxy never (see gateway.Environ). Response fields that are the server's to send
-//     (gateway.Forbidden) are dropped, Upgrade among them but with 101, and those that
+//     (Keep-Alive, Proxy-*, TE, Transfer-Encoding, Upgrade) are dropped, Upgrade among them but with 101, and those that
 //     Connection names.
 //   - Content that is left unread is thrown away behind the answer, not before it.
 //   - [http.MaxBytesReader] does not close the connection of who sends more.

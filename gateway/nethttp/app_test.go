@@ -337,9 +337,9 @@ func TestDebug(t *testing.T) {
 			r = req
 			h(w, req)
 		}))), gatewaytest.Request{Method: "POST", Target: "/a?b", Body: "content", Header: []gateway.Header{{Name: "X-A", Value: "b"}}})
-		var breach *gateway.Breach
-		if errors.As(got.Err, &breach) {
-			t.Error(breach)
+		var violation *gateway.Violation
+		if errors.As(got.Err, &violation) {
+			t.Error(violation)
 		}
 		if r.URL.String() != "/a?b" || r.Header.Get("X-A") != "b" || len(r.Header) != 2 || r.RemoteAddr != "192.0.2.1:1234" {
 			t.Errorf("%v %v %v", r.URL, maps.Clone(r.Header), r.RemoteAddr)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/internal/field"
 )
 
 // What a ResponseWriter of net/http's server can do beyond the interface: see also Flush
@@ -63,7 +64,7 @@ func (w *response) sendHead(out *bufio.Writer) {
 	dated := false
 	fmt.Fprintf(out, "HTTP/1.1 %s\r\n", statusLine(w.code))
 	for _, h := range w.buf.fields {
-		dated = dated || gateway.KindOf(h.Name) == gateway.Date
+		dated = dated || field.KindOf(h.Name) == field.Date
 		fmt.Fprintf(out, "%s: %s\r\n", h.Name, h.Value)
 	}
 	if !dated {

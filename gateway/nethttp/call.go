@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/internal/field"
 )
 
 var (
@@ -24,7 +25,8 @@ var (
 
 // call is the server's side of one request.
 type call struct {
-	env   gateway.Environ
+	gateway.NoConn
+	env   gateway.ServerEnviron
 	w     http.ResponseWriter
 	r     *http.Request
 	log   *slog.Logger
@@ -53,7 +55,7 @@ func (c *call) LocalAddr() netip.AddrPort {
 	return netip.AddrPort{}
 }
 
-// Waker is gateway.Waker.
+// Waker implements gateway.Conn.
 func (c *call) Waker() (wake func()) {
 	woken := c.woken
 	return func() {
@@ -64,13 +66,13 @@ func (c *call) Waker() (wake func()) {
 	}
 }
 
-// CloseInput is gateway.InputCloser. On the goroutine of the handler.
+// CloseInput implements gateway.Conn. On the goroutine of the handler.
 func (c *call) CloseInput() {
 	c.w.Header().Set("Connection", "close")
 	_ = http.NewResponseController(c.w).SetReadDeadline(time.Unix(1, 0)) // long past
 }
 
-// ReadTrailer is gateway.TrailerReader. A name that has not come yet has no value.
+// ReadTrailer implements gateway.Conn. A name that has not come yet has no value.
 func (c *call) ReadTrailer(yield func(name, value string) bool) {
 	for name, values := range c.r.Trailer {
 		for _, value := range values {
@@ -84,7 +86,7 @@ func (c *call) ReadTrailer(yield func(name, value string) bool) {
 // run calls the application and sends what it answers.
 func (c *call) run(app gateway.App) (err error) {
 	defer func() { c.over = true }()
-	body, err := app.Serve(&c.env, c.start)
+	body, err := app.Serve(&c.env.Environ, c.start)
 	if body != nil {
 		defer func() { // also after a panic
 			if failed := body.Close(); failed != nil {
@@ -205,19 +207,19 @@ func (c *call) declare(status string, headers []gateway.Header) error {
 		return errInterim
 	}
 	c.code, c.headers, c.declared, c.left = code, c.headers[:0], false, -1
-	seen := [gateway.Forbidden]bool{}
+	seen := [field.Forbidden]bool{}
 	for i := range headers {
-		kind, err := gateway.CheckHeader(&headers[i])
+		kind, err := field.Check(headers[i].Name, headers[i].Value)
 		if err != nil {
 			return err
 		}
-		if kind != gateway.Plain {
-			if seen[kind] && kind != gateway.Connection {
+		if kind != field.Plain {
+			if seen[kind] && kind != field.Connection {
 				return fmt.Errorf("nethttp: more than one %s in the response", headers[i].Name)
 			}
 			seen[kind] = true
 		}
-		if kind == gateway.ContentLength {
+		if kind == field.ContentLength {
 			n, err := strconv.ParseUint(headers[i].Value, 10, 63)
 			if err != nil {
 				return fmt.Errorf("nethttp: the response's Content-Length is %q; use a decimal number", headers[i].Value)
@@ -238,7 +240,7 @@ func (c *call) commit(known int64) {
 	c.sent = true
 	header := c.w.Header()
 	for _, h := range c.headers {
-		if kind := gateway.KindOf(h.Name); h.Value == "" && (kind == gateway.Date || kind == gateway.ServerName) {
+		if kind := field.KindOf(h.Name); h.Value == "" && (kind == field.Date || kind == field.ServerName) {
 			header[http.CanonicalHeaderKey(h.Name)] = nil // none is sent
 			continue
 		}
@@ -303,7 +305,7 @@ func (w *writer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Flush is gateway.Flusher.
+// Flush is that of gateway.Flush.
 func (w *writer) Flush() error {
 	c := (*call)(w)
 	switch {

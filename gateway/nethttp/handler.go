@@ -33,15 +33,15 @@ func Handler(app gateway.App) http.Handler {
 	limits := parser.DefaultLimits()
 	limits.BodyBytes = -1 // net/http's handlers set their own
 	return &handler{app: app, limits: limits,
-		plain:  gateway.Host{Scheme: "http", Multithread: true, Log: slog.Default()},
-		secure: gateway.Host{Scheme: "https", Multithread: true, Log: slog.Default()},
+		plain:  gateway.ServerInfo{Scheme: "http", Multithread: true, Log: slog.Default()},
+		secure: gateway.ServerInfo{Scheme: "https", Multithread: true, Log: slog.Default()},
 	}
 }
 
 type handler struct {
 	app           gateway.App
 	limits        parser.Limits
-	plain, secure gateway.Host
+	plain, secure gateway.ServerInfo
 }
 
 // ServeHTTP calls the application for one request.
@@ -69,7 +69,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(w).EnableFullDuplex() // an application may read and write in turn
 		c.env.ContentStream(r.Body, r.ContentLength)
 	}
-	mount(&c.env, r)
+	mount(&c.env.Environ, r)
 	gone := make(chan struct{})
 	stop := context.AfterFunc(r.Context(), func() {
 		defer close(gone)

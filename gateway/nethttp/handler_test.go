@@ -134,7 +134,7 @@ const internal = "500 Internal Server Error\nContent-Length: [\"22\"]\nContent-T
 func TestThereAndBack(t *testing.T) {
 	var breaches []string
 	both := func(h http.Handler) http.Handler {
-		return nethttp.Handler(gateway.ValidateWith(nethttp.App(h), func(b *gateway.Breach) { breaches = append(breaches, b.Error()) }))
+		return nethttp.Handler(gateway.ValidateWith(nethttp.App(h), func(v *gateway.Violation) { breaches = append(breaches, v.Error()) }))
 	}
 	for _, request := range []string{
 		get,

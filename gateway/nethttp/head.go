@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/internal/field"
 )
 
 // WriteHeader declares the status and the header as they are now. It sends 1xx statuses
@@ -38,7 +39,7 @@ func (w *response) WriteHeader(code int) {
 func (w *response) inform(code int) {
 	fields := w.buf.fields[:0]
 	for name, values := range w.header {
-		if kind, err := gateway.CheckHeader(&gateway.Header{Name: name}); err == nil && kind != gateway.ContentLength && kind != gateway.Trailer {
+		if kind, err := field.Check(name, ""); err == nil && kind != field.ContentLength && kind != field.Trailer {
 			fields = appendField(fields, name, values)
 		}
 	}
@@ -61,19 +62,19 @@ func (w *response) declare(code int) {
 	var hops []string // names of fields that are for this connection alone, RFC 9110 section 7.6.1
 	fields := w.buf.fields[:0]
 	for name, values := range w.header {
-		kind, err := gateway.CheckHeader(&gateway.Header{Name: name})
+		kind, err := field.Check(name, "")
 		switch {
 		case len(values) == 0: // a handler wants none of what is sent by itself
-			if kind == gateway.Date || kind == gateway.ServerName {
+			if kind == field.Date || kind == field.ServerName {
 				fields = append(fields, gateway.Header{Name: name})
 			}
-			w.trails = w.trails || kind == gateway.ContentLength // so the content is chunked
+			w.trails = w.trails || kind == field.ContentLength // so the content is chunked
 			continue
 		case code == http.StatusSwitchingProtocols: // for Hijack: as it is, but what frames content
-			if err != nil && kind == gateway.Plain || kind == gateway.ContentLength || name == "Transfer-Encoding" {
+			if err != nil && kind == field.Plain || kind == field.ContentLength || name == "Transfer-Encoding" {
 				continue
 			}
-		case kind == gateway.Connection:
+		case kind == field.Connection:
 			if hasToken(values, "close") {
 				fields = append(fields, gateway.Header{Name: name, Value: "close"})
 			}
@@ -84,14 +85,14 @@ func (w *response) declare(code int) {
 			continue
 		case err != nil || code == http.StatusNotModified && name == "Content-Type":
 			continue
-		case kind == gateway.Trailer:
+		case kind == field.Trailer:
 			w.trails = true
 			w.announce(values)
-		case kind == gateway.ContentLength:
+		case kind == field.ContentLength:
 			if values = values[:1]; !w.declareLength(values[0]) {
 				continue
 			}
-		case kind == gateway.Date || kind == gateway.ServerName:
+		case kind == field.Date || kind == field.ServerName:
 			values = values[:1]
 		}
 		fields = appendField(fields, name, values)
@@ -117,7 +118,7 @@ func appendField(fields []gateway.Header, name string, values []string) []gatewa
 // Connection of its own, and behind it they would go on beyond the next hop.
 func withoutHops(fields []gateway.Header, connection []string) []gateway.Header {
 	return slices.DeleteFunc(fields, func(h gateway.Header) bool {
-		return gateway.KindOf(h.Name) == gateway.Plain && hasToken(connection, h.Name)
+		return field.KindOf(h.Name) == field.Plain && hasToken(connection, h.Name)
 	})
 }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"mime/multipart"
-	"net/netip"
 	"os"
 	"reflect"
 	"strings"
@@ -21,24 +20,19 @@ import (
 
 // begin binds env to raw; spoil does what a server does when the response is
 // finished.
-func begin(t *testing.T, env *gateway.Environ, raw string) (spoil func()) {
+func begin(t *testing.T, env *gateway.ServerEnviron, raw string) (spoil func()) {
 	t.Helper()
 	b, req, limits := []byte(raw), new(parser.Request), parser.DefaultLimits()
 	n, err := req.Parse(b, &limits)
 	if err != nil || n == 0 {
 		t.Fatal(n, err)
 	}
-	env.Begin(req, b[:n], b[n:], &gateway.Host{Scheme: "http"}, nowhere{})
+	env.Begin(req, b[:n], b[n:], &gateway.ServerInfo{Scheme: "http"}, gateway.NoConn{})
 	return func() {
 		env.End()
 		copy(b, bytes.Repeat([]byte("#"), len(b)))
 	}
 }
-
-type nowhere struct{}
-
-func (nowhere) RemoteAddr() netip.AddrPort { return netip.AddrPort{} }
-func (nowhere) LocalAddr() netip.AddrPort  { return netip.AddrPort{} }
 
 // part is one of a form: a value, or a file if it has a name.
 type part struct{ field, name, content string }

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/gateway/gatewaytest"
@@ -97,9 +98,9 @@ func TestCookies(t *testing.T) {
 
 // What is parsed lives on when the memory of the request holds another.
 func TestParsedIsCopied(t *testing.T) {
-	var env gateway.Environ
+	var env gateway.ServerEnviron
 	spoil := begin(t, &env, "GET /?q=query HTTP/1.1\r\nHost: h\r\nCookie: c=cookie\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 6\r\n\r\nf=form")
-	r := web.NewRequest(&env, nil)
+	r := web.NewRequest(&env.Environ, nil)
 	query, _ := r.Query()
 	cookie := r.Cookie("c")
 	form, err := r.Form()
@@ -182,11 +183,6 @@ func TestJSON(t *testing.T) {
 	})
 }
 
-// broken is content that cannot be read.
-type broken struct{}
-
-func (broken) ReadAt(p []byte, off int64) (int, error) { return 0, io.ErrNoProgress }
-
 // Content that the server cannot read is no fault of the client.
 func TestBrokenContent(t *testing.T) {
 	for kind, read := range map[string]func(*web.Request) error{
@@ -194,8 +190,7 @@ func TestBrokenContent(t *testing.T) {
 		"application/x-www-form-urlencoded": func(r *web.Request) error { _, err := r.Form(); return err },
 		"multipart/form-data; boundary=b":   func(r *web.Request) error { _, err := r.Form(); return err },
 	} {
-		with(t, nil, gatewaytest.Request{Header: header("Content-Type", kind)}, func(r *web.Request) {
-			r.ContentFrom(broken{}, 100)
+		with(t, nil, gatewaytest.Request{Header: header("Content-Type", kind), Stream: iotest.ErrReader(io.ErrNoProgress)}, func(r *web.Request) {
 			if err := read(r); !errors.Is(err, io.ErrNoProgress) || status(err) != -1 {
 				t.Errorf("%s: %v", kind, err)
 			}
@@ -262,11 +257,8 @@ func TestLimitsOfStreams(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		stream := gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
-			env.ContentStream(strings.NewReader(tt.content), -1)
-			return app.Serve(env, start)
-		})
-		if got := gatewaytest.Call(stream, gatewaytest.Request{Method: "POST", Header: header("Content-Type", tt.kind)}); got.Code != tt.code || got.Err != nil {
+		req := gatewaytest.Request{Method: "POST", Header: header("Content-Type", tt.kind), Stream: strings.NewReader(tt.content)}
+		if got := gatewaytest.Call(app, req); got.Code != tt.code || got.Err != nil {
 			t.Errorf("%s, %d bytes: %d, %v; want %d", tt.kind, len(tt.content), got.Code, got.Err, tt.code)
 		}
 	}

@@ -179,7 +179,7 @@ func (r *Response) Set(name, value string) *Response { return r.Del(name).Add(na
 // checked as package gateway says.
 func (r *Response) Add(name, value string) *Response {
 	h := gateway.Header{Name: name, Value: value}
-	if _, err := gateway.CheckHeader(&h); err != nil {
+	if err := gateway.CheckHeader(&h); err != nil {
 		return r.fail(err)
 	}
 	r.headers = append(r.headers, h)

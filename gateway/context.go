@@ -9,12 +9,12 @@ import (
 
 // ending is the Context of a request. The application asks for it while the server
 // may cancel it from elsewhere.
-type ending struct {
+type requestContext struct {
 	mu     sync.Mutex
 	ctx    context.Context // nil until it was asked for
 	cancel context.CancelCauseFunc
 	cause  error    // of the first Cancel
-	after  []func() // called at the end, if there is a context
+	atEnd  []func() // called at the end, if there is a context
 }
 
 // Context is cancelled when the response is finished, after Close of its Body. A
@@ -24,20 +24,20 @@ type ending struct {
 // other goroutines. Its cancellation stops nothing by itself.
 func (e *Environ) Context() context.Context {
 	e.check()
-	n := &e.ending
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.ctx == nil {
+	c := &e.ctx
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ctx == nil {
 		parent := context.Background()
-		if e.lease != nil {
-			parent = e.lease.of.Context()
+		if e.guard != nil {
+			parent = e.guard.of.Context()
 		}
-		n.ctx, n.cancel = context.WithCancelCause(parent)
-		if n.cause != nil {
-			n.cancel(n.cause)
+		c.ctx, c.cancel = context.WithCancelCause(parent)
+		if c.cause != nil {
+			c.cancel(c.cause)
 		}
 	}
-	return n.ctx
+	return c.ctx
 }
 
 // Stopping returns a channel that is closed when the server begins to stop. Context goes on
@@ -58,32 +58,18 @@ func (e *Environ) Context() context.Context {
 // is never closed, where the server does not say when it stops, as net/http does not.
 func (e *Environ) Stopping() <-chan struct{} {
 	e.check()
-	return e.host.Stopping
-}
-
-// Cancel cancels Context for a reason, the first of which counts. For servers, from
-// any goroutine, between Begin and End. It makes no context that nobody asked for.
-func (e *Environ) Cancel(cause error) {
-	n := &e.ending
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.cause == nil {
-		n.cause = cause
-	}
-	if n.ctx != nil {
-		n.cancel(cause)
-	}
+	return e.info.Stopping
 }
 
 // end makes it ready for the next request.
-func (n *ending) end() {
-	if n.cancel != nil {
-		n.cancel(nil)
-		for _, f := range n.after {
+func (c *requestContext) end() {
+	if c.cancel != nil {
+		c.cancel(nil)
+		for _, f := range c.atEnd {
 			f()
 		}
 	}
-	n.ctx, n.cancel, n.cause, n.after = nil, nil, nil, nil
+	c.ctx, c.cancel, c.cause, c.atEnd = nil, nil, nil, nil
 }
 
 // Why a server cancels a request's Context before its response is finished. To write to

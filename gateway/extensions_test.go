@@ -48,10 +48,10 @@ func TestFlush(t *testing.T) {
 // LocalAddr is the connection's, but for what was Set.
 func TestLocalAddr(t *testing.T) {
 	const here = "192.0.2.80:8080" // tcp4
-	e := environ(t, "GET / HTTP/1.1\r\nHost: example.com:81\r\n\r\n")
+	e := serverEnviron(t, "GET / HTTP/1.1\r\nHost: example.com:81\r\n\r\n")
 	want := func(want string) {
 		t.Helper()
-		for _, e := range []*gateway.Environ{e, e.Clone()} {
+		for _, e := range []*gateway.Environ{&e.Environ, e.Clone()} {
 			if got := e.LocalAddr().String(); got != want {
 				t.Errorf("LocalAddr %s, want %s", got, want)
 			}
@@ -101,12 +101,12 @@ func TestInform(t *testing.T) {
 	} {
 		conn := &informed{fakeConn: tcp4()}
 		r := parse(t, smallGet)
-		env := new(gateway.Environ)
+		env := new(gateway.ServerEnviron)
 		env.Begin(&r.req, r.memory, nil, quiet, conn)
 		if err := env.Inform(tt.code, tt.headers); !tt.late && tt.ok != (err == nil) {
 			t.Errorf("%s: %v", name, err)
 		}
-		var breaches []*gateway.Breach
+		var breaches []*gateway.Violation
 		app := gateway.ValidateWith(gateway.Debug(gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 			if tt.late {
 				_, _ = start("200 OK", nil, nil)
@@ -116,9 +116,9 @@ func TestInform(t *testing.T) {
 				_, _ = start("200 OK", nil, nil)
 			}
 			return nil, err
-		})), func(b *gateway.Breach) { breaches = append(breaches, b) })
+		})), func(v *gateway.Violation) { breaches = append(breaches, v) })
 		before := conn.n
-		_, err := app.Serve(env, func(string, []gateway.Header, error) (io.Writer, error) { return io.Discard, nil })
+		_, err := app.Serve(&env.Environ, func(string, []gateway.Header, error) (io.Writer, error) { return io.Discard, nil })
 		if found := len(breaches) > 0; found == tt.ok || tt.ok != (err == nil) || tt.ok != (conn.n > before) {
 			t.Errorf("%s: breaches %v, error %v, asked %v", name, breaches, err, conn.n > before)
 		}
@@ -154,7 +154,7 @@ func TestTrailer(t *testing.T) {
 	} {
 		conn := &trailed{fakeConn: tcp4()}
 		r := parse(t, smallGet)
-		env := new(gateway.Environ)
+		env := new(gateway.ServerEnviron)
 		env.Begin(&r.req, r.memory, nil, quiet, conn)
 		headers := []gateway.Header{{Name: "First", Value: "1"}, {Name: tt.name, Value: tt.value}}
 		if err := env.Trailer(headers); tt.ok != (err == nil) || len(conn.got) > 0 != tt.ok {
@@ -164,7 +164,7 @@ func TestTrailer(t *testing.T) {
 		_, err := gateway.ValidateWith(gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 			_, _ = start("200 OK", nil, nil)
 			return nil, env.Trailer(headers)
-		}), func(*gateway.Breach) { breaches++ }).Serve(env, func(string, []gateway.Header, error) (io.Writer, error) { return io.Discard, nil })
+		}), func(*gateway.Violation) { breaches++ }).Serve(&env.Environ, func(string, []gateway.Header, error) (io.Writer, error) { return io.Discard, nil })
 		if tt.ok != (breaches == 0) || tt.ok != (err == nil) {
 			t.Errorf("%s: %d breaches, %v", tt.name, breaches, err)
 		}

@@ -7,63 +7,63 @@ import (
 )
 
 // validBody is the Body that the server gets.
-type validBody validator
+type validatedBody validator
 
-func (b *validBody) Next() ([]byte, error) {
+func (b *validatedBody) Next() ([]byte, error) {
 	v := (*validator)(b)
 	switch {
 	case v.closed > 0:
 		return nil, v.fail(&ruleNext, "Next was called after Close")
-	case v.over != nil:
-		return nil, v.fail(&ruleNext, "Next was called after the error %q", v.over)
+	case v.ended != nil:
+		return nil, v.fail(&ruleNext, "Next was called after the error %q", v.ended)
 	}
-	v.takeBack()
+	v.checkChunk()
 	if v.failed != nil {
 		return nil, v.failed
 	}
-	v.declared = false
-	left := v.left()
+	v.startCalled = false
+	left := v.fileLeft()
 	chunk, err := v.body.Next()
-	if v.declared && v.failed == nil {
-		v.sizes()
-		_ = v.agree()
+	if v.startCalled && v.failed == nil {
+		v.readBodyLen()
+		_ = v.checkLengths()
 	}
-	v.pulled += int64(len(chunk))
+	v.pulledBytes += int64(len(chunk))
 	if v.failed == nil {
-		_ = v.count(len(chunk))
+		_ = v.countContent(len(chunk))
 	}
 	if v.failed == nil {
-		_ = v.waits(err)
+		_ = v.checkWait(err)
 	}
-	if taken := left - v.left(); v.failed == nil && taken != int64(len(chunk)) && v.file != nil && FileOf(v.body) == v.file {
+	if taken := left - v.fileLeft(); v.failed == nil && taken != int64(len(chunk)) && v.file != nil && FileOf(v.body) == v.file {
 		_ = v.fail(&ruleWrapper, "Next gave %d bytes, and took %d of the file", len(chunk), taken)
 	}
 	if v.failed == nil && err == io.EOF {
-		_ = v.whole()
+		_ = v.checkComplete()
 	}
-	if v.failed == nil && err == io.EOF && v.size >= 0 && !v.headOnly && v.pulled != v.size {
-		_ = v.fail(&ruleAgrees, "the Body gave %d bytes, and its Len is %d", v.pulled, v.size)
+	if v.failed == nil && err == io.EOF && v.bodyLen >= 0 && !v.isHEAD && v.pulledBytes != v.bodyLen {
+		_ = v.fail(&ruleLengths, "the Body gave %d bytes, and its Len is %d", v.pulledBytes, v.bodyLen)
 	}
 	if v.failed != nil {
-		v.over = v.failed
+		v.ended = v.failed
 		return nil, v.failed
 	}
 	if err != ErrWait {
-		v.over = err
+		v.ended = err
 	}
 	v.chunk, v.sum = chunk, maphash.Bytes(chunkSeed, chunk)
-	v.lent = bytes.Clone(chunk)
-	return v.lent, err
+	v.sentCopy = bytes.Clone(chunk)
+	return v.sentCopy, err
 }
 
-func (b *validBody) Close() error {
+func (b *validatedBody) Close() error {
 	v := (*validator)(b)
 	if v.closed++; v.closed > 1 {
 		return v.fail(&ruleClose, "it was closed %d times", v.closed)
 	}
-	defer v.env.release()
+	defer v.env.expire()
 	was := v.failed
-	v.takeBack()
+	v.checkChunk()
 	err := v.body.Close()
 	if v.failed != was {
 		return v.failed
@@ -72,7 +72,7 @@ func (b *validBody) Close() error {
 }
 
 // left is how much of the file was not read, if the Body hands one on.
-func (v *validator) left() (n int64) {
+func (v *validator) fileLeft() (n int64) {
 	if v.file != nil {
 		_, _, n = v.file.Range()
 	}
@@ -80,14 +80,14 @@ func (v *validator) left() (n int64) {
 }
 
 // waits checks a Next that may have said ErrWait.
-func (v *validator) waits(err error) error {
+func (v *validator) checkWait(err error) error {
 	_, ready := v.body.(Ready)
 	switch {
 	case err != ErrWait:
 		return nil
 	case ready:
 		return v.fail(&ruleReady, "Next returned ErrWait")
-	case !v.env.lease.waker:
+	case !v.env.guard.wakerTaken:
 		return v.fail(&ruleWaker, "nobody has")
 	}
 	return nil
@@ -95,15 +95,15 @@ func (v *validator) waits(err error) error {
 
 // takeBack looks whether somebody has written to the last chunk. What the server got
 // is spoiled then, so that it shows if it was kept.
-func (v *validator) takeBack() {
+func (v *validator) checkChunk() {
 	switch {
 	case v.chunk == nil:
 		return
 	case maphash.Bytes(chunkSeed, v.chunk) != v.sum:
 		_ = v.fail(&ruleChunk, "it was written to")
-	case !bytes.Equal(v.chunk, v.lent):
-		_ = v.fail(&ruleLent, "the one that it got was written to")
+	case !bytes.Equal(v.chunk, v.sentCopy):
+		_ = v.fail(&ruleReadOnly, "the one that it got was written to")
 	}
-	spoil(v.lent)
-	v.chunk, v.lent = nil, nil
+	poison(v.sentCopy)
+	v.chunk, v.sentCopy = nil, nil
 }
