@@ -253,7 +253,7 @@ func maxConnsDefault(descriptors int) int { return max(descriptors-descriptors/8
 // 130 s, longer than what most proxies and load balancers in front have (60 s, 90 s,
 // Caddy 120 s): the one with the longer time must be the server, or the proxy sends
 // requests into a connection that was just closed. It costs 489 bytes for each connection.
-// docs/reliability.md has a table of those that need more.
+// docs/operating.md has a table of those that need more.
 func IdleTimeout(d time.Duration) Option { return func(c *config) { c.idleTime = d } }
 
 // WriteTimeout is how long a client may take nothing of its answer: acknowledge none of

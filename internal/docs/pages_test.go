@@ -1,4 +1,4 @@
-package server
+package docs
 
 import (
 	"io/fs"
@@ -17,7 +17,7 @@ func TestPages(t *testing.T) {
 	fenced := regexp.MustCompile("(?ms)^```go\n(.*?)^```")
 	have := map[string]bool{}
 	var pages, sources []string
-	err := filepath.WalkDir("..", func(path string, _ fs.DirEntry, err error) error {
+	err := filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return err
@@ -61,8 +61,8 @@ func TestPages(t *testing.T) {
 			t.Errorf("%s has Go that is in no file; put it into an Example:\n%s", path, m[1])
 		}
 	}
-	for _, path := range []string{"../README.md", "../docs/benchmarks.md", "../docs/gateway.md", "../docs/nethttp.md", "../docs/reliability.md"} {
-		if proofs[path] == 0 {
+	for _, path := range []string{"README.md", "docs/benchmarks.md", "docs/gateway.md", "docs/nethttp.md", "docs/reliability.md"} {
+		if proofs[filepath.Join(root, path)] == 0 {
 			t.Errorf("%s has neither tests nor Go, or is not there", path)
 		}
 	}
