@@ -64,11 +64,11 @@ func byIsbjorn(t testing.TB, app http.Handler) *site     { return byIsbjornWith(
 func byIsbjornPool(t testing.TB, app http.Handler) *site { return byIsbjornWith(t, app, server.Pool) }
 
 // byIsbjornWith lifts the limit of content, which net/http leaves to handlers.
-func byIsbjornWith(t testing.TB, app http.Handler, d server.Dispatching) *site {
+func byIsbjornWith(t testing.TB, app http.Handler, d server.DispatchMode) *site {
 	t.Helper()
 	s := &site{log: &testlog.Buffer{}, client: newClient(t)}
-	srv, err := server.New(nethttp.App(app), server.Dispatch(d),
-		server.BodyBytes(-1), server.Logger(slog.New(slog.NewTextHandler(s.log, nil))))
+	srv, err := server.New(nethttp.App(app), server.Options{Dispatch: d,
+		BodyBytes: server.NoLimit, Logger: slog.New(slog.NewTextHandler(s.log, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-var quiet = server.Logger(slog.New(slog.DiscardHandler))
+var quiet = slog.New(slog.DiscardHandler)
 
 // readBytes is how much a server reads at once: loop.Options.
 const readBytes = 64 << 10
@@ -41,7 +41,7 @@ func BenchmarkExchange(b *testing.B) {
 			continue
 		}
 		b.Run(sc.name, func(b *testing.B) {
-			s, err := server.New(applications[sc.app].isbjorn, quiet, server.Loops(1))
+			s, err := server.New(applications[sc.app].isbjorn, server.Options{Logger: quiet, Loops: 1})
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -265,7 +265,7 @@ func serverMain(what string) error {
 	var addr net.Addr
 	switch by {
 	case "isbjorn":
-		s, err := server.New(app.isbjorn, quiet)
+		s, err := server.New(app.isbjorn, server.Options{Logger: quiet})
 		if err != nil {
 			return err
 		}

@@ -143,7 +143,7 @@ func underValidate(t *testing.T) (overlay string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const plain, wrapped = "New(app, options...)", "New(gateway.Validate(app), options...)"
+	const plain, wrapped = "New(app, options)", "New(gateway.Validate(app), options)"
 	if bytes.Count(source, []byte(plain)) != 1 {
 		t.Fatalf("%s has not one %s", path, plain)
 	}

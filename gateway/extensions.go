@@ -130,7 +130,7 @@ var ErrHijacked = errors.New("gateway: the connection was taken over by Hijack")
 // answer was sent, and while content of the request is unread: Read has to have returned io.EOF,
 // or as many bytes as Content-Length says. After an error the request goes on as before.
 //
-// It needs a worker (the option Dispatch(Pool) of package server); elsewhere the error is
+// It needs a worker (the option Dispatch: Pool of package server); elsewhere the error is
 // errors.ErrUnsupported. Its goroutine does not count among Workers any more; conn may be used on
 // another goroutine.
 func (e *Environ) Hijack() (conn net.Conn, rest []byte, err error) {
@@ -168,7 +168,7 @@ var errHijackContent = errors.New("gateway: Hijack with content that is not read
 //
 // Only content that is still on its way is waited for. Where the server has collected all of it
 // before the call, and on event loops, the error may be errors.ErrUnsupported: see the option
-// Dispatch(Pool) of package server.
+// Dispatch: Pool of package server.
 func (e *Environ) SetReadDeadline(t time.Time) error {
 	e.check()
 	return e.serverConn().SetReadDeadline(t)

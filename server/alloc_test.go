@@ -53,7 +53,7 @@ func TestNoAllocations(t *testing.T) {
 		{"1.0", "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", appFunc(hello), false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			s, err := New(tt.app, Loops(1), Logger(slog.New(slog.DiscardHandler)))
+			s, err := New(tt.app, Options{Loops: 1, Logger: slog.New(slog.DiscardHandler)})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -72,7 +72,7 @@ func TestNoAllocations(t *testing.T) {
 // The same over a socket, with the system calls, the poller and the timers.
 func TestNoAllocationsOverASocket(t *testing.T) {
 	for _, d := range []DispatchMode{Auto, Inline} {
-		noAllocationsOverASocket(t, start(t, appFunc(hello), Loops(1), Dispatch(d)))
+		noAllocationsOverASocket(t, startOn(d, t, appFunc(hello), Options{Loops: 1}))
 	}
 }
 
@@ -106,7 +106,7 @@ func TestPoolAllocations(t *testing.T) {
 				time.Sleep(200 * time.Microsecond)
 			}
 			return hello(env, start)
-		}), Dispatch(Pool), Loops(1))
+		}), Options{Dispatch: Pool, Loops: 1})
 		c := s.dial()
 		c.send(get)
 		c.want("GET", 200, "Hello, World!")
@@ -124,7 +124,7 @@ func TestPoolAllocations(t *testing.T) {
 
 // In memory as over sockets: every cut of a request gives the same answer.
 func TestMemory(t *testing.T) {
-	s, err := New(appFunc(echo), Loops(1), Logger(slog.New(slog.DiscardHandler)), Name(""))
+	s, err := New(appFunc(echo), Options{Loops: 1, Logger: slog.New(slog.DiscardHandler), Name: NoName})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -37,8 +37,8 @@ func TestErrorsThatPanic(t *testing.T) {
 		}
 		return hello(env, start)
 	})
-	inEachDispatch(t, "dispatch", func(t *testing.T, where Option) {
-		s := start(t, app, where, Loops(1))
+	inEachDispatch(t, "dispatch", func(t *testing.T, where DispatchMode) {
+		s := startOn(where, t, app, Options{Loops: 1})
 		for _, target := range []string{"/serve", "/panic", "/next", "/close", "/serve/late", "/panic/late", "/next/late", "/close/late"} {
 			want := "500 Internal Server Error\n"
 			if strings.HasPrefix(target, "/close") {

@@ -21,9 +21,9 @@ import (
 func TestBenchmarks(t *testing.T) { benchmark.Verify(t) }
 
 // benchServer makes a server that is closed with b.
-func benchServer(b *testing.B, app gateway.App, options ...Option) *Server {
+func benchServer(b *testing.B, app gateway.App, options Options) *Server {
 	b.Helper()
-	s, err := New(app, append(options, Loops(1), Logger(slog.New(slog.DiscardHandler)))...)
+	s, err := New(app, options.with(Options{Loops: 1, Logger: slog.New(slog.DiscardHandler)}))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -34,7 +34,7 @@ func benchServer(b *testing.B, app gateway.App, options ...Option) *Server {
 // exchanges measures a request that comes in these reads, in memory. Its answer begins
 // and ends like this.
 func exchanges(b *testing.B, app gateway.App, first, last string, reads ...string) {
-	m := benchServer(b, app).OpenMemory()
+	m := benchServer(b, app, Options{}).OpenMemory()
 	var in [][]byte
 	for _, read := range reads {
 		in = append(in, []byte(read))
@@ -141,7 +141,7 @@ func BenchmarkDispatch(b *testing.B) {
 				_, err := start("200 OK", textHeaders, nil)
 				body.Sized = env.Text("Hello, World!")
 				return body, err
-			}), Dispatch(d.is))
+			}), Options{Dispatch: d.is})
 			s.start()
 			l := s.reactor.Loops()[0]
 			var m *loop.Memory
@@ -192,7 +192,7 @@ func (t *tellingBody) Close() error {
 // BenchmarkConnection is a connection and nothing on it, over loopback: what accept, the
 // first and the last timer, and the close in order cost. The client's part is in it.
 func BenchmarkConnection(b *testing.B) {
-	s := benchServer(b, appFunc(hello))
+	s := benchServer(b, appFunc(hello), Options{})
 	addr, err := s.Listen("127.0.0.1:0")
 	if err != nil {
 		b.Fatal(err)

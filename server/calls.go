@@ -33,7 +33,7 @@ const (
 type callTracker struct {
 	latest  atomic.Pointer[appCall] // call that has begun; it may have ended
 	flags   atomic.Uint32           // who is to know of the next call that begins: looked, none
-	monitor *monitor                // nil unless Dispatch(Auto)
+	monitor *monitor                // nil unless Dispatch: Auto
 
 	mu                 sync.Mutex
 	observations       uint64    // how often inside was made observed

@@ -126,7 +126,7 @@ func TestHeld(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			began := time.Now()
 			b := newBlocker(tt.in)
-			s := startOn(Inline, t, b, StallWarning(holdLimit))
+			s := startOn(Inline, t, b, Options{StallWarning: holdLimit})
 			defer close(b.release)
 			for n := 1; n <= 2; n++ {
 				c := s.dial()
@@ -171,7 +171,7 @@ func TestHeld(t *testing.T) {
 // others have been served since.
 func TestHeldAgain(t *testing.T) {
 	b := newBlocker("none")
-	s := startOn(Inline, t, b, Loops(1), StallWarning(holdLimit))
+	s := startOn(Inline, t, b, Options{Loops: 1, StallWarning: holdLimit})
 	defer close(b.release)
 	slow := s.dial()
 	slow.send("GET /long HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -191,7 +191,7 @@ func TestHeldAgain(t *testing.T) {
 // A task holds the loop: the stack is there, and no request, though one waits for
 // its client, and one is over.
 func TestHeldByATask(t *testing.T) {
-	s := start(t, appFunc(echoBody), Loops(1), StallWarning(holdLimit), BodyBytes(-1))
+	s := start(t, appFunc(echoBody), Options{Loops: 1, StallWarning: holdLimit, BodyBytes: NoLimit})
 	waits := s.dial()
 	_ = waits.SetReadBuffer(64 << 10) // or the kernel may take the whole answer
 	go func() { _, _ = io.WriteString(waits, upload(pattern(8<<20), 0)) }()
@@ -215,7 +215,7 @@ func TestHeldByATask(t *testing.T) {
 // An application that never lets go is reported, also while the server stops.
 func TestHeldForEver(t *testing.T) {
 	b := newBlocker("Serve")
-	s := startOn(Inline, t, b, StallWarning(holdLimit))
+	s := startOn(Inline, t, b, Options{StallWarning: holdLimit})
 	defer close(b.release)
 	s.dial().send(get)
 	<-b.held
@@ -232,10 +232,10 @@ func TestHeldForEver(t *testing.T) {
 
 // Shorter than the limit, or without one: nothing to say.
 func TestNotHeld(t *testing.T) {
-	for name, o := range map[string]Option{"shorter": StallWarning(time.Minute), "none": StallWarning(-1)} {
+	for name, o := range map[string]Options{"shorter": {StallWarning: time.Minute}, "none": {StallWarning: None}} {
 		t.Run(name, func(t *testing.T) {
 			b := newBlocker("Serve")
-			s := startOn(Inline, t, b, Loops(1), o)
+			s := startOn(Inline, t, b, Options{Loops: 1}.with(o))
 			defer close(b.release)
 			c := s.dial()
 			c.send(get)
@@ -257,7 +257,7 @@ func TestBusyIsNotHeld(t *testing.T) {
 	s := startOn(Inline, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		time.Sleep(each)
 		return hello(env, start)
-	}), Loops(1), StallWarning(limit), func(c *config) { c.loop.Tick = limit })
+	}), Options{Loops: 1, StallWarning: limit, tune: func(c *config) { c.loop.Tick = limit }})
 	c := s.dial()
 	c.send(strings.Repeat(get, requests)) // one read
 	for range requests {
@@ -291,7 +291,7 @@ func TestLateAndHeld(t *testing.T) {
 		s, err := New(appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 			act(tt.in)
 			return hello(env, start)
-		}), Loops(1), Logger(slog.New(slog.NewTextHandler(log, nil))))
+		}), Options{Loops: 1, Logger: slog.New(slog.NewTextHandler(log, nil))})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -348,7 +348,7 @@ func TestHeldAndLetGo(t *testing.T) {
 		}
 		_, err := start("200 OK", nil, nil)
 		return env.Text(env.Path()), err
-	}), StallWarning(limit), func(c *config) { c.loop.Tick = time.Millisecond })
+	}), Options{StallWarning: limit, tune: func(c *config) { c.loop.Tick = time.Millisecond }})
 	var all sync.WaitGroup
 	for range 4 {
 		c := s.dial()

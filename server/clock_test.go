@@ -33,7 +33,7 @@ func TestClockSteps(t *testing.T) {
 			"request": func(x *exchange) time.Duration { return x.requestTimeLeft() },
 		} {
 			t.Run(name+" "+d.String(), func(t *testing.T) {
-				s, err := New(appFunc(hello), Loops(1), IdleTimeout(time.Minute), BodyTimeout(time.Minute), RequestTimeout(time.Minute))
+				s, err := New(appFunc(hello), Options{Loops: 1, IdleTimeout: time.Minute, BodyTimeout: time.Minute, RequestTimeout: time.Minute})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -57,7 +57,7 @@ func TestClockSteps(t *testing.T) {
 func TestClockStepsUnderConnections(t *testing.T) {
 	for _, d := range []time.Duration{time.Hour, -time.Hour} {
 		t.Run(d.String(), func(t *testing.T) {
-			s, err := New(appFunc(hello), Loops(1), IdleTimeout(time.Minute))
+			s, err := New(appFunc(hello), Options{Loops: 1, IdleTimeout: time.Minute})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -124,7 +124,7 @@ func TestCloseOnEveryPath(t *testing.T) {
 		declared string
 		chunks   int
 		fault    func() error
-		options  []Option
+		options  Options
 		serve    error // of Serve
 		then     func(s *testServer, c *client)
 		not      string // kinds that cannot be so
@@ -144,7 +144,7 @@ func TestCloseOnEveryPath(t *testing.T) {
 		{name: "error of Serve", serve: boom, chunks: 3, then: func(_ *testServer, c *client) { c.want("GET", 500, "Internal Server Error\n") }, unasked: true},
 		{name: "too many bytes", declared: "15000", chunks: 3, then: func(_ *testServer, c *client) { c.read("GET") }},
 		{name: "too few bytes", declared: "50000", chunks: 3, then: func(_ *testServer, c *client) { _, _, _ = c.tryRead("GET") }},
-		{name: "write timeout", chunks: large, options: []Option{WriteTimeout(50 * time.Millisecond)}, then: func(s *testServer, c *client) { held(s, c) }},
+		{name: "write timeout", chunks: large, options: Options{WriteTimeout: 50 * time.Millisecond}, then: func(s *testServer, c *client) { held(s, c) }},
 		{name: "Shutdown out of time", chunks: large, then: func(s *testServer, c *client) {
 			held(s, c)
 			ctx, cancel := context.WithCancel(context.Background())
@@ -177,7 +177,7 @@ func TestCloseOnEveryPath(t *testing.T) {
 						body = wakesItself{body, wake}
 					}
 					return body, tt.serve
-				}), append([]Option{Loops(1)}, tt.options...)...)
+				}), Options{Loops: 1}.with(tt.options))
 				c := s.dial()
 				method := tt.method
 				if method == "" {

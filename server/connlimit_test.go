@@ -71,7 +71,7 @@ func (s *testServer) started() (n int) {
 func TestMaxConnections(t *testing.T) {
 	const halfUpload = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhe"
 	began := time.Now()
-	s := startOn(collecting, t, appFunc(echo), Loops(1), MaxConnections(3))
+	s := startOn(collecting, t, appFunc(echo), Options{Loops: 1, MaxConnections: 3})
 	dial := func() *client {
 		c := s.dial()
 		c.send(get)
@@ -138,7 +138,7 @@ func TestMaxConnections(t *testing.T) {
 // Who is idle on another loop makes room too.
 func TestMaxConnectionsOfAllLoops(t *testing.T) {
 	const conns = 20
-	s := startOn(collecting, t, appFunc(echo), Loops(2), MaxConnections(conns))
+	s := startOn(collecting, t, appFunc(echo), Options{Loops: 2, MaxConnections: conns})
 	all := map[string]*client{}
 	for range conns {
 		c := s.dial()
@@ -184,7 +184,7 @@ func TestMaxConnectionsWaitsForOtherLoops(t *testing.T) {
 			<-release
 		}
 		return hello(env, start)
-	}), Loops(2), MaxConnections(1))
+	}), Options{Loops: 2, MaxConnections: 1})
 	letGo := sync.OnceFunc(func() { close(release) })
 	t.Cleanup(letGo) // before the server's end, which waits for it
 	busy := s.dial()
@@ -212,7 +212,7 @@ func TestMaxConnectionsWaitsForOtherLoops(t *testing.T) {
 
 // Who waits to be let in is not put out for the next.
 func TestWaitingIsNotIdle(t *testing.T) {
-	s := start(t, appFunc(hello), Loops(1))
+	s := start(t, appFunc(hello), Options{Loops: 1})
 	c := s.dial()
 	s.waitPhases(readingHead, 1)
 	for _, waits := range []bool{true, false} {
@@ -229,7 +229,7 @@ func TestWaitingIsNotIdle(t *testing.T) {
 // A flood of connections that must be refused cannot pile up: those that wait for
 // the client to take leave are bounded too.
 func TestMaxConnectionsFlood(t *testing.T) {
-	s := startOn(collecting, t, appFunc(echo), Loops(1), MaxConnections(1))
+	s := startOn(collecting, t, appFunc(echo), Options{Loops: 1, MaxConnections: 1})
 	busy := s.dial()
 	busy.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhe")
 	s.waitPhases(readingBody, 1)
@@ -254,7 +254,7 @@ func TestMaxConnectionsFlood(t *testing.T) {
 // A search that finds more than it keeps takes the oldest.
 func TestIdlest(t *testing.T) {
 	const conns = idleConnsMax + 20
-	s := start(t, appFunc(hello), Loops(1), MaxConnections(conns))
+	s := start(t, appFunc(hello), Options{Loops: 1, MaxConnections: conns})
 	first := s.dial()
 	first.send(get)
 	first.want("GET", 200, "Hello, World!")
@@ -283,7 +283,7 @@ func TestUnsentIsNotIdle(t *testing.T) {
 		_, err := start("200 OK", nil, nil)
 		return env.Text(content), err
 	})
-	s := start(t, app, Loops(1), MaxConnections(1))
+	s := start(t, app, Options{Loops: 1, MaxConnections: 1})
 	slow := s.dial()
 	slow.send(strings.Repeat(get, requests))
 	l := s.reactor.Loops()[0]
@@ -313,7 +313,7 @@ func TestUnsentIsNotIdle(t *testing.T) {
 
 // Who speaks TLS to a plain port finds out, and so does the operator.
 func TestTLS(t *testing.T) {
-	s := start(t, appFunc(hello))
+	s := start(t, appFunc(hello), Options{})
 	c, err := net.Dial("tcp", s.addr.String())
 	if err != nil {
 		t.Fatal(err)
@@ -348,7 +348,7 @@ func TestMaxConnsDefault(t *testing.T) {
 // A search that has found no idle connection is forgotten when others come: those that have
 // sent nothing yet make room, too.
 func TestSilentConnectionsMakeRoom(t *testing.T) {
-	s := startOn(collecting, t, appFunc(echo), Loops(1), MaxConnections(2))
+	s := startOn(collecting, t, appFunc(echo), Options{Loops: 1, MaxConnections: 2})
 	busy := []*client{s.dial(), s.dial()}
 	for _, c := range busy {
 		c.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhe")

@@ -17,7 +17,7 @@ import (
 func (c *config) checkContent() error {
 	o, bodyBytes := &c.content, c.limits.BodyBytes
 	if o.MemoryBytes < 0 || o.MemoryBytes > memoryBytesMax {
-		return fmt.Errorf("server: option BodyMemory is %d; use a number of bytes up to %d, or 0 to keep content in files only", o.MemoryBytes, memoryBytesMax)
+		return fmt.Errorf("server: option BodyMemory is %d; use a number of bytes up to %d, or -1 to keep content in files only", o.MemoryBytes, memoryBytesMax)
 	}
 	needed := bodyBytes < 0 || bodyBytes > int64(o.MemoryBytes)
 	if most := o.Space.Max; most != -1 && (most < 1 || needed && most < bodyBytes) {

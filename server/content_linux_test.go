@@ -40,7 +40,7 @@ func TestDiskFull(t *testing.T) {
 		}
 	})
 	for _, open := range []func(string) (spool.File, error){spool.Open, spool.Create} {
-		s := startOn(collecting, t, appFunc(echoBody), TempDir(dir), BodyBytes(-1), func(c *config) { c.content.Open = open })
+		s := startOn(collecting, t, appFunc(echoBody), Options{TempDir: dir, BodyBytes: NoLimit, tune: func(c *config) { c.content.Open = open }})
 		c := s.dial()
 		for range 3 {
 			c.send(upload(pattern(1_000_000), 0))
@@ -61,7 +61,7 @@ func TestDiskFull(t *testing.T) {
 
 // No descriptor is left for a file: 503, and the connections that there are live.
 func TestNoDescriptorForContent(t *testing.T) {
-	s := startOn(collecting, t, appFunc(echoBody))
+	s := startOn(collecting, t, appFunc(echoBody), Options{})
 	c, other := s.dial(), s.dial()
 	for _, c := range []*client{c, other} {
 		c.send(get)
@@ -162,8 +162,8 @@ func TestStalledUploads(t *testing.T) {
 	const size, growthMax = 1 << 20, 60 << 20
 	const slowest = 50 * time.Millisecond // median of the others
 
-	s := startSmall(t, appFunc(echoBody), Dispatch(collecting), WriteTimeout(2*time.Minute)) // so that they stall at once
-	random := []byte(pattern(2 * size))                                                      // what client i sends as its k-th begins somewhere in it
+	s := startSmall(t, appFunc(echoBody), Options{Dispatch: collecting, WriteTimeout: 2 * time.Minute}) // so that they stall at once
+	random := []byte(pattern(2 * size))                                                                 // what client i sends as its k-th begins somewhere in it
 	for i := range random {
 		random[i] ^= byte(i >> 8)
 	}
@@ -253,7 +253,7 @@ func TestPipelinedMemory(t *testing.T) {
 			return nil, err
 		}
 		return env.Text(env.Path()), nil
-	}))
+	}), Options{})
 	var requests bytes.Buffer
 	for i := range n {
 		fmt.Fprintf(&requests, "GET /%d HTTP/1.1\r\nHost: h\r\n\r\n", i)
@@ -278,7 +278,7 @@ func TestPipelinedMemory(t *testing.T) {
 
 // startSmall is start with sockets that take 64 KiB at most, where the kernel's
 // own choice would take all the answers of a test.
-func startSmall(t *testing.T, app gateway.App, options ...Option) *testServer {
+func startSmall(t *testing.T, app gateway.App, options Options) *testServer {
 	t.Helper()
 	small := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) (err error) {
 		_ = raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF, 32<<10) }) // the kernel doubles it
@@ -288,7 +288,7 @@ func startSmall(t *testing.T, app gateway.App, options ...Option) *testServer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := start(t, app, options...)
+	s := start(t, app, options)
 	served := make(chan error)
 	go func() { served <- s.Serve(l) }()
 	t.Cleanup(func() {
@@ -340,16 +340,16 @@ func TestNoTempDirNeeded(t *testing.T) {
 	t.Setenv("TMPDIR", filepath.Join(t.TempDir(), "missing"))
 	for name, tt := range map[string]struct {
 		app     gateway.App
-		options []Option
+		options Options
 		warned  bool
 	}{
-		"collected":     {appFunc(hello), nil, true},
-		"an http app":   {nethttp.App(http.NotFoundHandler()), nil, false},
-		"Pool":          {appFunc(hello), []Option{Dispatch(Pool)}, false},
-		"all in memory": {appFunc(hello), []Option{BodyMemory(10), BodyBytes(10)}, false},
+		"collected":     {appFunc(hello), Options{}, true},
+		"an http app":   {nethttp.App(http.NotFoundHandler()), Options{}, false},
+		"Pool":          {appFunc(hello), Options{Dispatch: Pool}, false},
+		"all in memory": {appFunc(hello), Options{BodyMemory: 10, BodyBytes: 10}, false},
 	} {
 		log := &testlog.Buffer{}
-		s, err := New(tt.app, append(tt.options, Logger(slog.New(slog.NewTextHandler(log, nil))))...)
+		s, err := New(tt.app, tt.options.with(Options{Logger: slog.New(slog.NewTextHandler(log, nil))}))
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue

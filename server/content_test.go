@@ -89,14 +89,14 @@ func (c *countedFile) Close() error {
 // startFiles is start for a server whose temporary files are counted. The
 // directory that it returns is empty again, and the files closed, when the test
 // ends.
-func startFiles(t *testing.T, f *files, app gateway.App, options ...Option) *testServer {
+func startFiles(t *testing.T, f *files, app gateway.App, options Options) *testServer {
 	t.Helper()
 	dir := t.TempDir()
 	f.t = t
 	if f.make == nil {
 		f.make = spool.Open
 	}
-	s := startOn(collecting, t, app, append([]Option{f.option, TempDir(dir)}, options...)...)
+	s := startOn(collecting, t, app, Options{TempDir: dir, tune: f.option}.with(options))
 	t.Cleanup(func() {
 		s.Close()
 		if list, err := os.ReadDir(dir); err != nil || len(list) > 0 {
@@ -151,7 +151,7 @@ func TestContentInFiles(t *testing.T) {
 	for name, app := range apps {
 		t.Run(name, func(t *testing.T) {
 			f := &files{}
-			s := startFiles(t, f, app, BodyMemory(memory))
+			s := startFiles(t, f, app, Options{BodyMemory: memory})
 			c := s.dial()
 			for _, n := range []int{memory - 1, memory, memory + 1, 64 << 10, 64<<10 + 1, 300_000, 1 << 20} {
 				for _, size := range []int{0, 100, 7001, 100_000} {
@@ -180,7 +180,7 @@ func TestContentInFiles(t *testing.T) {
 // A temporary file that has a name for a moment serves as one that never has.
 func TestTempFileWithName(t *testing.T) {
 	f := &files{make: spool.Create}
-	s := startFiles(t, f, appFunc(echoBody))
+	s := startFiles(t, f, appFunc(echoBody), Options{})
 	c := s.dial()
 	go c.send(upload(pattern(1<<20), 0))
 	c.want("POST", 200, pattern(1<<20))
@@ -195,7 +195,7 @@ func TestAnnouncedLength(t *testing.T) {
 	const head = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10000000000\r\n\r\n"
 	t.Run("over the limit", func(t *testing.T) {
 		f := &files{}
-		s := startFiles(t, f, appFunc(echoBody))
+		s := startFiles(t, f, appFunc(echoBody), Options{})
 		c := s.dial()
 		c.send(head)
 		if resp, _ := c.read("POST"); resp.StatusCode != 413 || !resp.Close {
@@ -211,7 +211,7 @@ func TestAnnouncedLength(t *testing.T) {
 			s := startFiles(t, f, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 				called = true
 				return hello(env, start)
-			}), BodyBytes(-1))
+			}), Options{BodyBytes: NoLimit})
 			before := heapBytes()
 			for range clients {
 				s.dial().send(head + pattern(each))
@@ -265,7 +265,7 @@ func TestTruncatedUploads(t *testing.T) {
 			called.Add(1)
 		}
 		return hello(env, start)
-	}))
+	}), Options{})
 	s.dial().exchangeHello()
 	s.untilConns(0)
 	before := openDescriptors(t)
@@ -311,7 +311,7 @@ func (c *client) exchangeHello() {
 // A worker that is still at work when the server has stopped closes the file itself, at the
 // end of its work: there is no loop any more that could.
 func TestContentOfAWorkerLeftBehind(t *testing.T) {
-	for _, where := range []Option{Dispatch(Auto), Dispatch(Pool)} {
+	for _, where := range []DispatchMode{Auto, Pool} {
 		goOn, begun := make(chan struct{}), make(chan struct{})
 		f := &files{}
 		s := startFiles(t, f, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
@@ -322,7 +322,7 @@ func TestContentOfAWorkerLeftBehind(t *testing.T) {
 				t.Errorf("read %d bytes, %v", len(content), err)
 			}
 			return hello(env, start)
-		}), where, Workers(1)) // so that content is collected with Pool, too
+		}), Options{Dispatch: where, Workers: 1}) // so that content is collected with Pool, too
 		c := s.dial()
 		c.send(upload(pattern(100_000), 0))
 		<-begun
@@ -348,7 +348,7 @@ func TestContentIsClosedOnce(t *testing.T) {
 	panics := func() ([]byte, error) { panic("in Next") }
 	for name, tt := range map[string]struct {
 		app     gateway.App
-		options []Option
+		options Options
 		client  func(t *testing.T, s *testServer, c *client)
 	}{
 		"whole":         {app: appFunc(echoBody), client: func(_ *testing.T, _ *testServer, c *client) { c.want("POST", 200, content) }},
@@ -357,7 +357,7 @@ func TestContentIsClosedOnce(t *testing.T) {
 		"panic":         {app: appFunc(func(*gateway.Environ, gateway.StartResponse) (gateway.Body, error) { panic("in Serve") }), client: want500},
 		"panic in Next": {app: ok(next(panics)), client: want500},
 		"client leaves": {app: appFunc(echoBody), client: leave},
-		"client stalls": {app: appFunc(echoBody), options: []Option{WriteTimeout(30 * time.Millisecond)}, client: stall},
+		"client stalls": {app: appFunc(echoBody), options: Options{WriteTimeout: 30 * time.Millisecond}, client: stall},
 		"server stops": {app: appFunc(echoBody), client: func(t *testing.T, s *testServer, c *client) {
 			_, _ = io.ReadFull(c.r, make([]byte, 100_000))
 			s.Close()
@@ -370,7 +370,7 @@ func TestContentIsClosedOnce(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := &files{}
-			s := startFiles(t, f, tt.app, append(tt.options, BodyBytes(-1))...)
+			s := startFiles(t, f, tt.app, tt.options.with(Options{BodyBytes: NoLimit}))
 			c := s.dial()
 			_ = c.SetReadBuffer(64 << 10)
 			go func() { _, _ = io.WriteString(c, upload(content, 0)) }()
@@ -383,7 +383,7 @@ func TestContentIsClosedOnce(t *testing.T) {
 	}
 	t.Run("upload stalls", func(t *testing.T) {
 		f := &files{}
-		s := startFiles(t, f, appFunc(echoBody), BodyTimeout(30*time.Millisecond))
+		s := startFiles(t, f, appFunc(echoBody), Options{BodyTimeout: 30 * time.Millisecond})
 		c := s.dial()
 		c.send(upload(content[:1<<20], 0)[:500_000])
 		if resp, _ := c.read("POST"); resp.StatusCode != 408 {
@@ -393,7 +393,7 @@ func TestContentIsClosedOnce(t *testing.T) {
 	})
 	t.Run("chunk refused", func(t *testing.T) {
 		f := &files{}
-		s := startFiles(t, f, appFunc(echoBody))
+		s := startFiles(t, f, appFunc(echoBody), Options{})
 		c := s.dial()
 		c.send(strings.TrimSuffix(upload(content[:500_000], 1000), "0\r\n\r\n") + "x\r\n")
 		if resp, _ := c.read("POST"); resp.StatusCode != 400 {
@@ -445,7 +445,7 @@ func TestContentCannotBeKept(t *testing.T) {
 						t.Error("the application was called")
 					}
 					return hello(env, start)
-				}))
+				}), Options{})
 				other := s.dial() // before, so that it has a descriptor
 				c := s.dial()
 				go func() { _, _ = io.WriteString(c, upload(pattern(1_000_000), size)+get) }()
@@ -471,7 +471,7 @@ func TestContentCannotBeKept(t *testing.T) {
 func TestDiskFullIsLoggedOnceASecond(t *testing.T) {
 	const uploads = 50
 	f := &files{writeErr: syscall.ENOSPC}
-	s := startFiles(t, f, appFunc(hello), Loops(1))
+	s := startFiles(t, f, appFunc(hello), Options{Loops: 1})
 	began := time.Now()
 	for range uploads {
 		c := s.dial()
@@ -492,7 +492,7 @@ func TestTempBytes(t *testing.T) {
 	const room, each, most = 300_000, 100_000, 3
 	content := pattern(each)
 	f := &files{}
-	s := startFiles(t, f, appFunc(echoBody), BodyMemory(0), BodyBytes(room), TempBytes(room))
+	s := startFiles(t, f, appFunc(echoBody), Options{BodyMemory: None, BodyBytes: room, TempBytes: room})
 	used := s.config.content.Space.Used
 	for _, size := range []int{0, 7, 20_000} {
 		request := upload(content, size)
@@ -539,7 +539,7 @@ func TestTempBytes(t *testing.T) {
 func TestContentCannotBeRead(t *testing.T) {
 	for _, n := range []int64{0, 200_000} {
 		f := &files{readErr: syscall.EIO, failAt: n}
-		s := startFiles(t, f, appFunc(echoBody))
+		s := startFiles(t, f, appFunc(echoBody), Options{})
 		c := s.dial()
 		go c.send(upload(pattern(1_000_000), 0))
 		resp, text, err := c.tryRead("POST")
@@ -561,23 +561,23 @@ func TestContentOptionsRefused(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		name    string
-		options []Option
+		options Options
 		want    []string // parts of the error; none if there is none
 	}{
-		{"no directory", []Option{TempDir(none)}, []string{"TempDir", none, "BodyMemory"}},
-		{"a file", []Option{TempDir(file)}, []string{"TempDir", file}},
-		{"needed by one byte", []Option{TempDir(none), BodyMemory(9999), BodyBytes(10_000)}, []string{"TempDir"}},
-		{"not needed", []Option{TempDir(none), BodyMemory(10_000), BodyBytes(10_000)}, nil},
-		{"no limit", []Option{TempDir(none), BodyMemory(1 << 30), BodyBytes(-1)}, []string{"TempDir"}},
-		{"room for less than one", []Option{TempBytes(9999), BodyBytes(10_000), BodyMemory(0)}, []string{"TempBytes", "9999", "10000"}},
-		{"room for one", []Option{TempBytes(10_000), BodyBytes(10_000), BodyMemory(0)}, nil},
-		{"no bound of the room", []Option{TempBytes(-1), BodyBytes(1 << 40)}, nil},
-		{"room for no limit", []Option{BodyBytes(-1)}, nil},
-		{"negative", []Option{BodyMemory(-1)}, []string{"BodyMemory", "-1"}},
-		{"none in memory", []Option{BodyMemory(0)}, nil},
-		{"the default by its name", []Option{TempDir("")}, nil},
+		{"no directory", Options{TempDir: none}, []string{"TempDir", none, "BodyMemory"}},
+		{"a file", Options{TempDir: file}, []string{"TempDir", file}},
+		{"needed by one byte", Options{TempDir: none, BodyMemory: 9999, BodyBytes: 10_000}, []string{"TempDir"}},
+		{"not needed", Options{TempDir: none, BodyMemory: 10_000, BodyBytes: 10_000}, nil},
+		{"no limit", Options{TempDir: none, BodyMemory: 1 << 30, BodyBytes: NoLimit}, []string{"TempDir"}},
+		{"room for less than one", Options{TempBytes: 9999, BodyBytes: 10_000, BodyMemory: None}, []string{"TempBytes", "9999", "10000"}},
+		{"room for one", Options{TempBytes: 10_000, BodyBytes: 10_000, BodyMemory: None}, nil},
+		{"no bound of the room", Options{TempBytes: NoLimit, BodyBytes: 1 << 40}, nil},
+		{"room for no limit", Options{BodyBytes: NoLimit}, nil},
+		{"negative", Options{BodyMemory: -2}, []string{"BodyMemory", "-2"}},
+		{"none in memory", Options{BodyMemory: None}, nil},
+		{"the default by its name", Options{TempDir: ""}, nil},
 	} {
-		s, err := New(appFunc(hello), tt.options...)
+		s, err := New(appFunc(hello), tt.options)
 		if err == nil {
 			s.Close()
 		}
@@ -598,7 +598,7 @@ func TestContentInMemoryAllocatesNothing(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the pools drop what they are given, under the race detector")
 	}
-	s, err := New(appFunc(echoBody), Loops(1))
+	s, err := New(appFunc(echoBody), Options{Loops: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

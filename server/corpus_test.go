@@ -156,10 +156,10 @@ func (c *corpusCase) bodyLimit() int64 {
 	return 1 << 20
 }
 
-func (c *corpusCase) options() []Option { return []Option{BodyBytes(c.bodyLimit())} }
+func (c *corpusCase) options() Options { return Options{BodyBytes: c.bodyLimit()} }
 
-func quietly(app gateway.App, options ...Option) (*Server, error) {
-	return New(app, append([]Option{Loops(1), Logger(slog.New(slog.DiscardHandler))}, options...)...)
+func quietly(app gateway.App, options Options) (*Server, error) {
+	return New(app, Options{Loops: 1, Logger: slog.New(slog.DiscardHandler)}.with(options))
 }
 
 // Every case in memory: whole, byte by byte, cut in two at every place.
@@ -169,7 +169,7 @@ func TestCorpusInMemory(t *testing.T) {
 		s := servers[c.bodyLimit()]
 		if s == nil {
 			var err error
-			if s, err = quietly(appFunc(echo), c.options()...); err != nil {
+			if s, err = quietly(appFunc(echo), c.options()); err != nil {
 				t.Fatal(err)
 			}
 			defer s.Close()
@@ -208,7 +208,7 @@ func TestCorpusOverSockets(t *testing.T) {
 	byHand := corpus(t, "requests.jsonl")
 	for _, c := range byHand {
 		if servers[c.bodyLimit()] == nil {
-			servers[c.bodyLimit()] = start(t, appFunc(echo), append(c.options(), Logger(slog.New(slog.DiscardHandler)))...)
+			servers[c.bodyLimit()] = start(t, appFunc(echo), c.options().with(Options{Logger: slog.New(slog.DiscardHandler)}))
 		}
 	}
 	var wg sync.WaitGroup

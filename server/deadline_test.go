@@ -42,7 +42,7 @@ func TestReadDeadline(t *testing.T) {
 					}
 				}
 				return hello(env, start)
-			}), Dispatch(Pool))
+			}), Options{Dispatch: Pool})
 			c := s.dial()
 			c.send(slowPost + "part")
 			if resp := c.want("POST", 200, "Hello, World!"); !resp.Close {
@@ -69,7 +69,7 @@ func TestDeadlineEnds(t *testing.T) {
 		_ = env.SetWriteDeadline(time.Unix(1, 0))
 		_ = env.SetWriteDeadline(time.Time{})
 		return readAll(env, start)
-	}), Dispatch(Pool), Loops(1))
+	}), Options{Dispatch: Pool, Loops: 1})
 	c := s.dial()
 	c.send("GET /set HTTP/1.1\r\nHost: h\r\n\r\n")
 	c.want("GET", 200, "Hello, World!")
@@ -101,7 +101,7 @@ func TestWriteDeadline(t *testing.T) {
 				_, err = io.WriteString(w, "too late")
 				result <- err
 				return gateway.Text("too late"), nil
-			}), Dispatch(Pool), Loops(1))
+			}), Options{Dispatch: Pool, Loops: 1})
 			c := s.dial()
 			_ = c.SetReadBuffer(16 << 10)
 			c.send(get)
@@ -130,7 +130,7 @@ func TestWriteDeadlineOfBody(t *testing.T) {
 		_ = env.SetWriteDeadline(time.Now().Add(20 * time.Millisecond))
 		part := []byte(pattern(64 << 10))
 		return closes{next(func() ([]byte, error) { return part, nil }), func() { close(closed) }}, err
-	}), Dispatch(Pool), Loops(1))
+	}), Options{Dispatch: Pool, Loops: 1})
 	c := s.dial()
 	c.send(get)
 	<-closed
@@ -150,12 +150,12 @@ func (c closes) Close() error { c.f(); return nil }
 func TestDeadlinesInline(t *testing.T) {
 	s := startOn(Inline, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		for _, err := range []error{env.SetReadDeadline(time.Now()), env.SetWriteDeadline(time.Now())} {
-			if !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), "Dispatch(Pool)") {
+			if !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), "Dispatch: Pool") {
 				t.Errorf("%v", err)
 			}
 		}
 		return hello(env, start)
-	}))
+	}), Options{})
 	c := s.dial()
 	c.send(get)
 	c.want("GET", 200, "Hello, World!")
@@ -170,7 +170,7 @@ func TestReadDeadlineIsFinal(t *testing.T) {
 		close(late)
 		<-goOn
 		return hello(env, start)
-	}), Dispatch(Pool), Loops(1))
+	}), Options{Dispatch: Pool, Loops: 1})
 	c := s.dial()
 	c.send(slowPost)
 	<-late

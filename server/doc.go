@@ -1,6 +1,6 @@
 // Package server runs a gateway application over HTTP/1.1.
 //
-//	log.Fatal(server.ListenAndServe("127.0.0.1:8080", app))
+//	log.Fatal(server.ListenAndServe("127.0.0.1:8080", app, server.Options{}))
 //
 // For an http.Handler there is [ListenAndServeHTTP], or package gateway/nethttp. For a
 // whole program with flags, signals, an orderly end, and restarts that

@@ -19,7 +19,7 @@ func TestEnvironOption(t *testing.T) {
 	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		_, err := start("200 OK", nil, nil)
 		return gateway.Text(fmt.Sprint(env.Get("myapp.key"))), err
-	}), Environ(pairs))
+	}), Options{Environ: pairs})
 	pairs["myapp.key"] = "changed"
 	c := s.dial()
 	for range 2 {
@@ -35,14 +35,14 @@ func TestMultithread(t *testing.T) {
 		return gateway.Text(fmt.Sprint(env.Get("wsgi.multithread"), env.Get("wsgi.multiprocess"), env.Get("wsgi.run_once"))), err
 	})
 	for _, tt := range []struct {
-		options []Option
+		options Options
 		want    string
 	}{
-		{[]Option{Loops(1)}, "false false false"},
-		{[]Option{Loops(2)}, "true false false"},
-		{[]Option{Loops(1), Dispatch(Pool)}, "true false false"},
+		{Options{Loops: 1}, "false false false"},
+		{Options{Loops: 2}, "true false false"},
+		{Options{Loops: 1, Dispatch: Pool}, "true false false"},
 	} {
-		c := startOn(Inline, t, app, tt.options...).dial()
+		c := startOn(Inline, t, app, tt.options).dial()
 		c.send(get)
 		c.want("GET", 200, tt.want)
 	}
@@ -56,18 +56,18 @@ func TestUnderscoreFields(t *testing.T) {
 	})
 	for _, tt := range []struct {
 		name    string
-		options []Option
+		options Options
 		seen    string // "" if refused
 		lines   int    // of the log
 	}{
-		{"by default", nil, "<nil>", 1},
-		{"drop", []Option{UnderscoreFields(DropUnderscores)}, "<nil>", 1},
-		{"keep", []Option{UnderscoreFields(KeepUnderscores)}, "evil", 0},
-		{"refuse", []Option{UnderscoreFields(RefuseUnderscores)}, "", 0},
+		{"by default", Options{}, "<nil>", 1},
+		{"drop", Options{UnderscoreFields: DropUnderscores}, "<nil>", 1},
+		{"keep", Options{UnderscoreFields: KeepUnderscores}, "evil", 0},
+		{"refuse", Options{UnderscoreFields: RefuseUnderscores}, "", 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var log testlog.Buffer
-			s := start(t, app, append(tt.options, Logger(slog.New(slog.NewTextHandler(&log, nil))), Loops(2))...)
+			s := start(t, app, tt.options.with(Options{Logger: slog.New(slog.NewTextHandler(&log, nil)), Loops: 2}))
 			for range 4 { // on all loops
 				c := s.dial()
 				c.send(without)
@@ -93,11 +93,11 @@ func TestUnderscoreFields(t *testing.T) {
 // Validate and Debug answers the same over a connection.
 func TestServerUnderValidate(t *testing.T) {
 	for name, d := range map[string]DispatchMode{"Auto": Auto, "Inline": Inline, "Pool": Pool} {
-		t.Run(name, func(t *testing.T) { testUnderValidate(t, Dispatch(d)) })
+		t.Run(name, func(t *testing.T) { testUnderValidate(t, d) })
 	}
 }
 
-func testUnderValidate(t *testing.T, dispatch Option) {
+func testUnderValidate(t *testing.T, dispatch DispatchMode) {
 	app := appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		switch env.Path() {
 		case "/chunks":
@@ -116,7 +116,7 @@ func testUnderValidate(t *testing.T, dispatch Option) {
 	})
 	fail := func(v *gateway.Violation) { t.Error(v) }
 	var log testlog.Buffer
-	s := start(t, gateway.ValidateWith(gateway.Debug(app), fail), dispatch, Logger(slog.New(slog.NewTextHandler(&log, nil))))
+	s := start(t, gateway.ValidateWith(gateway.Debug(app), fail), Options{Dispatch: dispatch, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	for range 3 {
 		c := s.dial()
 		c.send("GET /chunks HTTP/1.1\r\nHost: h\r\n\r\n")

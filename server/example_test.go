@@ -35,7 +35,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	server.Main(stack)
+	server.Main(stack, server.Options{})
 }
 
 // A program on net/http moves by one line: this was http.ListenAndServe.
@@ -44,12 +44,12 @@ func ExampleListenAndServeHTTP() {
 	mux.HandleFunc("GET /hello/{name}", func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, "Hello, %s!\n", r.PathValue("name"))
 	})
-	log.Fatal(server.ListenAndServeHTTP("127.0.0.1:8080", mux))
+	log.Fatal(server.ListenAndServeHTTP("127.0.0.1:8080", mux, server.Options{}))
 }
 
 // A program that shows the numbers of its server to who watches it, and tells what it
 // has under way when the end begins.
-func ExampleOnStart() {
+func ExampleOptions_onStart() {
 	var stats atomic.Pointer[server.Server]
 	ending := make(chan struct{})
 	mux := http.NewServeMux()
@@ -62,10 +62,12 @@ func ExampleOnStart() {
 		case <-r.Context().Done():
 		}
 	})
-	server.Main(nethttp.App(mux), server.OnStart(func(s *server.Server) {
-		stats.Store(s)
-		s.OnShutdown(func() { close(ending) })
-	}))
+	server.Main(nethttp.App(mux), server.Options{OnStart: []func(*server.Server){
+		func(s *server.Server) {
+			stats.Store(s)
+			s.OnShutdown(func() { close(ending) })
+		},
+	}})
 }
 
 // A program with a flag of its own.
@@ -76,7 +78,7 @@ func ExampleFlags() {
 	server.Main(gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		_, err := start("200 OK", nil, nil)
 		return env.Input().Body(), err
-	}), server.BodyBytes(*size))
+	}), server.Options{BodyBytes: *size})
 }
 
 // A whole program around an http.Handler: the flag -addr, signals, an end in order,
@@ -87,18 +89,18 @@ func ExampleMain_netHTTP() {
 		r.Body = http.MaxBytesReader(w, r.Body, 10<<20)
 		// ...
 	})
-	server.Main(nethttp.App(mux),
-		server.BodyBytes(-1),                  // limits are the handlers', as with net/http
-		server.Workers(200),                   // at once, of those that block
-		server.RequestTimeout(30*time.Second), // then 504, and the Context ends
-	)
+	server.Main(nethttp.App(mux), server.Options{
+		BodyBytes:      server.NoLimit,   // limits are the handlers', as with net/http
+		Workers:        200,              // at once, of those that block
+		RequestTimeout: 30 * time.Second, // then 504, and the Context ends
+	})
 }
 
 // In place of http.Server, its Shutdown too.
 func ExampleNew_netHTTP() {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "Hello, World!") })
-	s, err := server.New(nethttp.App(mux), server.BodyBytes(-1))
+	s, err := server.New(nethttp.App(mux), server.Options{BodyBytes: server.NoLimit})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -135,7 +137,7 @@ func ExampleNew_behindAProxy() {
 		log.Fatal(err)
 	}
 	app := trust(nethttp.App(handler))
-	s, err := server.New(app, server.Dispatch(server.Pool))
+	s, err := server.New(app, server.Options{Dispatch: server.Pool})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -152,7 +154,7 @@ func ExampleNew_behindAProxy() {
 }
 
 // An application that waits for a database, or computes for long, runs on workers.
-func ExampleDispatch() {
+func ExampleOptions_workers() {
 	query := func(ctx context.Context) (string, error) { return "an answer", ctx.Err() }
 
 	app := gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
@@ -167,12 +169,12 @@ func ExampleDispatch() {
 		_, err = start("200 OK", nil, nil)
 		return env.Text(answer), err
 	})
-	s, err := server.New(app,
-		server.Dispatch(server.Pool),
-		server.Workers(200),                   // at once: as many as the database takes
-		server.WorkerQueue(1000),              // wait for them; more get 503
-		server.RequestTimeout(30*time.Second), // then 504, and the Context ends
-	)
+	s, err := server.New(app, server.Options{
+		Dispatch:       server.Pool,
+		Workers:        200,              // at once: as many as the database takes
+		WorkerQueue:    1000,             // wait for them; more get 503
+		RequestTimeout: 30 * time.Second, // then 504, and the Context ends
+	})
 	if err != nil {
 		log.Fatal(err)
 	}

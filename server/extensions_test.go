@@ -14,10 +14,10 @@ import (
 )
 
 // both runs a test on the loop and on workers.
-func both(t *testing.T, f func(t *testing.T, options ...Option)) {
+func both(t *testing.T, f func(t *testing.T, options Options)) {
 	t.Helper()
-	t.Run("inline", func(t *testing.T) { f(t) })
-	t.Run("pool", func(t *testing.T) { f(t, Dispatch(Pool)) })
+	t.Run("inline", func(t *testing.T) { f(t, Options{}) })
+	t.Run("pool", func(t *testing.T) { f(t, Options{Dispatch: Pool}) })
 }
 
 // readHead reads one head, without the lines that are the server's own.
@@ -52,7 +52,7 @@ func TestFlush(t *testing.T) {
 		{"204", get, "204 No Content", nil, "HTTP/1.1 204 No Content", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			both(t, func(t *testing.T, options ...Option) {
+			both(t, func(t *testing.T, options Options) {
 				head, one := make(chan struct{}), make(chan struct{})
 				s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 					w, err := start(tt.status, tt.headers, nil)
@@ -72,7 +72,7 @@ func TestFlush(t *testing.T) {
 					}
 					<-one
 					return gateway.Text("two"), err
-				}), options...)
+				}), options)
 				c := s.dial()
 				c.send(tt.request)
 				if got := c.readHead(); got != tt.head {
@@ -104,7 +104,7 @@ func TestFlush(t *testing.T) {
 
 // What was flushed cannot be replaced, and does not look whole if the application fails.
 func TestFlushIsSent(t *testing.T) {
-	both(t, func(t *testing.T, options ...Option) {
+	both(t, func(t *testing.T, options Options) {
 		why := errors.New("changed my mind")
 		s := start(t, appFunc(func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 			w, err := start("200 OK", nil, nil)
@@ -115,7 +115,7 @@ func TestFlushIsSent(t *testing.T) {
 				t.Errorf("start returned %v, want %v", exc, why)
 			}
 			return nil, err
-		}), options...)
+		}), options)
 		c := s.dial()
 		c.send(get)
 		if resp, got, err := c.tryRead("GET"); err == nil || resp == nil || resp.StatusCode != 200 {
@@ -129,13 +129,13 @@ func TestFlushIsSent(t *testing.T) {
 
 // The writer ends with its response.
 func TestFlushTooLate(t *testing.T) {
-	both(t, func(t *testing.T, options ...Option) {
+	both(t, func(t *testing.T, options Options) {
 		kept := make(chan io.Writer, 1)
 		s := start(t, appFunc(func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 			w, err := start("200 OK", nil, nil)
 			kept <- w
 			return nil, err
-		}), append(options, Loops(1))...)
+		}), options.with(Options{Loops: 1}))
 		c := s.dial()
 		c.send(get)
 		c.want("GET", 200, "")
@@ -171,7 +171,7 @@ func TestAbort(t *testing.T) {
 			{"the end of the connection", "GET / HTTP/1.0\r\n\r\n", nil, "part", true, "part", true},
 		} {
 			t.Run(name+"/"+tt.name, func(t *testing.T) {
-				both(t, func(t *testing.T, options ...Option) {
+				both(t, func(t *testing.T, options Options) {
 					got := make(chan struct{})
 					s := start(t, appFunc(func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 						w, err := start("200 OK", tt.headers, nil)
@@ -186,7 +186,7 @@ func TestAbort(t *testing.T) {
 							return next(func() ([]byte, error) { return nil, how() }), nil
 						}
 						return nil, how()
-					}), options...)
+					}), options)
 					c := s.dial()
 					c.send(tt.request)
 					if tt.want != "" {
@@ -217,13 +217,13 @@ func TestAbort(t *testing.T) {
 
 // Answers before the one that is aborted are sent.
 func TestAbortSparesOthers(t *testing.T) {
-	both(t, func(t *testing.T, options ...Option) {
+	both(t, func(t *testing.T, options Options) {
 		s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 			if env.Path() == "/abort" {
 				return nil, gateway.ErrAbort
 			}
 			return hello(env, start)
-		}), options...)
+		}), options)
 		c := s.dial()
 		c.send(get + "GET /abort HTTP/1.1\r\nHost: h\r\n\r\n" + get)
 		c.want("GET", 200, "Hello, World!")
@@ -233,11 +233,11 @@ func TestAbortSparesOthers(t *testing.T) {
 
 // An application learns which address its client has connected to.
 func TestLocalAddr(t *testing.T) {
-	both(t, func(t *testing.T, options ...Option) {
+	both(t, func(t *testing.T, options Options) {
 		s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 			_, err := start("200 OK", nil, nil)
 			return gateway.Text(env.LocalAddr().String()), err
-		}), options...)
+		}), options)
 		c := s.dial()
 		c.send(get)
 		c.want("GET", 200, s.addr.String())
@@ -247,7 +247,7 @@ func TestLocalAddr(t *testing.T) {
 // Interim responses come before the final one, while the application works on it.
 func TestInform(t *testing.T) {
 	link := []gateway.Header{{Name: "Link", Value: "</style.css>; rel=preload"}}
-	both(t, func(t *testing.T, options ...Option) {
+	both(t, func(t *testing.T, options Options) {
 		for _, request := range []string{get, "HEAD / HTTP/1.1\r\nHost: h\r\n\r\n", "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"} {
 			got := make(chan struct{})
 			s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
@@ -267,7 +267,7 @@ func TestInform(t *testing.T) {
 					}
 					return []byte("final"), io.EOF
 				}), nil
-			}), options...)
+			}), options)
 			c := s.dial()
 			c.send(request + request)
 			want := []string{"HTTP/1.1 102 Processing", "HTTP/1.1 103 Early Hints|Link: </style.css>; rel=preload"}
@@ -303,7 +303,7 @@ func TestInformWaits(t *testing.T) {
 			}
 		}
 		return hello(env, start)
-	}), Dispatch(Pool), Loops(1))
+	}), Options{Dispatch: Pool, Loops: 1})
 	c := s.dial()
 	_ = c.SetReadBuffer(16 << 10)
 	c.send(get)
@@ -353,7 +353,7 @@ func TestTrailer(t *testing.T) {
 		{"HEAD", "HEAD / HTTP/1.1\r\nHost: h\r\n\r\n", nil, true, false, full, true, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			both(t, func(t *testing.T, options ...Option) {
+			both(t, func(t *testing.T, options Options) {
 				s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 					if env.Path() == "/next" {
 						return hello(env, start)
@@ -386,7 +386,7 @@ func TestTrailer(t *testing.T) {
 						}
 						return []byte(part), io.EOF
 					}), err
-				}), options...)
+				}), options)
 				c := s.dial()
 				c.send(tt.request)
 				method, _, _ := strings.Cut(tt.request, " ")
@@ -415,7 +415,7 @@ func TestTrailer(t *testing.T) {
 
 // Trailer fields of a response that was replaced, or is over, are not those of the next.
 func TestTrailerOfWhatIsOver(t *testing.T) {
-	both(t, func(t *testing.T, options ...Option) {
+	both(t, func(t *testing.T, options Options) {
 		s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 			if _, err := start("200 OK", nil, nil); err != nil {
 				return nil, err
@@ -428,7 +428,7 @@ func TestTrailerOfWhatIsOver(t *testing.T) {
 			}
 			_, err := start("500 Oops", nil, io.ErrNoProgress)
 			return gateway.Text("x"), err
-		}), options...)
+		}), options)
 		c := s.dial()
 		for range 2 {
 			for _, path := range []string{"/fail", "/replace"} {

@@ -24,7 +24,7 @@ func TestPipeliningIsFair(t *testing.T) {
 		t.Run(fmt.Sprintf("dispatch %d", d), func(t *testing.T) {
 			atWork, release := make(chan bool), make(chan bool)
 			var pipelined, before atomic.Int64
-			s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			s := startOn(Auto, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 				switch env.Path() {
 				case "/hold":
 					atWork <- true
@@ -36,12 +36,12 @@ func TestPipeliningIsFair(t *testing.T) {
 				}
 				_, err := start("204 No Content", nil, nil)
 				return nil, err
-			}), Loops(1), Dispatch(Auto), DispatchBy(func(env *gateway.Environ) DispatchMode {
+			}), Options{Loops: 1, DispatchBy: func(env *gateway.Environ) DispatchMode {
 				if env.Path() == "/hold" {
 					return Inline
 				}
 				return d
-			}), func(c *config) { c.loop.ReadBytes = readBytes })
+			}, tune: func(c *config) { c.loop.ReadBytes = readBytes }})
 			hold, greedy, other := s.dial(), s.dial(), s.dial()
 			s.waitPhases(readingHead, 3)
 			hold.send("GET /hold HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -74,7 +74,7 @@ func TestComputingIsFair(t *testing.T) {
 				const steps = 60
 				atWork, release := make(chan bool), make(chan bool)
 				var done, before atomic.Int64
-				s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+				s := startOn(Auto, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 					switch env.Path() {
 					case "/hold":
 						atWork <- true
@@ -100,12 +100,12 @@ func TestComputingIsFair(t *testing.T) {
 					}
 					_, err := start("204 No Content", nil, nil)
 					return nil, err
-				}), Loops(1), Dispatch(Auto), DispatchBy(func(env *gateway.Environ) DispatchMode {
+				}), Options{Loops: 1, DispatchBy: func(env *gateway.Environ) DispatchMode {
 					if env.Path() == "/hold" {
 						return Inline // or the loop would be taken from it
 					}
 					return d
-				}))
+				}})
 				hold, greedy, other := s.dial(), s.dial(), s.dial()
 				s.waitPhases(readingHead, 3)
 				hold.send("GET /hold HTTP/1.1\r\nHost: h\r\n\r\n")

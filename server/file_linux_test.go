@@ -103,7 +103,7 @@ func (a *fileApp) closedAll(s *testServer) {
 // the connection is in order after it.
 func TestFileWhole(t *testing.T) {
 	app := newFileApp(t)
-	s := start(t, app)
+	s := start(t, app, Options{})
 	sizes := []int{0, 1, 1000, copyBytesMax - 1, copyBytesMax, copyBytesMax + 1, 64 << 10, 100_000, 3 << 20}
 	for _, path := range []string{"/", "/wrapped"} {
 		c := s.dial()
@@ -159,7 +159,7 @@ func TestFileWhole(t *testing.T) {
 // The head shares a packet with the file where there is room.
 func TestFileInOnePacket(t *testing.T) {
 	app := newFileApp(t)
-	c := start(t, app).dial()
+	c := start(t, app, Options{}).dial()
 	raw, err := c.SyscallConn()
 	if err != nil {
 		t.Fatal(err)
@@ -189,7 +189,7 @@ func TestFileInOnePacket(t *testing.T) {
 func TestFileShrinks(t *testing.T) {
 	const size = 8 << 20
 	app := newFileApp(t)
-	s := startSmall(t, app)
+	s := startSmall(t, app, Options{})
 	for _, request := range []string{
 		"GET /?size=%d HTTP/1.1\r\nHost: h\r\n\r\n",
 		"GET /?size=%d&write=x HTTP/1.1\r\nHost: h\r\n\r\n",
@@ -224,7 +224,7 @@ func TestFileShrinks(t *testing.T) {
 func TestFileGrows(t *testing.T) {
 	const size = 8 << 20
 	app := newFileApp(t)
-	s := startSmall(t, app)
+	s := startSmall(t, app, Options{})
 	c := s.dial()
 	_ = c.SetReadBuffer(64 << 10)
 	c.send(fmt.Sprintf("GET /?size=%d HTTP/1.1\r\nHost: h\r\n\r\n", size))
@@ -277,7 +277,7 @@ func TestFileForStrace(t *testing.T) {
 	if path == "/logged" {
 		app = logged(app, slog.New(slog.DiscardHandler))
 	}
-	c := start(t, app).dial()
+	c := start(t, app, Options{}).dial()
 	c.send("GET " + path + "?size=1000000 HTTP/1.1\r\nHost: h\r\n\r\n")
 	c.want("GET", 200, pattern(1_000_000))
 }
@@ -297,7 +297,7 @@ func TestFileWrapped(t *testing.T) {
 	const size = 8 << 20
 	for _, write := range []string{"", "&write=x"} { // by length, chunked
 		app, lines := newFileApp(t), new(testlog.Buffer)
-		s := startSmall(t, logged(app, slog.New(slog.NewTextHandler(lines, nil))))
+		s := startSmall(t, logged(app, slog.New(slog.NewTextHandler(lines, nil))), Options{})
 		logs := func(want ...string) {
 			t.Helper()
 			eventually(t, "the answer is logged", func() bool { return strings.HasSuffix(lines.String(), "\n") })
@@ -382,7 +382,7 @@ func TestGigabyteToASlowReader(t *testing.T) {
 					return nil, err
 				}
 				return tt.body()
-			}))
+			}), Options{})
 			c := s.dial()
 			_ = c.SetDeadline(time.Now().Add(3 * time.Minute)) // 2 s of work, on a machine that may have other
 			c.send("GET /hello HTTP/1.1\r\nHost: h\r\n\r\n")   // what is made once is made

@@ -4,9 +4,11 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // The addresses of Main are those of the command line, whoever parses it. A flag whose
@@ -66,6 +68,52 @@ func TestDefaultAddress(t *testing.T) {
 			}
 		} else if err != nil || !slices.Equal(got, []string{want}) {
 			t.Errorf("PORT=%q: %q, %v; want %q", port, got, err, want)
+		}
+	}
+}
+
+// What a file or a flag says of an option is what the option prints, in either case.
+func TestOptionTexts(t *testing.T) {
+	var d DispatchMode
+	var u UnderscorePolicy
+	var m FileMode
+	for _, tt := range []struct {
+		value      flag.Value
+		text, want string
+	}{
+		{&d, "inline", "inline"}, {&d, "Pool", "pool"}, {&d, "auto", "auto"},
+		{&u, "refuse", "refuse"}, {&u, "Keep", "keep"}, {&u, "drop", "drop"},
+		{&m, "0660", "0660"}, {&m, "600", "0600"},
+	} {
+		if err := tt.value.Set(tt.text); err != nil || tt.value.String() != tt.want {
+			t.Errorf("%q: %v, %v; want %s", tt.text, tt.value, err, tt.want)
+		}
+	}
+	for _, value := range []flag.Value{&d, &u, &m} {
+		before := value.String()
+		if err := value.Set("none"); err == nil || !strings.Contains(err.Error(), `"none"`) || value.String() != before {
+			t.Errorf("%T took \"none\": %v, %v", value, value, err)
+		}
+	}
+	if s := fmt.Sprint(DispatchMode(7), UnderscorePolicy(9)); s != "7 9" {
+		t.Errorf("unknown values are %s", s)
+	}
+}
+
+// Every option but the functions, the map and the logger can be given as text: they are of a
+// plain kind, or have Set. The zero Options are the defaults.
+func TestOptionsArePlain(t *testing.T) {
+	for field := range reflect.TypeFor[Options]().Fields() {
+		if !field.IsExported() || slices.Contains([]string{"DispatchBy", "OnStart", "Environ", "Logger"}, field.Name) {
+			continue
+		}
+		_, sets := reflect.New(field.Type).Interface().(flag.Value)
+		switch reflect.Zero(field.Type).Interface().(type) {
+		case int, int64, time.Duration, bool, string, []string:
+		default:
+			if !sets {
+				t.Errorf("%s is a %v, which no text can set", field.Name, field.Type)
+			}
 		}
 	}
 }

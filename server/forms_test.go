@@ -16,7 +16,7 @@ func TestFormsOfRequest(t *testing.T) {
 			_, err = start("200 OK", nil, nil)
 		}
 		return gateway.Text(env.Method() + " " + env.Target() + " " + env.Host() + " " + string(content)), err
-	}))
+	}), Options{})
 	c := s.dial()
 	for request, want := range map[string]string{
 		"GET http://other:1/a?b HTTP/1.1\r\nHost: h\r\n\r\n":                                                             "GET http://other:1/a?b other:1 ",
@@ -31,7 +31,7 @@ func TestFormsOfRequest(t *testing.T) {
 
 // The PROXY protocol is not spoken: its line is refused.
 func TestProxyProtocolIsRefused(t *testing.T) {
-	s := start(t, appFunc(hello))
+	s := start(t, appFunc(hello), Options{})
 	for _, in := range []string{"PROXY TCP4 192.0.2.1 192.0.2.2 1000 80\r\n" + get, "\r\n\r\n\x00\r\nQUIT\n"} {
 		if got := s.exchange(in); !strings.HasPrefix(got, "HTTP/1.1 400 ") {
 			t.Errorf("%.20q: answered %.60q, want 400", in, got)

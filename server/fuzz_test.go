@@ -26,7 +26,7 @@ func FuzzExchangeCut(f *testing.F) {
 		f.Add([]byte(in), uint8(1))
 		f.Add([]byte(in), uint8(7))
 	}
-	s, err := New(appFunc(echo), Loops(1), Logger(slog.New(slog.DiscardHandler)))
+	s, err := New(appFunc(echo), Options{Loops: 1, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		f.Fatal(err)
 	}

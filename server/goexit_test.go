@@ -77,17 +77,17 @@ func TestGoexit(t *testing.T) {
 				closed := &body{}
 				b.closed = func() { _ = closed.Close() }
 				wakes := make(chan func(), 1)
-				options := []Option{Dispatch(d), Loops(1)}
+				options := Options{Dispatch: d, Loops: 1}
 				if tt.in == "DispatchBy" {
 					if d != Auto {
 						t.Skip("it is for Auto alone")
 					}
-					options = append(options, DispatchBy(func(env *gateway.Environ) DispatchMode {
+					options.DispatchBy = func(env *gateway.Environ) DispatchMode {
 						if env.Path() == "/stuck" {
 							b.exit("DispatchBy")
 						}
 						return d
-					}))
+					}
 				}
 				s := startAuto(t, func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 					b.exit("Serve")
@@ -103,7 +103,7 @@ func TestGoexit(t *testing.T) {
 						return waitsForever{b}, err
 					}
 					return b, err
-				}, options...)
+				}, options)
 				other := s.dial()
 				other.hello()
 				c := s.dial()

@@ -24,14 +24,14 @@ import (
 const promoted = promotedLine
 
 // startAuto runs a server with one loop, from which requests to /stuck are rescued.
-func startAuto(t *testing.T, app appFunc, options ...Option) *testServer {
+func startAuto(t *testing.T, app appFunc, options Options) *testServer {
 	t.Helper()
-	return start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+	return startOn(Auto, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		if env.Path() != "/stuck" {
 			return hello(env, start)
 		}
 		return app(env, start)
-	}), append([]Option{Dispatch(Auto), Loops(1)}, options...)...)
+	}), Options{Loops: 1}.with(options))
 }
 
 const stuck = "GET /stuck HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -212,7 +212,7 @@ func TestRescue(t *testing.T) {
 				hold = sync.OnceFunc(func() { close(held); <-goOn })
 				release = sync.OnceFunc(func() { close(goOn) })
 				defer release()
-				s := startAuto(t, tt.app)
+				s := startAuto(t, tt.app, Options{})
 				busy := s.dial()
 				busy.hello()
 				c := s.dial()
@@ -273,9 +273,9 @@ func TestRescueOfWhoIsGone(t *testing.T) {
 		}, gateway.ErrTimeout},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			options := []Option{Dispatch(Auto)}
+			options := Options{Dispatch: Auto}
 			if tt.name == "RequestTimeout" {
-				options = append(options, RequestTimeout(30*time.Millisecond))
+				options.RequestTimeout = 30 * time.Millisecond
 			}
 			cause, held, b := make(chan error, 1), make(chan bool), &body{}
 			s := startAuto(t, func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
@@ -283,7 +283,7 @@ func TestRescueOfWhoIsGone(t *testing.T) {
 				_, err := untilCancelled(cause)(env, start)
 				b.Body = chunks("a")
 				return b, err
-			}, options...)
+			}, options)
 			c := s.dial()
 			c.send(stuck)
 			<-held
@@ -324,7 +324,7 @@ func rescueTakes(t *testing.T) time.Duration {
 	s := startAuto(t, func(*gateway.Environ, gateway.StartResponse) (gateway.Body, error) {
 		<-release
 		return nil, errors.New("nobody waits")
-	})
+	}, Options{})
 	var all []*client
 	for range 100 {
 		c := s.dial()
@@ -362,7 +362,7 @@ func TestRescueOfWhoComputes(t *testing.T) {
 		for !goOn.Load() {
 		}
 		return hello(env, start)
-	})
+	}, Options{})
 	c := s.dial()
 	c.send(stuck)
 	s.untilHandedOff(1)
@@ -383,7 +383,7 @@ func TestRescueAgain(t *testing.T) {
 	s := startAuto(t, func(*gateway.Environ, gateway.StartResponse) (gateway.Body, error) {
 		<-release
 		return nil, errors.New("nobody waits")
-	})
+	}, Options{})
 	for i := range 5 {
 		s.dial().send(stuck)
 		s.untilAtWork(i + 1)
@@ -407,10 +407,10 @@ func TestPromotion(t *testing.T) {
 		"a free lock":      {func() { lock.Lock(); defer lock.Unlock() }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			s := startOn(Auto, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 				tt.app()
 				return hello(env, start)
-			}), Dispatch(Auto), Loops(1))
+			}), Options{Loops: 1})
 			c := s.dial()
 			began := time.Now()
 			for !s.appBlocks.Load() && time.Since(began) < map[bool]time.Duration{true: 20 * time.Second, false: 300 * time.Millisecond}[tt.want] {
@@ -431,14 +431,14 @@ func TestPromotion(t *testing.T) {
 // Each request goes where DispatchBy says, whatever was learnt of others.
 func TestDispatchBy(t *testing.T) {
 	goOn := make(chan bool)
-	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+	s := startOn(Auto, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		if env.Path() != "/" {
 			<-goOn
 		}
 		return hello(env, start)
-	}), Loops(1), StallWarning(holdLimit), Dispatch(Auto), DispatchBy(func(env *gateway.Environ) DispatchMode {
+	}), Options{Loops: 1, StallWarning: holdLimit, DispatchBy: func(env *gateway.Environ) DispatchMode {
 		return map[string]DispatchMode{"/": Inline, "/inline": Inline, "/pool": Pool, "/stuck": Auto}[env.Path()]
-	}))
+	}})
 	var all []*client
 	ask := func(target string) {
 		c := s.dial()
@@ -483,7 +483,7 @@ func (streamer) StreamsContent() bool { return true }
 // Content that has not come with its head is read by a worker as it comes, if the
 // application wants that.
 func TestAutoStreamsContent(t *testing.T) {
-	s := start(t, streamer{func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+	s := startOn(Auto, t, streamer{func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		w, err := start("200 OK", nil, nil)
 		for line, failed := range env.Input().Lines() {
 			if failed != nil {
@@ -492,7 +492,7 @@ func TestAutoStreamsContent(t *testing.T) {
 			_, _ = w.Write(line)
 		}
 		return nil, err
-	}}, Dispatch(Auto), Loops(1))
+	}}, Options{Loops: 1})
 	c := s.dial()
 	c.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\n")
 	s.untilAtWork(1)
@@ -516,12 +516,12 @@ func TestAutoStreamsContent(t *testing.T) {
 
 // Else it is collected first, on the loop and for workers.
 func TestAutoCollectsContent(t *testing.T) {
-	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+	s := startOn(Auto, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		if n := env.Input().Len(); n < 0 {
 			t.Errorf("%s: the length of the content is %d", env.Path(), n)
 		}
 		return readAll(env, start)
-	}), Dispatch(Auto), Loops(1))
+	}), Options{Loops: 1})
 	for _, pools := range []bool{false, true} {
 		s.appBlocks.Store(pools)
 		for _, size := range []int{5, 100_000} { // in memory, in a file
@@ -553,7 +553,7 @@ func TestAutoWaitsForSlowClients(t *testing.T) {
 			}
 		}
 		return chunks("the end"), err
-	})
+	}, Options{})
 	c := s.dial()
 	c.send(stuck)
 	s.untilHandedOff(1)
@@ -575,7 +575,7 @@ func TestRescueWithoutDescriptors(t *testing.T) {
 	s := startAuto(t, func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		<-release
 		return hello(env, start)
-	})
+	}, Options{})
 	c, d := s.dial(), s.dial()
 	c.hello()
 	d.hello()
@@ -610,7 +610,7 @@ func TestRescueWithoutDescriptors(t *testing.T) {
 
 // Clients, requests that block, and rescues, of every kind, under the race detector.
 func TestRescueChurn(t *testing.T) {
-	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+	s := startOn(Auto, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		nap := func() {
 			if env.Query() == "slow" {
 				time.Sleep(12 * time.Millisecond)
@@ -637,7 +637,7 @@ func TestRescueChurn(t *testing.T) {
 			}
 			return []byte("x"), nil
 		})}, nil
-	}), Dispatch(Auto), Logger(slog.New(slog.DiscardHandler)))
+	}), Options{Logger: slog.New(slog.DiscardHandler)})
 	stop := make(chan bool)
 	var forget sync.WaitGroup
 	forget.Go(func() { // the loops go on being used
@@ -736,7 +736,7 @@ func TestAutoBeyond(t *testing.T) {
 						<-goOn
 					}
 					return tt.app(env, start)
-				})
+				}, Options{})
 				c := s.dial()
 				c.send("GET /stuck HTTP/1.1\r\nHost: h\r\n" + tt.head + "\r\n")
 				_ = c.CloseWrite()
@@ -804,7 +804,7 @@ func TestAutoDeadlineFromElsewhere(t *testing.T) {
 			}
 			set.Wait()
 			return nil, nil
-		})
+		}, Options{})
 		c := s.dial()
 		c.send("GET /stuck HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
 		b, err := io.ReadAll(c.r)
@@ -836,7 +836,7 @@ func TestRescueOfWhoCalls(t *testing.T) {
 							spin(200 * time.Microsecond)
 						}
 					}
-				}, Dispatch(d), StallWarning(holdLimit))
+				}, Options{Dispatch: d, StallWarning: holdLimit})
 				c := s.dial()
 				c.send(stuck)
 				if d == Auto {
@@ -868,7 +868,7 @@ func TestRescueOfAnOldBody(t *testing.T) {
 			<-goOn
 			return []byte("b"), io.EOF
 		}), err
-	})
+	}, Options{})
 	c := s.dial()
 	c.send(stuck)
 	wake := <-wakes
@@ -898,7 +898,7 @@ func TestAutoGoexitLeavesNothing(t *testing.T) {
 		}
 		_, err := start("200 OK", nil, nil)
 		return b, err
-	})
+	}, Options{})
 	c := s.dial()
 	c.send(stuck)
 	c.want("GET", 500, "Internal Server Error\n")

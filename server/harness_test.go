@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"reflect"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -93,14 +94,41 @@ func (l *serverLog) Reset() {
 	l.Buffer.Reset()
 }
 
+// with returns o with the fields that other sets in place of its own; both functions tune.
+func (o Options) with(other Options) Options {
+	tune := o.tune
+	to, from := reflect.ValueOf(&o).Elem(), reflect.ValueOf(other)
+	for i := range to.NumField() {
+		if field := to.Field(i); field.CanSet() && !from.Field(i).IsZero() {
+			field.Set(from.Field(i))
+		}
+	}
+	o.tune = func(c *config) {
+		for _, f := range []func(*config){tune, other.tune} {
+			if f != nil {
+				f(c)
+			}
+		}
+	}
+	return o
+}
+
 // start runs a server for app on a port of its own.
-func start(t testing.TB, app gateway.App, options ...Option) *testServer {
+func start(t testing.TB, app gateway.App, options Options) *testServer {
+	t.Helper()
+	return startOn(suite, t, app, options)
+}
+
+// startOn is start for a test of one DispatchMode, where options have none.
+func startOn(d DispatchMode, t testing.TB, app gateway.App, options Options) *testServer {
 	t.Helper()
 	log := &serverLog{}
 	logger := slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	fast := func(c *config) { c.loop.Tick = 5 * time.Millisecond } // timers in tests
 	apps := &counted{App: app}
-	s, err := New(apps, append([]Option{Logger(logger), fast, Loops(2), Dispatch(suite)}, options...)...)
+	options = Options{Logger: logger, Loops: 2, tune: fast}.with(options)
+	options.Dispatch = or(options.Dispatch, d)
+	s, err := New(apps, options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,17 +148,11 @@ func start(t testing.TB, app gateway.App, options ...Option) *testServer {
 
 // inEachDispatch runs f for an application on its loop, on its loop as long as it does not
 // block, and on workers.
-func inEachDispatch(t *testing.T, name string, f func(t *testing.T, where Option)) {
+func inEachDispatch(t *testing.T, name string, f func(t *testing.T, where DispatchMode)) {
 	t.Helper()
 	for _, d := range []DispatchMode{Inline, Auto, Pool} {
-		t.Run(fmt.Sprintf("%s, %s", name, [...]string{"Auto", "Inline", "Pool"}[d]), func(t *testing.T) { f(t, Dispatch(d)) })
+		t.Run(fmt.Sprintf("%s, %s", name, d), func(t *testing.T) { f(t, d) })
 	}
-}
-
-// startOn is start for a test of one DispatchMode.
-func startOn(d DispatchMode, t testing.TB, app gateway.App, options ...Option) *testServer {
-	t.Helper()
-	return start(t, app, append([]Option{Dispatch(d)}, options...)...)
 }
 
 type client struct {

@@ -19,7 +19,7 @@ type hijack struct {
 }
 
 var (
-	errInline     = fmt.Errorf("server: the application runs on the event loop, and this is for those of the option Dispatch(Pool): %w", errors.ErrUnsupported)
+	errInline     = fmt.Errorf("server: the application runs on the event loop, and this needs a goroutine of its own, as the option Dispatch: Pool gives it: %w", errors.ErrUnsupported)
 	errHijackLate = errors.New("server: Hijack after a part of the response was sent; call it before Write and Flush")
 )
 

@@ -128,7 +128,7 @@ func TestHijack(t *testing.T) {
 	before := descriptors(t)
 	for _, keeps := range []bool{false, true} {
 		u := &upgraded{t: t, keeps: keeps}
-		s := start(t, gateway.Validate(u), Dispatch(Pool))
+		s := start(t, gateway.Validate(u), Options{Dispatch: Pool})
 		path := filepath.Join(t.TempDir(), "s")
 		if _, err := s.Listen("unix:" + path); err != nil {
 			t.Fatal(err)
@@ -177,7 +177,7 @@ func TestHijackWaits(t *testing.T) {
 			return next(func() ([]byte, error) { return []byte(text), io.EOF }), err
 		}
 		return u.Serve(env, start)
-	}), Dispatch(Pool), Loops(1))
+	}), Options{Dispatch: Pool, Loops: 1})
 	c := s.dial()
 	_ = c.SetReadBuffer(16 << 10)
 	c.send("GET /large HTTP/1.1\r\nHost: h\r\n\r\n" + upgrade + "behind")
@@ -217,7 +217,7 @@ func TestHijackWaitsForItsOwn(t *testing.T) {
 		}
 		informed <- n
 		return u.Serve(env, start)
-	}), Dispatch(Pool), Loops(1))
+	}), Options{Dispatch: Pool, Loops: 1})
 	close(ready)
 	c := s.dial()
 	_ = c.SetReadBuffer(16 << 10)
@@ -245,15 +245,15 @@ func TestHijackRefused(t *testing.T) {
 	post := "POST / HTTP/1.1\r\nHost: h\r\n"
 	for _, tt := range []struct {
 		name, request string
-		options       []Option
+		options       Options
 		prepare       func(env *gateway.Environ, w io.Writer)
 		want          string
 	}{
-		{"inline", get, nil, nil, "Dispatch(Pool)"},
-		{"written", get, []Option{Dispatch(Pool)}, func(_ *gateway.Environ, w io.Writer) { _, _ = io.WriteString(w, "early ") }, "after a part of the response"},
-		{"flushed", get, []Option{Dispatch(Pool)}, func(_ *gateway.Environ, w io.Writer) { _ = gateway.Flush(w) }, "after a part of the response"},
-		{"content", post + "Content-Length: 5\r\n\r\nhello", []Option{Dispatch(Pool)}, nil, "content that is not read"},
-		{"content that comes", post + "Content-Length: 70000\r\n\r\n" + pattern(70000), []Option{Dispatch(Pool)},
+		{"inline", get, Options{}, nil, "Dispatch: Pool"},
+		{"written", get, Options{Dispatch: Pool}, func(_ *gateway.Environ, w io.Writer) { _, _ = io.WriteString(w, "early ") }, "after a part of the response"},
+		{"flushed", get, Options{Dispatch: Pool}, func(_ *gateway.Environ, w io.Writer) { _ = gateway.Flush(w) }, "after a part of the response"},
+		{"content", post + "Content-Length: 5\r\n\r\nhello", Options{Dispatch: Pool}, nil, "content that is not read"},
+		{"content that comes", post + "Content-Length: 70000\r\n\r\n" + pattern(70000), Options{Dispatch: Pool},
 			func(env *gateway.Environ, _ io.Writer) { _, _ = io.ReadFull(env.Input(), make([]byte, 69999)) }, "content that is not read"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -266,12 +266,12 @@ func TestHijackRefused(t *testing.T) {
 					tt.prepare(env, w)
 				}
 				conn, _, err := env.Hijack()
-				if conn != nil || err == nil || !strings.Contains(err.Error(), tt.want) || (tt.options == nil) != errors.Is(err, errors.ErrUnsupported) {
+				if conn != nil || err == nil || !strings.Contains(err.Error(), tt.want) || (tt.options.Dispatch == Auto) != errors.Is(err, errors.ErrUnsupported) {
 					t.Errorf("Hijack: %v, %v", conn, err)
 				}
 				_, _ = io.Copy(io.Discard, env.Input())
 				return gateway.Text("answer"), nil
-			}), tt.options...)
+			}), tt.options)
 			c := s.dial()
 			c.send(tt.request)
 			if _, text := c.read("GET"); !strings.HasSuffix(text, "answer") {
@@ -294,7 +294,7 @@ func TestHijackBehindContent(t *testing.T) {
 				t.Errorf("content %q, %v", content, err)
 			}
 			return u.Serve(env, start)
-		}), Dispatch(Pool))
+		}), Options{Dispatch: Pool})
 		for split := range 2 {
 			c := s.dial()
 			raw := "POST /up HTTP/1.1\r\nHost: h\r\n" + head + "behind"
@@ -319,7 +319,7 @@ func TestHijackBehindContent(t *testing.T) {
 // leaves the connections to them.
 func TestHijackAndShutdown(t *testing.T) {
 	u := &upgraded{t: t}
-	s := start(t, u, Dispatch(Pool))
+	s := start(t, u, Options{Dispatch: Pool})
 	c := s.dial()
 	talk(t, c, "")
 	ctx, cancel := shortly()
@@ -342,7 +342,7 @@ func TestHijackAndShutdown(t *testing.T) {
 		t.Errorf("log:\n%s", log)
 	}
 
-	s = start(t, u, Dispatch(Pool))
+	s = start(t, u, Options{Dispatch: Pool})
 	c = s.dial()
 	talk(t, c, "")
 	ctx, cancel = context.WithTimeout(context.Background(), 50*time.Millisecond)
@@ -361,7 +361,7 @@ func TestHijackAndShutdown(t *testing.T) {
 // MaxConnections counts connections of the server's alone.
 func TestHijackLeavesRoom(t *testing.T) {
 	u := &upgraded{t: t}
-	s := start(t, u, Dispatch(Pool), MaxConnections(1), Loops(1))
+	s := start(t, u, Options{Dispatch: Pool, MaxConnections: 1, Loops: 1})
 	defer u.wait()
 	for range 3 {
 		c := s.dial()
@@ -389,7 +389,7 @@ func TestHijackDeadline(t *testing.T) {
 		_, err = conn.Read(make([]byte, 1))
 		result <- err
 		return nil, nil
-	}), Dispatch(Pool))
+	}), Options{Dispatch: Pool})
 	c := s.dial()
 	c.send(upgrade)
 	if err := <-result; !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -407,7 +407,7 @@ func TestHijackChurn(t *testing.T) {
 			denied.Store(err.Error(), true)
 		}
 		return body, err
-	}), Dispatch(Pool))
+	}), Options{Dispatch: Pool})
 	open := descriptors(t)
 	var wg sync.WaitGroup
 	for k := range 6 {

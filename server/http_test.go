@@ -83,7 +83,7 @@ func TestListenAndServeHTTP(t *testing.T) {
 		t.Errorf("content over the default of BodyBytes: %d, %s", code, got)
 	}
 
-	if err := ListenAndServeHTTP("nowhere", nil); err == nil || !strings.Contains(err.Error(), `"nowhere"`) {
+	if err := ListenAndServeHTTP("nowhere", nil, Options{}); err == nil || !strings.Contains(err.Error(), `"nowhere"`) {
 		t.Errorf("it does not name the address: %v", err)
 	}
 }
@@ -104,5 +104,5 @@ func serveHTTP(path string) {
 		content, _ := io.ReadAll(r.Body)
 		goOn <- string(content)
 	})
-	panic(ListenAndServeHTTP("unix:"+path, nil))
+	panic(ListenAndServeHTTP("unix:"+path, nil, Options{}))
 }

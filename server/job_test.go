@@ -93,7 +93,7 @@ func TestPoolServes(t *testing.T) {
 		}, 500, "Internal Server Error\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			s := start(t, tt.app, Dispatch(Pool))
+			s := start(t, tt.app, Options{Dispatch: Pool})
 			c := s.dial()
 			for range 3 { // the connection goes on
 				go func() { _, _ = io.WriteString(c, tt.request) }()
@@ -107,7 +107,7 @@ func TestPoolPipelines(t *testing.T) {
 	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		_, err := start("200 OK", nil, nil)
 		return gateway.Text(strings.Clone(env.Path())), err
-	}), Dispatch(Pool))
+	}), Options{Dispatch: Pool})
 	c := s.dial()
 	var in strings.Builder
 	for i := range 500 {
@@ -130,7 +130,7 @@ func TestPoolGathers(t *testing.T) {
 			its.Load().Do(func() { together.Store((served.Load()-1)%deep + 1) })
 		}
 		return hello(env, start)
-	}), Dispatch(Pool), Loops(1))
+	}), Options{Dispatch: Pool, Loops: 1})
 	its.Store(s.reactor.Loops()[0])
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	c := s.dial()
@@ -164,7 +164,7 @@ func TestPoolSendsBeforeItBlocks(t *testing.T) {
 				err := bring(env, start)
 				<-goOn
 				return nil, err
-			}), Dispatch(Pool), Loops(1))
+			}), Options{Dispatch: Pool, Loops: 1})
 			c := s.dial()
 			s.untilConns(1)
 			s.onLoops(func(h *shard, _ *loop.Conn) { h.skipYields = hurry })
@@ -191,7 +191,7 @@ func TestPoolStreamsContent(t *testing.T) {
 			}
 		}
 		return nil, nil
-	}), Dispatch(Pool), Loops(1))
+	}), Options{Dispatch: Pool, Loops: 1})
 	c := s.dial()
 	c.send("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
 	var resp *http.Response
@@ -224,7 +224,7 @@ func TestPoolContentBackpressure(t *testing.T) {
 	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		<-read
 		return readAll(env, start)
-	}), Dispatch(Pool), BodyBytes(-1))
+	}), Options{Dispatch: Pool, BodyBytes: NoLimit})
 	c := s.dial()
 	c.send(fmt.Sprintf("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n", size))
 	var sent atomic.Int64
@@ -269,7 +269,7 @@ func TestPoolContinues(t *testing.T) {
 			return nil, err
 		}
 		return readAll(env, start)
-	}), Dispatch(Pool))
+	}), Options{Dispatch: Pool})
 	const head = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
 	c := s.dial()
 	c.send(head)
@@ -300,7 +300,7 @@ func TestPoolUnreadContent(t *testing.T) {
 	s := start(t, appFunc(func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		_, err := start("413 Content Too Large", nil, nil)
 		return gateway.Text("no"), err
-	}), Dispatch(Pool), BodyBytes(-1))
+	}), Options{Dispatch: Pool, BodyBytes: NoLimit})
 	for _, chunk := range []int{0, 50_000} {
 		c := s.dial()
 		c.send(upload(pattern(6<<20), chunk)) // fails if the connection is reset
@@ -372,7 +372,7 @@ func TestPoolTruncated(t *testing.T) {
 				}
 				result <- err
 				return nil, err
-			}), Dispatch(Pool), BodyTimeout(300*time.Millisecond))
+			}), Options{Dispatch: Pool, BodyTimeout: 300 * time.Millisecond})
 			c := s.dial()
 			c.send("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
 			<-began
@@ -424,7 +424,7 @@ func TestPoolContext(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			cause := make(chan error, 1)
-			s := start(t, untilCancelled(cause), Dispatch(Pool))
+			s := start(t, untilCancelled(cause), Options{Dispatch: Pool})
 			c := s.dial()
 			c.send(get)
 			s.untilAtWork(1)
@@ -476,7 +476,7 @@ func TestRequestTimeout(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			stuck := make(chan struct{})
-			s := start(t, tt.app(stuck), Dispatch(Pool), RequestTimeout(50*time.Millisecond), Loops(1))
+			s := start(t, tt.app(stuck), Options{Dispatch: Pool, RequestTimeout: 50 * time.Millisecond, Loops: 1})
 			defer close(stuck)
 			c := s.dial()
 			c.send("GET /slow?one HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -517,7 +517,7 @@ func TestWorkers(t *testing.T) {
 		<-goOn
 		at.Add(-1)
 		return hello(env, start)
-	}), Dispatch(Pool), Workers(3), WorkerQueue(2))
+	}), Options{Dispatch: Pool, Workers: 3, WorkerQueue: 2})
 	var clients []*client
 	for i := range 5 {
 		c := s.dial()
@@ -557,7 +557,7 @@ func TestPoolBackpressure(t *testing.T) {
 				return
 			}
 		}
-	})), Dispatch(Pool))
+	})), Options{Dispatch: Pool})
 	c := s.dial()
 	_ = c.SetReadBuffer(16 << 10)
 	c.send(get)
@@ -591,7 +591,7 @@ func TestPoolLeavesWorkerBehind(t *testing.T) {
 		_, err = w.Write([]byte("whole"))
 		<-stuck
 		return nil, err
-	}), Dispatch(Pool), Loops(1))
+	}), Options{Dispatch: Pool, Loops: 1})
 	c := s.dial()
 	c.send("GET /slow HTTP/1.1\r\nHost: h\r\n\r\nGET /quick HTTP/1.1\r\nHost: h\r\n\r\n")
 	c.want("GET", 200, "whole")
@@ -647,7 +647,7 @@ func TestPoolClosesOnce(t *testing.T) {
 				_, err := start("200 OK", nil, nil)
 				b.Body = tt.body(hold)
 				return b, err
-			}), Dispatch(Pool))
+			}), Options{Dispatch: Pool})
 			c := s.dial()
 			c.send(tt.request)
 			if busy := strings.Contains(tt.name, "leaves") || strings.Contains(tt.name, "closed"); busy {
@@ -675,7 +675,7 @@ func TestPoolStops(t *testing.T) {
 				<-goOn
 			}
 			return nil, env.Context().Err()
-		}), Dispatch(Pool))
+		}), Options{Dispatch: Pool})
 		c := s.dial()
 		c.send(get)
 		s.untilAtWork(1)
@@ -706,7 +706,7 @@ func TestPoolNeverReturns(t *testing.T) {
 			<-stuck
 		}
 		return hello(env, start)
-	}), Dispatch(Pool), Loops(1))
+	}), Options{Dispatch: Pool, Loops: 1})
 	defer close(stuck)
 	c := s.dial()
 	c.send("GET /stuck HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -734,7 +734,7 @@ func TestPoolChurn(t *testing.T) {
 			content = content[1:]
 		}
 		return gateway.Reader(bytes.NewReader(content)), nil
-	}), Dispatch(Pool), Logger(slog.New(slog.DiscardHandler)))
+	}), Options{Dispatch: Pool, Logger: slog.New(slog.DiscardHandler)})
 	var wg sync.WaitGroup
 	for k := range 8 {
 		wg.Go(func() {
@@ -777,7 +777,7 @@ func TestPoolClosesWhatIsLeft(t *testing.T) {
 		<-goOn
 		_, err := start("200 OK", nil, nil)
 		return readyBody{b}, err
-	}), Dispatch(Pool), Loops(1))
+	}), Options{Dispatch: Pool, Loops: 1})
 	c := s.dial()
 	c.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n")
 	s.untilAtWork(1)
@@ -799,7 +799,7 @@ func TestRequestTimeoutJustInTime(t *testing.T) {
 	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		<-goOn
 		return hello(env, start)
-	}), Dispatch(Pool), RequestTimeout(time.Hour), Loops(1))
+	}), Options{Dispatch: Pool, RequestTimeout: time.Hour, Loops: 1})
 	c := s.dial()
 	c.send(get)
 	s.untilAtWork(1)
@@ -827,7 +827,7 @@ func TestRequestTimeoutKeepsWhatIsLent(t *testing.T) {
 			}
 			return bytes.Repeat([]byte("a"), size), nil
 		}), err
-	}), Dispatch(Pool), RequestTimeout(time.Hour), Loops(1))
+	}), Options{Dispatch: Pool, RequestTimeout: time.Hour, Loops: 1})
 	c := s.dial()
 	_ = c.SetReadBuffer(16 << 10)
 	c.send(get)
@@ -874,7 +874,7 @@ func TestWorkersSkipsWhoHasLeft(t *testing.T) {
 		served.Add(1)
 		<-goOn
 		return hello(env, start)
-	}), Dispatch(Pool), Workers(1))
+	}), Options{Dispatch: Pool, Workers: 1})
 	first, second := s.dial(), s.dial()
 	first.send(get)
 	s.untilAtWork(1)
@@ -897,7 +897,7 @@ func TestPoolContinueTakesNoTime(t *testing.T) {
 	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		<-read
 		return readAll(env, start)
-	}), Dispatch(Pool))
+	}), Options{Dispatch: Pool})
 	c := s.dial()
 	c.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")
 	s.untilAtWork(1)
@@ -930,14 +930,14 @@ func TestPoolContinueAfterTheAnswer(t *testing.T) {
 		{"nothing", false, func(s Stats) uint64 { return s.BodyTimeouts }},
 		{"drips", true, func(s Stats) uint64 { return s.RateTimeouts }},
 	} {
-		for _, where := range []Option{Dispatch(Pool), Dispatch(Auto)} {
+		for _, where := range []DispatchMode{Pool, Auto} {
 			read := make(chan error, 1)
-			s := start(t, nethttp.App(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			s := startOn(where, t, nethttp.App(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				fmt.Fprint(w, "begun")
 				w.(http.Flusher).Flush()
 				_, err := io.Copy(io.Discard, r.Body)
 				read <- err
-			})), where, BodyTimeout(100*time.Millisecond), BodyRate(1000))
+			})), Options{BodyTimeout: 100 * time.Millisecond, BodyRate: 1000})
 			c := s.dial()
 			c.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\nExpect: 100-continue\r\n\r\n")
 			resp, err := http.ReadResponse(c.r, nil)
@@ -979,7 +979,7 @@ func TestPoolRateAfterPause(t *testing.T) {
 	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		<-read
 		return readAll(env, start)
-	}), Dispatch(Pool))
+	}), Options{Dispatch: Pool})
 	c := s.dial()
 	c.send(fmt.Sprintf("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n", size))
 	paused := false
@@ -1015,7 +1015,7 @@ func TestPoolKeepsNoMemory(t *testing.T) {
 		}
 		_, err := start("200 OK", nil, nil)
 		return chunks(text, text), err
-	}), Dispatch(Pool), Loops(1))
+	}), Options{Dispatch: Pool, Loops: 1})
 	c := s.dial()
 	c.send(fmt.Sprintf("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%s", len(text), text))
 	c.want("POST", 200, text+text)
@@ -1034,7 +1034,7 @@ func TestPoolKeepsNoMemory(t *testing.T) {
 
 // Who waits, and has taken no waker, would wait for ever.
 func TestPoolWaitWithoutWaker(t *testing.T) {
-	s := start(t, ok(next(func() ([]byte, error) { return nil, gateway.ErrWait })), Dispatch(Pool))
+	s := start(t, ok(next(func() ([]byte, error) { return nil, gateway.ErrWait })), Options{Dispatch: Pool})
 	c := s.dial()
 	c.send(get)
 	c.want("GET", 500, "Internal Server Error\n")
@@ -1058,7 +1058,7 @@ func (b *lateBody) Close() error {
 // The length of a body of one chunk is known, however fast the loop is.
 func TestPoolOneChunk(t *testing.T) {
 	b := &lateBody{next: func() ([]byte, error) { return []byte("whole"), io.EOF }}
-	s := start(t, ok(b), Dispatch(Pool))
+	s := start(t, ok(b), Options{Dispatch: Pool})
 	b.s.Store(s)
 	c := s.dial()
 	c.send(get)
@@ -1075,7 +1075,7 @@ func TestRequestTimeoutsLookNowAndThen(t *testing.T) {
 	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		<-stuck
 		return hello(env, start)
-	}), Dispatch(Pool), RequestTimeout(50*time.Millisecond), Loops(1))
+	}), Options{Dispatch: Pool, RequestTimeout: 50 * time.Millisecond, Loops: 1})
 	defer close(stuck)
 	for range clients {
 		s.dial().send(get)
@@ -1096,7 +1096,7 @@ func TestPoolContextOfWhatIsOver(t *testing.T) {
 		<-ctx.Done()
 		cause <- context.Cause(ctx)
 		return nil, err
-	}), Dispatch(Pool))
+	}), Options{Dispatch: Pool})
 	c := s.dial()
 	c.send(get)
 	c.want("GET", 200, "x")
@@ -1107,7 +1107,7 @@ func TestPoolContextOfWhatIsOver(t *testing.T) {
 
 // A connection without a socket has no loop that could run what workers ask of it.
 func TestPoolNeedsSockets(t *testing.T) {
-	s := start(t, appFunc(hello), Dispatch(Pool))
+	s := start(t, appFunc(hello), Options{Dispatch: Pool})
 	defer func() {
 		if p := recover(); p == nil || !strings.Contains(fmt.Sprint(p), "Dispatch") {
 			t.Errorf("panic %v, want one that names the option", p)
@@ -1123,7 +1123,7 @@ func TestPoolStopsContentOnce(t *testing.T) {
 	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		<-goOn
 		return hello(env, start)
-	}), Dispatch(Pool), Loops(1))
+	}), Options{Dispatch: Pool, Loops: 1})
 	defer close(goOn)
 	c := s.dial()
 	c.send("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -1146,7 +1146,7 @@ func TestPoolStopsContentOnce(t *testing.T) {
 // What the worker of an earlier request has asked of its loop is not done for the next one,
 // which has the same exchange.
 func TestJobAsksForItsRequest(t *testing.T) {
-	s := start(t, appFunc(hello), Dispatch(Pool))
+	s := start(t, appFunc(hello), Options{Dispatch: Pool})
 	c := s.dial()
 	for range 2 {
 		c.send(get)

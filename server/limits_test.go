@@ -32,27 +32,27 @@ func TestLimits(t *testing.T) {
 		option  string
 		normal  int // by default
 		other   int
-		set     func(n int) Option
+		set     func(o *Options, n int)
 		request func(n int) string
 		status  int
 	}{
-		{"MethodBytes", 32, 7, MethodBytes, func(n int) string { return strings.Repeat("M", n) + " / HTTP/1.1\r\nHost: h\r\n\r\n" }, 501},
-		{"TargetBytes", 8 << 10, 100, TargetBytes, func(n int) string { return "GET /" + pattern(n-1) + " HTTP/1.1\r\nHost: h\r\n\r\n" }, 414},
-		{"HeadBytes", 32 << 10, 9000, HeadBytes, func(n int) string { return head + line(n-len(head)-len("\r\n")) + "\r\n" }, 431},
-		{"Fields", 100, 3, Fields, func(n int) string { return head + strings.Repeat("a: b\r\n", n-1) + "\r\n" }, 431},
-		{"BodyBytes", 1 << 20, 1000, func(n int) Option { return BodyBytes(int64(n)) }, func(n int) string { return upload(pattern(n), 0) }, 413},
-		{"BodyBytes", 1 << 20, 1000, func(n int) Option { return BodyBytes(int64(n)) }, func(n int) string { return upload(pattern(n), 10_000) }, 413},
-		{"ChunkLineBytes", 1024, 16, ChunkLineBytes, func(n int) string { return inChunks + "1;" + strings.Repeat("e", n-2) + "\r\nx\r\n0\r\n\r\n" }, 400},
-		{"TrailerBytes", 8 << 10, 50, TrailerBytes, func(n int) string { return inChunks + "0\r\n" + line(n) + "\r\n" }, 431},
-		{"TrailerFields", 32, 1, TrailerFields, func(n int) string { return inChunks + "0\r\n" + strings.Repeat("a: b\r\n", n) + "\r\n" }, 431},
+		{"MethodBytes", 32, 7, func(o *Options, n int) { o.MethodBytes = n }, func(n int) string { return strings.Repeat("M", n) + " / HTTP/1.1\r\nHost: h\r\n\r\n" }, 501},
+		{"TargetBytes", 8 << 10, 100, func(o *Options, n int) { o.TargetBytes = n }, func(n int) string { return "GET /" + pattern(n-1) + " HTTP/1.1\r\nHost: h\r\n\r\n" }, 414},
+		{"HeadBytes", 32 << 10, 9000, func(o *Options, n int) { o.HeadBytes = n }, func(n int) string { return head + line(n-len(head)-len("\r\n")) + "\r\n" }, 431},
+		{"Fields", 100, 3, func(o *Options, n int) { o.Fields = n }, func(n int) string { return head + strings.Repeat("a: b\r\n", n-1) + "\r\n" }, 431},
+		{"BodyBytes", 1 << 20, 1000, func(o *Options, n int) { o.BodyBytes = int64(n) }, func(n int) string { return upload(pattern(n), 0) }, 413},
+		{"BodyBytes", 1 << 20, 1000, func(o *Options, n int) { o.BodyBytes = int64(n) }, func(n int) string { return upload(pattern(n), 10_000) }, 413},
+		{"ChunkLineBytes", 1024, 16, func(o *Options, n int) { o.ChunkLineBytes = n }, func(n int) string { return inChunks + "1;" + strings.Repeat("e", n-2) + "\r\nx\r\n0\r\n\r\n" }, 400},
+		{"TrailerBytes", 8 << 10, 50, func(o *Options, n int) { o.TrailerBytes = n }, func(n int) string { return inChunks + "0\r\n" + line(n) + "\r\n" }, 431},
+		{"TrailerFields", 32, 1, func(o *Options, n int) { o.TrailerFields = n }, func(n int) string { return inChunks + "0\r\n" + strings.Repeat("a: b\r\n", n) + "\r\n" }, 431},
 	} {
 		for _, n := range []int{tt.normal, tt.other} {
 			t.Run(fmt.Sprint(tt.option, n), func(t *testing.T) {
-				var options []Option
+				var options Options
 				if n != tt.normal {
-					options = []Option{tt.set(n)}
+					tt.set(&options, n)
 				}
-				s := start(t, appFunc(reads), options...)
+				s := start(t, appFunc(reads), options)
 				c := s.dial()
 				for range 2 {
 					c.send(tt.request(n))
@@ -74,7 +74,7 @@ func TestLimits(t *testing.T) {
 func TestRefusalWhileTheClientSends(t *testing.T) {
 	big := upload(pattern(6<<20), 0)
 	t.Run("all is sent", func(t *testing.T) {
-		s := start(t, appFunc(echo))
+		s := start(t, appFunc(echo), Options{})
 		for _, chunk := range []int{0, 50_000} {
 			c := s.dial()
 			c.send(upload(pattern(6<<20), chunk)) // fails if the connection is reset
@@ -85,7 +85,7 @@ func TestRefusalWhileTheClientSends(t *testing.T) {
 		}
 	})
 	t.Run("LingerBytes", func(t *testing.T) {
-		s := start(t, appFunc(echo), LingerBytes(100_000), LingerTime(200*time.Millisecond))
+		s := start(t, appFunc(echo), Options{LingerBytes: 100_000, LingerTime: 200 * time.Millisecond})
 		c := s.dial()
 		cut := make(chan error, 1)
 		go func() {
@@ -104,7 +104,7 @@ func TestRefusalWhileTheClientSends(t *testing.T) {
 		s.untilConns(0)
 	})
 	t.Run("LingerTime", func(t *testing.T) {
-		s := start(t, appFunc(echo), LingerTime(20*time.Millisecond))
+		s := start(t, appFunc(echo), Options{LingerTime: 20 * time.Millisecond})
 		c := s.dial()
 		c.send(big[:100])
 		if resp, _ := c.read("POST"); resp.StatusCode != 413 {
@@ -123,14 +123,14 @@ func TestRefusalOfALargeUpload(t *testing.T) {
 	})
 	for _, tt := range []struct {
 		name    string
-		options []Option
+		options Options
 		status  int
 	}{
-		{"the server", []Option{Dispatch(Inline)}, 413},
-		{"a worker", []Option{Dispatch(Pool), BodyBytes(-1)}, 400},
+		{"the server", Options{Dispatch: Inline}, 413},
+		{"a worker", Options{Dispatch: Pool, BodyBytes: NoLimit}, 400},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			s := start(t, refuses, append(tt.options, LingerBytes(1<<20), LingerTime(2*time.Second))...)
+			s := start(t, refuses, tt.options.with(Options{LingerBytes: 1 << 20, LingerTime: 2 * time.Second}))
 			transport := &http.Transport{}
 			defer transport.CloseIdleConnections()
 			for _, chunked := range []bool{false, true} {

@@ -22,7 +22,7 @@ func TestLoggerBlocks(t *testing.T) {
 			t.Run(fmt.Sprintf("held %v, dispatch %d", held, d), func(t *testing.T) {
 				stuck, log := testlog.NewStuck()
 				hold := make(chan bool)
-				s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+				s := startOn(d, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 					switch env.Path() {
 					case "/panic":
 						panic("a line of the log")
@@ -30,7 +30,7 @@ func TestLoggerBlocks(t *testing.T) {
 						<-hold
 					}
 					return hello(env, start)
-				}), Logger(slog.New(stuck)), Dispatch(d), Loops(1), StallWarning(10*time.Millisecond), HeadTimeout(50*time.Millisecond))
+				}), Options{Logger: slog.New(stuck), Loops: 1, StallWarning: 10 * time.Millisecond, HeadTimeout: 50 * time.Millisecond})
 				defer close(stuck.Release)
 				c := s.dial()
 				if held {

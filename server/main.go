@@ -18,12 +18,12 @@ import (
 // a program, and else 127.0.0.1:8080. What cannot work is reported on standard error
 // and ends the program with status 1, so is -addr together with sockets of systemd,
 // and flags with status 2. After a stop in order the status is 0; where something had to be
-// cut, since [StopTime] was over, an application held its loop or a second signal came, it is 1.
+// cut, since [Options.StopTime] was over, an application held its loop or a second signal came, it is 1.
 //
 // A program with flags of its own calls [Flags] and flag.Parse before it uses their
 // values, and so before Main: the options are computed when Main is called. Main
 // refuses flags that were not parsed then.
-func Main(app gateway.App, options ...Option) {
+func Main(app gateway.App, options Options) {
 	addrs, err := addressFlag(flag.CommandLine, os.Args[1:])
 	if err != nil {
 		exit(2, err)
@@ -48,7 +48,7 @@ func exit(status int, err error) {
 //	size := flag.Int64("size", 1<<20, "most bytes of an upload")
 //	server.Flags()
 //	flag.Parse()
-//	server.Main(app, server.BodyBytes(*size))
+//	server.Main(app, server.Options{BodyBytes: *size})
 func Flags() { defineAddr(flag.CommandLine) }
 
 func defineAddr(flags *flag.FlagSet) {
@@ -76,7 +76,7 @@ func addressFlag(flags *flag.FlagSet, args []string) ([]string, error) {
 	case f == nil && flags.Parsed():
 		return nil, errors.New("server: flag.Parse was called before Main, and -addr is not defined; call server.Flags before flag.Parse")
 	case !flags.Parsed() && len(others) > 0:
-		// Too late to parse them here: BodyBytes(*size) among the options was computed
+		// Too late to parse them here: Options{BodyBytes: *size} was computed
 		// before Main was called, so from the default of -size, whatever the command line says.
 		return nil, fmt.Errorf("server: the flags %s were not parsed before Main; call server.Flags and flag.Parse before their values are used", strings.Join(others, ", "))
 	case f == nil:

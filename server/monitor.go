@@ -10,7 +10,7 @@ import (
 	"github.com/isbjorn/isbjorn/loop"
 )
 
-// With Dispatch(Auto) an application runs on the loop, and nothing tells beforehand whether
+// With Dispatch: Auto an application runs on the loop, and nothing tells beforehand whether
 // it will come back. The monitor samples where the loops are. A call that two looks have
 // found is taken from its loop, at once if its goroutine waits for something, else when it
 // has not come back for a longer time: the loop goes on with another goroutine, and the one

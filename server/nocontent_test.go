@@ -14,9 +14,9 @@ import (
 // A response without content does not pull a body that has no end, wherever the
 // application runs.
 func TestNoContentPullsNothing(t *testing.T) {
-	inEachDispatch(t, "endless", func(t *testing.T, where Option) {
+	inEachDispatch(t, "endless", func(t *testing.T, where DispatchMode) {
 		var pulled, closed atomic.Int32
-		s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		s := startOn(where, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 			status := "200 OK"
 			if env.Query() != "" {
 				status = env.Query() + " x"
@@ -26,7 +26,7 @@ func TestNoContentPullsNothing(t *testing.T) {
 				_, _ = w.Write([]byte("x"))
 			}
 			return closes{next(func() ([]byte, error) { pulled.Add(1); return []byte("y"), nil }), func() { closed.Add(1) }}, err
-		}), where)
+		}), Options{})
 		c := s.dial()
 		requests := []string{"HEAD /", "HEAD /write", "GET /?204", "GET /write?204", "GET /?304", "GET /write?304"}
 		for _, request := range requests {
@@ -93,8 +93,8 @@ func TestHEADAsksNoBody(t *testing.T) {
 			}), nil
 		}), ""},
 	} {
-		inEachDispatch(t, tt.name, func(t *testing.T, where Option) {
-			s := start(t, tt.app, where)
+		inEachDispatch(t, tt.name, func(t *testing.T, where DispatchMode) {
+			s := startOn(where, t, tt.app, Options{})
 			c := s.dial()
 			for range 2 { // the connection goes on
 				c.send("HEAD / HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -113,9 +113,9 @@ func TestHEADAsksNoBody(t *testing.T) {
 // An application that writes the answer to HEAD goes on with its request, as behind that to GET:
 // the head is on its way, its Context lives, and the next request comes when it has returned.
 func TestHEADEndsNoContext(t *testing.T) {
-	inEachDispatch(t, "writes", func(t *testing.T, where Option) {
+	inEachDispatch(t, "writes", func(t *testing.T, where DispatchMode) {
 		goOn := make(chan struct{})
-		s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		s := startOn(where, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 			if env.Path() != "/write" {
 				return hello(env, start)
 			}
@@ -132,7 +132,7 @@ func TestHEADEndsNoContext(t *testing.T) {
 			}
 			_, err = w.Write([]byte("more"))
 			return nil, err
-		}), where)
+		}), Options{})
 		c := s.dial()
 		c.send("HEAD /write HTTP/1.1\r\nHost: h\r\n\r\n" + get)
 		if resp, _ := c.read("HEAD"); resp.StatusCode != 200 || resp.Close {

@@ -1,290 +1,222 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
-
-	"github.com/isbjorn/isbjorn/server/internal/logqueue"
-	"github.com/isbjorn/isbjorn/server/internal/spool"
 
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/loop"
 	"github.com/isbjorn/isbjorn/parser"
+	"github.com/isbjorn/isbjorn/server/internal/logqueue"
+	"github.com/isbjorn/isbjorn/server/internal/spool"
 )
 
-// Option changes a number or a behaviour of a Server. Every limit of package
-// parser is one, by the name of its field. Of package loop these are not: ReadBytes
-// and AcceptBatch only share out the time of a loop, Tick is the grain of all
-// timeouts, and LowWaterBytes follows HighWaterBytes. There is no reason to turn
-// them that a server could know of.
-type Option func(*config)
+// Options are the numbers and behaviours of a Server that can be set. The zero value of each
+// field is its default, so Options{} is a server as this page describes it. Where "none" or
+// "no limit" is possible it is -1, by the names [None] and [NoLimit]; [New] refuses every
+// other value that cannot work, naming the option and the cure.
+//
+// The limits of package parser are fields like all others, by their names there: one flat list
+// has one name for each setting, in Go, in a file and on a command line. Of package loop these
+// are not options: ReadBytes and AcceptBatch only share out the time of a loop, Tick is the grain
+// of all timeouts, and LowWaterBytes follows HighWaterBytes. There is no reason to turn them that
+// a server could know of.
+type Options struct {
+	// Loops is the number of event loops. Default: one for each core (GOMAXPROCS).
+	Loops int
 
-// config is all that can be configured, with the defaults of newConfig.
-type config struct {
-	limits           parser.Limits
-	loop             loop.Options
-	headTime         time.Duration
-	bodyTime         time.Duration
-	bodyRate         int // bytes a second; negative for none
-	idleTime         time.Duration
-	maxConns         int
-	dispatch         DispatchMode
-	dispatchBy       func(*gateway.Environ) DispatchMode // nil: dispatch says it for all
-	workers          int
-	queue            int           // requests that wait for a worker
-	requestTime      time.Duration // 0 for none
-	trialRest        time.Duration // trialRestMin, but in tests
-	stopTime         time.Duration
-	alsoListen       []string
-	onStart          []func(*Server)
-	content          spool.Options
-	tempDirUntried   bool // content.Dir is the default, and may be needed
-	name             string
-	environ          map[string]any
-	underscorePolicy UnderscorePolicy
-	log              *slog.Logger // the server's lines, by logs
-	logs             *logqueue.Queue
-	appLog           *slog.Logger // the option Logger, for the application
+	// Dispatch is where the application runs. Default [Auto].
+	Dispatch DispatchMode
+
+	// DispatchBy is asked about each request, where the application is one of several that
+	// differ: those under a path that block, say, and those that never do, whose latency is
+	// to be that of [Inline]. Auto, too, may be its answer; what Auto has learnt then of the
+	// application does not count for Inline. It is called on the event loop, with an Environ
+	// that is lent for the call. It needs Dispatch at its default, Auto. A request whose content a
+	// gateway.Streamer reads as it comes is a worker's in any case. Default none.
+	DispatchBy func(env *gateway.Environ) DispatchMode
+
+	// Workers is how many requests workers run at once: those of [Pool], and of Auto where the
+	// application blocks. Default 4096: a goroutine with its stack and request costs some 10 KiB.
+	// Half of them may be at requests whose content is still to come, however slowly; of more such
+	// requests the content is collected first, as with Inline (see BodyMemory, TempDir, TempBytes).
+	Workers int
+
+	// WorkerQueue is how many requests may wait for a worker. Default 1024; None lets none
+	// wait. Those beyond are answered by 503 with Retry-After.
+	WorkerQueue int
+
+	// RequestTimeout is the longest that an application on a worker may take for a request,
+	// until it has given all of its response. After that the client gets 504, or the connection
+	// ends if the response has begun; the log has the request, its age and the stack of the
+	// application, whose Context is cancelled. Default none. Inline has no use for it.
+	RequestTimeout time.Duration
+
+	// StallWarning is how long an application may hold its loop, whose other connections
+	// wait meanwhile, before the log says so, with the request and the stack; and says so
+	// again when the loop goes on. Default 1 s; None sets none. It does not stop the
+	// application.
+	StallWarning time.Duration
+
+	// HeadTimeout is how long a head may take, from its first byte to its last. Default
+	// 10 s. A slow one is answered by 408.
+	HeadTimeout time.Duration
+
+	// BodyTimeout is how long the content of a request may make no progress. Default 30 s.
+	// A slow one is answered by 408.
+	BodyTimeout time.Duration
+
+	// BodyRate is how many bytes a second of content must come on average, once BodyTimeout
+	// has passed since the head: a client that sends a byte from time to time makes progress,
+	// but keeps a connection and memory busy. Default 500, as in Apache httpd; None sets none.
+	// What is slower is answered by 408.
+	BodyRate int
+
+	// IdleTimeout is how long a connection is kept between two requests. Default 130 s, longer
+	// than what most proxies and load balancers in front have (60 s, 90 s, Caddy 120 s): the
+	// proxy must have the shorter one, or it sends requests into a connection that was just
+	// closed. It costs 489 bytes for each connection. docs/operating.md has a table of those
+	// that need more.
+	IdleTimeout time.Duration
+
+	// WriteTimeout is how long a client may take nothing of its answer: acknowledge none of
+	// it, on TCP. Default 60 s, as nginx has it. Then the connection is cut. A client that
+	// reads steadily, however slowly, is not cut.
+	WriteTimeout time.Duration
+
+	// LingerTime is how long input of a client is read and thrown away after its last answer,
+	// so that no reset destroys that answer (RFC 9112 section 9.6). Default 5 s; a client that
+	// has not taken all of its answer by then has WriteTimeout, and again while it takes some.
+	LingerTime time.Duration
+
+	// LingerBytes bounds the same in bytes. Default 16 MiB. A server whose clients send larger
+	// uploads, and should be able to read why they were refused, needs no more: what comes after
+	// that waits in the client's own kernel until LingerTime is over.
+	LingerBytes int64
+
+	// StopTime is how long [Main] and [Run] wait at the end for requests that are under way,
+	// and for applications that have taken a connection over. Default 30 s: a service manager
+	// should wait longer (systemd: TimeoutStopSec). Shutdown has a Context for it.
+	StopTime time.Duration
+
+	// MaxConnections is how many connections there may be. For one more, the longest-idle
+	// connection is closed, of the same loop or else of another; if none is idle the new one is
+	// answered by 503. The log says either, once a second at most. Default: what the limit of
+	// open files (RLIMIT_NOFILE) allows, less an eighth and 32 for what else has a descriptor.
+	MaxConnections int
+
+	// HighWaterBytes is how much unsent output a connection may hold, in bytes. Above it no
+	// body is pulled and no input read, until 64 KiB are left, or as much as this if it is less.
+	// Default 256 KiB, least 4 KiB: that, times the clients that do not read, is memory. On a
+	// loop write() cannot wait: with Inline it is an error when eight times as much waits.
+	HighWaterBytes int
+
+	// MethodBytes is the longest method, in bytes. Default 32: the longest registered one has
+	// 17. Longer ones are answered by 501.
+	MethodBytes int
+
+	// TargetBytes is the longest request target, in bytes. Default 8 KiB. Longer ones are
+	// answered by 414.
+	TargetBytes int
+
+	// HeadBytes is the longest head, request line and fields, in bytes. Default 32 KiB. Larger
+	// heads are answered by 431.
+	HeadBytes int
+
+	// Fields is the most request fields. Default and most 100. More are answered by 431.
+	Fields int
+
+	// BodyBytes is the longest content of a request, in bytes. Default 1 MiB; NoLimit lifts
+	// the limit. More is answered by 413, before it is read where it is announced.
+	BodyBytes int64
+
+	// ChunkLineBytes is the longest chunk-size with its extensions, in bytes. Default 1024.
+	// Longer ones are answered by 400.
+	ChunkLineBytes int
+
+	// TrailerBytes is the most bytes of trailer field lines of chunked content. Default 8 KiB;
+	// None refuses trailers. More is answered by 431.
+	TrailerBytes int
+
+	// TrailerFields is the most trailer fields. Default 32; None refuses trailers. More are
+	// answered by 431.
+	TrailerFields int
+
+	// BodyMemory is how much content of a request is kept in memory, in bytes; more goes to a
+	// temporary file. Default 64 KiB: most forms and calls of an API fit, and a thousand slow
+	// uploads take 64 MiB at worst. None keeps it in files only; what came whole with its head is
+	// served from the read buffer all the same.
+	BodyMemory int
+
+	// TempDir is the directory of the temporary files. They have no name in it, or lose it at
+	// once, so that none is left behind. Default os.TempDir(), which is TMPDIR of the
+	// environment, or /tmp. In a tmpfs they are memory after all: choose a disk. A directory that
+	// is set here must be there at the start. The default is used when it is needed: where it is
+	// missing, as in a container with a read-only root, there is a warning in the log, and content
+	// over BodyMemory is answered by 500.
+	TempDir string
+
+	// TempBytes is how much the temporary files of all connections may take together, in bytes.
+	// Default 1 GiB: a thousand uploads of the default BodyBytes at once, and less than a small
+	// disk has; NoLimit sets no bound. An upload that does not fit is answered by 503. The files
+	// that applications ask for (gateway.Environ.TempFile, forms of package web) count too: a
+	// large form that was collected is there twice while it is read.
+	TempBytes int64
+
+	// AlsoListen are addresses beside the one that [Main], [Run] and ListenAndServe are called
+	// with. They are handed over by a restart, too. Default none.
+	AlsoListen []string
+
+	// SocketMode is the file mode of a Unix socket that the server makes. Default 0666.
+	SocketMode FileMode
+
+	// Name is the value of the field Server, and SERVER_SOFTWARE. Default "isbjorn";
+	// NoName sends no such field.
+	Name string
+
+	// UnderscoreFields is what becomes of request fields with "_" in their names. Default
+	// [DropUnderscores].
+	UnderscoreFields UnderscorePolicy
+
+	// Environ are pairs in the environ of every request, for Get and All. Keys of CGI, HTTP_
+	// and wsgi. are the request's and refused. Default none. New copies the map; its values are
+	// used by many requests at once.
+	Environ map[string]any
+
+	// OnStart are called in their order with the server that [Main] or [Run] has made: when its
+	// addresses are bound, before it accepts its first client. So a program has its Stats, for
+	// example. The server is stopped by signals; the functions must not stop it, and open no
+	// listeners: see AlsoListen. Default none.
+	OnStart []func(*Server)
+
+	// Logger takes the server's log lines. Default slog.Default(); slog.New(slog.DiscardHandler)
+	// is silence. Its slog.Handler is called for one line after the other, on a goroutine of its
+	// own: one that blocks holds nothing but the log. While it does 1,024 lines wait, or 4 MiB;
+	// more are dropped, and a line says how many. Shutdown and Close wait for the last lines, a
+	// second at most. The application has the Logger itself (Environ.Errors).
+	Logger *slog.Logger
+
+	tune func(*config) // for tests: called by newConfig before it checks
 }
 
 const (
-	// highWaterBytesMin is a page: with less the head of an answer alone is too much, and
-	// each chunk waits until the one before has been sent.
-	highWaterBytesMin = 4 << 10
+	// None is the value of an option for "none": WorkerQueue, BodyRate, StallWarning,
+	// TrailerBytes, TrailerFields and BodyMemory take it.
+	None = -1
 
-	// memoryBytesMax is the most that an option may let one connection keep in memory. More
-	// is a mistake of units: a few such connections are all the memory of a machine.
-	memoryBytesMax = 1 << 30
+	// NoLimit is the value of the options BodyBytes and TempBytes for "no limit".
+	NoLimit = -1
+
+	// NoName is the value of the option Name for no field Server.
+	NoName = "-"
 )
-
-func newConfig(options []Option) (*config, error) {
-	c := &config{
-		limits:    parser.DefaultLimits(),
-		loop:      loop.DefaultOptions(),
-		headTime:  10 * time.Second,
-		bodyTime:  30 * time.Second,
-		bodyRate:  500,
-		idleTime:  130 * time.Second,
-		maxConns:  maxConnsDefault(loop.Descriptors()),
-		workers:   4096,
-		queue:     1024,
-		stopTime:  30 * time.Second,
-		trialRest: trialRestMin,
-		content:   spool.Options{MemoryBytes: 64 << 10, Space: &spool.Space{Max: 1 << 30}, Open: spool.Open},
-		name:      "isbjorn",
-		log:       slog.Default(),
-	}
-	for i, o := range options {
-		if o == nil {
-			return nil, fmt.Errorf("server: option %d is nil; leave it out", i+1)
-		}
-		o(c)
-	}
-	for _, t := range []struct {
-		option string
-		d      time.Duration
-	}{
-		{"HeadTimeout", c.headTime}, {"BodyTimeout", c.bodyTime}, {"IdleTimeout", c.idleTime},
-		{"WriteTimeout", c.loop.WriteStall}, {"LingerTime", c.loop.LingerTime}, {"StopTime", c.stopTime},
-	} {
-		if t.d <= 0 {
-			return nil, fmt.Errorf("server: option %s is %v; use a positive duration", t.option, t.d)
-		}
-	}
-	for _, t := range []struct {
-		option string
-		n      int64
-	}{ // 0 asks package loop for its default; here it is a mistake
-		{"Loops", int64(c.loop.Loops)}, {"LingerBytes", c.loop.LingerBytes},
-	} {
-		if t.n <= 0 {
-			return nil, fmt.Errorf("server: option %s is %d; use a positive number", t.option, t.n)
-		}
-	}
-	if n := c.loop.HighWaterBytes; n < highWaterBytesMin || n > memoryBytesMax {
-		return nil, fmt.Errorf("server: option HighWaterBytes is %d; use %d to %d bytes", n, highWaterBytesMin, memoryBytesMax)
-	}
-	if n := c.limits.BodyBytes; n < -1 {
-		return nil, fmt.Errorf("server: option BodyBytes is %d; use a number of bytes, or -1 to lift the limit", n)
-	}
-	if c.loop.StallWarning == 0 || c.loop.StallWarning < -1 {
-		return nil, fmt.Errorf("server: option StallWarning is %v; use a positive duration, or -1 for none", c.loop.StallWarning)
-	}
-	if c.bodyRate == 0 || c.bodyRate < -1 {
-		return nil, fmt.Errorf("server: option BodyRate is %d; use a positive number of bytes a second, or -1 for none", c.bodyRate)
-	}
-	if c.dispatch < Auto || c.dispatch > Pool {
-		return nil, fmt.Errorf("server: option Dispatch is %d; use Auto, Inline or Pool", c.dispatch)
-	}
-	if c.dispatchBy != nil && c.dispatch != Auto {
-		return nil, fmt.Errorf("server: option DispatchBy chooses for each request; leave the option Dispatch out")
-	}
-	if c.workers < 1 {
-		return nil, fmt.Errorf("server: option Workers is %d; use a positive number", c.workers)
-	}
-	if c.queue < 0 {
-		return nil, fmt.Errorf("server: option WorkerQueue is %d; use 0 for none, or more", c.queue)
-	}
-	if c.requestTime < 0 {
-		return nil, fmt.Errorf("server: option RequestTimeout is %v; use a positive duration, or leave it out for none", c.requestTime)
-	}
-	if c.requestTime > 0 && c.dispatch == Inline {
-		return nil, fmt.Errorf("server: option RequestTimeout needs the option Dispatch(Auto) or Dispatch(Pool): an application on the loop cannot be left behind")
-	}
-	if c.maxConns < 1 {
-		return nil, fmt.Errorf("server: option MaxConnections is %d; use a positive number, or leave it out for as many as there are descriptors", c.maxConns)
-	}
-	if err := gateway.CheckHeader(&gateway.Header{Name: "Server", Value: c.name}); err != nil {
-		return nil, fmt.Errorf("server: option Name is %q; use a text without control characters, or none", c.name)
-	}
-	if err := gateway.CheckExtra(c.environ); err != nil {
-		return nil, fmt.Errorf("server: option Environ: %w", err)
-	}
-	if c.underscorePolicy > KeepUnderscores {
-		return nil, fmt.Errorf("server: option UnderscoreFields is %d; use DropUnderscores, RefuseUnderscores or KeepUnderscores", c.underscorePolicy)
-	}
-	if c.log == nil {
-		return nil, fmt.Errorf("server: option Logger is nil; use slog.New(slog.DiscardHandler) for silence")
-	}
-	if slices.ContainsFunc(c.onStart, func(f func(*Server)) bool { return f == nil }) {
-		return nil, fmt.Errorf("server: option OnStart has no function; use one, or leave it out")
-	}
-	if err := c.limits.Check(); err != nil {
-		return nil, fmt.Errorf("server: option %s", strings.TrimPrefix(err.Error(), "parser: Limits."))
-	}
-	if err := c.checkContent(); err != nil {
-		return nil, err
-	}
-	c.logs, c.appLog = new(logqueue.Queue), c.log
-	c.log = c.logs.Logger(c.appLog)
-	c.loop.Log = c.log
-	if err := c.loop.Check(); err != nil {
-		return nil, fmt.Errorf("server: option %s", strings.TrimPrefix(err.Error(), "loop: "))
-	}
-	return c, nil
-}
-
-// Loops sets the number of event loops. Default: one for each core (GOMAXPROCS).
-func Loops(n int) Option { return func(c *config) { c.loop.Loops = n } }
-
-// MethodBytes limits the method, in bytes. Default 32: the longest registered one
-// has 17. Longer ones are answered by 501.
-func MethodBytes(n int) Option { return func(c *config) { c.limits.MethodBytes = n } }
-
-// HeadBytes limits the request line and the fields, in bytes. Default 32 KiB.
-// Larger heads are answered by 431.
-func HeadBytes(n int) Option { return func(c *config) { c.limits.HeadBytes = n } }
-
-// TargetBytes limits the request target, in bytes. Default 8 KiB. Longer ones
-// are answered by 414.
-func TargetBytes(n int) Option { return func(c *config) { c.limits.TargetBytes = n } }
-
-// Fields limits the number of request fields. Default and most 100. More are
-// answered by 431.
-func Fields(n int) Option { return func(c *config) { c.limits.Fields = n } }
-
-// BodyBytes limits the content of a request, in bytes. Default 1 MiB; -1 lifts
-// the limit. More is answered by 413, before it is read where it is announced.
-func BodyBytes(n int64) Option { return func(c *config) { c.limits.BodyBytes = n } }
-
-// ChunkLineBytes limits a chunk-size with its extensions, in bytes. Default 1024.
-// Longer ones are answered by 400.
-func ChunkLineBytes(n int) Option { return func(c *config) { c.limits.ChunkLineBytes = n } }
-
-// TrailerBytes limits the trailer field lines of chunked content, in bytes.
-// Default 8 KiB; 0 refuses trailers. More is answered by 431.
-func TrailerBytes(n int) Option { return func(c *config) { c.limits.TrailerBytes = n } }
-
-// TrailerFields limits the number of trailer fields. Default 32; 0 refuses
-// trailers. More are answered by 431.
-func TrailerFields(n int) Option { return func(c *config) { c.limits.TrailerFields = n } }
-
-// BodyMemory is how much content of a request is kept in memory, in bytes; more
-// goes to a temporary file. Default 64 KiB: most forms and calls of an API fit,
-// and a thousand slow uploads take 64 MiB at worst. 0 keeps none; what came whole
-// with its head is served from the read buffer all the same.
-func BodyMemory(n int) Option { return func(c *config) { c.content.MemoryBytes = n } }
-
-// TempDir is the directory of the temporary files. They have no name in it, or
-// lose it at once, so that none is left behind. Default, also for "", os.TempDir(), which
-// is TMPDIR of the environment, or /tmp. In a tmpfs they are memory after all: choose a
-// disk. A directory that is set here must be there at the start. The default is used
-// when it is needed: where it is missing, as in a container with a read-only root, there
-// is a warning in the log, and content over [BodyMemory] is answered by 500.
-func TempDir(path string) Option { return func(c *config) { c.content.Dir = path } }
-
-// TempBytes is how much the temporary files of all connections may take together,
-// in bytes. Default 1 GiB: a thousand uploads of the default BodyBytes at once, and
-// less than a small disk has; -1 sets no bound. An upload that does not fit is
-// answered by 503. The files that applications ask for (gateway.Environ.TempFile, forms
-// of package web) count too: a large form that was collected is there twice while it is read.
-func TempBytes(n int64) Option { return func(c *config) { c.content.Space.Max = n } }
-
-// HeadTimeout is how long a head may take, from its first byte to its last.
-// Default 10 s. A slow one is answered by 408.
-func HeadTimeout(d time.Duration) Option { return func(c *config) { c.headTime = d } }
-
-// BodyTimeout is how long the content of a request may make no progress.
-// Default 30 s. A slow one is answered by 408.
-func BodyTimeout(d time.Duration) Option { return func(c *config) { c.bodyTime = d } }
-
-// BodyRate is how many bytes a second of content must come on average, once
-// BodyTimeout has passed since the head: a client that sends a byte from time to
-// time makes progress, but keeps a connection and memory busy. Default 500, as in
-// Apache httpd; -1 sets none. What is slower is answered by 408.
-func BodyRate(bytesPerSecond int) Option { return func(c *config) { c.bodyRate = bytesPerSecond } }
-
-// MaxConnections is how many connections there may be. For one more, the one goes
-// that has been idle longest, of the same loop or else of another; if all are at
-// work the new one is answered by 503. The log says either, once a second at most. Default: what the limit of open files (RLIMIT_NOFILE) allows,
-// less an eighth and 32 for what else has a descriptor.
-func MaxConnections(n int) Option { return func(c *config) { c.maxConns = n } }
-
-// maxConnsDefault leaves some of so many descriptors to listeners, pollers, and
-// files of the application.
-func maxConnsDefault(descriptors int) int { return max(descriptors-descriptors/8-32, descriptors/2, 1) }
-
-// IdleTimeout is how long a connection is kept between two requests. Default
-// 130 s, longer than what most proxies and load balancers in front have (60 s, 90 s,
-// Caddy 120 s): the one with the longer time must be the server, or the proxy sends
-// requests into a connection that was just closed. It costs 489 bytes for each connection.
-// docs/operating.md has a table of those that need more.
-func IdleTimeout(d time.Duration) Option { return func(c *config) { c.idleTime = d } }
-
-// WriteTimeout is how long a client may take nothing of its answer: acknowledge none of
-// it, on TCP. Default 60 s, as nginx has it. Then the connection is cut. Who reads steadily,
-// however slowly, is not.
-func WriteTimeout(d time.Duration) Option { return func(c *config) { c.loop.WriteStall = d } }
-
-// HighWaterBytes is how much unsent output a connection may hold, in bytes. Above it
-// no body is pulled and no input read, until 64 KiB are left, or as much as this if
-// it is less. Default 256 KiB, least 4 KiB: that, times the clients that do not read, is memory.
-// On a loop write() cannot wait: with Inline it is an error when eight times as much waits.
-func HighWaterBytes(n int) Option {
-	return func(c *config) { c.loop.HighWaterBytes, c.loop.LowWaterBytes = n, 0 }
-}
-
-// LingerBytes is how much input of a client is read and thrown away after its last
-// answer, in bytes, so that no reset destroys that answer (RFC 9112 section 9.6).
-// Default 16 MiB. A server whose clients send larger uploads, and should be able to
-// read why they were refused, needs no more: what comes after that waits in the client's
-// own kernel until LingerTime is over.
-func LingerBytes(n int64) Option { return func(c *config) { c.loop.LingerBytes = n } }
-
-// LingerTime bounds the same in time. Default 5 s; a client that has not taken all of its
-// answer by then has WriteTimeout, and again while it takes some.
-func LingerTime(d time.Duration) Option { return func(c *config) { c.loop.LingerTime = d } }
-
-// StallWarning is how long an application may hold its loop, whose other connections
-// wait meanwhile, before the log says so, with the request and the stack; and says
-// so again when the loop goes on. Default 1 s; -1 sets none. It does not stop the
-// application.
-func StallWarning(d time.Duration) Option { return func(c *config) { c.loop.StallWarning = d } }
 
 // DispatchMode is where applications run.
 type DispatchMode int
@@ -307,69 +239,6 @@ const (
 	Pool
 )
 
-// Dispatch says where the application runs. Default Auto.
-func Dispatch(d DispatchMode) Option { return func(c *config) { c.dispatch = d } }
-
-// DispatchBy asks f about each request, where the application is one of several that
-// differ: those under a path that block, say, and those that never do, whose latency is
-// to be that of Inline. Auto, too, may be its answer; what it has learnt then of the
-// application does not count for Inline. f is called on the event loop, with an Environ
-// that is lent for the call. It is for Dispatch(Auto). A request whose content a
-// gateway.Streamer reads as it comes is a worker's in any case.
-func DispatchBy(f func(env *gateway.Environ) DispatchMode) Option {
-	return func(c *config) { c.dispatchBy = f }
-}
-
-// Workers limits the requests that Pool runs at once. Default 4096: a goroutine with
-// its stack and request costs some 10 KiB. Half of them may be at requests whose content is
-// still to come, however slowly; of more such requests the content is collected first, as
-// with Inline (options BodyMemory, TempDir and TempBytes).
-func Workers(n int) Option { return func(c *config) { c.workers = n } }
-
-// WorkerQueue limits the requests that wait for a worker. Default 1024; 0 lets none
-// wait. Those beyond are answered by 503 with Retry-After.
-func WorkerQueue(n int) Option { return func(c *config) { c.queue = n } }
-
-// RequestTimeout limits the time that an application with Dispatch(Pool) takes for a
-// request, until it has given all of its response. After that the client gets 504, or
-// the connection ends if the response has begun; the log has the request, its age and
-// the stack of the application, whose Context is cancelled. Default none.
-func RequestTimeout(d time.Duration) Option { return func(c *config) { c.requestTime = d } }
-
-// StopTime is how long [Main] and [Run] wait at the end for requests that are under
-// way, and for applications that have taken a connection over. Default 30 s: a service manager should wait longer (systemd: TimeoutStopSec).
-// Shutdown has a Context for it.
-func StopTime(d time.Duration) Option { return func(c *config) { c.stopTime = d } }
-
-// AlsoListen adds addresses to those that [Main], [Run] and ListenAndServe serve. They
-// are handed over by a restart, too.
-func AlsoListen(addrs ...string) Option {
-	return func(c *config) { c.alsoListen = append(c.alsoListen, addrs...) }
-}
-
-// OnStart calls f with the server that [Main] or [Run] has made: when its addresses are
-// bound, before it accepts its first client. So a program has its Stats, for example.
-// The server is stopped by signals; f must not stop it, and opens no listeners: see
-// [AlsoListen].
-func OnStart(f func(*Server)) Option {
-	return func(c *config) { c.onStart = append(c.onStart, f) }
-}
-
-// SocketMode is the file mode of a Unix socket that the server makes.
-// Default 0666.
-func SocketMode(m fs.FileMode) Option { return func(c *config) { c.loop.SocketMode = m } }
-
-// Name is the value of the field Server, and SERVER_SOFTWARE. Default
-// "isbjorn"; "" sends none.
-func Name(s string) Option { return func(c *config) { c.name = s } }
-
-// Environ adds pairs to the environ of every request, for Get and All. Keys of CGI,
-// HTTP_ and wsgi. are the request's and refused. Default none. The map is copied;
-// its values are used by many requests at once.
-func Environ(pairs map[string]any) Option {
-	return func(c *config) { c.environ = maps.Clone(pairs) }
-}
-
 // UnderscorePolicy is what becomes of request fields with "_" in their names. CGI names
 // cannot tell X_User from X-User, so a client could send one where a proxy before the
 // server only looks after the other.
@@ -381,13 +250,274 @@ const (
 	KeepUnderscores                           // as other fields
 )
 
-// UnderscoreFields says what becomes of request fields with "_" in their names.
-// Default DropUnderscores.
-func UnderscoreFields(u UnderscorePolicy) Option { return func(c *config) { c.underscorePolicy = u } }
+var (
+	dispatchNames   = []string{Auto: "auto", Inline: "inline", Pool: "pool"}
+	underscoreNames = []string{DropUnderscores: "drop", RefuseUnderscores: "refuse", KeepUnderscores: "keep"}
+)
 
-// Logger takes the server's log lines. Default slog.Default(). Its slog.Handler is called
-// for one line after the other, on a goroutine of its own: one that blocks holds nothing
-// but the log. While it does 1,024 lines wait, or 4 MiB; more are dropped, and a line says
-// how many. Shutdown and Close wait for the last lines, a second at most. The application
-// has l itself (Environ.Errors).
-func Logger(l *slog.Logger) Option { return func(c *config) { c.log = l } }
+// String returns auto, inline or pool.
+func (d DispatchMode) String() string { return nameOf(dispatchNames, int(d)) }
+
+// Set takes what String returns, in letters of either case.
+func (d *DispatchMode) Set(s string) error { return setByName(d, dispatchNames, s) }
+
+// String returns drop, refuse or keep.
+func (u UnderscorePolicy) String() string { return nameOf(underscoreNames, int(u)) }
+
+// Set takes what String returns, in letters of either case.
+func (u *UnderscorePolicy) Set(s string) error { return setByName(u, underscoreNames, s) }
+
+func nameOf(names []string, i int) string {
+	if i < 0 || i >= len(names) {
+		return strconv.Itoa(i)
+	}
+	return names[i]
+}
+
+func setByName[T ~int | ~uint8](value *T, names []string, s string) error {
+	i := slices.Index(names, strings.ToLower(s))
+	if i < 0 {
+		return fmt.Errorf("%q is none of %s", s, strings.Join(names, ", "))
+	}
+	*value = T(i)
+	return nil
+}
+
+// FileMode is the permission bits of a file, as in fs.FileMode.
+type FileMode uint32
+
+// String returns the bits in octal: 0666.
+func (m FileMode) String() string { return fmt.Sprintf("%#o", uint32(m)) }
+
+// Set takes the bits in octal, with or without a leading 0.
+func (m *FileMode) Set(s string) error {
+	n, err := strconv.ParseUint(s, 8, 32)
+	if err != nil {
+		return fmt.Errorf("%q is no file mode in octal, such as 0660", s)
+	}
+	*m = FileMode(n)
+	return nil
+}
+
+// config is what newConfig makes of Options: no field stands for a default.
+type config struct {
+	limits           parser.Limits
+	loop             loop.Options
+	headTime         time.Duration
+	bodyTime         time.Duration
+	bodyRate         int // bytes a second; negative for none
+	idleTime         time.Duration
+	maxConns         int
+	dispatch         DispatchMode
+	dispatchBy       func(*gateway.Environ) DispatchMode // nil: dispatch says it for all
+	workers          int
+	queue            int           // requests that wait for a worker
+	requestTime      time.Duration // 0 for none
+	trialRest        time.Duration // trialRestMin, but in tests
+	stopTime         time.Duration
+	alsoListen       []string
+	onStart          []func(*Server)
+	content          spool.Options
+	tempDirUntried   bool   // content.Dir is the default, and may be needed
+	name             string // "" for no field Server
+	environ          map[string]any
+	underscorePolicy UnderscorePolicy
+	log              *slog.Logger // the server's lines, by logs
+	logs             *logqueue.Queue
+	appLog           *slog.Logger // the option Logger, for the application
+}
+
+const (
+	// highWaterBytesMin is a page: with less the head of an answer alone is too much, and
+	// each chunk waits until the one before has been sent.
+	highWaterBytesMin = 4 << 10
+
+	// memoryBytesMax is the most that an option may let one connection keep in memory. More
+	// is a mistake of units: a few such connections are all the memory of a machine.
+	memoryBytesMax = 1 << 30
+)
+
+// or returns value, or def where value is the zero value, which stands for the default.
+func or[T comparable](value, def T) T {
+	var zero T
+	if value == zero {
+		return def
+	}
+	return value
+}
+
+// orNone is or for an option where None stands for 0.
+func orNone(value, def int) int {
+	if value == None {
+		return 0
+	}
+	return or(value, def)
+}
+
+func newConfig(o Options) (*config, error) {
+	c := &config{
+		limits:      o.limits(),
+		loop:        o.loop(),
+		headTime:    or(o.HeadTimeout, 10*time.Second),
+		bodyTime:    or(o.BodyTimeout, 30*time.Second),
+		bodyRate:    or(o.BodyRate, 500),
+		idleTime:    or(o.IdleTimeout, 130*time.Second),
+		maxConns:    or(o.MaxConnections, maxConnsDefault(loop.Descriptors())),
+		dispatch:    o.Dispatch,
+		dispatchBy:  o.DispatchBy,
+		workers:     or(o.Workers, 4096),
+		queue:       orNone(o.WorkerQueue, 1024),
+		requestTime: o.RequestTimeout,
+		trialRest:   trialRestMin,
+		stopTime:    or(o.StopTime, 30*time.Second),
+		alsoListen:  slices.Clone(o.AlsoListen),
+		onStart:     slices.Clone(o.OnStart),
+		content: spool.Options{
+			MemoryBytes: orNone(o.BodyMemory, 64<<10),
+			Dir:         o.TempDir,
+			Space:       &spool.Space{Max: or(o.TempBytes, 1<<30)},
+			Open:        spool.Open,
+		},
+		name:             or(o.Name, "isbjorn"),
+		environ:          maps.Clone(o.Environ),
+		underscorePolicy: o.UnderscoreFields,
+		appLog:           or(o.Logger, slog.Default()),
+		logs:             new(logqueue.Queue),
+	}
+	if c.name == NoName {
+		c.name = ""
+	}
+	if o.tune != nil {
+		o.tune(c)
+	}
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	c.log = c.logs.Logger(c.appLog)
+	c.loop.Log = c.log
+	if err := c.loop.Check(); err != nil {
+		return nil, fmt.Errorf("server: option %s", strings.TrimPrefix(err.Error(), "loop: "))
+	}
+	return c, nil
+}
+
+func (o *Options) limits() parser.Limits {
+	d := parser.DefaultLimits()
+	return parser.Limits{
+		MethodBytes:    or(o.MethodBytes, d.MethodBytes),
+		TargetBytes:    or(o.TargetBytes, d.TargetBytes),
+		HeadBytes:      or(o.HeadBytes, d.HeadBytes),
+		Fields:         or(o.Fields, d.Fields),
+		BodyBytes:      or(o.BodyBytes, d.BodyBytes),
+		ChunkLineBytes: or(o.ChunkLineBytes, d.ChunkLineBytes),
+		TrailerBytes:   orNone(o.TrailerBytes, d.TrailerBytes),
+		TrailerFields:  orNone(o.TrailerFields, d.TrailerFields),
+	}
+}
+
+func (o *Options) loop() loop.Options {
+	c := loop.DefaultOptions()
+	c.Loops = or(o.Loops, c.Loops)
+	if o.HighWaterBytes != 0 {
+		c.HighWaterBytes, c.LowWaterBytes = o.HighWaterBytes, 0 // 0: package loop chooses
+	}
+	c.WriteStall = or(o.WriteTimeout, c.WriteStall)
+	c.LingerTime = or(o.LingerTime, c.LingerTime)
+	c.LingerBytes = or(o.LingerBytes, c.LingerBytes)
+	c.StallWarning = or(o.StallWarning, c.StallWarning)
+	c.SocketMode = or(fs.FileMode(o.SocketMode), c.SocketMode)
+	return c
+}
+
+// check refuses what cannot work, by the name of the option.
+func (c *config) check() error {
+	if err := c.checkNumbers(); err != nil {
+		return err
+	}
+	if err := c.checkDispatch(); err != nil {
+		return err
+	}
+	if err := gateway.CheckHeader(&gateway.Header{Name: "Server", Value: c.name}); err != nil {
+		return fmt.Errorf("server: option Name is %q; use a text without control characters, or %q for none", c.name, NoName)
+	}
+	if err := gateway.CheckExtra(c.environ); err != nil {
+		return fmt.Errorf("server: option Environ: %w", err)
+	}
+	if c.underscorePolicy > KeepUnderscores {
+		return fmt.Errorf("server: option UnderscoreFields is %d; use DropUnderscores, RefuseUnderscores or KeepUnderscores", c.underscorePolicy)
+	}
+	if slices.ContainsFunc(c.onStart, func(f func(*Server)) bool { return f == nil }) {
+		return errors.New("server: option OnStart has a function that is nil; leave it out")
+	}
+	if err := c.limits.Check(); err != nil {
+		return fmt.Errorf("server: option %s", strings.TrimPrefix(err.Error(), "parser: Limits."))
+	}
+	return c.checkContent()
+}
+
+func (c *config) checkNumbers() error {
+	for _, t := range []struct {
+		option string
+		d      time.Duration
+	}{
+		{"HeadTimeout", c.headTime}, {"BodyTimeout", c.bodyTime}, {"IdleTimeout", c.idleTime},
+		{"WriteTimeout", c.loop.WriteStall}, {"LingerTime", c.loop.LingerTime}, {"StopTime", c.stopTime},
+	} {
+		if t.d <= 0 {
+			return fmt.Errorf("server: option %s is %v; use a positive duration, or leave it out for the default", t.option, t.d)
+		}
+	}
+	for _, t := range []struct {
+		option string
+		n      int64
+	}{
+		{"Loops", int64(c.loop.Loops)}, {"LingerBytes", c.loop.LingerBytes},
+		{"Workers", int64(c.workers)}, {"MaxConnections", int64(c.maxConns)},
+	} {
+		if t.n <= 0 {
+			return fmt.Errorf("server: option %s is %d; use a positive number, or leave it out for the default", t.option, t.n)
+		}
+	}
+	if n := c.loop.HighWaterBytes; n < highWaterBytesMin || n > memoryBytesMax {
+		return fmt.Errorf("server: option HighWaterBytes is %d; use %d to %d bytes", n, highWaterBytesMin, memoryBytesMax)
+	}
+	if n := c.limits.BodyBytes; n < NoLimit {
+		return fmt.Errorf("server: option BodyBytes is %d; use a positive number of bytes, or -1 to lift the limit", n)
+	}
+	if d := c.loop.StallWarning; d < None {
+		return fmt.Errorf("server: option StallWarning is %v; use a positive duration, or -1 for none", d)
+	}
+	if c.bodyRate < None {
+		return fmt.Errorf("server: option BodyRate is %d; use a positive number of bytes a second, or -1 for none", c.bodyRate)
+	}
+	for _, t := range []struct {
+		option string
+		n      int
+	}{
+		{"WorkerQueue", c.queue}, {"TrailerBytes", c.limits.TrailerBytes}, {"TrailerFields", c.limits.TrailerFields},
+	} {
+		if t.n < 0 {
+			return fmt.Errorf("server: option %s is %d; use a positive number, or -1 for none", t.option, t.n)
+		}
+	}
+	return nil
+}
+
+func (c *config) checkDispatch() error {
+	switch {
+	case c.dispatch < Auto || c.dispatch > Pool:
+		return fmt.Errorf("server: option Dispatch is %d; use Auto, Inline or Pool", c.dispatch)
+	case c.dispatchBy != nil && c.dispatch != Auto:
+		return errors.New("server: option DispatchBy chooses for each request; leave the option Dispatch out")
+	case c.requestTime < 0:
+		return fmt.Errorf("server: option RequestTimeout is %v; use a positive duration, or leave it out for none", c.requestTime)
+	case c.requestTime > 0 && c.dispatch == Inline:
+		return errors.New("server: option RequestTimeout needs the option Dispatch to be Auto or Pool: " +
+			"an application on the loop cannot be left behind")
+	}
+	return nil
+}
+
+// maxConnsDefault leaves some of so many descriptors to listeners, pollers, and
+// files of the application.
+func maxConnsDefault(descriptors int) int { return max(descriptors-descriptors/8-32, descriptors/2, 1) }

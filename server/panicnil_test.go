@@ -54,7 +54,7 @@ func TestPanicNil(t *testing.T) {
 			for target, want := range map[string]string{
 				"/serve": "500", "/serve/late": "500", "/first": "500", "/flushed": "cut", "/written": "cut", "/second": "cut", "/second/late": "cut", "/close": "200",
 			} {
-				s := start(t, app, Dispatch(d), Loops(1))
+				s := startOn(d, t, app, Options{Loops: 1})
 				c := s.dial()
 				c.send("GET " + target + " HTTP/1.1\r\nHost: h\r\n\r\n")
 				got := "cut"

@@ -9,7 +9,7 @@ import (
 
 // The answers of one read leave in one write: one segment on the loopback.
 func TestPipelinedAnswersInOneWrite(t *testing.T) {
-	s := start(t, appFunc(hello))
+	s := start(t, appFunc(hello), Options{})
 	answers, segments := 0, uint32(0)
 	for range 20 { // a loop or a worker that waits for a processor sends what it has
 		c := s.dial()

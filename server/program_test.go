@@ -68,7 +68,7 @@ func programMain() {
 	if addr := os.Getenv(alsoListen); addr != "" {
 		also = append(also, addr)
 	}
-	Main(appFunc(program), Loops(loops), BodyBytes(64<<20), AlsoListen(also...), func(*config) {
+	Main(appFunc(program), Options{Loops: loops, BodyBytes: 64 << 20, AlsoListen: also, tune: func(*config) {
 		if conduct != orphaned {
 			return
 		}
@@ -79,7 +79,7 @@ func programMain() {
 		for os.Getppid() == parent {
 			time.Sleep(time.Millisecond)
 		}
-	})
+	}})
 }
 
 // bigBytes is the size of /big: more than all buffers on the way can hold.

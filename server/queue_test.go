@@ -28,12 +28,12 @@ func TestHijackFreesItsPlace(t *testing.T) {
 	for _, d := range []DispatchMode{Pool, Auto} {
 		u := &upgraded{t: t}
 		goOn := make(chan struct{})
-		s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		s := startOn(d, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 			if env.Query() == "wait" {
 				<-goOn
 			}
 			return u.Serve(env, start)
-		}), Dispatch(d), Workers(2), WorkerQueue(3))
+		}), Options{Workers: 2, WorkerQueue: 3})
 		s.appBlocks.Store(true) // the application has blocked once
 		for range 2 {
 			var taken []*client
@@ -93,7 +93,7 @@ func TestWaitingClientIsGone(t *testing.T) {
 		}
 		<-goOn
 		return readAll(env, start)
-	}), Dispatch(Pool), Workers(2), WorkerQueue(1))
+	}), Options{Dispatch: Pool, Workers: 2, WorkerQueue: 1})
 	path := filepath.Join(t.TempDir(), "s")
 	if _, err := s.Listen("unix:" + path); err != nil {
 		t.Fatal(err)
@@ -151,7 +151,7 @@ func TestRequestTimeoutInTheQueue(t *testing.T) {
 	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		<-goOn
 		return hello(env, start)
-	}), Dispatch(Pool), Workers(1), RequestTimeout(time.Minute))
+	}), Options{Dispatch: Pool, Workers: 1, RequestTimeout: time.Minute})
 	first, second := s.dial(), s.dial()
 	first.send(get)
 	s.untilLoad(1, 0, 0)
@@ -190,7 +190,7 @@ func TestHijackIsCountedThroughout(t *testing.T) {
 			<-goOn
 		}
 		return nil, err
-	}))
+	}), Options{})
 	for range 50 {
 		c := s.dial()
 		eventually(t, "it is accepted", func() bool { return s.Stats().Connections == 1 })
@@ -230,7 +230,7 @@ func TestHijackIsLeftBehind(t *testing.T) {
 		})
 		jobs <- j
 		return hello(env, start)
-	}), Loops(1))
+	}), Options{Loops: 1})
 	loops <- s.reactor.Loops()[0]
 	c := s.dial()
 	c.send(get)

@@ -242,7 +242,7 @@ func (x *exchange) endContent() (whole bool) {
 const unsentHighWaters = 8
 
 var errTooMuchUnsent = fmt.Errorf("server: write() was given %d times the option HighWaterBytes more than the client has taken, and cannot wait for it on the event loop; "+
-	"return a Body, which is asked for as much as the client takes, or use the option Dispatch(Auto) or Dispatch(Pool)", unsentHighWaters)
+	"return a Body, which is asked for as much as the client takes, or use Auto or Pool for the option Dispatch", unsentHighWaters)
 
 // writer is the write() form of a response.
 type writer exchange

@@ -49,7 +49,7 @@ func TestEndOfHead(t *testing.T) {
 		}
 	}
 	open := func() *Server {
-		s, err := New(app, Loops(1), Logger(slog.New(slog.DiscardHandler)))
+		s, err := New(app, Options{Loops: 1, Logger: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -22,12 +22,12 @@ import (
 // group, microseconds apart.
 const secondSignal = time.Second
 
-// Run serves app on addr, and on those of the option [AlsoListen], until a signal ends
+// Run serves app on addr, and on those of the option [Options.AlsoListen], until a signal ends
 // it, for programs with a main of their own. It is called once in a process. If systemd
 // has given sockets (LISTEN_FDS) it serves those in place of all addresses. It prints
 // "listening on ..." for each address, and tells systemd that it serves (Type=notify).
 //
-// SIGINT or SIGTERM: it stops in order within [StopTime], prints "stopping", and returns
+// SIGINT or SIGTERM: it stops in order within [Options.StopTime], prints "stopping", and returns
 // nil, or an error if that time was over (see [Server.Shutdown]). Another one, a second or more after the first, stops it at once, with an error.
 //
 // SIGUSR2: it prints "restarting" and starts the program again, by its name, with
@@ -49,13 +49,13 @@ const secondSignal = time.Second
 //
 // The signals stay with Run when it has returned, so that a late one does not spoil
 // the exit status: main returns then.
-func Run(app gateway.App, addr string, options ...Option) error {
+func Run(app gateway.App, addr string, options Options) error {
 	return run(app, []string{addr}, false, options)
 }
 
 // run is Run on several addresses, or on the default for none. given says that the
 // operator has chosen them.
-func run(app gateway.App, addrs []string, given bool, options []Option) error {
+func run(app gateway.App, addrs []string, given bool, options Options) error {
 	signals := make(chan os.Signal, 8) // room for one of each kind, and a second
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGUSR2)
 	if !signal.Ignored(syscall.SIGHUP) {
@@ -79,9 +79,9 @@ type runner struct {
 }
 
 // run is Run without the process around it.
-func (p *processUpgrade) run(app gateway.App, addrs []string, options []Option, signals <-chan os.Signal, stdout io.Writer) error {
+func (p *processUpgrade) run(app gateway.App, addrs []string, options Options, signals <-chan os.Signal, stdout io.Writer) error {
 	defer p.end()
-	s, err := New(app, options...)
+	s, err := New(app, options)
 	if err != nil {
 		return err
 	}

@@ -16,12 +16,12 @@ import (
 )
 
 // runs is what Run does, in the process of the test, with a pipe in place of stdout.
-func runs(t *testing.T, app gateway.App, options ...Option) (url string, signals chan<- os.Signal, ended <-chan error) {
+func runs(t *testing.T, app gateway.App, options Options) (url string, signals chan<- os.Signal, ended <-chan error) {
 	t.Helper()
 	r, w := io.Pipe()
 	t.Cleanup(func() { _ = r.Close() })
 	s, e := make(chan os.Signal, 1), make(chan error, 1)
-	options = append([]Option{Logger(slog.New(slog.DiscardHandler))}, options...)
+	options = Options{Logger: slog.New(slog.DiscardHandler)}.with(options)
 	go func() { e <- new(processUpgrade).run(app, []string{"127.0.0.1:0"}, options, s, w) }()
 	if _, err := fmt.Fscanf(r, "listening on %s\n", &url); err != nil {
 		t.Fatal(err)
@@ -34,7 +34,7 @@ func runs(t *testing.T, app gateway.App, options ...Option) (url string, signals
 func TestOnStart(t *testing.T) {
 	servers := make(chan *Server, 2)
 	f := func(s *Server) { servers <- s }
-	url, signals, ended := runs(t, appFunc(echo), OnStart(f), OnStart(f))
+	url, signals, ended := runs(t, appFunc(echo), Options{OnStart: []func(*Server){f, f}})
 	one, two := <-servers, <-servers
 	if one == nil || one != two {
 		t.Fatalf("two servers: %p, %p", one, two)
@@ -59,11 +59,11 @@ func TestOnStart(t *testing.T) {
 func TestOnShutdown(t *testing.T) {
 	told, late := make(chan bool), make(chan bool)
 	var s *Server
-	url, signals, ended := runs(t, appFunc(echo), OnStart(func(server *Server) {
+	url, signals, ended := runs(t, appFunc(echo), Options{OnStart: []func(*Server){func(server *Server) {
 		s = server
 		s.OnShutdown(func() { told <- true })
 		s.OnShutdown(func() { told <- true })
-	}))
+	}}})
 	c := dialURL(t, url)
 	_, _ = io.WriteString(c, "POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 6\r\n\r\n")
 	_, _ = c.Read(make([]byte, 100)) // the 100: the request is at work
@@ -81,7 +81,7 @@ func TestOnShutdown(t *testing.T) {
 // What is not done within StopTime is cut.
 func TestStopTime(t *testing.T) {
 	const stopTime = 50 * time.Millisecond
-	url, signals, ended := runs(t, appFunc(echo), StopTime(stopTime))
+	url, signals, ended := runs(t, appFunc(echo), Options{StopTime: stopTime})
 	c := dialURL(t, url)
 	_, _ = io.WriteString(c, "POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 6\r\n\r\n")
 	_, _ = c.Read(make([]byte, 100)) // the 100: the request is at work
@@ -113,7 +113,7 @@ func interrupt(t *testing.T, signals chan<- os.Signal, ended <-chan error) (took
 
 // A second signal ends what does not end in order.
 func TestSecondSignalStopsAtOnce(t *testing.T) {
-	url, signals, ended := runs(t, appFunc(echo))
+	url, signals, ended := runs(t, appFunc(echo), Options{})
 	c := dialURL(t, url)
 	_, _ = io.WriteString(c, "POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 6\r\n\r\n")
 	_, _ = c.Read(make([]byte, 100)) // the 100: the request is at work

@@ -33,8 +33,8 @@ type Server struct {
 	shutdown    sync.Once
 	emptyOnce   sync.Once
 	monitorOnce sync.Once     // the monitor runs
-	monitor     *monitor      // nil unless Dispatch(Auto)
-	appBlocks   atomic.Bool   // Dispatch(Pool), or the application was seen to block (trial.go): workers run it, unless DispatchBy says otherwise
+	monitor     *monitor      // nil unless Dispatch: Auto
+	appBlocks   atomic.Bool   // Dispatch: Pool, or the application was seen to block (trial.go): workers run it, unless DispatchBy says otherwise
 	warnOnce    sync.Once     // a field with "_" in its name was logged
 	stopBegan   chan struct{} // closed when Shutdown or Close begins
 	empty       chan struct{} // closed when the last connection went after Shutdown
@@ -57,7 +57,7 @@ func (s *Server) warnHiddenField(name string) {
 const loggedNameBytes = 100
 
 // New makes a server for app. It refuses options that cannot work, naming them.
-func New(app gateway.App, options ...Option) (*Server, error) {
+func New(app gateway.App, options Options) (*Server, error) {
 	if app == nil {
 		return nil, errors.New("server: the application is nil")
 	}
@@ -92,8 +92,8 @@ func New(app gateway.App, options ...Option) (*Server, error) {
 
 // ListenAndServe serves app on an address until the program ends. It returns
 // only with an error.
-func ListenAndServe(addr string, app gateway.App, options ...Option) error {
-	s, err := New(app, options...)
+func ListenAndServe(addr string, app gateway.App, options Options) error {
+	s, err := New(app, options)
 	if err != nil {
 		return err
 	}
@@ -101,7 +101,7 @@ func ListenAndServe(addr string, app gateway.App, options ...Option) error {
 	return s.ListenAndServe(addr)
 }
 
-// ListenAndServe serves on an address, and on those of the option [AlsoListen], until
+// ListenAndServe serves on an address, and on those of the option [Options.AlsoListen], until
 // Shutdown or Close, and returns nil then. addr is "host:port", ":port" for every
 // address of the machine, or "unix:/path".
 func (s *Server) ListenAndServe(addr string) error {
@@ -284,7 +284,7 @@ func (s *Server) awaitConnections(ctx context.Context) error {
 // does not end by itself can end; gateway.Environ.Stopping tells a request of its own. Shutdown
 // does not wait for f. It is RegisterOnShutdown of http.Server; f is
 // called at once if Shutdown has begun. A program of [Main] or [Run] has the server by
-// [OnStart].
+// [Options.OnStart].
 func (s *Server) OnShutdown(f func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -327,11 +327,11 @@ func (s *Server) drain() {
 // OpenMemory opens a connection without a socket: bytes in by Feed, bytes out in
 // Out, with all of the server between them. For tests and benchmarks of
 // applications; s must not listen, and one goroutine uses all such connections. With
-// Dispatch(Pool) it panics: nothing would run what workers ask of the loop; Auto is
+// Dispatch: Pool it panics: nothing would run what workers ask of the loop; Auto is
 // Inline here.
 func (s *Server) OpenMemory() *loop.Memory {
 	if s.config.dispatch == Pool {
-		panic("server: OpenMemory needs the option Dispatch(Inline): its loop does not run")
+		panic("server: OpenMemory needs the option Dispatch: Inline: its loop does not run")
 	}
 	s.workers, s.streamContent = nil, false // Auto is Inline where nobody can look
 	return s.reactor.Loops()[0].OpenMemory()

@@ -25,7 +25,7 @@ import (
 const get = "GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 
 func TestHello(t *testing.T) {
-	s := start(t, appFunc(hello))
+	s := start(t, appFunc(hello), Options{})
 	c := s.dial()
 	for range 3 { // on one connection
 		c.send(get)
@@ -42,7 +42,7 @@ func TestHello(t *testing.T) {
 
 // The very bytes of the smallest answer.
 func TestHelloBytes(t *testing.T) {
-	s := start(t, appFunc(hello), Name("x"))
+	s := start(t, appFunc(hello), Options{Name: "x"})
 	got := s.exchange("GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
 	i := strings.Index(got, "Date: ")
 	if i < 0 {
@@ -56,7 +56,7 @@ func TestHelloBytes(t *testing.T) {
 }
 
 func TestKeepAlive(t *testing.T) {
-	s := start(t, appFunc(hello))
+	s := start(t, appFunc(hello), Options{})
 	for _, tt := range []struct {
 		name, request string
 		keeps         bool
@@ -91,7 +91,7 @@ func TestKeepAlive(t *testing.T) {
 
 // Answers come in order, also to requests of different kinds in one write.
 func TestPipelining(t *testing.T) {
-	s := start(t, appFunc(echo))
+	s := start(t, appFunc(echo), Options{})
 	var in strings.Builder
 	const n = 1000
 	for i := range n {
@@ -118,7 +118,7 @@ func TestPipelining(t *testing.T) {
 // More pipelined requests than the socket's buffers have answers, from a client
 // that reads only when all are sent.
 func TestPipeliningWithoutReading(t *testing.T) {
-	s := start(t, appFunc(hello))
+	s := start(t, appFunc(hello), Options{})
 	c := s.dial()
 	const n = 100_000
 	sent := make(chan struct{})
@@ -138,7 +138,7 @@ func TestPipeliningWithoutReading(t *testing.T) {
 }
 
 func TestEveryCut(t *testing.T) {
-	s := start(t, appFunc(echo))
+	s := start(t, appFunc(echo), Options{})
 	for _, request := range []string{
 		"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n0123456789",
 		"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n0123\r\n6;a=b\r\n456789\r\n0\r\nX: y\r\n\r\n",
@@ -158,7 +158,7 @@ func TestEveryCut(t *testing.T) {
 }
 
 func TestEchoSizes(t *testing.T) {
-	s := start(t, appFunc(echo))
+	s := start(t, appFunc(echo), Options{})
 	c := s.dial()
 	for _, n := range []int{0, 1, 100, copyBytesMax, copyBytesMax + 1, 65_000, 65_536, 200_000, 1 << 20} {
 		want := pattern(n)
@@ -180,7 +180,7 @@ func TestEchoSizes(t *testing.T) {
 // Large uploads, pipelined, from a client that reads late: memory is lent, not
 // copied, and what is lent must not be overwritten by what comes next.
 func TestPipelinedUploadsWithoutReading(t *testing.T) {
-	s := start(t, appFunc(echo))
+	s := start(t, appFunc(echo), Options{})
 	c := s.dial()
 	var bodies []string
 	for i := range 12 {
@@ -209,8 +209,8 @@ func TestHEAD(t *testing.T) {
 		"chunked": {ok(chunks("a", "b")), -1, "chunked"},
 		"nil":     {ok(nil), 0, ""},
 	} {
-		inEachDispatch(t, name, func(t *testing.T, where Option) {
-			c := start(t, tt.app, where).dial()
+		inEachDispatch(t, name, func(t *testing.T, where DispatchMode) {
+			c := startOn(where, t, tt.app, Options{}).dial()
 			c.send("HEAD / HTTP/1.1\r\nHost: h\r\n\r\n" + "HEAD / HTTP/1.1\r\nHost: h\r\n\r\n")
 			for range 2 {
 				resp := c.want("HEAD", 200, "")
@@ -271,7 +271,7 @@ func TestFraming(t *testing.T) {
 					return tt.app(sizedBody{b}).Serve(env, start)
 				}
 				return tt.app(b).Serve(env, start)
-			}))
+			}), Options{})
 			c := s.dial()
 			c.send(get)
 			resp := c.want("GET", tt.status, tt.content)
@@ -332,7 +332,7 @@ func TestChunksAreNotWithheld(t *testing.T) {
 				}
 			}
 		}), err
-	}), StallWarning(-1))
+	}), Options{StallWarning: None})
 	c := s.dial()
 	for _, target := range []string{"/", "/?generator"} {
 		c.send("GET " + target + " HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -370,7 +370,7 @@ func TestWriter(t *testing.T) {
 			return nil, nil
 		}
 		return env.Text(" three"), nil
-	}))
+	}), Options{})
 	c := s.dial()
 	c.send(get)
 	c.want("GET", 200, "one two "+pattern(50_000)+" three")
@@ -481,7 +481,7 @@ func TestApplicationFaults(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			*b = body{}
-			s := start(t, tt.app)
+			s := start(t, tt.app, Options{})
 			c := s.dial()
 			c.send(get)
 			if tt.cut {
@@ -525,7 +525,7 @@ func TestSameHeadIsNoWayAround(t *testing.T) {
 			}
 		}
 		return nil, err
-	}), Loops(1))
+	}), Options{Loops: 1})
 	for _, part := range []string{"status", "value", "name"} {
 		c := s.dial()
 		request := "GET /?" + part + " HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -537,11 +537,11 @@ func TestSameHeadIsNoWayAround(t *testing.T) {
 
 // A response that is whole stays so when the body panics in Close, and the connection goes on.
 func TestPanicInClose(t *testing.T) {
-	inEachDispatch(t, "4 MiB", func(t *testing.T, where Option) {
-		s := start(t, appFunc(func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+	inEachDispatch(t, "4 MiB", func(t *testing.T, where DispatchMode) {
+		s := startOn(where, t, appFunc(func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 			_, err := start("200 OK", nil, nil)
 			return panicsInClose{gateway.Text(pattern(4 << 20))}, err
-		}), where)
+		}), Options{})
 		c := s.dial()
 		for n := range 2 {
 			c.send(get)
@@ -563,7 +563,7 @@ func TestStartWithExc(t *testing.T) {
 		_, _ = start("200 OK", []gateway.Header{{Name: "X-Old", Value: "1"}, {Name: "Content-Length", Value: "99"}}, nil)
 		_, err := start("503 Later", []gateway.Header{{Name: "X-New", Value: "1"}}, errors.New("replaced"))
 		return env.Text("later"), err
-	}))
+	}), Options{})
 	c := s.dial()
 	c.send(get)
 	resp := c.want("GET", 503, "later")
@@ -583,7 +583,7 @@ func TestStartInNext(t *testing.T) {
 			_, err := start("201 Created", nil, nil)
 			return []byte("late"), err
 		}), nil
-	}))
+	}), Options{})
 	c := s.dial()
 	c.send(get)
 	c.want("GET", 201, "late")
@@ -597,7 +597,7 @@ func TestTooLong(t *testing.T) {
 		s := start(t, appFunc(func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 			_, err := start("200 OK", []gateway.Header{{Name: "Content-Length", Value: "3"}}, nil)
 			return chunks(parts...), err
-		}))
+		}), Options{})
 		c := s.dial()
 		c.send(get + get)
 		c.want("GET", 200, "abc")
@@ -612,11 +612,11 @@ func TestTooLong(t *testing.T) {
 func TestTooLongIsNotPulled(t *testing.T) {
 	for name, dispatch := range map[string]DispatchMode{"Auto": Auto, "Inline": Inline, "Pool": Pool} {
 		b := new(body)
-		s := start(t, appFunc(func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		s := startOn(dispatch, t, appFunc(func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 			_, err := start("200 OK", []gateway.Header{{Name: "Content-Length", Value: "3"}}, nil)
 			b.Body = next(func() ([]byte, error) { return []byte("ab"), nil }) // without an end
 			return b, err
-		}), Dispatch(dispatch))
+		}), Options{})
 		c := s.dial()
 		c.send(get)
 		c.want("GET", 200, "aba")
@@ -631,7 +631,7 @@ func TestApplicationHeaders(t *testing.T) {
 			{Name: "Set-Cookie", Value: "a=1"}, {Name: "Set-Cookie", Value: "b=2"},
 		}, nil)
 		return env.Text("x"), err
-	}))
+	}), Options{})
 	c := s.dial()
 	c.send(get)
 	resp := c.want("GET", 200, "x")
@@ -646,7 +646,7 @@ func TestApplicationHeaders(t *testing.T) {
 	}
 	c.wantEnd()
 
-	s = start(t, appFunc(hello), Name(""))
+	s = start(t, appFunc(hello), Options{Name: NoName})
 	c = s.dial()
 	c.send(get)
 	if resp := c.want("GET", 200, "Hello, World!"); resp.Header["Server"] != nil || resp.Header["Date"] == nil {
@@ -656,7 +656,7 @@ func TestApplicationHeaders(t *testing.T) {
 
 // Bad input gets its status, "Connection: close" and the end; the server lives.
 func TestRefusals(t *testing.T) {
-	s := start(t, appFunc(echo), BodyBytes(1000), HeadBytes(2000), TargetBytes(500), Fields(20))
+	s := start(t, appFunc(echo), Options{BodyBytes: 1000, HeadBytes: 2000, TargetBytes: 500, Fields: 20})
 	for _, tt := range []struct {
 		name, in string
 		status   int
@@ -717,7 +717,7 @@ func TestRefusals(t *testing.T) {
 // A client that ends inside a request is told so; one that ends between two
 // just sees the end.
 func TestEndOfInput(t *testing.T) {
-	s := start(t, appFunc(echo))
+	s := start(t, appFunc(echo), Options{})
 	for in, want := range map[string]string{
 		"":     "",
 		"\r\n": "",
@@ -732,7 +732,7 @@ func TestEndOfInput(t *testing.T) {
 }
 
 func TestExpectContinue(t *testing.T) {
-	s := start(t, appFunc(echo))
+	s := start(t, appFunc(echo), Options{})
 	const head = "POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
 	c := s.dial()
 	c.send(head)
@@ -752,7 +752,7 @@ func TestExpectContinue(t *testing.T) {
 func TestTimeouts(t *testing.T) {
 	const short = 30 * time.Millisecond
 	t.Run("head", func(t *testing.T) {
-		s := start(t, appFunc(hello), HeadTimeout(short))
+		s := start(t, appFunc(hello), Options{HeadTimeout: short})
 		c := s.dial()
 		c.send(get)
 		c.want("GET", 200, "Hello, World!")
@@ -774,7 +774,7 @@ func TestTimeouts(t *testing.T) {
 		}
 	})
 	t.Run("each head has its own", func(t *testing.T) {
-		s := start(t, appFunc(hello), HeadTimeout(300*time.Millisecond))
+		s := start(t, appFunc(hello), Options{HeadTimeout: 300 * time.Millisecond})
 		c := s.dial()
 		c.send("GET / HTTP/1.1\r\nHo")
 		for began := time.Now(); time.Since(began) < 450*time.Millisecond; {
@@ -784,7 +784,7 @@ func TestTimeouts(t *testing.T) {
 		}
 	})
 	t.Run("body", func(t *testing.T) {
-		s := start(t, appFunc(reads), BodyTimeout(short))
+		s := start(t, appFunc(reads), Options{BodyTimeout: short})
 		c := s.dial()
 		c.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\na")
 		if resp, text := c.read("GET"); resp.StatusCode != 408 || !strings.Contains(text, "BodyTimeout") {
@@ -792,7 +792,7 @@ func TestTimeouts(t *testing.T) {
 		}
 	})
 	t.Run("rate", func(t *testing.T) {
-		s := start(t, appFunc(echo), BodyTimeout(500*time.Millisecond), BodyRate(1000))
+		s := start(t, appFunc(echo), Options{BodyTimeout: 500 * time.Millisecond, BodyRate: 1000})
 		const n = 5000
 		upload := func(pieces, pause int) (*http.Response, string) {
 			c := s.dial()
@@ -822,7 +822,7 @@ func TestTimeouts(t *testing.T) {
 		}
 	})
 	t.Run("idle", func(t *testing.T) {
-		s := start(t, appFunc(hello), IdleTimeout(short))
+		s := start(t, appFunc(hello), Options{IdleTimeout: short})
 		fresh := s.dial()
 		c := s.dial()
 		c.send(get)
@@ -832,7 +832,7 @@ func TestTimeouts(t *testing.T) {
 	})
 	t.Run("write", func(t *testing.T) {
 		b := &body{Body: gateway.Reader(io.LimitReader(zeros{}, 1<<30))}
-		s := start(t, ok(b), WriteTimeout(short))
+		s := start(t, ok(b), Options{WriteTimeout: short})
 		c := s.dial()
 		c.send(get)
 		eventually(t, "the body is closed", func() bool { return b.closes() == 1 })
@@ -851,7 +851,7 @@ func TestClientLeaves(t *testing.T) {
 		if sized {
 			app = ok(&body{Body: b}) // any Body
 		}
-		s := start(t, app)
+		s := start(t, app, Options{})
 		c := s.dial()
 		c.send(get)
 		_, _ = io.ReadFull(c.r, make([]byte, 100_000))
@@ -882,7 +882,7 @@ func TestViewsStayWhileAResponseIsHeld(t *testing.T) {
 				}
 			}
 		}), nil
-	}), Loops(1))
+	}), Options{Loops: 1})
 	type slow struct {
 		c    *client
 		want string
@@ -919,7 +919,7 @@ func TestEndlessResponseIsFair(t *testing.T) {
 		}
 		_, err := start("200 OK", nil, nil)
 		return next(func() ([]byte, error) { return []byte("more "), nil }), err
-	}), Loops(1))
+	}), Options{Loops: 1})
 	endless := s.dial()
 	endless.send("GET /endless HTTP/1.1\r\nHost: h\r\n\r\n")
 	go func() { _, _ = io.Copy(io.Discard, endless.r) }()
@@ -934,7 +934,7 @@ func TestEndlessResponseIsFair(t *testing.T) {
 // reads.
 func TestEndlessResponseIsNoStall(t *testing.T) {
 	const patience = 500 * time.Millisecond
-	s := start(t, ok(next(func() ([]byte, error) { return []byte("more "), nil })), WriteTimeout(patience))
+	s := start(t, ok(next(func() ([]byte, error) { return []byte("more "), nil })), Options{WriteTimeout: patience})
 	c := s.dial()
 	c.send(get)
 	for began := time.Now(); time.Since(began) < 3*patience; {
@@ -953,7 +953,7 @@ func TestContextEndsWithTheRequest(t *testing.T) {
 			return env.Text("x"), err
 		}
 		return gateway.Reader(io.LimitReader(zeros{}, 1<<30)), err
-	}))
+	}), Options{})
 	c := s.dial()
 	c.send(get)
 	c.want("GET", 200, "x")
@@ -971,7 +971,7 @@ func TestContextEndsWithTheRequest(t *testing.T) {
 
 func TestShutdown(t *testing.T) {
 	t.Run("idle", func(t *testing.T) {
-		s := startOn(Inline, t, appFunc(hello))
+		s := startOn(Inline, t, appFunc(hello), Options{})
 		c := s.dial()
 		c.send(get)
 		c.want("GET", 200, "Hello, World!")
@@ -1005,7 +1005,7 @@ func TestShutdown(t *testing.T) {
 				}), err
 			}
 			return echo(env, start)
-		}))
+		}), Options{})
 		upload := s.dial()
 		upload.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 6\r\n\r\nabc")
 		partial := s.dial()
@@ -1058,7 +1058,7 @@ func TestShutdown(t *testing.T) {
 			}
 			_, err := start("200 OK", nil, nil)
 			return gateway.Reader(io.LimitReader(zeros{}, 1<<40)), err
-		}), BodyBytes(-1))
+		}), Options{BodyBytes: NoLimit})
 		requests := []struct{ send, doing string }{
 			{"", `phase="reading head" unsent=0`},
 			{"GET / HTTP/1.1\r\nHo", `phase="reading head" unsent=0 running=(.*)`},
@@ -1120,7 +1120,7 @@ func TestShutdown(t *testing.T) {
 			held <- true
 			<-release
 			return hello(env, start)
-		}))
+		}), Options{})
 		defer close(release)
 		const all = 10
 		for range all - 1 {
@@ -1142,7 +1142,7 @@ func TestShutdown(t *testing.T) {
 		}
 	})
 	t.Run("cut by Close", func(t *testing.T) {
-		s := startOn(Inline, t, appFunc(hello))
+		s := startOn(Inline, t, appFunc(hello), Options{})
 		s.dial().send("GET / HT")
 		eventually(t, "half a head is here", func() bool { return s.started() == 1 })
 		s.Close()
@@ -1151,7 +1151,7 @@ func TestShutdown(t *testing.T) {
 		}
 	})
 	t.Run("never started", func(t *testing.T) {
-		s, err := New(appFunc(hello))
+		s, err := New(appFunc(hello), Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -1173,7 +1173,7 @@ func TestServe(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s, err := New(appFunc(hello), Logger(slog.New(slog.DiscardHandler)))
+		s, err := New(appFunc(hello), Options{Logger: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -1215,7 +1215,7 @@ func TestAddressesRefused(t *testing.T) {
 		"unix:/" + strings.Repeat("x", 107): "the path has 108 bytes, and the kernel takes 10", "unix:" + file + "-none/s": "no such file or directory; make the directory",
 		taken.Addr().String(): "address already in use; another process", "192.0.2.1:0": "cannot assign requested address; this machine has no such address",
 	} {
-		err := ListenAndServe(addr, appFunc(hello))
+		err := ListenAndServe(addr, appFunc(hello), Options{})
 		if err == nil || !strings.Contains(err.Error(), strconv.Quote(addr)) || !strings.Contains(err.Error(), want) {
 			t.Errorf("ListenAndServe(%q): %v; want an error that has the address, and %q", addr, err, want)
 		} else if addr != "" && strings.Count(err.Error(), addr) != 1 && addr != "unix:" {
@@ -1226,41 +1226,54 @@ func TestAddressesRefused(t *testing.T) {
 
 // The server is not the one that closes first: load balancers wait for 60 s.
 func TestIdleTimeoutDefault(t *testing.T) {
-	c, err := newConfig(nil)
+	c, err := newConfig(Options{})
 	if caddy := 2 * time.Minute; err != nil || c.idleTime <= caddy {
 		t.Errorf("IdleTimeout is %v, %v; want more than Caddy keeps idle connections, %v", c.idleTime, err, caddy)
 	}
 }
 
 func TestOptionsRefused(t *testing.T) {
-	for name, o := range map[string]Option{
-		"Loops": Loops(0), "HeadBytes": HeadBytes(0), "TargetBytes": TargetBytes(-1), "Fields": Fields(101), "HeadTimeout": HeadTimeout(0),
-		"BodyTimeout": BodyTimeout(-1), "IdleTimeout": IdleTimeout(0), "WriteTimeout": WriteTimeout(0), "SocketMode": SocketMode(os.ModeDir),
-		"Name": Name("a\nb"), "Environ": Environ(map[string]any{"HTTP_X": 1}), "UnderscoreFields": UnderscoreFields(KeepUnderscores + 1), "Logger": Logger(nil), "Dispatch": Dispatch(Pool + 1), "Workers": Workers(0), "DispatchBy": func(c *config) { c.dispatch, c.dispatchBy = Pool, func(*gateway.Environ) DispatchMode { return Auto } }, "WorkerQueue": WorkerQueue(-1), "RequestTimeout": func(c *config) { c.dispatch, c.requestTime = Inline, time.Second }, "BodyRate": BodyRate(0), "MaxConnections": MaxConnections(0),
-		"MethodBytes": MethodBytes(6), "ChunkLineBytes": ChunkLineBytes(15), "TempBytes": TempBytes(0), "TrailerBytes": TrailerBytes(-1), "TrailerFields": TrailerFields(-1),
-		"HighWaterBytes": HighWaterBytes(0), "LingerBytes": LingerBytes(0), "LingerTime": LingerTime(0),
-		"StallWarning": StallWarning(0), "StopTime": StopTime(0), "OnStart": OnStart(nil),
+	for _, tt := range []struct {
+		name    string
+		options Options
+	}{
+		{"Loops", Options{Loops: -1}}, {"Workers", Options{Workers: -1}}, {"MaxConnections", Options{MaxConnections: -1}},
+		{"WorkerQueue", Options{WorkerQueue: -2}}, {"LingerBytes", Options{LingerBytes: -1}}, {"MethodBytes", Options{MethodBytes: 6}},
+		{"MethodBytes", Options{MethodBytes: -1}}, {"HeadBytes", Options{HeadBytes: -1}}, {"TargetBytes", Options{TargetBytes: -1}},
+		{"Fields", Options{Fields: 101}}, {"Fields", Options{Fields: -1}}, {"ChunkLineBytes", Options{ChunkLineBytes: 15}},
+		{"TrailerBytes", Options{TrailerBytes: -2}}, {"TrailerFields", Options{TrailerFields: -2}},
+		{"BodyBytes", Options{BodyBytes: -2}}, {"BodyRate", Options{BodyRate: -2}}, {"BodyMemory", Options{BodyMemory: -2}},
+		{"BodyMemory", Options{BodyMemory: 1 << 40}}, {"TempBytes", Options{TempBytes: -2}},
+		{"HighWaterBytes", Options{HighWaterBytes: -1}}, {"HighWaterBytes", Options{HighWaterBytes: 1}},
+		{"HighWaterBytes", Options{HighWaterBytes: 4095}}, {"HighWaterBytes", Options{HighWaterBytes: 1 << 40}},
+		{"HeadTimeout", Options{HeadTimeout: -1}}, {"BodyTimeout", Options{BodyTimeout: -1}}, {"IdleTimeout", Options{IdleTimeout: -1}},
+		{"WriteTimeout", Options{WriteTimeout: -1}}, {"LingerTime", Options{LingerTime: -1}}, {"StopTime", Options{StopTime: -1}},
+		{"RequestTimeout", Options{RequestTimeout: -1}}, {"StallWarning", Options{StallWarning: -2}},
+		{"RequestTimeout", Options{RequestTimeout: time.Second, Dispatch: Inline}},
+		{"Dispatch", Options{Dispatch: -1}}, {"Dispatch", Options{Dispatch: Pool + 1}},
+		{"DispatchBy", Options{Dispatch: Pool, DispatchBy: func(*gateway.Environ) DispatchMode { return Auto }}},
+		{"UnderscoreFields", Options{UnderscoreFields: KeepUnderscores + 1}}, {"SocketMode", Options{SocketMode: FileMode(os.ModeDir)}},
+		{"Name", Options{Name: "a\nb"}}, {"Environ", Options{Environ: map[string]any{"HTTP_X": 1}}},
+		{"OnStart", Options{OnStart: []func(*Server){nil}}},
 	} {
-		if _, err := New(appFunc(hello), o); err == nil || !strings.Contains(err.Error(), name) {
-			t.Errorf("%s: %v; want an error that names the option", name, err)
-		}
-	}
-	for _, o := range []Option{BodyBytes(-2), BodyRate(-2), StallWarning(-2), TempBytes(-2), HighWaterBytes(1), HighWaterBytes(4095), HighWaterBytes(1 << 40), BodyMemory(1 << 40)} {
-		if _, err := New(appFunc(hello), o); err == nil || !strings.Contains(err.Error(), "; use ") {
+		_, err := New(appFunc(hello), tt.options)
+		if err == nil || !strings.Contains(err.Error(), "option "+tt.name) {
+			t.Errorf("%s: %v; want an error that names the option", tt.name, err)
+		} else if tt.name != "Environ" && !regexp.MustCompile("; (use|set|leave) ").MatchString(err.Error()) && !strings.Contains(err.Error(), "needs the option Dispatch") {
 			t.Errorf("%v; want an error that says what to use", err)
 		}
 	}
-	for _, o := range []Option{BodyBytes(-1), BodyRate(-1), StallWarning(-1), TempBytes(-1), HighWaterBytes(4096), HighWaterBytes(1 << 30), BodyMemory(1 << 30)} {
+	for _, o := range []Options{
+		{BodyBytes: NoLimit}, {BodyRate: None}, {StallWarning: None}, {TempBytes: NoLimit}, {WorkerQueue: None}, {BodyMemory: None},
+		{TrailerBytes: None, TrailerFields: None}, {HighWaterBytes: 4096}, {HighWaterBytes: 1 << 30}, {BodyMemory: 1 << 30},
+	} {
 		if s, err := New(appFunc(hello), o); err != nil {
 			t.Error(err)
 		} else {
 			s.Close()
 		}
 	}
-	if _, err := New(appFunc(hello), Loops(1), nil); err == nil || !strings.Contains(err.Error(), "option 2 is nil") {
-		t.Errorf("a nil option: %v; want an error that counts it", err)
-	}
-	if _, err := New(nil); err == nil {
+	if _, err := New(nil, Options{}); err == nil {
 		t.Error("New(nil): no error")
 	}
 }
@@ -1271,9 +1284,9 @@ func TestRun(t *testing.T) {
 	defer w.Close()
 	signals := make(chan os.Signal, 2)
 	ended := make(chan error)
-	quiet := Logger(slog.New(slog.DiscardHandler))
+	quiet := slog.New(slog.DiscardHandler)
 	go func() {
-		ended <- new(processUpgrade).run(appFunc(hello), []string{"127.0.0.1:0"}, []Option{quiet}, signals, w)
+		ended <- new(processUpgrade).run(appFunc(hello), []string{"127.0.0.1:0"}, Options{Logger: quiet}, signals, w)
 	}()
 	line := make([]byte, 100)
 	n, _ := r.Read(line)
@@ -1291,14 +1304,14 @@ func TestRun(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Errorf("run: %v, want nil after one signal", err)
 	}
-	if err := new(processUpgrade).run(appFunc(hello), []string{"nowhere"}, []Option{quiet}, signals, io.Discard); err == nil {
+	if err := new(processUpgrade).run(appFunc(hello), []string{"nowhere"}, Options{Logger: quiet}, signals, io.Discard); err == nil {
 		t.Error("run on a bad address: no error")
 	}
 }
 
 // Many clients at once, each checks its own answers.
 func TestConcurrentClients(t *testing.T) {
-	s := start(t, appFunc(echo), Loops(3))
+	s := start(t, appFunc(echo), Options{Loops: 3})
 	var wg sync.WaitGroup
 	var served atomic.Int64
 	for i := range 32 {

@@ -22,7 +22,7 @@ func TestShutdownWaitsForNoIdlePeer(t *testing.T) {
 	for _, network := range []string{"tcp", "unix"} {
 		t.Run(network, func(t *testing.T) {
 			t.Parallel()
-			s := start(t, appFunc(hello))
+			s := start(t, appFunc(hello), Options{})
 			address := s.addr.String()
 			if network == "unix" {
 				address = filepath.Join(t.TempDir(), "s")
@@ -70,7 +70,7 @@ func TestShutdownBesideAHeldLoop(t *testing.T) {
 			<-release
 		}
 		return hello(env, start)
-	}))
+	}), Options{})
 	t.Cleanup(let)
 	one, free := s.dialOn(s.reactor.Loops()[0]), s.dialOn(s.reactor.Loops()[1])
 	free.send(get)
@@ -130,8 +130,8 @@ func (s *testServer) dialOn(l *loop.Loop) *client {
 // A response that waits is asked when the stop begins, wherever it waits, and can end in
 // order; what the application asks of others meanwhile is not cut off.
 func TestStopping(t *testing.T) {
-	inEachDispatch(t, "a Body that waits", func(t *testing.T, where Option) {
-		s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+	inEachDispatch(t, "a Body that waits", func(t *testing.T, where DispatchMode) {
+		s := startOn(where, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 			_ = env.Waker() // which is never called
 			_, err := start("200 OK", nil, nil)
 			begun, ctx, stopping := false, env.Context(), env.Stopping()
@@ -150,12 +150,12 @@ func TestStopping(t *testing.T) {
 				begun = true
 				return []byte("hello, "), gateway.ErrWait
 			}), err
-		}), where)
+		}), Options{})
 		s.stopsWith(func(c *client) { c.want("GET", 200, "hello, bye") })
 	})
-	for name, where := range map[string]Option{"Auto": Dispatch(Auto), "Pool": Dispatch(Pool)} {
+	for name, where := range map[string]DispatchMode{"Auto": Auto, "Pool": Pool} {
 		t.Run("http.Handler, "+name, func(t *testing.T) {
-			s := start(t, nethttp.App(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			s := startOn(where, t, nethttp.App(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				_, _ = io.WriteString(w, "hello, ")
 				_ = http.NewResponseController(w).Flush()
 				ctx, cancel := context.WithCancel(r.Context()) // as middlewares do
@@ -165,7 +165,7 @@ func TestStopping(t *testing.T) {
 					t.Errorf("Context: %v", err)
 				}
 				_, _ = io.WriteString(w, "bye")
-			})), where)
+			})), Options{})
 			s.stopsWith(func(c *client) { c.want("GET", 200, "hello, bye") })
 		})
 	}
@@ -180,7 +180,7 @@ func TestStopping(t *testing.T) {
 			<-env.Stopping()
 			_, _ = io.WriteString(conn, "bye")
 			return nil, nil
-		}), Dispatch(Pool))
+		}), Options{Dispatch: Pool})
 		s.stopsWith(func(c *client) {
 			if b, err := io.ReadAll(c.r); string(b) != "hello, bye" || err != nil {
 				t.Errorf("%q, %v", b, err)
@@ -211,7 +211,7 @@ func (s *testServer) stopsWith(want func(c *client)) {
 
 // Close says that the server stops, too.
 func TestStoppingAtClose(t *testing.T) {
-	s := start(t, appFunc(hello))
+	s := start(t, appFunc(hello), Options{})
 	s.Close()
 	<-s.stopBegan
 	s.Close()

@@ -68,7 +68,7 @@ func TestUnreadContent(t *testing.T) {
 			onWorkers(t, func(t *testing.T, d DispatchMode) {
 				goOn := make(chan bool)
 				defer close(goOn)
-				s := start(t, unread(goOn), Dispatch(d), LingerBytes(300_000))
+				s := startOn(d, t, unread(goOn), Options{LingerBytes: 300_000})
 				c := s.dial()
 				c.send("POST " + tt.target + " HTTP/1.1\r\nHost: h\r\n" + tt.fields + "\r\n\r\n" + tt.first)
 				resp, body := c.read("POST")
@@ -93,15 +93,15 @@ func TestUnreadContent(t *testing.T) {
 // a server up that is to stop for longer than an idle connection. The client gets no second answer.
 func TestUnreadContentDoesNotCome(t *testing.T) {
 	for name, tt := range map[string]struct {
-		option Option
-		stop   bool
+		options Options
+		stop    bool
 	}{
-		"timeout":  {BodyTimeout(50 * time.Millisecond), false},
-		"Shutdown": {BodyTimeout(time.Hour), true},
+		"timeout":  {Options{BodyTimeout: 50 * time.Millisecond}, false},
+		"Shutdown": {Options{BodyTimeout: time.Hour}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			onWorkers(t, func(t *testing.T, d DispatchMode) {
-				s := start(t, unread(nil), Dispatch(d), tt.option)
+				s := startOn(d, t, unread(nil), tt.options)
 				c := s.dial()
 				c.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n")
 				c.want("POST", 200, "not read")
@@ -123,7 +123,7 @@ func TestUnreadContentAtShutdown(t *testing.T) {
 	for name, content := range map[string]string{"length": "Content-Length: 5\r\n\r\nhello", "chunked": "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"} {
 		t.Run(name, func(t *testing.T) {
 			onWorkers(t, func(t *testing.T, d DispatchMode) {
-				s := start(t, unread(nil), Dispatch(d))
+				s := startOn(d, t, unread(nil), Options{})
 				head, rest, _ := strings.Cut(content, "\r\n\r\n")
 				c := s.dial()
 				c.send("POST / HTTP/1.1\r\nHost: h\r\n" + head + "\r\n\r\n")

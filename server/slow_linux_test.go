@@ -20,7 +20,7 @@ func TestHighWaterBytes(t *testing.T) {
 			return nil, io.EOF
 		}
 		return []byte(pattern(chunk)), nil
-	})), Loops(1), HighWaterBytes(high))
+	})), Options{Loops: 1, HighWaterBytes: high})
 	c := s.dial()
 	_ = c.SetReadBuffer(64 << 10)
 	c.send(get)
@@ -50,7 +50,7 @@ func TestGeneratorStandsStill(t *testing.T) {
 		for made.Load() < total && yield(b, nil) {
 			made.Add(chunk)
 		}
-	})), Loops(1), HighWaterBytes(high))
+	})), Options{Loops: 1, HighWaterBytes: high})
 	c := s.dial()
 	_ = c.SetReadBuffer(64 << 10)
 	c.send(get)
@@ -89,7 +89,7 @@ func TestLastAnswerToASlowReader(t *testing.T) {
 			return b, nil
 		}), err
 	})
-	s := startSmall(t, app)
+	s := startSmall(t, app, Options{})
 	for _, version := range []string{"1.1\r\nHost: h\r\nConnection: close", "1.0"} {
 		for how, after := range map[string]func(*client){
 			"reads":       func(*client) {},

@@ -57,7 +57,7 @@ func TestSlowReaderMemory(t *testing.T) {
 		})},
 	} {
 		test := func(t *testing.T, d DispatchMode) {
-			s := start(t, tt.app, Dispatch(d))
+			s := startOn(d, t, tt.app, Options{})
 			before := heap()
 			for range clients {
 				c := s.dial()
@@ -115,7 +115,7 @@ func TestWriteOnALoopIsBounded(t *testing.T) {
 			}
 			failed <- err
 			return nil, nil // it sticks
-		}), HighWaterBytes(high))
+		}), Options{HighWaterBytes: high})
 		before := heap()
 		c := s.dial()
 		c.send("GET / HTTP/" + version + "\r\nHost: h\r\n\r\n")
@@ -132,7 +132,7 @@ func TestWriteOnALoopIsBounded(t *testing.T) {
 		if err == nil {
 			t.Errorf("HTTP/%s: the response looks whole", version)
 		}
-		if log := s.log.String(); !strings.Contains(log, "Dispatch(Auto)") {
+		if log := s.log.String(); !strings.Contains(log, "Auto or Pool") {
 			t.Errorf("log:\n%s", log)
 		}
 	}
@@ -147,7 +147,7 @@ func TestWaitingRequestMemory(t *testing.T) {
 	waits, fills := make(chan struct{}), make(chan struct{})
 	fill := "POST /fill HTTP/1.1\r\nHost: h\r\nUpgrade: x\r\nContent-Length: 60000\r\n\r\n" + pattern(60000)
 	for _, request := range []string{"GET /wait HTTP/1.1\r\nHost: h\r\n\r\n", "POST /wait HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello", upgrade} {
-		s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		s := startOn(Auto, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 			if env.Path() == "/fill" {
 				<-fills
 			} else {
@@ -157,7 +157,7 @@ func TestWaitingRequestMemory(t *testing.T) {
 				}
 			}
 			return hello(env, start)
-		}), Dispatch(Auto), Loops(1))
+		}), Options{Loops: 1})
 		s.appBlocks.Store(request != upgrade) // which has a worker anyway
 		filler := s.dial()
 		before := heap()

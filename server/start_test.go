@@ -45,7 +45,7 @@ func TestStartRefuses(t *testing.T) {
 		try("status "+c, "200 OK"+c+"evil")
 		try("name "+c, "200 OK", gateway.Header{Name: "X" + c + "evil", Value: "x"})
 		try("value "+c, "200 OK", gateway.Header{Name: "X", Value: "x" + c + "evil"})
-		if _, err := New(appFunc(hello), Name("x"+c+"evil")); err == nil || !strings.Contains(err.Error(), "option Name") {
+		if _, err := New(appFunc(hello), Options{Name: "x" + c + "evil"}); err == nil || !strings.Contains(err.Error(), "option Name") {
 			t.Errorf("option Name with %q: %v", c, err)
 		}
 	}
@@ -66,7 +66,7 @@ func TestStartRefuses(t *testing.T) {
 				t.Errorf("%q: then start with exc gives %v; want the same error", name, err)
 			}
 			return gateway.Text("evil"), nil
-		}), Loops(1), Logger(slog.New(slog.DiscardHandler)))
+		}), Options{Loops: 1, Logger: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -102,7 +102,7 @@ func TestStartAgain(t *testing.T) {
 		}
 		_, err = w.Write([]byte("written, "))
 		return gateway.Text("returned"), err
-	}))
+	}), Options{})
 	c := s.dial()
 	for range 2 { // nothing of the first is left, also not its close
 		c.send(get)
@@ -123,7 +123,7 @@ func TestStartAgain(t *testing.T) {
 // Empty chunks send nothing: the response can still be replaced.
 func TestEmptyChunksSendNothing(t *testing.T) {
 	for name, dispatch := range map[string]DispatchMode{"Auto": Auto, "Inline": Inline, "Pool": Pool} {
-		s := start(t, startApp(func(start gateway.StartResponse) (gateway.Body, error) {
+		s := startOn(dispatch, t, startApp(func(start gateway.StartResponse) (gateway.Body, error) {
 			_, err := start("200 First", []gateway.Header{{Name: "Content-Length", Value: "100"}}, nil)
 			n := 0
 			return next(func() ([]byte, error) {
@@ -136,7 +136,7 @@ func TestEmptyChunksSendNothing(t *testing.T) {
 				}
 				return []byte("second"), err
 			}), err
-		}), Dispatch(dispatch))
+		}), Options{})
 		c := s.dial()
 		c.send(get)
 		if resp := c.want("GET", 503, "second"); resp.Status != "503 Second" {
@@ -162,7 +162,7 @@ func TestEachWriteIsPassedOn(t *testing.T) {
 			<-read
 		}
 		return gateway.Text("body"), nil
-	}), StallWarning(-1))
+	}), Options{StallWarning: None})
 	c := s.dial()
 	c.send(get)
 	resp, err := http.ReadResponse(c.r, nil)
@@ -193,7 +193,7 @@ func TestDateAndServerOnce(t *testing.T) {
 			s := start(t, startApp(func(start gateway.StartResponse) (gateway.Body, error) {
 				_, _ = start(status, headers, nil)
 				return nil, nil
-			}), Loops(1))
+			}), Options{Loops: 1})
 			c := s.dial()
 			for _, method := range []string{"GET", "HEAD", "GET"} {
 				c.send(method + " / HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -220,7 +220,7 @@ func TestLengthZero(t *testing.T) {
 				t.Errorf("%s: Write = %d, %v; want 0, %v", name, n, err, errTooLong)
 			}
 			return body(), err
-		}))
+		}), Options{})
 		c := s.dial()
 		c.send(get + get)
 		for range 2 {

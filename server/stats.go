@@ -38,14 +38,14 @@ type Stats struct {
 	IdleTimeouts    uint64 // IdleTimeout; closed in order
 	RequestTimeouts uint64 // RequestTimeout; each with a line in the log
 
-	// Requests on workers: none with Dispatch(Inline). Working near Workers, and Waiting over
+	// Requests on workers: none with Dispatch: Inline. Working near Workers, and Waiting over
 	// 0 for a while, say that requests wait for each other.
 	Working     int    // at work now; those that nobody waits for any more included
 	Waiting     int    // for a worker, now
 	RefusedBusy uint64 // refused: as many were at work and waited as Workers and WorkerQueue allow
 
 	LoopStalls   uint64 // times that a loop was held for StallWarning
-	LoopHandoffs uint64 // times that a loop was held with Dispatch(Auto), and went on with another goroutine
+	LoopHandoffs uint64 // times that a loop was held with Dispatch: Auto, and went on with another goroutine
 
 	// There was no room.
 	EvictedIdle  uint64 // idle connections closed for a new one: MaxConnections is reached

@@ -39,12 +39,12 @@ func (s *testServer) wantStats(want Stats) {
 // A reset right behind a request ends its connection while the application is at work: the
 // kernel tells of it once only, to whichever call asks first.
 func TestResetBehindARequest(t *testing.T) {
-	for _, where := range []Option{Dispatch(Pool), Dispatch(Auto)} {
+	for _, where := range []DispatchMode{Pool, Auto} {
 		goOn := make(chan struct{})
-		s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		s := startOn(where, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 			<-goOn
 			return hello(env, start)
-		}), where)
+		}), Options{})
 		for range 100 {
 			c := s.dial()
 			c.send(get)
@@ -165,7 +165,7 @@ func TestLostConnections(t *testing.T) {
 				}
 				open.Add(1)
 				return openBody{b, &open}, err
-			}))
+			}), Options{})
 			vanish := func() {
 				c := s.dial()
 				_ = c.SetReadBuffer(64 << 10) // or the kernel may take a whole answer
@@ -233,25 +233,25 @@ func TestStats(t *testing.T) {
 	}
 	for name, tt := range map[string]struct {
 		app     appFunc
-		options []Option
+		options Options
 		send    string
 		client  func(s *testServer, c *client)
 		want    Stats
 	}{
-		"good":    {hello, nil, get + get + "HEAD / HTTP/1.1\r\nHost: h\r\n\r\n", answered(200), Stats{Accepted: 1}},
-		"refused": {hello, nil, get + "GET / HTTP/1.1\r\n\r\n", answered(200), Stats{Accepted: 1, Refused: 1}},
-		"cut in order": {hello, nil, "GET / HT", func(_ *testServer, c *client) {
+		"good":    {hello, Options{}, get + get + "HEAD / HTTP/1.1\r\nHost: h\r\n\r\n", answered(200), Stats{Accepted: 1}},
+		"refused": {hello, Options{}, get + "GET / HTTP/1.1\r\n\r\n", answered(200), Stats{Accepted: 1, Refused: 1}},
+		"cut in order": {hello, Options{}, "GET / HT", func(_ *testServer, c *client) {
 			_ = c.CloseWrite()
 			answered(400)(nil, c)
 		}, Stats{Accepted: 1, Refused: 1}},
-		"failed":             {fails, nil, get, answered(500), Stats{Accepted: 1, Failed: 1}},
-		"panicked":           {panics, nil, get, answered(500), Stats{Accepted: 1, Failed: 1}},
-		"failed in Close":    {appFunc(ok(panicsInClose{gateway.Text("x")}).Serve), nil, get, answered(200), Stats{Accepted: 1, Failed: 1}},
-		"aborted":            {part, nil, get, answered(200), Stats{Accepted: 1, Failed: 1, Aborted: 1}},
-		"aborted by a reset": {part, nil, "GET / HTTP/1.0\r\n\r\n", func(_ *testServer, c *client) { _, _ = io.ReadAll(c) }, Stats{Accepted: 1, Failed: 1, Aborted: 1}},
-		"head timeout":       {hello, []Option{HeadTimeout(short)}, "GET / HT", answered(408), Stats{Accepted: 1, Refused: 1, HeadTimeouts: 1}},
-		"body timeout":       {reads, []Option{BodyTimeout(short)}, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\na", answered(408), Stats{Accepted: 1, Refused: 1, BodyTimeouts: 1}},
-		"rate timeout": {reads, []Option{BodyTimeout(10 * short), BodyRate(1000)}, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\n", func(_ *testServer, c *client) {
+		"failed":             {fails, Options{}, get, answered(500), Stats{Accepted: 1, Failed: 1}},
+		"panicked":           {panics, Options{}, get, answered(500), Stats{Accepted: 1, Failed: 1}},
+		"failed in Close":    {appFunc(ok(panicsInClose{gateway.Text("x")}).Serve), Options{}, get, answered(200), Stats{Accepted: 1, Failed: 1}},
+		"aborted":            {part, Options{}, get, answered(200), Stats{Accepted: 1, Failed: 1, Aborted: 1}},
+		"aborted by a reset": {part, Options{}, "GET / HTTP/1.0\r\n\r\n", func(_ *testServer, c *client) { _, _ = io.ReadAll(c) }, Stats{Accepted: 1, Failed: 1, Aborted: 1}},
+		"head timeout":       {hello, Options{HeadTimeout: short}, "GET / HT", answered(408), Stats{Accepted: 1, Refused: 1, HeadTimeouts: 1}},
+		"body timeout":       {reads, Options{BodyTimeout: short}, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\na", answered(408), Stats{Accepted: 1, Refused: 1, BodyTimeouts: 1}},
+		"rate timeout": {reads, Options{BodyTimeout: 10 * short, BodyRate: 1000}, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\n", func(_ *testServer, c *client) {
 			stop, stopped := make(chan bool), make(chan bool)
 			go func() { // steady, but slow
 				defer close(stopped)
@@ -268,23 +268,23 @@ func TestStats(t *testing.T) {
 			close(stop)
 			<-stopped
 		}, Stats{Accepted: 1, Refused: 1, RateTimeouts: 1}},
-		"idle timeout": {hello, []Option{IdleTimeout(short)}, get, func(_ *testServer, c *client) {
+		"idle timeout": {hello, Options{IdleTimeout: short}, get, func(_ *testServer, c *client) {
 			answered(200)(nil, c)
 			c.wantEnd()
 		}, Stats{Accepted: 1, IdleTimeouts: 1}},
-		"stalled": {endless, []Option{WriteTimeout(short)}, get, func(s *testServer, c *client) {
+		"stalled": {endless, Options{WriteTimeout: short}, get, func(s *testServer, c *client) {
 			eventually(t, "it is cut", func() bool { return s.Stats().Stalled == 1 })
 		}, Stats{Accepted: 1, Stalled: 1}},
-		"stopped": {hello, nil, "GET / HT", func(s *testServer, c *client) {
+		"stopped": {hello, Options{}, "GET / HT", func(s *testServer, c *client) {
 			eventually(t, "half a head is here", func() bool { return s.started() == 1 })
 			s.Close()
 		}, Stats{Accepted: 1, Stopped: 1}},
-		"displaced": {hello, []Option{Loops(1), MaxConnections(1)}, get, func(s *testServer, c *client) {
+		"displaced": {hello, Options{Loops: 1, MaxConnections: 1}, get, func(s *testServer, c *client) {
 			answered(200)(nil, c)
 			s.dial().exchangeHello()
 			c.wantEnd()
 		}, Stats{Accepted: 2, EvictedIdle: 1}},
-		"crowded": {hello, []Option{Loops(1), MaxConnections(1)}, "GET / HT", func(s *testServer, c *client) {
+		"crowded": {hello, Options{Loops: 1, MaxConnections: 1}, "GET / HT", func(s *testServer, c *client) {
 			eventually(t, "half a head is here", func() bool { return s.started() == 1 })
 			other := s.dial()
 			answered(503)(nil, other)
@@ -294,7 +294,7 @@ func TestStats(t *testing.T) {
 		}, Stats{Accepted: 2, RefusedFull: 1}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := start(t, tt.app, tt.options...)
+			s := start(t, tt.app, tt.options)
 			c := s.dial()
 			c.send(tt.send)
 			tt.client(s, c)
@@ -308,7 +308,7 @@ func TestStats(t *testing.T) {
 
 // A client that no descriptor is left for was not accepted, and is counted.
 func TestStatsWithoutDescriptors(t *testing.T) {
-	s := start(t, appFunc(hello), Loops(1))
+	s := start(t, appFunc(hello), Options{Loops: 1})
 	s.dial().exchangeHello()
 	eventually(t, "no connection is left", func() bool { return s.Stats().Connections == 0 })
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)

@@ -43,7 +43,7 @@ func TestUnreadRequestIsNotIdle(t *testing.T) {
 		eventually(t, "the request waits", on.Unread)
 	}
 	t.Run("stop", func(t *testing.T) {
-		s := start(t, appFunc(hello))
+		s := start(t, appFunc(hello), Options{})
 		c := s.dial()
 		c.send(get)
 		c.want("GET", 200, "Hello, World!")
@@ -58,7 +58,7 @@ func TestUnreadRequestIsNotIdle(t *testing.T) {
 		c.wantEnd()
 	})
 	t.Run("too many connections", func(t *testing.T) {
-		s := start(t, appFunc(hello), Loops(1))
+		s := start(t, appFunc(hello), Options{Loops: 1})
 		c := s.dial()
 		c.send(get)
 		c.want("GET", 200, "Hello, World!")
@@ -75,7 +75,7 @@ func TestUnreadRequestIsNotIdle(t *testing.T) {
 // A connection that has been idle for stopIdleTime is closed at once, one that has not
 // sent anything yet has that time from now on.
 func TestShutdownClosesIdle(t *testing.T) {
-	s := start(t, appFunc(hello), Loops(1))
+	s := start(t, appFunc(hello), Options{Loops: 1})
 	idle, fresh := s.dial(), s.dial()
 	idle.send(get)
 	idle.want("GET", 200, "Hello, World!")
@@ -101,7 +101,7 @@ func TestShutdownClosesIdle(t *testing.T) {
 // An application has held the loop, whose clock stands still meanwhile: a connection that
 // was served at the end of that has not been idle for all of it when the server stops.
 func TestShutdownAfterAHeldLoop(t *testing.T) {
-	s := start(t, appFunc(hello), Loops(1), Dispatch(Inline))
+	s := start(t, appFunc(hello), Options{Loops: 1, Dispatch: Inline})
 	c := s.dial()
 	c.send(get)
 	c.want("GET", 200, "Hello, World!")
@@ -123,7 +123,7 @@ func TestShutdownKeepsAPromise(t *testing.T) {
 	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		_, err := start("200 OK", nil, nil)
 		return env.Text(content), err
-	}))
+	}), Options{})
 	c := s.dial()
 	_ = c.SetReadBuffer(64 << 10)
 	c.send(get)
@@ -163,7 +163,7 @@ func TestShutdownUnderLoad(t *testing.T) {
 				return env.Text("small"), err
 			}
 			return env.Text(content), err
-		}))
+		}), Options{})
 		var load sync.WaitGroup
 		for i := range clients {
 			c := s.dial()

@@ -34,12 +34,12 @@ func TestSymbols(t *testing.T) {
 			t.Errorf("%q is not in the trace\n%s", symbol, trace)
 		}
 	}
-	s := startOn(Inline, t, app)
+	s := startOn(Inline, t, app, Options{})
 	s.dial().exchangeHello()
 	want(inServe.Load().(string), inAsk)
 	want(inNext.Load().(string), inCall)
 
-	s = startOn(Pool, t, app)
+	s = startOn(Pool, t, app, Options{})
 	s.dial().exchangeHello()
 	want(inServe.Load().(string), inWork)
 

@@ -102,14 +102,14 @@ func TestRescueOfEveryCall(t *testing.T) {
 					}
 				})}
 				wakes := make(chan func(), 1)
-				options := []Option{Dispatch(Auto), Loops(1)}
+				options := Options{Dispatch: Auto, Loops: 1}
 				if tt.in == "DispatchBy" {
-					options = append(options, DispatchBy(func(env *gateway.Environ) DispatchMode {
+					options.DispatchBy = func(env *gateway.Environ) DispatchMode {
 						if env.Path() == "/stuck" {
 							b.hold()
 						}
 						return Auto
-					}))
+					}
 				}
 				s := startAuto(t, func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 					w, err := start("200 OK", nil, nil)
@@ -131,7 +131,7 @@ func TestRescueOfEveryCall(t *testing.T) {
 						return waitsForever{b}, err
 					}
 					return b, err
-				}, options...)
+				}, options)
 				other := s.dial()
 				other.hello()
 				c := s.dial()

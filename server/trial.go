@@ -47,7 +47,7 @@ func (w *monitor) promote(why string, stack []byte, request []any) {
 	w.next, w.began = now.Add(w.rest), time.Time{}
 	w.waitScore, w.retakes = 0, [retakesMax]time.Time{}
 	if !silent {
-		w.s.config.log.Warn(why+": "+promotedLine+"; the option Dispatch(Pool) says so from the start, Dispatch(Inline) keeps them on the loop",
+		w.s.config.log.Warn(why+": "+promotedLine+"; the option Dispatch: Pool says so from the start, and Dispatch: Inline keeps them on the loop",
 			append([]any{slog.String("stack", string(stack))}, request...)...)
 	}
 }

@@ -55,12 +55,12 @@ func TestOneLeavesTheLoop(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			s := startOn(Auto, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 				if env.Path() == "/stuck" {
 					return app(env, start)
 				}
 				return where(env, start)
-			}), Dispatch(Auto), Loops(1))
+			}), Options{Loops: 1})
 			for n := range 20 {
 				c := s.dial()
 				_ = c.SetReadBuffer(64 << 10)
@@ -83,7 +83,7 @@ func TestOneWaitForALock(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		return where(env, start)
-	})
+	}, Options{})
 	for _, d := range []time.Duration{6 * time.Millisecond, 12 * time.Millisecond, 60 * time.Millisecond} {
 		mu.Lock()
 		c := s.dial()
@@ -130,10 +130,10 @@ func TestLogOfEachRequest(t *testing.T) {
 			}
 		}
 	})
-	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+	s := startOn(Auto, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		logger.Printf("%s %s", env.Method(), env.Path())
 		return hello(env, start)
-	}), Dispatch(Auto), Loops(2))
+	}), Options{Loops: 2})
 	for range clients {
 		all.Go(func() {
 			c := s.dial()
@@ -178,19 +178,19 @@ func TestWeigh(t *testing.T) {
 }
 
 // rest makes trials come soon.
-func rest(d time.Duration) Option { return func(c *config) { c.trialRest = d } }
+func rest(d time.Duration) func(*config) { return func(c *config) { c.trialRest = d } }
 
 // An application that blocks no more is back on the loops after a while; the log says both,
 // once.
 func TestReturn(t *testing.T) {
 	var blocks atomic.Bool
 	blocks.Store(true)
-	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+	s := startOn(Auto, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		if blocks.Load() {
 			time.Sleep(30 * time.Millisecond)
 		}
 		return where(env, start)
-	}), Dispatch(Auto), Loops(1), rest(100*time.Millisecond))
+	}), Options{Loops: 1, tune: rest(100 * time.Millisecond)})
 	c := s.dial()
 	ask := func() string {
 		c.send(get)
@@ -215,10 +215,10 @@ func TestReturn(t *testing.T) {
 // One that goes on blocking is tried less and less often, without a word.
 func TestTrialsOfWhatBlocks(t *testing.T) {
 	const first = 20 * time.Millisecond
-	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+	s := startOn(Auto, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		time.Sleep(15 * time.Millisecond)
 		return hello(env, start)
-	}), Dispatch(Auto), Loops(1), rest(first))
+	}), Options{Loops: 1, tune: rest(first)})
 	c := s.dial()
 	c.hello()
 	for began := time.Now(); time.Since(began) < 700*time.Millisecond; { // 20 + 40 + 80 + 160 + 320 and the trials
@@ -238,7 +238,7 @@ func TestRescueOfWhoComputesAgainAndAgain(t *testing.T) {
 	s := startAuto(t, func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		spin(40 * time.Millisecond)
 		return hello(env, start)
-	})
+	}, Options{})
 	c := s.dial()
 	for began := time.Now(); !s.appBlocks.Load() && time.Since(began) < retakesWindow/2; { // a busy machine may not see each
 		c.send(stuck)
@@ -300,7 +300,7 @@ func TestIdleConnectionsCostNothing(t *testing.T) {
 	s := startAuto(t, func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		<-release
 		return hello(env, start)
-	})
+	}, Options{})
 	c, d := s.dial(), s.dial()
 	c.hello()
 	for n := range 3 {
@@ -328,7 +328,7 @@ func TestIdleConnectionsCostNothing(t *testing.T) {
 func TestNoCallIsSleptThrough(t *testing.T) {
 	s := startAuto(t, func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		return hello(env, start)
-	}, Loops(2))
+	}, Options{Loops: 2})
 	clients := []*client{s.dial(), s.dial(), s.dial()}
 	for i := range 200 {
 		time.Sleep(2*sampleEvery + time.Duration(i%20)*50*time.Microsecond - 500*time.Microsecond)

@@ -65,7 +65,7 @@ func (s *testServer) waitFull() {
 // that wait behind a full socket are answered all.
 func TestIdleTimeDoesNotRunWhileTheSocketIsFull(t *testing.T) {
 	const n = 1500
-	s := start(t, large, IdleTimeout(50*time.Millisecond))
+	s := start(t, large, Options{IdleTimeout: 50 * time.Millisecond})
 	c := s.full(n)
 	time.Sleep(200 * time.Millisecond) // longer than the idle time
 	for range n {
@@ -86,7 +86,7 @@ func TestFailureKeepsEarlierAnswers(t *testing.T) {
 		}
 		_, _ = w.Write([]byte("part"))
 		return nil, errors.New("too late")
-	}))
+	}), Options{})
 	c := s.dial()
 	const n = 30
 	c.send(strings.Repeat(get, n) + "GET /fails HTTP/1.1\r\nHost: h\r\n\r\n" + strings.Repeat(get, n))
@@ -103,7 +103,7 @@ func TestFailureKeepsEarlierAnswers(t *testing.T) {
 func TestFailureShowsToHTTP10(t *testing.T) {
 	s := start(t, ok(gateway.Stream(func(yield func([]byte, error) bool) {
 		_ = yield([]byte("part"), nil) && yield(nil, errors.New("too late"))
-	})))
+	})), Options{})
 	c := s.dial()
 	c.send("GET / HTTP/1.0\r\n\r\n")
 	if b, err := io.ReadAll(c.r); err == nil {
@@ -123,7 +123,7 @@ func TestWriteTooLong(t *testing.T) {
 			t.Errorf("Write = %d, %v; want 5, %v", n, err, errTooLong)
 		}
 		return nil, nil
-	}))
+	}), Options{})
 	c := s.dial()
 	c.send(get + get)
 	c.want("GET", 200, "hello")
@@ -147,7 +147,7 @@ func TestWriteInClose(t *testing.T) {
 	s := start(t, appFunc(func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		w, err := start("200 OK", nil, nil)
 		return &writesInClose{Body: chunks("a", "b"), w: w}, err
-	}))
+	}), Options{})
 	c := s.dial()
 	c.send(get + get)
 	c.want("GET", 200, "ab")
@@ -163,7 +163,7 @@ func TestWriteToAClientThatLeft(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			told := make(chan error, 3)
 			begun := make(chan bool)
-			s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			s := startOn(dispatch, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 				w, err := start("200 OK", nil, nil)
 				if err != nil {
 					return nil, err
@@ -177,7 +177,7 @@ func TestWriteToAClientThatLeft(t *testing.T) {
 				_, again := w.Write([]byte("x"))
 				told <- again
 				return nil, err
-			}), Dispatch(dispatch))
+			}), Options{})
 			c := s.dial()
 			c.send(get)
 			<-begun
@@ -214,7 +214,7 @@ func TestStaleWriter(t *testing.T) {
 		w, err = start("200 OK", []gateway.Header{{Name: "Set-Cookie", Value: "secret"}}, nil)
 		again = start
 		return env.Text("first"), err
-	}), Loops(1))
+	}), Options{Loops: 1})
 	c := s.dial()
 	c.send(get)
 	c.want("GET", 200, "first")
@@ -240,7 +240,7 @@ func TestStaleWriter(t *testing.T) {
 
 // Urgent data ends a read early although there is more behind it.
 func TestUrgentData(t *testing.T) {
-	s := start(t, appFunc(hello))
+	s := start(t, appFunc(hello), Options{})
 	for range 20 {
 		c := s.dial()
 		raw, err := c.SyscallConn()
@@ -261,7 +261,7 @@ func TestUrgentData(t *testing.T) {
 // "Never" is a duration too.
 func TestHugeTimeouts(t *testing.T) {
 	const never = time.Duration(math.MaxInt64)
-	s := start(t, appFunc(hello), IdleTimeout(never), HeadTimeout(never), BodyTimeout(never), WriteTimeout(never))
+	s := start(t, appFunc(hello), Options{IdleTimeout: never, HeadTimeout: never, BodyTimeout: never, WriteTimeout: never})
 	c := s.dial()
 	c.send("GET / HT")
 	c.send("TP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\n")
@@ -271,7 +271,7 @@ func TestHugeTimeouts(t *testing.T) {
 
 // A refused HEAD has no content either, wherever it is refused or cut.
 func TestRefusedHEAD(t *testing.T) {
-	s := start(t, appFunc(hello))
+	s := start(t, appFunc(hello), Options{})
 	for in, status := range map[string]string{
 		"HEAD / HTTP/1.1\r\nHost: h\r\nExpect: more\r\n\r\n": "417",
 		"HEAD / HTTP/1.1\r\nHost: h\r\nBad : x\r\n\r\n":      "400",
@@ -294,7 +294,7 @@ func TestListenAndServeCleansUp(t *testing.T) {
 	defer l.Close()
 	before := openDescriptors(t)
 	for range 20 {
-		if err := ListenAndServe(l.Addr().String(), appFunc(hello)); err == nil {
+		if err := ListenAndServe(l.Addr().String(), appFunc(hello), Options{}); err == nil {
 			t.Fatal("it listens on a taken port")
 		}
 	}
@@ -313,7 +313,7 @@ func openDescriptors(t *testing.T) int {
 }
 
 func TestShutdownAfterClose(t *testing.T) {
-	s := start(t, appFunc(hello))
+	s := start(t, appFunc(hello), Options{})
 	s.Close()
 	if err := s.Shutdown(context.Background()); err != nil {
 		t.Errorf("Shutdown after Close: %v", err)
@@ -332,7 +332,7 @@ func TestShutdownOfAHeldLoop(t *testing.T) {
 		<-release
 		return hello(env, start)
 	})
-	s := startOn(Inline, t, app)
+	s := startOn(Inline, t, app, Options{})
 	c := s.dial()
 	c.send(get)
 	<-held
@@ -342,7 +342,7 @@ func TestShutdownOfAHeldLoop(t *testing.T) {
 		t.Errorf("Shutdown: %v, want %v", err, errHeld)
 	}
 
-	url, signals, ended := runs(t, app)
+	url, signals, ended := runs(t, app, Options{})
 	_, _ = io.WriteString(dialURL(t, url), get)
 	<-held
 	if _, err := interrupt(t, signals, ended); err != errSecondSignal {
@@ -357,7 +357,7 @@ func TestShutdownClosesAGivenListener(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := New(appFunc(echo), Logger(slog.New(slog.DiscardHandler)))
+	s, err := New(appFunc(echo), Options{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -396,7 +396,7 @@ func TestShutdownClosesAGivenListener(t *testing.T) {
 // last answer says close.
 func TestShutdownAnswersWhatHasCome(t *testing.T) {
 	const n = 1200 // fits one read, but their answers fit no socket
-	s := start(t, large)
+	s := start(t, large, Options{})
 	c := s.full(n)
 	stopped := make(chan error)
 	go func() {

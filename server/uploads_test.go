@@ -21,9 +21,9 @@ func TestSlowUploadsLeaveWorkers(t *testing.T) {
 		n, err := io.Copy(io.Discard, r.Body)
 		fmt.Fprintf(w, "%s %d %v", r.Method, n, err)
 	})
-	for _, where := range []Option{Dispatch(Pool), Dispatch(Auto)} {
+	for _, where := range []DispatchMode{Pool, Auto} {
 		for _, expect := range []string{"", "Expect: 100-continue\r\n"} {
-			s := start(t, nethttp.App(handler), where, Workers(workers), WorkerQueue(0), BodyMemory(1<<10))
+			s := startOn(where, t, nethttp.App(handler), Options{Workers: workers, WorkerQueue: None, BodyMemory: 1 << 10})
 			var uploads []*client
 			for range 3 * workers {
 				c := s.dial()
@@ -80,7 +80,7 @@ func TestSlowReadersLeaveWorkers(t *testing.T) {
 		})),
 		"Body": ok(next(func() ([]byte, error) { return text, io.EOF })),
 	} {
-		s := start(t, app, Dispatch(Pool), Workers(1), WorkerQueue(0), HighWaterBytes(size))
+		s := start(t, app, Options{Dispatch: Pool, Workers: 1, WorkerQueue: None, HighWaterBytes: size})
 		var readers []*client
 		for range 3 {
 			c := s.dial()
@@ -123,7 +123,7 @@ func TestFullOutputIsNoContentTime(t *testing.T) {
 			return nil, err
 		}
 		return env.Bytes(content), nil
-	}), Loops(1))
+	}), Options{Loops: 1})
 	c := s.dial()
 	c.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n01234")
 	eventually(t, "the output is full", func() (full bool) {

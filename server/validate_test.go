@@ -59,7 +59,7 @@ func TestValidated(t *testing.T) {
 			"stream":  {appFunc(stream), "GET / HTTP/1.1\r\nHost: h\r\n\r\n", "0,1,2,"},
 		} {
 			var breaches testlog.Buffer
-			s := start(t, gateway.ValidateWith(gateway.Debug(tt.app), func(v *gateway.Violation) { fmt.Fprintln(&breaches, v) }), Dispatch(dispatch))
+			s := startOn(dispatch, t, gateway.ValidateWith(gateway.Debug(tt.app), func(v *gateway.Violation) { fmt.Fprintln(&breaches, v) }), Options{})
 			t.Cleanup(func() {
 				if t.Failed() {
 					t.Logf("%s, dispatch %d: %.2000s%.2000s", name, dispatch, &breaches, s.log)

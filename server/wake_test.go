@@ -68,7 +68,7 @@ func (e *eventBody) count(n *int) int {
 
 // waiting runs a server whose responses are events, each given to the channel; "/hello"
 // is answered at once.
-func waiting(t *testing.T, options ...Option) (*testServer, chan *eventBody) {
+func waiting(t *testing.T, options Options) (*testServer, chan *eventBody) {
 	t.Helper()
 	made := make(chan *eventBody, 100)
 	return start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
@@ -79,7 +79,7 @@ func waiting(t *testing.T, options ...Option) (*testServer, chan *eventBody) {
 		e := &eventBody{wake: env.Waker()}
 		made <- e
 		return e, err
-	}), options...), made
+	}), options), made
 }
 
 // waitAsked returns when Next has been called n times, so that the response waits, or is
@@ -92,7 +92,7 @@ func (e *eventBody) waitAsked(t *testing.T, n int) {
 // Each event reaches the client when it happens, on a loop that serves others
 // meanwhile, and the connection goes on after the end.
 func TestWait(t *testing.T) {
-	s, made := waiting(t, Loops(1))
+	s, made := waiting(t, Options{Loops: 1})
 	c, other := s.dial(), s.dial()
 	for range 3 {
 		c.send(get)
@@ -165,7 +165,7 @@ func TestWakeIsNotLost(t *testing.T) {
 			}
 			return b, err
 		}), err
-	}))
+	}), Options{})
 	for range 20 {
 		for _, path := range []string{"/next", "/many"} {
 			c := s.dial()
@@ -179,7 +179,7 @@ func TestWakeIsNotLost(t *testing.T) {
 // A wake after the response does nothing: not to a connection that is gone, nor to
 // the next request, which has the same exchange.
 func TestWakeAfterTheResponse(t *testing.T) {
-	s, made := waiting(t, Loops(1))
+	s, made := waiting(t, Options{Loops: 1})
 	c := s.dial()
 	c.send(get)
 	old := <-made
@@ -210,7 +210,7 @@ func TestWakeAfterTheResponse(t *testing.T) {
 
 // A client that leaves in order shows when something is sent to it.
 func TestWaitingClientLeaves(t *testing.T) {
-	s, made := waiting(t)
+	s, made := waiting(t, Options{})
 	c := s.dial()
 	c.send(get)
 	e := <-made
@@ -235,7 +235,7 @@ func TestWaitForms(t *testing.T) {
 			}
 			return nil, io.EOF
 		}), nil
-	}))
+	}), Options{})
 	c := s.dial()
 	c.send("HEAD / HTTP/1.1\r\nHost: h\r\n\r\n" + get)
 	c.want("HEAD", 201, "")
@@ -247,7 +247,7 @@ func TestWaitForms(t *testing.T) {
 
 // Who waits without anybody that could wake it has failed.
 func TestWaitWithoutWaker(t *testing.T) {
-	s := start(t, ok(next(func() ([]byte, error) { return nil, gateway.ErrWait })))
+	s := start(t, ok(next(func() ([]byte, error) { return nil, gateway.ErrWait })), Options{})
 	c := s.dial()
 	c.send(get)
 	c.want("GET", 500, "Internal Server Error\n")
@@ -260,7 +260,7 @@ func TestWaitWithoutWaker(t *testing.T) {
 // time; wake may be called all the while.
 func TestWaitAtShutdown(t *testing.T) {
 	for _, inTime := range []bool{true, false} {
-		s, made := waiting(t)
+		s, made := waiting(t, Options{})
 		c := s.dial()
 		c.send(get)
 		e := <-made

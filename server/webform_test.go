@@ -53,9 +53,9 @@ func formApp(t testing.TB, read chan<- struct{}, goOn <-chan struct{}) gateway.A
 // what does not fit is 503, and when a request has ended its room is there again.
 func TestFormsCountInTempBytes(t *testing.T) {
 	const most, size = 4 << 20, 1_500_000
-	inEachDispatch(t, "form", func(t *testing.T, where Option) {
+	inEachDispatch(t, "form", func(t *testing.T, where DispatchMode) {
 		read, goOn := make(chan struct{}, 10), make(chan struct{})
-		s := start(t, formApp(t, read, goOn), where, TempDir(t.TempDir()), TempBytes(most), BodyBytes(most))
+		s := startOn(where, t, formApp(t, read, goOn), Options{TempDir: t.TempDir(), TempBytes: most, BodyBytes: most})
 		used := s.config.content.Space.Used
 		var held []*client
 		fit := 1 // on the loop content is in a file before its form is in another
@@ -106,9 +106,9 @@ func TestFormCannotBeKept(t *testing.T) {
 		{"no descriptor", &files{openErr: syscall.EMFILE}, 503},
 		{"directory gone", &files{openErr: syscall.ENOENT}, 500},
 	} {
-		inEachDispatch(t, tt.name, func(t *testing.T, where Option) {
+		inEachDispatch(t, tt.name, func(t *testing.T, where DispatchMode) {
 			f := &files{openErr: tt.files.openErr, writeErr: tt.files.writeErr, failAt: tt.files.failAt}
-			s := startFiles(t, f, formApp(t, read, goOn), where, BodyBytes(4<<20), BodyMemory(4<<20), func(c *config) { c.content.Open = f.open })
+			s := startFiles(t, f, formApp(t, read, goOn), Options{Dispatch: where, BodyBytes: 4 << 20, BodyMemory: 4 << 20, tune: func(c *config) { c.content.Open = f.open }})
 			c := s.dial()
 			go func() { _, _ = io.WriteString(c, formOf(t, 1_500_000)) }()
 			resp, text := c.read("POST")

@@ -12,7 +12,7 @@ import (
 )
 
 // startCrowd is a server whose application waits for goOn where the path says so.
-func startCrowd(t *testing.T, options ...Option) (s *testServer, goOn chan struct{}) {
+func startCrowd(t *testing.T, options Options) (s *testServer, goOn chan struct{}) {
 	goOn = make(chan struct{})
 	return start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		switch env.Path() {
@@ -22,12 +22,12 @@ func startCrowd(t *testing.T, options ...Option) (s *testServer, goOn chan struc
 			runtime.Goexit()
 		}
 		return hello(env, start)
-	}), append(options, Dispatch(Pool))...), goOn
+	}), options.with(Options{Dispatch: Pool})), goOn
 }
 
 // A server that has stopped leaves no worker behind.
 func TestWorkersEndWithTheServer(t *testing.T) {
-	s, goOn := startCrowd(t)
+	s, goOn := startCrowd(t, Options{})
 	clients := make([]*client, 3)
 	for i := range clients {
 		clients[i] = s.dial()
@@ -56,7 +56,7 @@ func TestWorkersEndWithTheServer(t *testing.T) {
 // A worker whose application ends the goroutine leaves its place, to who waits for it
 // if there is one.
 func TestWorkerGoexit(t *testing.T) {
-	s, goOn := startCrowd(t, Workers(1))
+	s, goOn := startCrowd(t, Options{Workers: 1})
 	c := s.dial()
 	for range 3 {
 		c.send("GET /goexit HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -94,7 +94,7 @@ func TestWorkerOrder(t *testing.T) {
 		mu.Unlock()
 		<-goOn
 		return hello(env, start)
-	}), Dispatch(Pool), Workers(1))
+	}), Options{Dispatch: Pool, Workers: 1})
 	var want []string
 	for range 2 { // the second time there is a worker without a job
 		mu.Lock()

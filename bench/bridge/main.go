@@ -56,17 +56,17 @@ func main() {
 	var err error
 	switch *by {
 	case "isbjorn":
-		app, option := nethttp.App(handler), server.Dispatch(where)
+		app, options := nethttp.App(handler), server.Options{Dispatch: where}
 		if *inline {
 			app = beside(app)
-			option = server.DispatchBy(func(env *gateway.Environ) server.DispatchMode {
+			options = server.Options{DispatchBy: func(env *gateway.Environ) server.DispatchMode {
 				if isInline(env) {
 					return server.Inline
 				}
 				return where
-			})
+			}}
 		}
-		err = server.Run(app, *addr, option)
+		err = server.Run(app, *addr, options)
 	case "nethttp":
 		if *inline {
 			mux := http.NewServeMux()

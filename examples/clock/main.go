@@ -13,7 +13,7 @@ import (
 	"github.com/isbjorn/isbjorn/server"
 )
 
-func main() { server.Main(gateway.AppFunc(clock)) }
+func main() { server.Main(gateway.AppFunc(clock), server.Options{}) }
 
 var notFound = web.Error(404, "this clock is at /app and /web")
 

@@ -9,7 +9,7 @@ import (
 	"github.com/isbjorn/isbjorn/server"
 )
 
-func main() { server.Main(gateway.AppFunc(echo)) }
+func main() { server.Main(gateway.AppFunc(echo), server.Options{}) }
 
 var headers = []gateway.Header{{Name: "Content-Type", Value: "application/octet-stream"}}
 

@@ -15,7 +15,7 @@ import (
 	"github.com/isbjorn/isbjorn/server"
 )
 
-func main() { server.Main(gateway.AppFunc(environ)) }
+func main() { server.Main(gateway.AppFunc(environ), server.Options{}) }
 
 var headers = []gateway.Header{{Name: "Content-Type", Value: "text/plain; charset=utf-8"}}
 

@@ -21,5 +21,5 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	server.Main(files)
+	server.Main(files, server.Options{})
 }

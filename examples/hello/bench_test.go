@@ -15,7 +15,7 @@ func BenchmarkRequest(b *testing.B) {
 		{"path=root", "GET / HTTP/1.1\r\nHost: h\r\n\r\n", "Hello, World!"},
 	} {
 		b.Run(bb.name, func(b *testing.B) {
-			s, err := server.New(gateway.AppFunc(hello), server.Loops(1), server.Logger(slog.New(slog.DiscardHandler)))
+			s, err := server.New(gateway.AppFunc(hello), server.Options{Loops: 1, Logger: slog.New(slog.DiscardHandler)})
 			if err != nil {
 				b.Fatal(err)
 			}

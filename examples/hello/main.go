@@ -9,7 +9,7 @@ import (
 	"github.com/isbjorn/isbjorn/server"
 )
 
-func main() { server.Main(gateway.AppFunc(hello)) }
+func main() { server.Main(gateway.AppFunc(hello), server.Options{}) }
 
 var headers = []gateway.Header{{Name: "Content-Type", Value: "text/plain"}}
 

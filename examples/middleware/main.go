@@ -34,7 +34,7 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	server.Main(app)
+	server.Main(app, server.Options{})
 }
 
 // stack is the order that is right for most, see package middleware.

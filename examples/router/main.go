@@ -52,7 +52,7 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	server.Main(app)
+	server.Main(app, server.Options{})
 }
 
 func (s *store) list(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {

@@ -25,7 +25,7 @@ func main() {
 	if *every <= 0 {
 		log.Fatalf("-every is %v; use a positive duration", *every)
 	}
-	server.Main(&clock{every: *every, watchers: make(map[*watcher]bool)})
+	server.Main(&clock{every: *every, watchers: make(map[*watcher]bool)}, server.Options{})
 }
 
 // queued is how many events wait for a slow client, beside those in its socket.

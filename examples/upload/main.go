@@ -33,7 +33,7 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	server.Main(app, server.BodyBytes(*requestBytes), server.Dispatch(server.Pool)) // it waits for a disk
+	server.Main(app, server.Options{BodyBytes: *requestBytes, Dispatch: server.Pool}) // it waits for a disk
 }
 
 func newApp(dir string, requestBytes int64, parts int) (gateway.App, error) {

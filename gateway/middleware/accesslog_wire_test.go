@@ -19,22 +19,18 @@ import (
 	"github.com/isbjorn/isbjorn/server"
 )
 
-type dispatch struct {
-	name   string
-	option server.Option
-}
-
-var dispatches = []dispatch{{"Inline", server.Dispatch(server.Inline)}, {"Auto", server.Dispatch(server.Auto)}, {"Pool", server.Dispatch(server.Pool)}}
+var dispatches = []server.DispatchMode{server.Inline, server.Auto, server.Pool}
 
 // wireLog serves app behind CombinedLog and returns where, and the log.
-func wireLog(t *testing.T, app gateway.App, options ...server.Option) (addr string, log *testlog.Buffer) {
+func wireLog(t *testing.T, app gateway.App, options server.Options) (addr string, log *testlog.Buffer) {
 	t.Helper()
 	log = &testlog.Buffer{}
 	stack, err := middleware.Stack(app, middleware.CombinedLog(log), middleware.Recover)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := server.New(stack, append([]server.Option{server.Logger(slog.New(slog.DiscardHandler)), server.Loops(1)}, options...)...)
+	options.Logger, options.Loops = slog.New(slog.DiscardHandler), 1
+	s, err := server.New(stack, options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,8 +113,8 @@ func TestAccessLogOfAborts(t *testing.T) {
 		"a handler that has": {func() gateway.App { return nethttp.App(http.HandlerFunc(flushAndAbort)) }, `"GET /path HTTP/1\.1" 202 0 .* X`},
 	} {
 		for _, d := range dispatches {
-			t.Run(name+" "+d.name, func(t *testing.T) {
-				addr, log := wireLog(t, tt.app(), d.option)
+			t.Run(name+" "+d.String(), func(t *testing.T) {
+				addr, log := wireLog(t, tt.app(), server.Options{Dispatch: d})
 				_, _ = io.ReadAll(dial(t, addr, ask))
 				wantLine(t, log, tt.line)
 			})
@@ -139,7 +135,7 @@ func flushAndAbort(w http.ResponseWriter, _ *http.Request) {
 func TestAccessLogOfClientsThatLeave(t *testing.T) {
 	for _, sent := range []bool{false, true} {
 		for _, d := range dispatches {
-			t.Run(fmt.Sprint("a part was sent: ", sent, " ", d.name), func(t *testing.T) {
+			t.Run(fmt.Sprint("a part was sent: ", sent, " ", d.String()), func(t *testing.T) {
 				at := make(chan bool, 1)
 				addr, log := wireLog(t, gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 					w, err := start("200 OK", nil, nil)
@@ -154,7 +150,7 @@ func TestAccessLogOfClientsThatLeave(t *testing.T) {
 					_ = env.Waker()
 					at <- true
 					return waiting{}, nil
-				}), d.option)
+				}), server.Options{Dispatch: d})
 				c := dial(t, addr, ask)
 				<-at
 				if sent {
@@ -183,7 +179,7 @@ func (waiting) Close() error          { return nil }
 // An answer that came after RequestTimeout is logged as the 504 that was sent.
 func TestAccessLogOfATimeout(t *testing.T) {
 	for _, d := range dispatches[1:] {
-		t.Run(d.name, func(t *testing.T) {
+		t.Run(d.String(), func(t *testing.T) {
 			release := make(chan bool)
 			addr, log := wireLog(t, gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 				<-release
@@ -191,7 +187,7 @@ func TestAccessLogOfATimeout(t *testing.T) {
 					return nil, err
 				}
 				return env.Text("too late"), nil
-			}), d.option, server.RequestTimeout(50*time.Millisecond))
+			}), server.Options{Dispatch: d, RequestTimeout: 50 * time.Millisecond})
 			c := dial(t, addr, ask)
 			if resp, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil || resp.StatusCode != 504 {
 				t.Errorf("answered %v, %v", resp, err)
@@ -224,12 +220,12 @@ func TestAccessLogOfRefusals(t *testing.T) {
 		"501":         {"CONNECT h:1 HTTP/1.1\r\nHost: h:1\r\n\r\n", `"CONNECT h:1 HTTP/1\.1" 501 [1-9]\d* "-" "-" 0 \+`},
 	} {
 		for _, d := range dispatches {
-			if name == "408 content" && d.name == "Pool" {
+			if name == "408 content" && d == server.Pool {
 				continue // the application has the request, and answers without its content
 			}
-			t.Run(name+" "+d.name, func(t *testing.T) {
-				addr, log := wireLog(t, app, d.option, server.HeadTimeout(50*time.Millisecond), server.BodyTimeout(50*time.Millisecond),
-					server.TargetBytes(100), server.HeadBytes(500), server.BodyBytes(10))
+			t.Run(name+" "+d.String(), func(t *testing.T) {
+				addr, log := wireLog(t, app, server.Options{Dispatch: d, HeadTimeout: 50 * time.Millisecond, BodyTimeout: 50 * time.Millisecond,
+					TargetBytes: 100, HeadBytes: 500, BodyBytes: 10})
 				_, _ = io.ReadAll(dial(t, addr, tt.send))
 				wantLine(t, log, tt.line)
 			})
@@ -242,7 +238,7 @@ func TestAccessLogOfRefusals(t *testing.T) {
 			<-release
 			_, err := start("204 No Content", nil, nil)
 			return nil, err
-		}), server.Dispatch(server.Pool), server.Workers(1), server.WorkerQueue(0))
+		}), server.Options{Dispatch: server.Pool, Workers: 1, WorkerQueue: server.None})
 		first := dial(t, addr, ask)
 		<-at
 		c := dial(t, addr, ask)
@@ -258,7 +254,7 @@ func TestAccessLogOfRefusals(t *testing.T) {
 // Without an access log each refusal is a line of the server's own, and counted.
 func TestRefusalsAreLogged(t *testing.T) {
 	log := &testlog.Buffer{}
-	s, err := server.New(nethttp.App(http.NotFoundHandler()), server.Logger(slog.New(slog.NewTextHandler(log, nil))))
+	s, err := server.New(nethttp.App(http.NotFoundHandler()), server.Options{Logger: slog.New(slog.NewTextHandler(log, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -187,7 +187,7 @@ func TestCompressHEAD(t *testing.T) {
 	}
 	for _, d := range []server.DispatchMode{server.Auto, server.Inline, server.Pool} {
 		s, err := server.New(compressOf(t, CompressOptions{})(nethttp.App(http.FileServer(http.Dir(dir)))),
-			server.Dispatch(d), server.Logger(slog.New(slog.DiscardHandler)))
+			server.Options{Dispatch: d, Logger: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			t.Fatal(err)
 		}

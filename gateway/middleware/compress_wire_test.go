@@ -137,7 +137,7 @@ func TestCompressHandlers(t *testing.T) {
 	app := compressOf(t, CompressOptions{})(gateway.Validate(nethttp.App(mux)))
 	app = gateway.Validate(app)
 	for where, dispatch := range dispatches {
-		c := dial(t, app, "tcp", server.Dispatch(dispatch))
+		c := dial(t, app, "tcp", server.Options{Dispatch: dispatch})
 		for name := range ways {
 			for i, n := range sizes {
 				want := []string{"gzip", "zstd"}[i%2]
@@ -199,7 +199,7 @@ func TestCompressFlushesOnTheWire(t *testing.T) {
 	for name, app := range map[string]gateway.App{"an http.Handler": events, "write()": lines} {
 		for where, dispatch := range dispatches {
 			for _, coding := range []string{"gzip", "zstd"} {
-				c := dial(t, compressOf(t, CompressOptions{})(app), "tcp", server.Dispatch(dispatch))
+				c := dial(t, compressOf(t, CompressOptions{})(app), "tcp", server.Options{Dispatch: dispatch})
 				first := "data: first\n\n"
 				if name != "an http.Handler" { // whose head comes first of all
 					go func() { next <- first }()
@@ -276,7 +276,7 @@ func TestHEADBehindCompress(t *testing.T) {
 	for where, dispatch := range dispatches {
 		for _, coding := range []string{"gzip", "zstd", "identity"} {
 			log := &lockedKeeper{}
-			c := dial(t, AccessLog(slog.New(log))(compressOf(t, CompressOptions{})(app)), "tcp", server.Dispatch(dispatch))
+			c := dial(t, AccessLog(slog.New(log))(compressOf(t, CompressOptions{})(app)), "tcp", server.Options{Dispatch: dispatch})
 			for i, target := range []string{"/FileServer/a.txt", "/FileServer/small.txt", "/FileServer/b.png", "/Static/a.txt", "/Static/small.txt", "/Static/b.png", "/generated", "/written", "/handler", "/sized", "/late", "/204", "/304"} {
 				pulls.Store(0)
 				head := c.ask("HEAD", target, "Accept-Encoding: "+coding)

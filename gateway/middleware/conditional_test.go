@@ -195,7 +195,7 @@ func TestConditionalHandlers(t *testing.T) {
 	}))
 	for _, o := range []ConditionalOptions{{}, {ETagBytes: 10_000}} {
 		for where, dispatch := range dispatches {
-			c := dial(t, gateway.Validate(conditionalOf(t, o)(handler)), "tcp", server.Dispatch(dispatch))
+			c := dial(t, gateway.Validate(conditionalOf(t, o)(handler)), "tcp", server.Options{Dispatch: dispatch})
 			for _, n := range []int{0, 100, 5000} {
 				target := "/?" + strconv.Itoa(n)
 				for line, want := range map[string]string{

@@ -56,7 +56,7 @@ func TestFlushThroughAll(t *testing.T) {
 		} {
 			app = gateway.ValidateMiddleware(m, func(v *gateway.Violation) { t.Error(v) })(app)
 		}
-		s, err := server.New(app, server.Logger(quiet), server.Dispatch(dispatch))
+		s, err := server.New(app, server.Options{Logger: quiet, Dispatch: dispatch})
 		if err != nil {
 			t.Fatal(err)
 		}

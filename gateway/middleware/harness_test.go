@@ -155,7 +155,7 @@ func exchange(t testing.TB, app gateway.App, raw string) string {
 
 func exchangeBytes(t testing.TB, app gateway.App, raw []byte) string {
 	t.Helper()
-	s, err := server.New(app, server.Logger(slog.New(slog.DiscardHandler)))
+	s, err := server.New(app, server.Options{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

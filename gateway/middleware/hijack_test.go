@@ -21,7 +21,7 @@ func TestHijackIsLogged(t *testing.T) {
 			return nil, conn.Close()
 		})), func(v *gateway.Violation) { t.Error(v) })))
 	for _, dispatch := range []server.DispatchMode{server.Auto, server.Pool} {
-		c := dial(t, app, "tcp", server.Dispatch(dispatch))
+		c := dial(t, app, "tcp", server.Options{Dispatch: dispatch})
 		_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: h\r\n\r\n")
 		if b, err := io.ReadAll(c); err != nil || string(b) != "hello" {
 			t.Errorf("dispatch %d: read %q, %v", dispatch, b, err)

@@ -115,7 +115,7 @@ var errBodyLimit = errors.New("middleware: the content is larger than BodyLimit 
 // BodyLimit answers 413 to requests with more than a number of bytes of content. It
 // is for applications, or parts of one, that want less than the server allows. By
 // default the server has read it all already. On a server that streams content
-// (Dispatch(Pool)) nothing of it has to be read; content without a length, which is
+// (Pool) nothing of it has to be read; content without a length, which is
 // chunked, is an error for the application when it reads too much, and if it passes
 // that on before it has called start, the answer is 413, too.
 func BodyLimit(bytes int64) (gateway.Middleware, error) {

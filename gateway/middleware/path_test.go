@@ -39,7 +39,7 @@ func TestMountIsStripPrefix(t *testing.T) {
 
 	app := nethttp.App(mux)
 	for where, dispatch := range dispatches {
-		us := dial(t, router(t, Mount("/app", router(t, Mount("/", app), Mount("/in", app)))), "tcp", server.Dispatch(dispatch))
+		us := dial(t, router(t, Mount("/app", router(t, Mount("/", app), Mount("/in", app)))), "tcp", server.Options{Dispatch: dispatch})
 		for _, target := range []string{
 			"/app/files/a", "/app/files/a%2Fb", "/app/files/a%2fb", "/app/files/%61", "/app/files/a%20b", "/app/files/a+b", "/app/files/a%252Fb", "/app/files/a%5Cb", "/app/files/%C3%A5", "/app/files/a;b,c",
 			"/app/files/a%2F", "/app/files/%2Fa", "/app/rest/a%2Fb/c", "/app/rest/a/%2e%2e", "/app/%66iles/a", "/app/", "/app/?q=%2F", "/app/files/a%2Fb?q", "/app/nothing", "/app/files/a/b",
@@ -101,7 +101,7 @@ func TestRouteIsNoDetour(t *testing.T) {
 		"by both bridges":     router(t, guard, Route{Path: "/files/{path...}", App: stripped}),
 	} {
 		for where, dispatch := range dispatches {
-			c := dial(t, app, "tcp", server.Dispatch(dispatch))
+			c := dial(t, app, "tcp", server.Options{Dispatch: dispatch})
 			for _, path := range []string{
 				"private%2Fsecret.txt", "private%2fsecret.txt", "/private/secret.txt", "//private/secret.txt", "%2Fprivate/secret.txt", "%2F%2Fprivate%2Fsecret.txt", "private//secret.txt", "private/secret.txt",
 				"./private/secret.txt", "%2e/private/secret.txt", "%2E%2Fprivate/secret.txt", "x/../private/secret.txt", "x%2F..%2Fprivate%2Fsecret.txt", "x%2F%2e%2e/private/secret.txt",

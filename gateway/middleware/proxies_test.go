@@ -68,7 +68,7 @@ func TestTrustedProxiesOnTheWire(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			c := dial(t, m(gateway.AppFunc(showOrigin)), tt.network, server.Dispatch(dispatch), server.UnderscoreFields(server.KeepUnderscores))
+			c := dial(t, m(gateway.AppFunc(showOrigin)), tt.network, server.Options{Dispatch: dispatch, UnderscoreFields: server.KeepUnderscores})
 			if got := c.text("GET", "/", append(sent, tt.lines...)...); got != tt.want {
 				t.Errorf("%s, %s: %q, want %q", name, where, got, tt.want)
 			}

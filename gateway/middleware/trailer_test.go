@@ -24,7 +24,7 @@ func TestTrailersBehindAll(t *testing.T) {
 	})
 	for name, m := range map[string]gateway.Middleware{"Compress": compressOf(t, CompressOptions{}), "Conditional": conditional} {
 		for where, dispatch := range dispatches {
-			c := dial(t, gateway.Validate(m(gateway.Validate(app))), "tcp", server.Dispatch(dispatch))
+			c := dial(t, gateway.Validate(m(gateway.Validate(app))), "tcp", server.Options{Dispatch: dispatch})
 			resp := c.ask("GET", "/", "Accept-Encoding: gzip")
 			if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.Trailer.Get("X-Sum") != "1" {
 				t.Errorf("%s, %s: %v, %v", name, where, resp.Trailer, err)

@@ -26,9 +26,10 @@ type wire struct {
 }
 
 // dial serves app, on a Unix socket or TCP, and connects to it.
-func dial(t testing.TB, app gateway.App, network string, options ...server.Option) *wire {
+func dial(t testing.TB, app gateway.App, network string, options server.Options) *wire {
 	t.Helper()
-	s, err := server.New(app, append([]server.Option{server.Logger(slog.New(slog.DiscardHandler)), server.Loops(1)}, options...)...)
+	options.Logger, options.Loops = slog.New(slog.DiscardHandler), 1
+	s, err := server.New(app, options)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,7 +23,7 @@ func TestAbortOnUnixSocket(t *testing.T) {
 		panic(http.ErrAbortHandler)
 	})
 	path := filepath.Join(t.TempDir(), "s")
-	s, err := server.New(nethttp.App(h))
+	s, err := server.New(nethttp.App(h), server.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +31,7 @@ func TestAbortOnUnixSocket(t *testing.T) {
 	if _, err := s.Listen("unix:" + path); err != nil {
 		t.Fatal(err)
 	}
-	tcp := isbjorn(t, h)
+	tcp := isbjorn(t, h, server.Options{})
 	for _, tt := range []struct{ network, addr, version string }{
 		{"unix", path, "1.0"}, {"unix", path, "1.1"}, {"tcp", tcp.addr, "1.0"}, {"tcp", tcp.addr, "1.1"},
 	} {

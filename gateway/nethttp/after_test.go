@@ -45,7 +45,7 @@ func TestFormIsRemoved(t *testing.T) {
 				return err == nil && len(files) == 0
 			})
 		}
-	})
+	}, server.Options{})
 }
 
 // An answer leaves at once, and says close, while another goroutine of its handler waits
@@ -113,7 +113,7 @@ func TestReadUnderWay(t *testing.T) {
 		for _, target := range targets {
 			ask(t, p, target)
 		}
-	}, server.BodyTimeout(time.Hour))
+	}, server.Options{BodyTimeout: time.Hour})
 	t.Run("App behind Handler", func(t *testing.T) {
 		ask(t, theirs(t, nethttp.Handler(nethttp.App(h))), "/204")
 	})
@@ -159,7 +159,7 @@ func TestEndLeavesWithContent(t *testing.T) {
 		},
 	} {
 		for _, d := range []server.DispatchMode{server.Inline, server.Auto, server.Pool} {
-			p := isbjorn(t, h, server.Dispatch(d))
+			p := isbjorn(t, h, server.Options{Dispatch: d})
 			c := p.dial(t)
 			for range 50 {
 				c.send(get)
@@ -192,13 +192,13 @@ func TestGatheredIsSent(t *testing.T) {
 		<-goOn
 		_, _ = io.WriteString(w, "the end")
 	})
-	for name, options := range map[string][]server.Option{
-		"Auto":                {server.Dispatch(server.Auto)},
-		"Pool":                {server.Dispatch(server.Pool)},
-		"Pool with less room": {server.Dispatch(server.Pool), server.HighWaterBytes(4096)},
+	for name, options := range map[string]server.Options{
+		"Auto":                {Dispatch: server.Auto},
+		"Pool":                {Dispatch: server.Pool},
+		"Pool with less room": {Dispatch: server.Pool, HighWaterBytes: 4096},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := isbjorn(t, h, options...).dial(t)
+			c := isbjorn(t, h, options).dial(t)
 			c.send(get)
 			if _, err := io.ReadFull(c.r, make([]byte, 30_000)); err != nil {
 				t.Fatal(err)
@@ -221,6 +221,6 @@ func TestPanicNil(t *testing.T) {
 			t.Error(a.text())
 		}
 	}
-	onOurs(t, h, cut)
+	onOurs(t, h, cut, server.Options{})
 	t.Run("App behind Handler", func(t *testing.T) { cut(t, theirs(t, nethttp.Handler(nethttp.App(h)))) })
 }

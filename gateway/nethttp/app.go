@@ -13,8 +13,8 @@ import (
 )
 
 // App returns handler as a gateway.App; nil is http.DefaultServeMux. The handler may block
-// where it likes: package server's Dispatch(Auto), its default, finds out whether it does,
-// and Dispatch(Pool) says so from the start.
+// where it likes: package server's Dispatch: Auto, its default, finds out whether it does,
+// and Dispatch: Pool says so from the start.
 //
 // The *http.Request and all that comes from it are copies, and may be kept for ever;
 // its Body and the ResponseWriter end when the handler returns, with errors. The

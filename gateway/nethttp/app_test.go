@@ -18,6 +18,7 @@ import (
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/gateway/gatewaytest"
 	"github.com/isbjorn/isbjorn/gateway/nethttp"
+	"github.com/isbjorn/isbjorn/server"
 )
 
 // until reads lines until one has text.
@@ -56,10 +57,10 @@ func TestServerSentEvents(t *testing.T) {
 				t.Error(err)
 			}
 		}
-	}))
+	}), server.Options{})
 	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: upstream.addr})
 	proxy.Transport = transport(t)
-	c := isbjorn(t, proxy).dial(t)
+	c := isbjorn(t, proxy, server.Options{}).dial(t)
 	c.send(get)
 	for i := range 5 {
 		next <- i
@@ -84,7 +85,7 @@ func TestUploadIsStreamed(t *testing.T) {
 				return
 			}
 		}
-	}))
+	}), server.Options{})
 	c := p.dial(t)
 	c.send("POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n")
 	c.until("100 Continue")
@@ -98,7 +99,7 @@ func TestUploadIsStreamed(t *testing.T) {
 
 // No 100 Continue for a handler that does not read.
 func TestExpectIsRefused(t *testing.T) {
-	c := isbjorn(t, writes(401, "", "who?")).dial(t)
+	c := isbjorn(t, writes(401, "", "who?"), server.Options{}).dial(t)
 	c.send("POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
 	if line, err := c.r.ReadString('\n'); line != "HTTP/1.1 401 Unauthorized\r\n" {
 		t.Error(line, err)
@@ -112,7 +113,7 @@ func TestCutUpload(t *testing.T) {
 		began <- true
 		_, err := io.Copy(io.Discard, r.Body)
 		failed <- err
-	}))
+	}), server.Options{})
 	for _, framing := range []string{"Content-Length: 50\r\n\r\nhello", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"} {
 		c := p.dial(t)
 		c.send("POST / HTTP/1.1\r\nHost: h\r\n" + framing)
@@ -136,7 +137,7 @@ func TestClientGone(t *testing.T) {
 		}
 		<-r.Context().Done()
 		cause <- context.Cause(r.Context())
-	}))
+	}), server.Options{})
 	c := p.dial(t)
 	c.send(get)
 	c.until("line 10")
@@ -159,7 +160,7 @@ func TestKept(t *testing.T) {
 	p := isbjorn(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, r.PathValue("x"))
 		all <- kept{w, r}
-	}))
+	}), server.Options{})
 	c := p.dial(t)
 	request := func(i int) string {
 		return fmt.Sprintf("POST /path/%03d?q=%03d HTTP/1.1\r\nHost: host%03d\r\nX-N: %03d\r\nContent-Length: 3\r\n\r\n%03d", i, i, i, i, i)
@@ -219,7 +220,7 @@ func TestHead(t *testing.T) {
 			}
 			w.(http.Flusher).Flush()
 		}
-	}))
+	}), server.Options{})
 	if a := p.ask(t, "HEAD / HTTP/1.1\r\nHost: h\r\n\r\n"); a.status != "200 OK" || a.header.Get("Content-Length") != "" {
 		t.Error(a.text())
 	}
@@ -230,7 +231,7 @@ func TestSuperfluousWriteHeader(t *testing.T) {
 		w.WriteHeader(http.StatusEarlyHints) // is not the final one
 		w.WriteHeader(http.StatusAccepted)
 		w.WriteHeader(http.StatusTeapot)
-	}))
+	}), server.Options{})
 	if a := p.ask(t, get); a.status != "202 Accepted" {
 		t.Error(a.text())
 	}
@@ -241,7 +242,7 @@ func TestSuperfluousWriteHeader(t *testing.T) {
 
 // A panic is logged with the stack of the handler; the connection of others goes on.
 func TestPanicIsLogged(t *testing.T) {
-	p := isbjorn(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panics() }))
+	p := isbjorn(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panics() }), server.Options{})
 	if a := p.ask(t, get); a.status != "500 Internal Server Error" {
 		t.Error(a.text())
 	}
@@ -256,7 +257,7 @@ func panics() { panic("it is broken") }
 
 // A control character in a value would be taken for something else by somebody.
 func TestControlCharacter(t *testing.T) {
-	if a := isbjorn(t, writes(0, "A: b\x00c", "x")).ask(t, get); a.status != "500 Internal Server Error" {
+	if a := isbjorn(t, writes(0, "A: b\x00c", "x"), server.Options{}).ask(t, get); a.status != "500 Internal Server Error" {
 		t.Error(a.text())
 	}
 }

@@ -30,7 +30,7 @@ func hello(w http.ResponseWriter, _ *http.Request) {
 // inMemory is a server for h whose one connection has no socket.
 func inMemory(tb testing.TB, h http.Handler) *loop.Memory {
 	tb.Helper()
-	s, err := server.New(nethttp.App(h), server.Loops(1), server.Logger(slog.New(slog.DiscardHandler)))
+	s, err := server.New(nethttp.App(h), server.Options{Loops: 1, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -167,7 +167,7 @@ func TestHijack(t *testing.T) {
 			told = strings.Replace(told, "4096 ", "18001 ", 1)
 		}
 		for _, d := range []server.DispatchMode{server.Pool, server.Auto} {
-			p := isbjorn(t, h, server.Dispatch(d))
+			p := isbjorn(t, h, server.Options{Dispatch: d})
 			if got := p.raw(t, tt.request); got != want {
 				t.Errorf("%s, %v: %.500q\nnet/http: %.500q", tt.name, d, got, want)
 			}
@@ -194,7 +194,7 @@ func TestHijackBehindStatus(t *testing.T) {
 		}
 		defer conn.Close()
 		_, _ = io.WriteString(conn, "raw")
-	}))
+	}), server.Options{})
 	if got, want := p.raw(t, get), "HTTP/1.1 200 OK\r\nX-A: b\r\nDate: now\r\n\r\nraw"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
@@ -215,7 +215,7 @@ func TestHijackTooLate(t *testing.T) {
 			before(w, r)
 			_, _, err := w.(http.Hijacker).Hijack()
 			fmt.Fprint(w, err)
-		}))
+		}), server.Options{})
 		if a := p.ask(t, request); a.status != "200 OK" || !strings.Contains(a.body, "Hijack") {
 			t.Errorf("%s: %s", name, a.text())
 		}
@@ -233,7 +233,7 @@ func TestHijackWhileReading(t *testing.T) {
 				return
 			}
 		}
-	}))
+	}), server.Options{})
 	if a := p.ask(t, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nab"); !strings.Contains(a.body, "another goroutine") {
 		t.Error(a.text())
 	}
@@ -254,7 +254,7 @@ func TestHijackIsNoError(t *testing.T) {
 		}
 		returned <- err
 		return body, err
-	}), server.Logger(slog.New(slog.DiscardHandler)))
+	}), server.Options{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -426,7 +426,7 @@ func TestLocalAddr(t *testing.T) {
 // Who aborts is not logged, and a client that has got nothing gets nothing.
 func TestAbortIsQuiet(t *testing.T) {
 	for _, err := range []error{http.ErrAbortHandler, fmt.Errorf("wrapped: %w", http.ErrAbortHandler), gateway.ErrAbort} {
-		p := isbjorn(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(err) }))
+		p := isbjorn(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(err) }), server.Options{})
 		if a := p.ask(t, get); a.text() != "no answer" {
 			t.Error(err, a.text())
 		}

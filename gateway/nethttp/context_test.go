@@ -15,11 +15,12 @@ import (
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/gateway/gatewaytest"
 	"github.com/isbjorn/isbjorn/gateway/nethttp"
+	"github.com/isbjorn/isbjorn/server"
 )
 
 // on runs a test for App and for net/http, which must not differ.
 func on(t *testing.T, h http.Handler, test func(t *testing.T, p place)) {
-	t.Run("isbjorn", func(t *testing.T) { test(t, isbjorn(t, h)) })
+	t.Run("isbjorn", func(t *testing.T) { test(t, isbjorn(t, h, server.Options{})) })
 	t.Run("net/http", func(t *testing.T) { test(t, theirs(t, h)) })
 }
 
@@ -165,7 +166,7 @@ func TestContextOfPipelined(t *testing.T) {
 		if got := ask(t, p); got != want {
 			t.Errorf("%q", got)
 		}
-	})
+	}, server.Options{})
 	if got := ask(t, theirs(t, h)); got != want {
 		t.Errorf("net/http: %q", got)
 	}

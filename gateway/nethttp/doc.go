@@ -2,5 +2,5 @@
 // directions: [App] makes a gateway.App of an http.Handler, and [Handler] an
 // http.Handler of a gateway.App.
 //
-//	server.New(nethttp.App(mux))
+//	server.New(nethttp.App(mux), server.Options{})
 package nethttp

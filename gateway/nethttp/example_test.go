@@ -18,7 +18,7 @@ func ExampleApp() {
 	mux.HandleFunc("GET /hello/{name}", func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, "Hello, %s!", r.PathValue("name"))
 	})
-	s, err := server.New(nethttp.App(mux), server.Dispatch(server.Pool))
+	s, err := server.New(nethttp.App(mux), server.Options{Dispatch: server.Pool})
 	if err != nil {
 		panic(err)
 	}
@@ -69,7 +69,7 @@ func ExampleStopping() {
 				return
 			}
 		}
-	})))
+	})), server.Options{})
 	if err != nil {
 		panic(err)
 	}

@@ -14,7 +14,7 @@ import (
 // onAll runs a test by each way that a handler is called, and by net/http.
 func onAll(t *testing.T, h http.Handler, test func(t *testing.T, p place)) {
 	for name, d := range map[string]server.DispatchMode{"Inline": server.Inline, "Auto": server.Auto, "Pool": server.Pool} {
-		t.Run(name, func(t *testing.T) { test(t, isbjorn(t, h, server.Dispatch(d))) })
+		t.Run(name, func(t *testing.T) { test(t, isbjorn(t, h, server.Options{Dispatch: d})) })
 	}
 	t.Run("net/http", func(t *testing.T) { test(t, theirs(t, h)) })
 }
@@ -59,7 +59,7 @@ func TestFieldsOfConnection(t *testing.T) {
 		if a.body != "text" || a.header["X-F"] != nil || a.header["X-H"] != nil || a.header.Get("X-G") != "2" {
 			t.Error(a.text())
 		}
-	})
+	}, server.Options{})
 	onOurs(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header()["Connection"], w.Header()["X-F"], w.Header()["X-G"] = []string{"X-F"}, []string{"1"}, []string{"2"}
 		w.WriteHeader(http.StatusEarlyHints)
@@ -67,5 +67,5 @@ func TestFieldsOfConnection(t *testing.T) {
 		if a := p.ask(t, get); a.interim != "103 Early Hints map[X-G:[2]]\n" {
 			t.Error(a.text())
 		}
-	})
+	}, server.Options{})
 }

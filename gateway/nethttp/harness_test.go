@@ -31,19 +31,20 @@ type place struct {
 	log  *testlog.Buffer
 }
 
-// isbjorn serves h behind App, by default as http.Handlers are: Dispatch(Auto).
-func isbjorn(t testing.TB, h http.Handler, options ...server.Option) place {
+// isbjorn serves h behind App, by default as http.Handlers are: Dispatch: Auto.
+func isbjorn(t testing.TB, h http.Handler, options server.Options) place {
 	t.Helper()
-	return isbjornApp(t, nethttp.App(h), options...)
+	return isbjornApp(t, nethttp.App(h), options)
 }
 
-func isbjornApp(t testing.TB, app gateway.App, options ...server.Option) place {
+func isbjornApp(t testing.TB, app gateway.App, options server.Options) place {
 	t.Helper()
 	p := place{log: &testlog.Buffer{}}
-	options = append([]server.Option{
-		server.Logger(slog.New(slog.NewTextHandler(p.log, nil))), server.Loops(1), server.BodyBytes(16 << 20),
-	}, options...)
-	s, err := server.New(app, options...)
+	options.Logger, options.Loops = slog.New(slog.NewTextHandler(p.log, nil)), 1
+	if options.BodyBytes == 0 {
+		options.BodyBytes = 16 << 20
+	}
+	s, err := server.New(app, options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,9 +58,10 @@ func isbjornApp(t testing.TB, app gateway.App, options ...server.Option) place {
 }
 
 // onOurs runs a test of a handler on isbjorn, by each way to a goroutine of the handler's own.
-func onOurs(t *testing.T, h http.Handler, test func(*testing.T, place), options ...server.Option) {
+func onOurs(t *testing.T, h http.Handler, test func(*testing.T, place), options server.Options) {
 	for name, d := range map[string]server.DispatchMode{"Auto": server.Auto, "Pool": server.Pool} {
-		t.Run(name, func(t *testing.T) { test(t, isbjorn(t, h, append(options, server.Dispatch(d))...)) })
+		options.Dispatch = d
+		t.Run(name, func(t *testing.T) { test(t, isbjorn(t, h, options)) })
 	}
 }
 

@@ -348,7 +348,7 @@ func same(t *testing.T, cases []sameCase) {
 	theirs := theirs(t, now)
 	var places []place
 	for _, d := range []server.DispatchMode{server.Inline, server.Auto, server.Pool} {
-		places = append(places, isbjorn(t, now, server.Dispatch(d)))
+		places = append(places, isbjorn(t, now, server.Options{Dispatch: d}))
 	}
 	for _, tt := range cases {
 		t.Run(tt.name, func(t *testing.T) {

@@ -54,11 +54,11 @@ func TestRequestTrailer(t *testing.T) {
 	}
 	theirs := theirs(t, h)
 	places := map[string]place{
-		"Inline":    isbjorn(t, h, server.Dispatch(server.Inline)),
-		"Auto":      isbjorn(t, h, server.Dispatch(server.Auto)),
-		"Pool":      isbjorn(t, h, server.Dispatch(server.Pool)),
-		"collected": isbjornApp(t, gateway.AppFunc(nethttp.App(h).Serve)),
-		"validated": isbjornApp(t, gateway.Validate(nethttp.App(h))),
+		"Inline":    isbjorn(t, h, server.Options{Dispatch: server.Inline}),
+		"Auto":      isbjorn(t, h, server.Options{Dispatch: server.Auto}),
+		"Pool":      isbjorn(t, h, server.Options{Dispatch: server.Pool}),
+		"collected": isbjornApp(t, gateway.AppFunc(nethttp.App(h).Serve), server.Options{}),
+		"validated": isbjornApp(t, gateway.Validate(nethttp.App(h)), server.Options{}),
 	}
 	for i := range tests {
 		for _, target := range []string{"/", "/late"} {
@@ -91,7 +91,7 @@ func TestRequestTrailerOfApp(t *testing.T) {
 	})
 	places := map[string]place{"net/http": theirs(t, nethttp.Handler(app))}
 	for _, d := range []server.DispatchMode{server.Inline, server.Auto, server.Pool} {
-		places[fmt.Sprint(d)] = isbjornApp(t, app, server.Dispatch(d))
+		places[fmt.Sprint(d)] = isbjornApp(t, app, server.Options{Dispatch: d})
 	}
 	for name, p := range places {
 		a := p.ask(t, "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n5\r\nhello\r\n0\r\nX-Sum: 1\r\nX_Other: 2\r\nProxy: 3\r\n\r\n")

@@ -372,7 +372,7 @@ func TestSameConnections(t *testing.T) {
 	theirs := theirs(t, handler)
 	ours := map[string]place{}
 	for name, d := range map[string]server.DispatchMode{"Inline": server.Inline, "Auto": server.Auto, "Pool": server.Pool} {
-		ours[name] = isbjorn(t, handler, server.Dispatch(d))
+		ours[name] = isbjorn(t, handler, server.Options{Dispatch: d})
 	}
 	for _, tt := range []struct{ line, fields, content string }{
 		{"GET /a HTTP/1.1", "", ""},

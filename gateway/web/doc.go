@@ -9,7 +9,7 @@
 //		}
 //		return web.JSON(map[string]string{"ordered": order.Item}).Status(201), nil
 //	})
-//	server.Main(app)
+//	server.Main(app, server.Options{})
 //
 // # Lifetime
 //

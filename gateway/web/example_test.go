@@ -158,7 +158,7 @@ func ExampleStatusError() {
 // Limits and proxies are checked when the program starts.
 func ExampleNewApp() {
 	o := web.DefaultOptions()
-	o.FormBytes = 100 << 20 // and server.BodyBytes as much
+	o.FormBytes = 100 << 20 // and BodyBytes of server.Options as much
 	o.Proxies.Prefixes = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
 	o.Proxies.Fields = []string{"X-Forwarded-For", "X-Forwarded-Proto"} // what they write in every request
 	app, err := web.NewApp(func(r *web.Request) (*web.Response, error) {

@@ -56,22 +56,20 @@ func serveByIsbjorn(s *Server, l net.Listener) (err error, ok bool) {
 	if logger == nil {
 		logger = log.Default()
 	}
-	options := []server.Option{
-		server.BodyBytes(-1),
-		server.Logger(slog.New(slog.NewTextHandler(logger.Writer(), nil))),
-		server.Loops(1),
-		server.Name(""), // tests compare all fields
+	options := server.Options{
+		BodyBytes: server.NoLimit,
+		Logger:    slog.New(slog.NewTextHandler(logger.Writer(), nil)),
+		Loops:     1,
+		Name:      server.NoName, // tests compare all fields
 	}
 	for _, limit := range []struct {
 		value  time.Duration
-		option func(time.Duration) server.Option
+		option *time.Duration
 	}{
-		{max(s.ReadHeaderTimeout, 0), server.HeadTimeout}, {max(s.ReadTimeout, 0), server.BodyTimeout},
-		{max(s.IdleTimeout, 0), server.IdleTimeout}, {max(s.WriteTimeout, 0), server.WriteTimeout},
+		{s.ReadHeaderTimeout, &options.HeadTimeout}, {s.ReadTimeout, &options.BodyTimeout},
+		{s.IdleTimeout, &options.IdleTimeout}, {s.WriteTimeout, &options.WriteTimeout},
 	} {
-		if limit.value > 0 {
-			options = append(options, limit.option(limit.value))
-		}
+		*limit.option = max(limit.value, 0) // negative: none, as 0
 	}
 	handler := HandlerFunc(func(w ResponseWriter, r *Request) {
 		if h := s.Handler; h != nil {
@@ -80,7 +78,7 @@ func serveByIsbjorn(s *Server, l net.Listener) (err error, ok bool) {
 			DefaultServeMux.ServeHTTP(w, r)
 		}
 	})
-	ours, err := server.New(nethttp.App(handler), options...)
+	ours, err := server.New(nethttp.App(handler), options)
 	if err != nil {
 		return err, true
 	}

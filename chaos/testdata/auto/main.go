@@ -12,7 +12,7 @@ import (
 	"github.com/isbjorn/isbjorn/server"
 )
 
-func main() { server.Main(gateway.AppFunc(echo)) }
+func main() { server.Main(gateway.AppFunc(echo), server.Options{}) }
 
 var calls atomic.Int64
 

@@ -13,7 +13,7 @@ import (
 	"github.com/isbjorn/isbjorn/server"
 )
 
-func main() { server.Main(nethttp.App(http.HandlerFunc(echo))) }
+func main() { server.Main(nethttp.App(http.HandlerFunc(echo)), server.Options{}) }
 
 var calls atomic.Int64
 

@@ -8,7 +8,7 @@ import (
 	"github.com/isbjorn/isbjorn/server"
 )
 
-func main() { server.Main(gateway.AppFunc(echo), server.Dispatch(server.Pool)) }
+func main() { server.Main(gateway.AppFunc(echo), server.Options{Dispatch: server.Pool}) }
 
 var headers = []gateway.Header{{Name: "Content-Type", Value: "application/octet-stream"}}
 
