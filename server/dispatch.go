@@ -35,14 +35,14 @@ func (x *exchange) copyRequest(head, content []byte) ([]byte, []byte) {
 // may be taken.
 func (x *exchange) dispatchByOption() bool {
 	var d DispatchMode
-	x.call.canHandOff = true
+	x.call.CanHandOff = true
 	x.callApp(func() { d = x.sh.cfg.dispatchBy(&x.env.Environ) }, func(failure error) (gateway.Body, error) {
 		if failure != nil {
 			return nil, failure
 		}
 		return x.job.deliverResponse(x.job.serve()) // wherever it was to run: this is a worker
 	})
-	x.call.canHandOff = d != Inline
+	x.call.CanHandOff = d != Inline
 	return d == Pool || d == Auto && (x.upgrades() || x.sh.srv.appBlocks.Load())
 }
 

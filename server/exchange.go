@@ -19,6 +19,7 @@ import (
 	"github.com/isbjorn/isbjorn/loop"
 	"github.com/isbjorn/isbjorn/parser"
 	"github.com/isbjorn/isbjorn/server/internal/buffers"
+	"github.com/isbjorn/isbjorn/server/internal/callstate"
 	"github.com/isbjorn/isbjorn/server/internal/spool"
 )
 
@@ -39,7 +40,7 @@ type exchange struct {
 	received    spool.Content              // the content that has come
 	job         *job                       // kept for applications that may block; nil until there was one
 	workerStart int64                      // shard.now when the job began
-	call        appCall                    // a call of the application
+	call        callstate.Call             // a call of the application
 
 	resp           response
 	file           *gateway.FileBody // of body, once the kernel sends it

@@ -10,6 +10,7 @@ import (
 
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/internal/thrown"
+	"github.com/isbjorn/isbjorn/server/internal/callstate"
 )
 
 // What an application gets beyond StartResponse and Body: see gateway/extensions.go. An
@@ -18,11 +19,11 @@ import (
 // Flush is that of gateway.Flush on the loop.
 func (w *writer) Flush() error {
 	x := (*exchange)(w)
-	was := x.sh.calls.enterServer(&x.call)
-	if was == handedOff {
+	was := x.sh.calls.EnterServer(&x.call)
+	if was == callstate.HandedOff {
 		return (*jobWriter)(x.job).Flush()
 	}
-	defer x.call.returnToApp(was)
+	defer x.call.ReturnToApp(was)
 	switch {
 	case x.resp.err != nil:
 		return x.resp.err
@@ -62,13 +63,13 @@ const gatherBytes = 4 << 10
 // Gather is that of gateway.Gather on the loop.
 func (w *writer) Gather() {
 	x := (*exchange)(w)
-	was := x.sh.calls.enterServer(&x.call)
-	if was == handedOff {
+	was := x.sh.calls.EnterServer(&x.call)
+	if was == callstate.HandedOff {
 		(*jobWriter)(x.job).Gather()
 		return
 	}
 	x.resp.gather = true
-	x.call.returnToApp(was)
+	x.call.ReturnToApp(was)
 }
 
 // Gather is that of gateway.Gather on a worker.
@@ -106,11 +107,11 @@ var errInformLate = errors.New("server: Inform was called after start, or after 
 
 // Inform implements gateway.Conn on the loop.
 func (x *exchange) Inform(code int, headers []gateway.Header) error {
-	was := x.sh.calls.enterServer(&x.call)
-	if was == handedOff {
+	was := x.sh.calls.EnterServer(&x.call)
+	if was == callstate.HandedOff {
 		return x.job.Inform(code, headers)
 	}
-	defer x.call.returnToApp(was)
+	defer x.call.ReturnToApp(was)
 	switch {
 	case x.sock == nil:
 		return net.ErrClosed
@@ -181,11 +182,11 @@ func appendFields(b []byte, headers []gateway.Header) []byte {
 
 // Trailer implements gateway.Conn on the loop.
 func (x *exchange) Trailer(headers []gateway.Header) error {
-	was := x.sh.calls.enterServer(&x.call)
-	if was == handedOff {
+	was := x.sh.calls.EnterServer(&x.call)
+	if was == callstate.HandedOff {
 		return x.job.Trailer(headers)
 	}
-	defer x.call.returnToApp(was)
+	defer x.call.ReturnToApp(was)
 	if x.sock == nil || x.resp.complete {
 		return net.ErrClosed
 	}

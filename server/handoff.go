@@ -8,6 +8,7 @@ import (
 
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/internal/thrown"
+	"github.com/isbjorn/isbjorn/server/internal/callstate"
 )
 
 // The rescue: a loop is taken from a call of the application, and the goroutine that is
@@ -15,9 +16,9 @@ import (
 
 // takeLoop gives the loop another goroutine than the one that is in a call for x, if its
 // state is still was, and says of which request: nil if the state is another. If it fails,
-// for want of descriptors, nothing has changed but the log. With callTracker.mu.
-func (h *shard) retakeLoop(x *exchange, was uint32) (request []any) {
-	if !x.call.state.CompareAndSwap(was, handedOff) {
+// for want of descriptors, nothing has changed but the log. With the lock of shard.calls.
+func (h *shard) retakeLoop(x *exchange, was callstate.State) (request []any) {
+	if !h.calls.HandOff(&x.call, was) {
 		return nil
 	}
 	request = x.describe()
@@ -30,9 +31,9 @@ func (h *shard) retakeLoop(x *exchange, was uint32) (request []any) {
 	}
 	if err := h.loop.TakeOver(x.sock, x.unused, x.afterRetake); err != nil {
 		x.job.detachCall()
-		x.call.state.Store(was)
-		if now := time.Now(); now.Sub(h.calls.retakeFailedAt) > time.Second {
-			h.calls.retakeFailedAt = now
+		h.calls.TakeBack(&x.call, was)
+		if now := time.Now(); now.Sub(h.stall.retakeFailed) > time.Second {
+			h.stall.retakeFailed = now
 			h.cfg.log.Error(retakeFailed, append([]any{slog.Any("error", err)}, request...)...)
 		}
 		return nil
@@ -58,19 +59,19 @@ func (x *exchange) afterRetake() {
 
 // handOff is takeLoop before the call itself waits for something: for its client, which
 // says nothing of other requests, so they stay on the loop. It reports false if that
-// cannot be, or the state was another. Caller holds callTracker.mu.
-func (x *exchange) handOff(was uint32) bool {
-	return x.call.canHandOff && x.sh.retakeLoop(x, was) != nil
+// cannot be, or the state was another. Caller holds the lock of shard.calls.
+func (x *exchange) handOff(was callstate.State) bool {
+	return x.call.CanHandOff && x.sh.retakeLoop(x, was) != nil
 }
 
 // leaveLoop is handOff for the server's own code, after surface.
-func (x *exchange) handOffInServer(was uint32) bool {
-	if was == noCall {
+func (x *exchange) handOffInServer(was callstate.State) bool {
+	if was == callstate.None {
 		return false
 	}
-	x.sh.calls.mu.Lock()
-	defer x.sh.calls.mu.Unlock()
-	return x.handOff(inServer)
+	x.sh.calls.Lock()
+	defer x.sh.calls.Unlock()
+	return x.handOff(callstate.InServer)
 }
 
 // asJob is the job of an application that is to go on as a worker, if it is not one
@@ -97,13 +98,13 @@ const (
 )
 
 func (x *exchange) tryJob() (j *job, again bool) {
-	x.sh.calls.mu.Lock()
-	defer x.sh.calls.mu.Unlock()
-	switch state := x.call.state.Load(); {
-	case state == handedOff, (state == inApp || state == observed) && x.handOff(state):
+	x.sh.calls.Lock()
+	defer x.sh.calls.Unlock()
+	switch state := x.call.State(); {
+	case state == callstate.HandedOff, (state == callstate.InApp || state == callstate.Observed) && x.handOff(state):
 		return x.job, false
 	}
-	return nil, x.call.canHandOff
+	return nil, x.call.CanHandOff
 }
 
 // call runs f, which calls the application, on the loop. Where the loop is taken meanwhile
@@ -113,15 +114,15 @@ func (x *exchange) tryJob() (j *job, again bool) {
 func (x *exchange) callApp(f func(), rest func(failure error) (gateway.Body, error)) {
 	ended := false
 	defer func() {
-		if !ended && x.sh.calls.exitApp(&x.call) {
+		if !ended && x.sh.calls.ExitApp(&x.call) {
 			failure := x.job.panicError(thrown.Value(recover()))
 			x.job.continueOnWorker(func() (gateway.Body, error) { return rest(failure) })
 		}
 	}()
-	x.sh.calls.enterApp(&x.call)
+	x.sh.calls.EnterApp(&x.call)
 	f()
 	ended = true
-	if x.sh.calls.exitApp(&x.call) {
+	if x.sh.calls.ExitApp(&x.call) {
 		x.job.continueOnWorker(func() (gateway.Body, error) { return rest(nil) })
 	}
 }
@@ -131,15 +132,15 @@ func (x *exchange) callApp(f func(), rest func(failure error) (gateway.Body, err
 func (x *exchange) callServe() (body gateway.Body, err error) {
 	ended := false
 	defer func() {
-		if !ended && x.sh.calls.exitApp(&x.call) {
+		if !ended && x.sh.calls.ExitApp(&x.call) {
 			failure := x.job.panicError(thrown.Value(recover()))
 			x.job.continueOnWorker(func() (gateway.Body, error) { return x.job.deliverResponse(nil, failure) })
 		}
 	}()
-	x.sh.calls.enterApp(&x.call)
+	x.sh.calls.EnterApp(&x.call)
 	body, err = x.sh.srv.app.Serve(&x.env.Environ, x.start)
 	ended = true
-	if x.sh.calls.exitApp(&x.call) {
+	if x.sh.calls.ExitApp(&x.call) {
 		x.job.continueOnWorker(func() (gateway.Body, error) { return x.job.deliverResponse(body, err) })
 	}
 	return body, err

@@ -322,7 +322,7 @@ func (j *job) contentLength() int64 {
 // stand still meanwhile.
 func (j *job) stack() string {
 	stack := loop.StackWith(fmt.Sprintf("%s%p", inWork, j))
-	for _, call := range []string{inAsk, inCall} { // that were taken from their loop
+	for _, call := range []string{inServe, inCall} { // that were taken from their loop
 		if stack == nil {
 			stack = loop.StackWith(fmt.Sprintf("%s%p", call, j.x))
 		}

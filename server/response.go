@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/server/internal/callstate"
 )
 
 // framing is how a client finds the end of the content, RFC 9112 section 6.3.
@@ -53,8 +54,8 @@ var (
 // nothing of the application's is kept.
 func (x *exchange) startResponse() gateway.StartResponse {
 	return func(status string, headers []gateway.Header, exc error) (io.Writer, error) {
-		was := x.sh.calls.enterServer(&x.call)
-		if was == handedOff {
+		was := x.sh.calls.EnterServer(&x.call)
+		if was == callstate.HandedOff {
 			return x.job.start(status, headers, exc)
 		}
 		var w io.Writer
@@ -66,7 +67,7 @@ func (x *exchange) startResponse() gateway.StartResponse {
 		} else if x.resp.err == nil {
 			x.resp.err = err
 		}
-		x.call.returnToApp(was)
+		x.call.ReturnToApp(was)
 		return w, err
 	}
 }
@@ -251,11 +252,11 @@ type writer exchange
 // waits in h.out goes out when the call returns, and when its loop is taken from it.
 func (w *writer) Write(p []byte) (n int, err error) {
 	x := (*exchange)(w)
-	was := x.sh.calls.enterServer(&x.call)
-	if was == handedOff {
+	was := x.sh.calls.EnterServer(&x.call)
+	if was == callstate.HandedOff {
 		return (*jobWriter)(x.job).Write(p)
 	}
-	defer func() { x.call.returnToApp(was) }()
+	defer func() { x.call.ReturnToApp(was) }()
 	switch {
 	case x.resp.err != nil:
 		return 0, x.resp.err
@@ -273,7 +274,7 @@ func (w *writer) Write(p []byte) (n int, err error) {
 		switch {
 		case !x.sock.Full():
 		case x.handOffInServer(was):
-			was = handedOff
+			was = callstate.HandedOff
 			k, err := (*jobWriter)(x.job).Write(p[n:])
 			return n + k, err
 		case x.sock.Unsent() > int64(unsentHighWaters*x.sh.cfg.loop.HighWaterBytes):

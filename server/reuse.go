@@ -22,7 +22,7 @@ func (h *shard) acquire(c *loop.Conn, cn *session) {
 		h.free = h.free[:last]
 	} else {
 		x = &exchange{sh: h}
-		x.call.x, x.call.canHandOff = x, h.srv.workers != nil
+		x.call.Owner, x.call.CanHandOff = x, h.srv.workers != nil
 		x.start = x.startResponse()
 	}
 	x.sock, x.session, cn.x = c, cn, x
@@ -55,9 +55,7 @@ func (h *shard) release(x *exchange) {
 		x.received.Release()
 	}
 	x.sock, x.session = nil, nil
-	if x.call.state.Load() == handedOff {
-		x.call.state.Store(noCall)
-	}
+	x.call.Reset()
 	if x.waker != nil {
 		x.waker.x, x.waker = nil, nil
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/isbjorn/isbjorn/internal/thrown"
 	"github.com/isbjorn/isbjorn/loop"
 	"github.com/isbjorn/isbjorn/parser"
+	"github.com/isbjorn/isbjorn/server/internal/callstate"
 )
 
 // handler is one loop's side of the server.
@@ -43,7 +44,9 @@ type shard struct {
 
 	stopping bool // Shutdown was called
 
-	calls callTracker
+	calls    callstate.Loop
+	stall    stallState
+	sampling sampling
 
 	counts counts
 }
@@ -80,7 +83,9 @@ func newShard(s *Server, l *loop.Loop) *shard {
 		Scheme: "http", Software: c.name, Multithread: c.loop.Loops > 1 || s.workers != nil, Log: c.appLog,
 		Extra: c.environ, Underscores: c.underscorePolicy == KeepUnderscores, Hidden: s.warnHiddenField, TempFile: c.openTempFile, Stopping: s.stopBegan,
 	}}
-	h.calls.monitor = s.monitor
+	if s.monitor != nil {
+		h.calls.Wake = s.monitor.wake
+	}
 	h.slice = timeSlice{epoch: h.epoch, checkEvery: 1}
 	h.Tick(time.Now())
 	return h

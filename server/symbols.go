@@ -10,9 +10,8 @@ import (
 // rename cannot make a search fail in silence; TestSymbols finds each in a real trace.
 var (
 	inWork  = inTrace((*job).work)
-	inAsk   = inTrace((*exchange).callServe)
+	inServe = inTrace((*exchange).callServe)
 	inCall  = inTrace((*exchange).callApp)
-	inLeave = inTrace((*callTracker).leaveApp)
 )
 
 // inTrace returns the text that a call of f, a function or a method expression, has in the

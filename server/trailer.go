@@ -3,6 +3,8 @@ package server
 import (
 	"bytes"
 	"unsafe"
+
+	"github.com/isbjorn/isbjorn/server/internal/callstate"
 )
 
 // The trailer fields of a request. Their lines are kept as they have
@@ -10,13 +12,13 @@ import (
 
 // ReadTrailer implements gateway.Conn on the loop, where all content has come.
 func (x *exchange) ReadTrailer(yield func(name, value string) bool) {
-	was := x.sh.calls.enterServer(&x.call)
-	if was == handedOff {
+	was := x.sh.calls.EnterServer(&x.call)
+	if was == callstate.HandedOff {
 		x.job.ReadTrailer(yield)
 		return
 	}
 	lines := x.trailer
-	x.call.returnToApp(was)
+	x.call.ReturnToApp(was)
 	yieldFields(lines, yield)
 }
 

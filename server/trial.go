@@ -33,7 +33,7 @@ type trial struct {
 }
 
 // promote has workers run the application, for what it does with a request. Caller holds
-// callTracker.mu of its loop.
+// the lock of shard.calls of its loop.
 func (w *monitor) promote(why string, stack []byte, request []any) {
 	if w.s.appBlocks.Swap(true) {
 		return

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/isbjorn/isbjorn/loop"
+	"github.com/isbjorn/isbjorn/server/internal/callstate"
 )
 
 // waker goes on with a response that waits for an event (gateway.ErrWait). It may be
@@ -37,7 +38,7 @@ func (w *waker) run() {
 	w.due.Swap(false) // before Next looks: what happens from now on is another task
 	switch x := w.x; {
 	case x == nil:
-	case x.call.state.Load() == handedOff && w == x.waker:
+	case x.call.State() == callstate.HandedOff && w == x.waker:
 		x.job.wakeWorker() // it was taken when it belonged to the loop
 	case x.blocked:
 		x.blocked = false
@@ -99,31 +100,31 @@ var errNoWaker = errors.New("server: Next returned gateway.ErrWait, and nobody c
 
 // RemoteAddr is the peer's address.
 func (x *exchange) RemoteAddr() netip.AddrPort {
-	was := x.sh.calls.enterServer(&x.call)
-	if was == handedOff {
+	was := x.sh.calls.EnterServer(&x.call)
+	if was == callstate.HandedOff {
 		return x.job.remote
 	}
-	defer x.call.returnToApp(was)
+	defer x.call.ReturnToApp(was)
 	return x.sock.RemoteAddr()
 }
 
 // LocalAddr is the address that the peer connected to.
 func (x *exchange) LocalAddr() netip.AddrPort {
-	was := x.sh.calls.enterServer(&x.call)
-	if was == handedOff {
+	was := x.sh.calls.EnterServer(&x.call)
+	if was == callstate.HandedOff {
 		return x.job.local
 	}
-	defer x.call.returnToApp(was)
+	defer x.call.ReturnToApp(was)
 	return x.sock.LocalAddr()
 }
 
 // Waker implements gateway.Conn.
 func (x *exchange) Waker() (wake func()) {
-	was := x.sh.calls.enterServer(&x.call)
-	if was == handedOff {
+	was := x.sh.calls.EnterServer(&x.call)
+	if was == callstate.HandedOff {
 		return x.job.Waker()
 	}
-	defer x.call.returnToApp(was)
+	defer x.call.ReturnToApp(was)
 	if x.waker == nil {
 		x.waker = newWaker(x)
 	}

@@ -307,8 +307,8 @@ func TestLateAndHeld(t *testing.T) {
 				case 'L':
 					h.StallSuspected()
 				case 'C': // Late, while the application calls the server
-					w := h.calls.latest.Load()
-					was := h.calls.enterServer(w)
+					w := h.calls.Latest()
+					was := h.calls.EnterServer(w)
 					done := make(chan bool)
 					go func() {
 						h.StallSuspected()
@@ -318,7 +318,7 @@ func TestLateAndHeld(t *testing.T) {
 					case <-done:
 					case <-time.After(2 * stallPause):
 					}
-					w.returnToApp(was)
+					w.ReturnToApp(was)
 					<-done
 				case 'H':
 					before := logged()
@@ -375,29 +375,6 @@ func TestHeldAndLetGo(t *testing.T) {
 		i, err := strconv.Atoi(regexp.MustCompile(` target=/(\d+) `).FindStringSubmatch(line)[1])
 		if err != nil || i >= requests {
 			t.Errorf("reported %s", line)
-		}
-	}
-}
-
-// A goroutine that an application leaves behind in the server's own code does not make the call
-// look as if it were under way when it comes back.
-func TestDiveBehindTheCall(t *testing.T) {
-	for _, suspected := range []bool{false, true} {
-		var h callTracker
-		var w appCall
-		h.enterApp(&w)
-		if suspected {
-			h.mu.Lock()
-			h.observe()
-			h.mu.Unlock()
-		}
-		was := h.enterServer(&w)
-		if h.exitApp(&w) {
-			t.Fatal("the loop was taken")
-		}
-		w.returnToApp(was)
-		if got := w.state.Load(); got != noCall {
-			t.Errorf("suspected %v: the state is %d, want %d", suspected, got, noCall)
 		}
 	}
 }
