@@ -104,7 +104,7 @@ func compute(rounds int) {
 	}
 }
 
-// rounds is how many take d, when nobody disturbs.
+// rounds is how many take d on an idle machine.
 func rounds(d time.Duration) int {
 	if d == 0 {
 		return 0

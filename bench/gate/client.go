@@ -58,7 +58,8 @@ func dial(addr string, conns, depth int) (_ *client, err error) {
 		}
 		c.conns = append(c.conns, f)
 		limit := unix.NsecToTimeval(patience.Nanoseconds())
-		if err := unix.SetsockoptTimeval(int(f.Fd()), unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit); err != nil { // Fd makes it block
+		fd := int(f.Fd()) // Fd makes it block
+		if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit); err != nil {
 			return nil, err
 		}
 	}

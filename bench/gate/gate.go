@@ -86,7 +86,9 @@ func (g *gate) run(ctx context.Context, subjects []*subject) ([]*verdict, error)
 
 // measureAll measures what is counted, then what is timed until it is enough. It returns
 // how many pairs that took.
-func (g *gate) measureAll(ctx context.Context, what string, subjects []*subject, enough func(pairs int, took time.Duration) bool) (int, error) {
+func (g *gate) measureAll(
+	ctx context.Context, what string, subjects []*subject, enough func(pairs int, took time.Duration) bool,
+) (int, error) {
 	var counts, times []*subject
 	for _, s := range subjects {
 		if s.counted {
@@ -103,7 +105,9 @@ func (g *gate) measureAll(ctx context.Context, what string, subjects []*subject,
 
 // measure takes pairs of all subjects in turn, so that each is spread over the whole time,
 // until it is enough, and pairsMin at least. It returns how many.
-func (g *gate) measure(ctx context.Context, what string, subjects []*subject, enough func(pairs int, took time.Duration) bool) (n int, err error) {
+func (g *gate) measure(
+	ctx context.Context, what string, subjects []*subject, enough func(pairs int, took time.Duration) bool,
+) (n int, err error) {
 	began := time.Now()
 	for len(subjects) > 0 && (n < pairsMin || !enough(n, time.Since(began))) {
 		n++

@@ -59,7 +59,7 @@ func planted() {
 func plant(t *testing.T) *gate {
 	t.Helper()
 	const file = "server/exchange.go"
-	entry := regexp.MustCompile(`(?m)^func \(x \*exchange\) begin\(.*\{\n`) // every request passes it
+	entry := regexp.MustCompile(`(?m)^func \(x \*exchange\) onHead\(.*\{\n`) // every request passes it
 	dir, temp := root(t), t.TempDir()
 	source, err := os.ReadFile(filepath.Join(dir, file))
 	if err != nil {

@@ -36,7 +36,9 @@ func (g *gate) loopback(ctx context.Context) (subjects []*subject) {
 // loopbackPair measures first, what is beside them if there is such, and second, then in
 // the opposite order, and all of that again. The servers are new each time: how the memory of
 // a process happens to lie is a matter of percents.
-func loopbackPair(ctx context.Context, name string, depth int, first, beside, second string) (a, b *benchfmt.Result, err error) {
+func loopbackPair(
+	ctx context.Context, name string, depth int, first, beside, second string,
+) (a, b *benchfmt.Result, err error) {
 	paths := []string{first, second, beside}
 	if beside == "" {
 		paths = paths[:2]
@@ -60,7 +62,10 @@ func loopbackPair(ctx context.Context, name string, depth int, first, beside, se
 		}
 	}
 	result := func(l *load) *benchfmt.Result {
-		r := &benchfmt.Result{Name: benchfmt.Name(name), Iters: l.requests, Values: []benchfmt.Value{{Value: l.perRequest(), Unit: cpuUsed}}}
+		r := &benchfmt.Result{
+			Name: benchfmt.Name(name), Iters: l.requests,
+			Values: []benchfmt.Value{{Value: l.perRequest(), Unit: cpuUsed}},
+		}
 		if beside != "" {
 			r.Values = append(r.Values, benchfmt.Value{Value: l.perRequest() / loads[2].perRequest(), Unit: ratio})
 		}

@@ -46,13 +46,14 @@ func (g *gate) systemCalls(ctx context.Context) (subjects []*subject, err error)
 	}
 	for _, depth := range depths {
 		name := fmt.Sprintf("Syscalls/head=hello/depth=%d", depth)
-		subjects = append(subjects, &subject{name: name, counted: true, pair: func(first, second *build) (a, b *benchfmt.Result, err error) {
+		pair := func(first, second *build) (a, b *benchfmt.Result, err error) {
 			if a, err = g.countCalls(ctx, name, depth, first); err != nil {
 				return nil, nil, err
 			}
 			b, err = g.countCalls(ctx, name, depth, second)
 			return a, b, err
-		}})
+		}
+		subjects = append(subjects, &subject{name: name, counted: true, pair: pair})
 	}
 	return subjects, nil
 }

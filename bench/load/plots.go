@@ -138,7 +138,7 @@ func (s *subject) open(x sample.X, seconds int) (*openloop.Result, error) {
 	})
 }
 
-// undisturbed asks once more where somebody else took the generator's processor.
+// undisturbed measures once more if another process took the generator's processor.
 func undisturbed(rate float64, load func() (*openloop.Result, error)) (*openloop.Result, error) {
 	r, err := load()
 	if err != nil || r.KeptUp() || saturated(r, rate) {

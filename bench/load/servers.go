@@ -118,7 +118,7 @@ hosts:
         file.index: [hello.txt]
 `, port, dir)
 	if os.Getuid() == 0 {
-		conf = "user: root\n" + conf // it would become somebody who may not read the files
+		conf = "user: root\n" + conf // it would become a user that may not read the files
 	}
 	file := filepath.Join(dir, "h2o.conf")
 	return []string{program, "-c", file}, errors.Join(
@@ -139,7 +139,9 @@ type built struct {
 
 // build builds what the servers need, into dir. What cannot be had is in missing, with
 // the reason; versions has the rest.
-func build(ctx context.Context, root, dir string, wanted []*server, versions, missing map[string]string) (list []built, err error) {
+func build(
+	ctx context.Context, root, dir string, wanted []*server, versions, missing map[string]string,
+) (list []built, err error) {
 	for _, s := range wanted {
 		if s.module == "" || missing[s.name] != "" {
 			continue

@@ -99,7 +99,9 @@ var h2loadRequests = regexp.MustCompile(`requests: \d+ total, \d+ started, \d+ d
 var h2loadRate = regexp.MustCompile(`finished in [\d.]+\w+, ([\d.]+) req/s`)
 
 func h2load(ctx context.Context, b *bench, url, _ string, _, conns int) (g generated, err error) {
-	out, err := run(ctx, "h2load", "--h1", "-D", strconv.Itoa(b.seconds), "-c", strconv.Itoa(conns), "-t", strconv.Itoa(min(b.load.Count(), conns)), url)
+	threads := min(b.load.Count(), conns)
+	out, err := run(ctx, "h2load", "--h1", "-D", strconv.Itoa(b.seconds), "-c", strconv.Itoa(conns),
+		"-t", strconv.Itoa(threads), url)
 	m, rate := h2loadRequests.FindStringSubmatch(out), h2loadRate.FindStringSubmatch(out)
 	if err != nil || m == nil || rate == nil {
 		return g, fmt.Errorf("h2load: %v: %s", err, lastLine(out))

@@ -105,7 +105,8 @@ func (d *dots) Plot(c draw.Canvas, q *plot.Plot) {
 	for i, s := range d.rows {
 		if d.looks[s.server].bold && !d.ours {
 			lo, hi := trY(middle(i)-0.5), trY(middle(i)+0.5)
-			c.FillPolygon(band, []vg.Point{{X: left - 4, Y: lo}, {X: right + 4, Y: lo}, {X: right + 4, Y: hi}, {X: left - 4, Y: hi}})
+			from, to := left-4, right+4
+			c.FillPolygon(band, []vg.Point{{X: from, Y: lo}, {X: to, Y: lo}, {X: to, Y: hi}, {X: from, Y: hi}})
 		}
 	}
 	rules(&c, q, d.ticks, nil)
@@ -122,7 +123,8 @@ func (d *dots) Plot(c draw.Canvas, q *plot.Plot) {
 			if d.scale.kind == ratios {
 				from = trX(at)
 			}
-			c.StrokeLine2(draw.LineStyle{Color: l.ink, Width: 1.4, Dashes: []vg.Length{4, 3}}, trX(at), c.Min.Y, trX(at), trY(float64(len(d.rows))))
+			dashes := draw.LineStyle{Color: l.ink, Width: 1.4, Dashes: []vg.Length{4, 3}}
+			c.StrokeLine2(dashes, trX(at), c.Min.Y, trX(at), trY(float64(len(d.rows))))
 			name := l.name
 			if !d.relative {
 				name += " " + number(d.shown(d.ref.median)) + dagger(d.ref.cell)

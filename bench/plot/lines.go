@@ -144,7 +144,8 @@ func (l *lines) names(c draw.Canvas, ends map[string]vg.Point) {
 		k, y := l.looks[server], at[server]
 		mark := vg.Point{X: c.Max.X + nameGap - 8, Y: y}
 		if end, ok := ends[server]; ok {
-			c.StrokeLines(draw.LineStyle{Color: k.ink, Width: 0.7, Dashes: []vg.Length{1, 2}}, []vg.Point{end, {X: c.Max.X + 2, Y: end.Y}, mark})
+			dots := draw.LineStyle{Color: k.ink, Width: 0.7, Dashes: []vg.Length{1, 2}}
+			c.StrokeLines(dots, []vg.Point{end, {X: c.Max.X + 2, Y: end.Y}, mark})
 		}
 		k.mark(&c, mark, false)
 		c.FillText(style(12, text, k.bold), vg.Point{X: mark.X + 9, Y: y}, k.name)

@@ -92,7 +92,10 @@ func (p *page) Facts() table {
 	if p.Run.Took > 0 {
 		when += ", " + time.Duration(p.Run.Took*float64(time.Second)).Round(time.Second).String()
 	}
-	t := table{Words: true, Rows: [][]string{{"", ""}, {"machine", p.Machine()}, {"date", when}, {"rounds", fmt.Sprint(p.Run.Rounds)}, {"command", "`" + p.Run.Command + "`"}}}
+	t := table{Words: true, Rows: [][]string{
+		{"", ""}, {"machine", p.Machine()}, {"date", when},
+		{"rounds", fmt.Sprint(p.Run.Rounds)}, {"command", "`" + p.Run.Command + "`"},
+	}}
 	for _, role := range slices.Sorted(maps.Keys(p.Run.Pins)) {
 		t.Rows = append(t.Rows, []string{role + " on processors", p.Run.Pins[role]})
 	}

@@ -106,7 +106,8 @@ func style(size float64, i ink, bold bool) draw.TextStyle {
 	if bold {
 		f.Weight = xfont.WeightBold
 	}
-	return draw.TextStyle{Color: i, Font: f, Handler: plot.DefaultTextHandler, YAlign: -0.41} // where small letters have their middle
+	const middle = -0.41 // of small letters
+	return draw.TextStyle{Color: i, Font: f, Handler: plot.DefaultTextHandler, YAlign: middle}
 }
 
 // mark draws the point of a server, hollow where it is doubtful.

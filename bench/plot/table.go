@@ -178,8 +178,10 @@ func (p *picture) csv() ([]byte, error) {
 				if c.ratio == 0 {
 					to = ""
 				}
-				rows = append(rows, []string{server, x.Tool, x.Head, said(float64(x.Depth)), said(float64(x.Conns)), said(x.Rate), said(x.Quantile), x.Cost,
-					v.unit, f(c.median), f(c.min), f(c.max), strconv.Itoa(c.rounds), said(c.ratio), to, f(c.errors)})
+				rows = append(rows, []string{
+					server, x.Tool, x.Head, said(float64(x.Depth)), said(float64(x.Conns)), said(x.Rate), said(x.Quantile), x.Cost,
+					v.unit, f(c.median), f(c.min), f(c.max), strconv.Itoa(c.rounds), said(c.ratio), to, f(c.errors),
+				})
 			}
 		}
 	}

@@ -1,5 +1,5 @@
 // Stream is a clock of server-sent events, one every second. Each client has a small
-// queue: one that reads too slowly misses ticks, and holds nobody up. Nothing waits
+// queue: one that reads too slowly misses ticks, and delays no other. Nothing waits
 // on the loop: the Body says gateway.ErrWait, and the clock wakes it. When the program is
 // stopped (SIGTERM), or replaced (SIGUSR2), the streams end, and so it does in a second.
 //

@@ -114,7 +114,7 @@ func (u *uploads) store(r *web.Request) (_ *web.Response, err error) {
 	return web.JSON(all).Status(201), nil
 }
 
-// keep stores one file under a name that nobody has.
+// keep stores one file under a name that is free.
 func (u *uploads) keep(part *web.Part) (stored, error) {
 	name := safeName(part.Name)
 	if name == "" {

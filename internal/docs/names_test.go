@@ -149,3 +149,23 @@ func (tr *tree) wrongDotted(parts []string) string {
 	}
 	return ""
 }
+
+// Every file of ours that a comment names, "see phase.go", is there.
+func TestFilesInComments(t *testing.T) {
+	tr := readTree(t)
+	named := regexp.MustCompile(`\b[\w/]+\.go\b`)
+	for file, f := range tr.sources {
+		if notYet[path.Dir(file)] {
+			continue
+		}
+		for _, group := range f.Comments {
+			for _, c := range group.List {
+				for _, name := range named.FindAllString(c.Text, -1) {
+					if !tr.files[name] && !tr.bases[path.Base(name)] {
+						t.Errorf("%s: a comment names %s, which does not exist", tr.fsets[file].Position(c.Pos()), name)
+					}
+				}
+			}
+		}
+	}
+}

@@ -25,7 +25,7 @@ type tree struct {
 	foreign  map[string]bool            // names of packages that are imported from elsewhere
 	uses     map[string]map[string]bool // of those: what is used of them
 	names    map[string]bool            // everything declared anywhere but inside functions
-	comments map[string]*token.FileSet  // positions of each Go file
+	fsets    map[string]*token.FileSet  // positions of each Go file
 }
 
 const module = "github.com/isbjorn/isbjorn"
@@ -37,7 +37,7 @@ func readTree(t *testing.T) *tree {
 		files: map[string]bool{}, bases: map[string]bool{}, sources: map[string]*ast.File{},
 		packages: map[string]map[string]bool{}, types: map[string]map[string]bool{}, embeds: map[string]map[string]bool{},
 		foreign: map[string]bool{}, uses: map[string]map[string]bool{}, names: map[string]bool{},
-		comments: map[string]*token.FileSet{},
+		fsets: map[string]*token.FileSet{},
 	}
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -60,7 +60,7 @@ func readTree(t *testing.T) *tree {
 		if err != nil {
 			return err
 		}
-		tr.sources[rel], tr.comments[rel] = f, fset
+		tr.sources[rel], tr.fsets[rel] = f, fset
 		tr.declare(f)
 		return nil
 	})

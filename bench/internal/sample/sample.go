@@ -32,13 +32,14 @@ type X struct {
 	Cost     string  `json:"cost,omitempty"`     // of the handler
 }
 
-// The plots. The comment says which fields of X and which values each has.
+// The plots. The comment says which fields of X and which values each has. Rate has no latency where the generator
+// itself was too slow (late-p99-us, busy).
 const (
 	CPU        = "cpu"        // Head, Depth, Conns: cpu-us/req, req/s, requests, errors
 	Tools      = "tools"      // Tool, Head, Conns: the same, by other load generators
 	Conns      = "conns"      // Conns: req/s, cpu-us/req, requests, errors
 	Depth      = "depth"      // Depth: cpu-us/req, req/s, requests, errors
-	Rate       = "rate"       // Rate, Conns: req/s as answered, p50-us, p90-us, p99-us, p99.9-us, max-us, requests, errors; late-p99-us and busy are of the generator, and where it was too slow there is no latency
+	Rate       = "rate"       // Rate, Conns: req/s, p50-us to max-us, requests, errors, late-p99-us, busy
 	Percentile = "percentile" // Rate, Conns, Quantile: latency-us
 	Short      = "short"      // a connection for each request: cpu-us/conn, conn/s, requests, errors
 	Idle       = "idle"       // Conns: rss-B, B/conn

@@ -43,7 +43,7 @@ type generator struct {
 const (
 	latencyMax = int64(time.Hour)
 	digits     = 3 // of the histograms
-	// connectMax bounds a connect to a server that accepts nobody.
+	// connectMax bounds a connect to a server that does not accept.
 	connectMax = 5 * time.Second
 )
 
@@ -85,7 +85,8 @@ func (g *generator) open() (err error) {
 			return fmt.Errorf("openloop: connection %d of %d: %w", i+1, g.Conns, err)
 		}
 		g.conns[i] = conn{fd: fd, in: make([]byte, g.Answer+1)}
-		if err := unix.EpollCtl(g.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(i)}); err != nil {
+		event := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(i)}
+		if err := unix.EpollCtl(g.epoll, unix.EPOLL_CTL_ADD, fd, &event); err != nil {
 			return err
 		}
 		g.release(int32(i))
@@ -181,7 +182,8 @@ func (g *generator) send() (worked bool) {
 		c := &g.conns[i]
 		c.due, c.got, c.busy = due, 0, true
 		_ = g.result.Late.RecordValue(int64(now - max(due, c.free)))
-		n, _, errno := unix.RawSyscall(unix.SYS_WRITE, uintptr(c.fd), uintptr(unsafe.Pointer(unsafe.StringData(g.Request))), uintptr(len(g.Request)))
+		n, _, errno := unix.RawSyscall(unix.SYS_WRITE, uintptr(c.fd),
+			uintptr(unsafe.Pointer(unsafe.StringData(g.Request))), uintptr(len(g.Request)))
 		if errno != 0 || int(n) != len(g.Request) { // one request always fits into an empty socket
 			g.lose(c)
 		}
@@ -206,7 +208,8 @@ func poll(epoll int, events []unix.EpollEvent, wait time.Duration) (int, error) 
 	if wait > 0 {
 		n, err = unix.EpollWait(epoll, events, int(wait.Milliseconds()))
 	} else {
-		r, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(epoll), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), 0, 0, 0)
+		r, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(epoll),
+			uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), 0, 0, 0)
 		n = int(r)
 		if errno != 0 {
 			err = errno

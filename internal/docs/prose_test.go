@@ -1,0 +1,118 @@
+package docs
+
+import (
+	"go/scanner"
+	"go/token"
+	"path"
+	"regexp"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+// columnsMax is the longest line of prose and code; a tab is one column.
+const columnsMax = 120
+
+// persons are words for persons; parts of a program have names. CONTRIBUTING.md, Prose.
+var persons = regexp.MustCompile(`(?i)\b(nobody|somebody|he|his)\b`)
+
+// notYet are the directories whose Go is not yet as TestProse and TestFilesInComments want it.
+var notYet = map[string]bool{
+	"gateway": true, "gateway/forwarded": true, "gateway/middleware": true, "gateway/nethttp": true, "gateway/web": true,
+	"loop": true, "parser": true, "server": true,
+}
+
+// Comments of Go that ships have no words for persons, and no line of it or of a page is longer than columnsMax. Not
+// counted are tables, lines with a link or an address, commands, and what programs write in Markdown; the texts of
+// strings in Go, and tests, whose tables have a row a line.
+func TestProse(t *testing.T) {
+	tr := readTree(t)
+	for file, text := range tr.pages(t) {
+		for n, line := range prose(text) {
+			if utf8.RuneCountInString(line) > columnsMax && !strings.Contains(line, "](") && !strings.Contains(line, "://") {
+				t.Errorf("%s:%d: %d columns", file, n, utf8.RuneCountInString(line))
+			}
+		}
+	}
+	dirty := map[string]bool{}
+	for file, f := range tr.sources {
+		dir := path.Dir(file)
+		wrong := t.Errorf
+		if notYet[dir] {
+			wrong = func(string, ...any) { dirty[dir] = true }
+		}
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		for n, columns := range longLines(tr.read(t, file)) {
+			wrong("%s:%d: %d columns", file, n, columns)
+		}
+		for _, group := range f.Comments {
+			for _, c := range group.List {
+				if word := persons.FindString(c.Text); word != "" {
+					wrong("%s: %q in a comment", tr.fsets[file].Position(c.Pos()), word)
+				}
+			}
+		}
+	}
+	for dir := range notYet {
+		if !dirty[dir] {
+			t.Errorf("notYet has %s, which is clean", dir)
+		}
+	}
+}
+
+// prose are the lines of a page that are prose, by their number.
+func prose(page string) map[int]string {
+	lines := map[int]string{}
+	fenced, written := false, false
+	n := 0
+	for line := range strings.Lines(page) {
+		n++
+		line = strings.TrimRight(line, "\n")
+		switch {
+		case strings.HasPrefix(strings.TrimSpace(line), "```"):
+			fenced = !fenced
+		case strings.HasPrefix(line, "<!-- bench:"):
+			written = strings.Contains(line, "begin")
+		case fenced, written, strings.HasPrefix(line, "|"), strings.HasPrefix(line, "    "):
+		default:
+			lines[n] = line
+		}
+	}
+	return lines
+}
+
+// longLines are the lines of Go that are too long without their strings, with their columns.
+func longLines(source string) map[int]int {
+	long := map[int]int{}
+	lines := strings.Split(source, "\n")
+	for i, line := range lines {
+		if n := utf8.RuneCountInString(line); n > columnsMax && !strings.Contains(line, "://") {
+			long[i+1] = n
+		}
+	}
+	if len(long) == 0 {
+		return nil
+	}
+	var s scanner.Scanner
+	fset := token.NewFileSet()
+	file := fset.AddFile("", fset.Base(), len(source))
+	s.Init(file, []byte(source), nil, 0)
+	for {
+		pos, tok, lit := s.Scan()
+		if tok == token.EOF {
+			break
+		}
+		if tok == token.STRING {
+			n := file.Line(pos)
+			for text := range strings.SplitSeq(lit, "\n") {
+				if long[n] -= utf8.RuneCountInString(text); long[n] <= columnsMax {
+					delete(long, n)
+				}
+				n++
+			}
+		}
+	}
+	return long
+}
