@@ -25,16 +25,17 @@ func (c *chunk) Next() ([]byte, error) {
 func (c *chunk) Len() int64   { return int64(len(c.b)) }
 func (c *chunk) Close() error { return nil }
 
-// Bytes is a Body of one chunk. b must not change until the Body is closed.
+// Bytes is a Body of one chunk, which is b itself: it must not change until the Body is closed.
 func Bytes(b []byte) Sized { return &chunk{b: b} }
 
 // Text is a Body of one chunk.
 func Text(s string) Sized { return Bytes(bytesOf(s)) }
 
-// Bytes returns a Body of one chunk without allocating: it is a part of the
-// Environ, and the first one asked for. b must not change until it is closed.
+// Bytes returns a Body of one chunk, as gateway.Bytes does. The first Body of a request that Bytes,
+// Text or Chunks makes is a part of the Environ, and allocates nothing. b must not change until the
+// Body is closed.
 func (e *Environ) Bytes(b []byte) Sized {
-	if e.bodyTaken { // the application has both: the pooled one can be only one of them
+	if e.bodyTaken { // a second Body of this request, such as that of an error page: the first may still be in use
 		e.check()
 		return Bytes(b)
 	}
@@ -46,9 +47,8 @@ func (e *Environ) Bytes(b []byte) Sized {
 // Text is Bytes for a string.
 func (e *Environ) Text(s string) Sized { return e.Bytes(bytesOf(s)) }
 
-// JSON is a Body of v as encoding/json renders it. It is made before start is called,
-// so that an error can still choose the status; the application declares the
-// Content-Type:
+// JSON is a Body of v as encoding/json renders it. Call it before start, so that an error can still
+// become a status. The application declares the Content-Type:
 //
 //	body, err := gateway.JSON(v)
 //	if err != nil {
@@ -71,7 +71,7 @@ type chunkList struct {
 	n    int64
 }
 
-// set begins a Body of list.
+// reset makes c a Body of list.
 func (c *chunkList) reset(list [][]byte) {
 	*c = chunkList{list: list}
 	for _, b := range list {
@@ -93,16 +93,16 @@ func (c *chunkList) Next() ([]byte, error) {
 func (c *chunkList) Len() int64   { return c.n }
 func (c *chunkList) Close() error { return nil }
 
-// Chunks is a Body of several chunks, sent one by one. Neither list nor what it holds
-// must change until the Body is closed.
+// Chunks is a Body of several chunks, sent one by one. Neither list nor the chunks in it may change
+// until the Body is closed.
 func Chunks(list ...[]byte) Sized {
 	c := new(chunkList)
 	c.reset(list)
 	return c
 }
 
-// Chunks is gateway.Chunks without allocating, as Bytes is. list is the caller's again
-// at once, what it holds when the Body is closed.
+// Chunks is gateway.Chunks, and like Bytes allocates nothing for the first Body of a request. list
+// is copied; the chunks in it must not change until the Body is closed.
 func (e *Environ) Chunks(list ...[]byte) Sized {
 	if e.bodyTaken {
 		e.check()
@@ -113,7 +113,7 @@ func (e *Environ) Chunks(list ...[]byte) Sized {
 	return &e.chunks
 }
 
-// finish forgets the chunks of one request, and keeps the list for the next.
+// release drops the chunks of one request, and keeps the array of the list for the next.
 func (c *chunkList) release() {
 	if len(c.list) > 0 {
 		clear(c.list)
@@ -121,14 +121,14 @@ func (c *chunkList) release() {
 	}
 }
 
-// Stream is a Body of the chunks that seq yields. An error but [ErrWait] ends it: the
-// response is aborted. If the Body is closed before its end (the client left) yield
-// returns false, so that seq can clean up.
+// Stream is a Body of the chunks that seq yields. An error other than [ErrWait] ends it: the
+// response is aborted. If the Body is closed before its end, as when the client has disconnected,
+// yield returns false, so that seq can clean up.
 func Stream(seq iter.Seq2[[]byte, error]) Body { return &stream{seq: seq} }
 
 type stream struct {
 	seq  iter.Seq2[[]byte, error]
-	next func() ([]byte, error, bool) // seq as a coroutine, once it was asked
+	next func() ([]byte, error, bool) // of iter.Pull2, from the first Next on
 	stop func()
 	done bool // ended, failed or closed
 }
@@ -156,13 +156,13 @@ func (s *stream) Close() error {
 	return nil
 }
 
-// readerChunkBytes is how much Reader reads at once: large enough that the call
-// to send it is cheap by comparison.
+// readerChunkBytes is how much Reader reads at once: large enough that a system call for each chunk
+// costs little per byte.
 const readerChunkBytes = 32 << 10
 
-// Reader is a Body that is read from r. If r has a method Len() int (as
-// bytes.Reader, strings.Reader and bytes.Buffer have), the response has that
-// length, unless it is negative. If r is an io.Closer, Close closes it.
+// Reader is a Body that is read from r, in chunks of up to 32 KiB. If r has a method Len() int, as
+// bytes.Reader, strings.Reader and bytes.Buffer have, the response has that length, unless it is
+// negative. If r is an io.Closer, Close closes it.
 func Reader(r io.Reader) Body {
 	body := &reader{r: r, size: readerChunkBytes}
 	if l, ok := r.(interface{ Len() int }); ok && l.Len() >= 0 {
@@ -174,7 +174,7 @@ func Reader(r io.Reader) Body {
 
 type reader struct {
 	r    io.Reader
-	size int // of buf
+	size int // of buf, in bytes
 	buf  []byte
 }
 
@@ -200,15 +200,15 @@ type sizedReader struct {
 
 func (r *sizedReader) Len() int64 { return r.n }
 
-// bytesOf is a view of s. It must not be written to.
+// bytesOf is a view of the bytes of s, which must not be written to.
 func bytesOf(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
 
-// textOf is a view of b, good as long as b does not change.
+// textOf is a view of b, valid as long as b does not change.
 func textOf(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
-// Ready is a Body whose Next never waits for anything but a disk: what it gives is
-// there already, and it never says [ErrWait]. A server that runs an application on a
-// goroutine of its own may pull and close such a Body on its event loop.
+// Ready is a Body whose Next and Close wait for nothing but a disk: its content is there already,
+// and it never returns [ErrWait]. A server that runs an application on a worker may pull and close
+// such a Body on its event loop.
 type Ready interface {
 	Body
 	Ready() // does nothing
@@ -220,5 +220,5 @@ func (c *chunk) Ready() {}
 // Ready is empty: the chunks are in memory.
 func (c *chunkList) Ready() {}
 
-// Ready is empty: see the interface.
+// Ready is empty: its Next waits for the disk only.
 func (b *FileBody) Ready() {}

@@ -10,25 +10,25 @@ import (
 	"github.com/isbjorn/isbjorn/internal/field"
 )
 
-// set looks a key up in what Set and Delete have done.
+// overlaid looks a key up among those of Set and Delete.
 func (e *Environ) overlaid(key string) (v any, ok bool) {
-	if e.overlay == nil {
+	if e.overlay == nil { // most requests
 		return nil, false
 	}
-	e.check()
+	e.check() // an expired guard leaves an empty overlay, so that each accessor comes here
 	v, ok = e.overlay[key]
 	return v, ok
 }
 
-// setText is set for keys whose value is a string; another type reads as "".
+// overlaidText is overlaid for keys whose value is a string; a value of another type reads as "".
 func (e *Environ) overlaidText(key string) (s string, ok bool) {
 	v, ok := e.overlaid(key)
 	s, _ = v.(string)
 	return s, ok
 }
 
-// The keys of the CGI and WSGI view, in the order of All. Fields of the request
-// come between the two groups, in their own order.
+// The keys of the CGI and WSGI view, in the order of All, which yields the fields of the request
+// between the two groups.
 var (
 	cgiKeys = []string{
 		"REQUEST_METHOD", "SCRIPT_NAME", "PATH_INFO", "QUERY_STRING", "REQUEST_URI", "RAW_URI",
@@ -41,9 +41,9 @@ var (
 	}
 )
 
-// Get returns the value of a CGI or WSGI key, of one that the deployer added
-// (ServerInfo.Extra), or of one that was Set; nil if there is none. CGI values are
-// strings. The others are
+// Get returns the value of a CGI or WSGI key, of one that the deployer added (the option Environ of
+// package server), or of one that was Set; nil if there is none. CGI values are strings, views as
+// those of the accessors. The others are
 //
 //	wsgi.version           [2]int{1, 0}
 //	wsgi.url_scheme        string, Scheme
@@ -65,7 +65,7 @@ func (e *Environ) Get(key string) any {
 	return e.original(key)
 }
 
-// own is Get for what comes from the request and the server.
+// original is Get without what was Set or deleted: the value from the request or the server.
 func (e *Environ) original(key string) any {
 	switch key {
 	case "REQUEST_METHOD":
@@ -125,7 +125,7 @@ func (e *Environ) original(key string) any {
 	return e.info.Extra[key]
 }
 
-// present is s as a value, or nil if there is none.
+// valueOrNil is s as a value of Get, or nil if there is none.
 func valueOrNil(s string, ok bool) any {
 	if !ok {
 		return nil
@@ -133,11 +133,11 @@ func valueOrNil(s string, ok bool) any {
 	return s
 }
 
-// server is SERVER_NAME and SERVER_PORT: what the client asked for, else where
-// it connected to, else "localhost" and the port of the scheme.
+// serverNamePort is SERVER_NAME and SERVER_PORT: from the Host that the client asked for, else the
+// address that it connected to, else "localhost" and the port of the scheme.
 func (e *Environ) serverNamePort() (name, port string) {
 	host := e.Host()
-	if i := strings.LastIndexByte(host, ':'); i >= 0 && i > strings.LastIndexByte(host, ']') {
+	if i := strings.LastIndexByte(host, ':'); i >= 0 && i > strings.LastIndexByte(host, ']') { // not one inside "[::1]"
 		host, port = host[:i], host[i+1:]
 	}
 	switch {
@@ -164,8 +164,8 @@ func (e *Environ) serverNamePort() (name, port string) {
 // deleted is the value of a key that Delete removed.
 type deleted struct{}
 
-// Set sets a key, for the application and what it wraps. Typed accessors see it, and
-// Headers.
+// Set sets a key, for the application and what it wraps. The accessors return the new value too:
+// Set("PATH_INFO", ...) changes Path, Set("HTTP_ACCEPT", ...) Header and Headers.
 func (e *Environ) Set(key string, value any) {
 	e.check()
 	if e.overlay == nil {
@@ -177,9 +177,8 @@ func (e *Environ) Set(key string, value any) {
 // Delete removes a key.
 func (e *Environ) Delete(key string) { e.Set(key, deleted{}) }
 
-// All yields every key with its value: CGI keys, the request's fields as HTTP_* in
-// the order they came, WSGI keys, the deployer's, then what was Set besides; these
-// two sorted.
+// All yields every key with its value: CGI keys, the request's fields as HTTP_* in the order they
+// came, WSGI keys, the deployer's keys, then the other keys that were Set, both sorted.
 func (e *Environ) All() iter.Seq2[string, any] {
 	return func(yield func(string, any) bool) {
 		seen := make(map[string]bool)
@@ -205,7 +204,7 @@ func (e *Environ) All() iter.Seq2[string, any] {
 				return
 			}
 		}
-		keys := append([]string{"HTTP_HOST"}, wsgiKeys...) // the target may have it without a field
+		keys := append([]string{"HTTP_HOST"}, wsgiKeys...) // an absolute-form target has a host without a field
 		keys = append(keys, slices.Sorted(maps.Keys(e.info.Extra))...)
 		keys = append(keys, slices.Sorted(maps.Keys(e.overlay))...)
 		for _, key := range keys {
@@ -227,7 +226,8 @@ func cgiName(name string) string {
 	return "HTTP_" + strings.ReplaceAll(strings.ToUpper(name), "-", "_")
 }
 
-// sameCGIName compares a field's name with a key's, without its HTTP_.
+// sameCGIName reports whether field is the name of key, which is without its HTTP_: User-Agent is
+// that of USER_AGENT.
 func sameCGIName(field []byte, key string) bool {
 	if len(field) != len(key) {
 		return false

@@ -13,8 +13,8 @@ import (
 func CheckStatus(status string) (code int, err error) {
 	if len(status) < 4 || status[3] != ' ' ||
 		status[0] < '1' || status[0] > '5' || !digit(status[1]) || !digit(status[2]) {
-		return 0, fmt.Errorf("gateway: status %q; use three digits from 100 to 599, a space and a reason, such as \"200 OK\"",
-			status)
+		return 0, fmt.Errorf("gateway: status %q; use three digits from 100 to 599, a space and a reason, "+
+			"such as \"200 OK\"", status)
 	}
 	if !field.ValidValue(status[4:]) {
 		return 0, fmt.Errorf("gateway: status %q has a control character", status)
@@ -66,7 +66,8 @@ func CheckExtra(extra map[string]any) error {
 		case key == "":
 			return fmt.Errorf("gateway: a key of the environ is empty, with the value %v; give it a name", value)
 		case value == nil:
-			return fmt.Errorf("gateway: the environ's %s is nil, which reads as a key that is not there; leave it out", key)
+			return fmt.Errorf("gateway: the environ's %s is nil, which reads as a key that is not there; "+
+				"leave it out", key)
 		case slices.Contains(cgiKeys, key):
 			return fmt.Errorf("gateway: the environ's %s comes from the request; a middleware may Set it", key)
 		}

@@ -7,21 +7,20 @@ import (
 	"sync"
 )
 
-// ending is the Context of a request. The application asks for it while the server
-// may cancel it from elsewhere.
+// requestContext is the Context of a request. mu is for the server, which may cancel it on another
+// goroutine while the application calls Context.
 type requestContext struct {
 	mu     sync.Mutex
-	ctx    context.Context // nil until it was asked for
+	ctx    context.Context // nil until Context was called
 	cancel context.CancelCauseFunc
 	cause  error    // of the first Cancel
-	atEnd  []func() // called at the end, if there is a context
+	atEnd  []func() // called by end, if there is a context
 }
 
-// Context is cancelled when the response is finished, after Close of its Body. A
-// server that learns earlier that nobody waits for the response, or that it takes
-// too long, cancels it then, and context.Cause says why: ErrClientGone, ErrStopped
-// or ErrTimeout; context.Canceled for a response that is finished. It may go to
-// other goroutines. Its cancellation stops nothing by itself.
+// Context is cancelled when the response is finished, after Close of its Body, with the cause
+// context.Canceled. The server cancels it earlier when the client has disconnected, the request has
+// taken too long, or the server stops: context.Cause is then ErrClientGone, ErrTimeout or
+// ErrStopped. It may be used on other goroutines. The cancellation stops nothing by itself.
 func (e *Environ) Context() context.Context {
 	e.check()
 	c := &e.ctx
@@ -29,21 +28,22 @@ func (e *Environ) Context() context.Context {
 	defer c.mu.Unlock()
 	if c.ctx == nil {
 		parent := context.Background()
-		if e.guard != nil {
+		if e.guard != nil { // under Debug or Validate: the server cancels the Context of its own Environ
 			parent = e.guard.of.Context()
 		}
 		c.ctx, c.cancel = context.WithCancelCause(parent)
-		if c.cause != nil {
+		if c.cause != nil { // Cancel came before
 			c.cancel(c.cause)
 		}
 	}
 	return c.ctx
 }
 
-// Stopping returns a channel that is closed when the server begins to stop. Context goes on
-// then, since what can be answered in time is. This is for what does not end by itself: an
-// event stream, a long poll, a connection taken over by [Environ.Hijack]. A response that
-// waits ([ErrWait]) is asked once more then, so it needs no goroutine for that:
+// Stopping returns a channel that is closed when the server begins to stop. Context is not cancelled
+// then: requests that finish in time are answered. The channel is for responses that do not end by
+// themselves: an event stream, a long poll, a connection taken over by [Environ.Hijack]. Next of a
+// response that waits ([ErrWait]) is called once more then, so it needs no goroutine to watch the
+// channel:
 //
 //	select {
 //	case event := <-events:
@@ -54,14 +54,15 @@ func (e *Environ) Context() context.Context {
 //		... gateway.ErrWait
 //	}
 //
-// The channel is the same for all requests of a server, and may be kept. It is nil, which
-// is never closed, where the server does not say when it stops, as net/http does not.
+// The channel is the same for all requests of a server, and may be kept. It is nil, which is never
+// closed, under a server that does not announce its stop, such as net/http's.
 func (e *Environ) Stopping() <-chan struct{} {
 	e.check()
 	return e.info.Stopping
 }
 
-// end makes it ready for the next request.
+// end cancels the context and resets c for the next request. It takes no lock: ServerEnviron.End
+// runs after the last Cancel.
 func (c *requestContext) end() {
 	if c.cancel != nil {
 		c.cancel(nil)
@@ -72,9 +73,9 @@ func (c *requestContext) end() {
 	c.ctx, c.cancel, c.cause, c.atEnd = nil, nil, nil, nil
 }
 
-// Why a server cancels a request's Context before its response is finished. To write to
-// a client that is gone, or to flush or hijack then, is ErrClientGone too; it is
-// net.ErrClosed for errors.Is.
+// The causes for which a server cancels the Context of a request before its response is finished.
+// ErrClientGone is also the error of a Write, Flush or Hijack after the client has disconnected;
+// errors.Is takes it for net.ErrClosed.
 var (
 	ErrClientGone = error(clientGone{})
 	ErrStopped    = errors.New("gateway: the server stops")

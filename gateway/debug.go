@@ -5,40 +5,40 @@ import (
 	"slices"
 )
 
-// lease is an Environ of its own for one request, which Debug and Validate lend to
-// an application in place of the server's: it knows when it is over.
+// guard belongs to an Environ that Debug and Validate make for one request, in place of the server's,
+// and give to the application: it refuses use after the response.
 type guard struct {
-	of         *Environ
-	request    string   // method and target, for messages
-	poison     bool     // overwrite memory when it is over
-	memory     [][]byte // that views point into, if spoil
-	expired    bool
-	wakerTaken bool             // was asked for
-	report     func(*Violation) // told before a panic; nil for nobody
-	validator  *validator       // of Validate
+	of         *Environ         // the one around it
+	request    string           // method and target, for messages
+	poison     bool             // overwrite memory when it expires
+	memory     [][]byte         // what views point into, if poison
+	expired    bool             // the response is finished
+	wakerTaken bool             // Environ.Waker was called
+	report     func(*Violation) // called before a panic, if not nil
+	validator  *validator       // of Validate; nil for Debug
 }
 
-// lend makes a leased Environ for the request of e. What is Set in one shows in the
-// other. With spoil all its views are of memory of its own. It reads the content in
-// place of e.
-func (e *Environ) guarded(spoil bool) *Environ {
+// guarded makes an Environ with a guard for the request of e. They share what is Set, and the new one
+// reads the content in place of e. With poison its views are of copies, which expire overwrites.
+func (e *Environ) guarded(poison bool) *Environ {
 	e.check()
 	method, target := e.RequestLine()
-	g := &guard{of: e, request: method + " " + target, poison: spoil}
+	g := &guard{of: e, request: method + " " + target, poison: poison}
 	if e.overlay == nil {
 		e.overlay = make(map[string]any)
 	}
 	req := *e.req
-	lent := &Environ{requestView: requestView{req: &req, head: g.copy(e.head), conn: e.conn, overlay: e.overlay}, info: e.info, guard: g}
-	lent.input = Input{b: g.copy(e.input.b), remaining: e.input.remaining, lease: g}
+	inner := &Environ{info: e.info, guard: g}
+	inner.requestView = requestView{req: &req, head: g.copy(e.head), conn: e.conn, overlay: e.overlay}
+	inner.input = Input{b: g.copy(e.input.b), remaining: e.input.remaining, guard: g}
 	if e.input.remaining != 0 {
 		e.input.b = nil
-		lent.input.src = &e.input
+		inner.input.src = &e.input
 	}
-	return lent
+	return inner
 }
 
-// copy is b, or the lease's own copy if it is to be spoiled.
+// copy is b, or a copy of it that expire overwrites.
 func (g *guard) copy(b []byte) []byte {
 	if g.poison {
 		b = slices.Clone(b)
@@ -47,23 +47,23 @@ func (g *guard) copy(b []byte) []byte {
 	return slices.Clip(b)
 }
 
-// own notes memory that views of the lease point into.
+// track notes memory for expire to overwrite.
 func (g *guard) track(b []byte) {
 	if g.poison && len(b) > 0 {
 		g.memory = append(g.memory, b)
 	}
 }
 
-// poison is what memory is overwritten with.
-const poisonText = "<kept beyond its response>"
-
+// poison overwrites b with poisonText.
 func poison(b []byte) {
 	for n := 0; n < len(b); {
 		n += copy(b[n:], poisonText)
 	}
 }
 
-// release ends the lease of e.
+const poisonText = "<kept beyond its response>"
+
+// expire ends the use of e: from now on its methods panic.
 func (e *Environ) expire() {
 	g := e.guard
 	if g.expired {
@@ -74,20 +74,20 @@ func (e *Environ) expire() {
 		poison(b)
 	}
 	e.ctx.end()
-	e.overlay = map[string]any{} // where each look-up comes to check
-	e.bodyTaken = true           // the same for Bytes and Text
+	e.overlay = map[string]any{} // not nil: each accessor calls check
+	e.bodyTaken = true           // so that Bytes and Text call check
 	e.input.releaseBlock()
-	e.input = Input{src: g, remaining: unknownLength}
+	e.input = Input{src: g, remaining: unknownLength} // whose reads panic
 }
 
-// check panics if e was lent and the lease is over.
+// check panics if the response of e is finished.
 func (e *Environ) check() {
 	if e.guard != nil && e.guard.expired {
 		e.guard.panicExpired()
 	}
 }
 
-// used panics: somebody has kept the Environ or its Input.
+// panicExpired panics with the violation of an application that has kept an Environ or its Input.
 func (g *guard) panicExpired() {
 	v := ruleExpired.violation(g.request, "it is used after Close of the Body")
 	if g.report != nil {
@@ -96,35 +96,33 @@ func (g *guard) panicExpired() {
 	panic(v)
 }
 
-// Read is that of the Input when the lease is over.
+// Read is the source of the Input after expire.
 func (g *guard) Read([]byte) (int, error) { g.panicExpired(); return 0, nil }
 
-// Debug shows what an application keeps beyond its response. The application gets an
-// Environ of its own over a copy of the request. When Close of the Body has returned,
-// or Serve where there is no Body, the copy is overwritten: a string or slice that was
-// kept then reads "<kept beyond its response>", where otherwise it would show another
-// request, now and then. Every use of the Environ or its Input panics with a *Violation
-// that names the request, and start and its writer return one. The mend is to keep
-// copies: strings.Clone, bytes.Clone, Environ.Clone.
+// Debug finds what an application keeps beyond its response. It gives the application an Environ of
+// its own over a copy of the request, and overwrites the copy when Close of the Body has returned, or
+// Serve where there is no Body: a string or slice that was kept then reads "<kept beyond its
+// response>". Without Debug it would show another request, now and then. Every later use of the
+// Environ or its Input panics with a *Violation that names the request; start and its writer return
+// one. The fix is to keep copies: strings.Clone, bytes.Clone, Environ.Clone.
 //
-// It is a middleware, and no build tag, so that one application can be looked at, in
-// one test, and nothing else pays for it. Put it outermost: for a middleware around it
-// the Environ is the server's own. It copies head and content, hides files from
-// sendfile, and is for tests and for hunting such a bug.
+// Put it outermost: a middleware around it has the Environ of the server. It copies head and content
+// and hides files from sendfile, so it is for tests, and for a while in a server with such a bug. It
+// is a middleware and no build tag: one application, in one test, pays for it.
 func Debug(app App) App {
 	return AppFunc(func(env *Environ, start StartResponse) (body Body, err error) {
-		lent := env.guarded(true)
+		inner := env.guarded(true)
 		defer func() {
 			if body == nil {
-				lent.expire() // after a panic, too
+				inner.expire() // no Body, an error, or a panic
 			}
 		}()
-		body, err = app.Serve(lent, lent.guard.start(start))
-		return withTraits(body, &guardedBody{body, lent}), err
+		body, err = app.Serve(inner, inner.guard.start(start))
+		return withTraits(body, &guardedBody{body, inner}), err
 	})
 }
 
-// start is the server's as long as the lease lasts.
+// start is the server's start until the guard has expired.
 func (g *guard) start(start StartResponse) StartResponse {
 	return func(status string, headers []Header, exc error) (io.Writer, error) {
 		if g.expired {
@@ -169,8 +167,8 @@ func (b *guardedBody) Close() error {
 	return b.Body.Close()
 }
 
-// like is wrapped, a Body around body, with the length of body if that is Sized, and
-// Ready if that is.
+// withTraits is wrapped, a Body around body, with the optional methods Len and Ready if body has
+// them; nil if body is nil.
 func withTraits(body, wrapped Body) Body {
 	_, ready := body.(Ready)
 	switch sized, ok := body.(Sized); {

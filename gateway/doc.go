@@ -1,5 +1,5 @@
 // Package gateway is the interface between a server and an application: what
-// WSGI (PEP 3333) is for Python, in Go. It names both sides of the contract and
+// WSGI (PEP 3333) is for Python, in Go. It defines both sides of the contract and
 // opens no socket.
 //
 // An [App] is called once for each request. It reads the [Environ], declares the
@@ -17,27 +17,25 @@
 //
 // # Lifetime
 //
-// An Environ and every string and slice that comes from it are views of the
-// server's memory, lent until the response is finished, that is until Close of
-// the Body has returned. After that the memory holds another request. To keep
-// something longer copy it (strings.Clone, bytes.Clone), or all of it with
-// [Environ.Clone]. Slices are read-only. [Debug] finds what is kept all the same.
+// An Environ and every string and slice that comes from it are views of the server's memory. They
+// are valid until the response is finished, that is until Close of the Body has returned; after
+// that the memory has another request. To keep something longer copy it (strings.Clone,
+// bytes.Clone), or all of it with [Environ.Clone]. Slices are read-only. [Debug] finds what is kept
+// too long.
 //
 // # Goroutines
 //
-// An Environ belongs to the goroutine that serves its request. An application
-// that starts others gives them copies, or waits for them. Serve itself runs on
-// several goroutines at once, for different requests.
+// An Environ belongs to the goroutine that serves its request. An application that starts others
+// gives them copies, or waits for them. Serve itself runs on several goroutines at once, for
+// different requests.
 //
 // # Blocking
 //
-// A server runs an application on its event loop, where the other connections of
-// that loop wait as long as it runs; or on a goroutine of its own for each request,
-// where it may block, and reads content that still comes. Which of the two is the
-// deployer's choice: the option Dispatch of package server, Inline or Pool; or the
-// server's, Auto, by default: the loop, until the application was seen to block. One that
-// is for the loop neither blocks nor computes for long. One that waits for an event says
-// [ErrWait].
+// A server runs an application on its event loop, where the other connections of that loop wait
+// for it; or on a worker, a goroutine for this request, where it may block, and reads content while
+// it comes. The deployer chooses by the option Dispatch of package server: Inline or Pool; or
+// Auto, the default: the loop, until the application was seen to block. On the loop an application
+// neither blocks nor computes for long; to wait for an event it returns [ErrWait].
 //
 // # Servers
 //
@@ -48,7 +46,7 @@
 //
 // # Rules
 //
-// What both sides owe each other is in the comments of [App], [StartResponse], [Body]
-// and [Input]. [Validate] checks it while an application runs; package gatewaytest calls
-// applications in tests, with the same checks.
+// The comments of [App], [StartResponse], [Body] and [Input] are the contract. [Validate] checks
+// both sides of it while an application runs; package gatewaytest calls applications in tests, with
+// the same checks.
 package gateway

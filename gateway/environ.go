@@ -11,36 +11,36 @@ import (
 	"github.com/isbjorn/isbjorn/parser"
 )
 
-// Environ is one request as the application sees it: typed accessors, and the
-// CGI and WSGI keys by Get, Set, Delete and All. See the package comment for how
-// long its values live.
+// Environ is one request as the application sees it: typed accessors, and the CGI and WSGI keys by
+// Get, Set, Delete and All. See the package comment for how long its values are valid.
 //
-// Two kinds of fields do not show, in any view: those with "_" in their name,
-// which CGI names cannot tell from "-", unless the server keeps them; and Proxy,
-// which CGI programs would take for the variable HTTP_PROXY.
+// Two kinds of fields are hidden in every view: those with "_" in their name, which CGI names cannot
+// tell from "-", unless an option of the server shows them; and Proxy, which CGI programs would take
+// for the variable HTTP_PROXY (httpoxy).
 type Environ struct {
 	requestView
 	info *ServerInfo
 
 	input   Input
-	chunks  chunkList // the pooled Body of Chunks
-	scratch []byte    // decoded paths and joined values
+	chunks  chunkList // the Body of Chunks; its array is reused
+	scratch []byte    // decoded paths and joined values; reused up to scratchBytesMax
 
 	ctx   requestContext
-	guard *guard // of Debug and Validate; nil for the server's own
+	guard *guard // of Debug or Validate; nil in the server's own Environ
 }
 
-// loan is what an Environ has of one request. The zero value is nothing.
+// requestView is the part of an Environ that End resets: views of the request, and what depends on
+// them.
 type requestView struct {
 	req  *parser.Request
 	head []byte // what req's spans point into
 	conn Conn
 
-	chunk     chunk // the pooled Body of Bytes and Text
-	bodyTaken bool  // chunk was handed out, or chunks
+	chunk     chunk // the Body of Bytes and Text
+	bodyTaken bool  // the application has chunk or chunks
 
-	overlay     map[string]any // what Set and Delete did; nil if nothing
-	path        string         // decoded PATH_INFO, once it was asked for
+	overlay     map[string]any // keys of Set and Delete; nil if there are none
+	path        string         // decoded, from the first call of Path on
 	pathDecoded bool
 }
 
@@ -62,15 +62,14 @@ func (e *Environ) Target() string {
 	return e.text(e.req.Target)
 }
 
-// RequestLine is the method and the target as the client sent them, whatever was
-// Set since. For servers; between Begin and End also from other goroutines.
+// RequestLine is the method and the target as the client sent them, whatever was Set since: for
+// logs. It may be called from any goroutine until the response is finished.
 func (e *Environ) RequestLine() (method, target string) {
 	return e.text(e.req.Method), e.text(e.req.Target)
 }
 
-// Path is the path of the target, percent-decoded (PATH_INFO). A "%" that does
-// not begin a valid triplet stays as it is. "/" for an absolute-form without a
-// path and for "OPTIONS *".
+// Path is the path of the target, percent-decoded (PATH_INFO). A "%" that does not begin a valid
+// triplet stays as it is. It is "/" for an absolute-form without a path and for "OPTIONS *".
 func (e *Environ) Path() string {
 	if s, ok := e.overlaidText("PATH_INFO"); ok {
 		return s
@@ -83,20 +82,19 @@ func (e *Environ) Path() string {
 			e.path = "/"
 		case bytes.IndexByte(raw, '%') < 0:
 			e.path = textOf(raw)
-		default:
+		default: // the only case that copies
 			e.path = e.scratchText(func(dst []byte) []byte { return appendDecoded(dst, raw) })
 		}
 	}
 	return e.path
 }
 
-// RawPathKey is the key of what RawPath returns where a part of the path has moved from
-// PATH_INFO to SCRIPT_NAME. A middleware that moves one sets it together with these two.
+// RawPathKey is the key of RawPath where a part of the path has moved from PATH_INFO to SCRIPT_NAME.
+// A middleware that moves one sets all three.
 const RawPathKey = "isbjorn.raw_path"
 
-// RawPath is Path as it was sent, not decoded: "a%2Fb" is one segment there, and two in
-// Path. ok is false if that is not known: PATH_INFO was Set, and not RawPathKey to what it
-// decodes from.
+// RawPath is Path as it was sent, not decoded: "a%2Fb" is one segment in it, and two in Path. ok is
+// false if it is not known: PATH_INFO was Set, and RawPathKey was not Set to text that decodes to it.
 func (e *Environ) RawPath() (raw string, ok bool) {
 	raw, moved := e.overlaidText(RawPathKey)
 	if !moved {
@@ -113,10 +111,10 @@ func (e *Environ) RawPath() (raw string, ok bool) {
 	return raw, string(appendDecoded(nil, bytesOf(raw))) == e.Path()
 }
 
-// keep returns what f appends, as a string that lives as long as the request.
+// scratchText returns what f appends as a string that is valid as long as the request.
 func (e *Environ) scratchText(f func(dst []byte) []byte) string {
 	n := len(e.scratch)
-	e.scratch = f(e.scratch) // older strings keep the old array if it moves
+	e.scratch = f(e.scratch) // if the array moves, older strings still point into the old one
 	if e.guard != nil {
 		e.guard.track(e.scratch[:cap(e.scratch)])
 	}
@@ -148,8 +146,8 @@ func unhex(c byte) int {
 	return -1
 }
 
-// ScriptName is the part of the path that led to the application (SCRIPT_NAME);
-// empty unless a middleware set it.
+// ScriptName is the part of the path that led to the application (SCRIPT_NAME); empty unless a
+// middleware such as Mount has Set it.
 func (e *Environ) ScriptName() string {
 	s, _ := e.overlaidText("SCRIPT_NAME")
 	return s
@@ -163,8 +161,8 @@ func (e *Environ) Query() string {
 	return e.text(e.req.Query)
 }
 
-// Protocol is the client's version: "HTTP/1.1" or "HTTP/1.0" (SERVER_PROTOCOL).
-// Later minor versions are served as 1.1.
+// Protocol is the version that the client sent, "HTTP/1.1" or "HTTP/1.0" (SERVER_PROTOCOL); 1.1 also
+// for later minor versions (RFC 9110 section 6.2).
 func (e *Environ) Protocol() string {
 	if s, ok := e.overlaidText("SERVER_PROTOCOL"); ok {
 		return s
@@ -175,7 +173,8 @@ func (e *Environ) Protocol() string {
 	return "HTTP/1.1"
 }
 
-// Scheme is "http", or what a middleware found out (wsgi.url_scheme).
+// Scheme is "http", or what a middleware has Set, such as TrustedProxies behind a proxy that ends TLS
+// (wsgi.url_scheme).
 func (e *Environ) Scheme() string {
 	if s, ok := e.overlaidText("wsgi.url_scheme"); ok {
 		return s
@@ -183,8 +182,8 @@ func (e *Environ) Scheme() string {
 	return e.info.Scheme
 }
 
-// Host is who was asked: the authority of the target, else the Host field. May
-// be empty.
+// Host is the host that the client asked for: the authority of the target, else the Host field
+// (RFC 9112 section 3.2.2). It may be empty.
 func (e *Environ) Host() string {
 	if s, ok := e.overlaidText("HTTP_HOST"); ok {
 		return s
@@ -192,7 +191,7 @@ func (e *Environ) Host() string {
 	return e.text(e.req.Authority)
 }
 
-// authority is Host of the request; ok is false if the request does not say it.
+// authority is Host of the request itself; ok is false if it has neither an authority nor the field.
 func (e *Environ) authority() (host string, ok bool) {
 	if e.req.Authority.Len == 0 {
 		_, ok = e.req.Known(parser.Host)
@@ -201,20 +200,20 @@ func (e *Environ) authority() (host string, ok bool) {
 	return e.text(e.req.Authority), true
 }
 
-// RemoteAddr is the peer's address, or the one that a middleware has found out
-// (REMOTE_ADDR, REMOTE_PORT); the zero AddrPort on a Unix socket.
+// RemoteAddr is the address of the peer, or the one that a middleware has Set, such as that of the
+// client behind a proxy (REMOTE_ADDR, REMOTE_PORT); the zero AddrPort on a Unix socket.
 func (e *Environ) RemoteAddr() netip.AddrPort {
 	return e.overlaidAddr(e.conn.RemoteAddr(), "REMOTE_ADDR", "REMOTE_PORT")
 }
 
-// LocalAddr is the address that the peer connected to, or the one that a middleware has
-// Set (SERVER_ADDR, SERVER_PORT); the zero AddrPort on a Unix socket. A SERVER_PORT that
-// nobody has Set is the port that the client asked for, which may be another.
+// LocalAddr is the address that the peer connected to, or the one that a middleware has Set
+// (SERVER_ADDR, SERVER_PORT); the zero AddrPort on a Unix socket. Unless it was Set, SERVER_PORT is
+// the port of Host, which may be another.
 func (e *Environ) LocalAddr() netip.AddrPort {
 	return e.overlaidAddr(e.conn.LocalAddr(), "SERVER_ADDR", "SERVER_PORT")
 }
 
-// setAddr is ap with those of its parts replaced that were Set.
+// overlaidAddr is ap with the parts replaced that were Set.
 func (e *Environ) overlaidAddr(ap netip.AddrPort, addrKey, portKey string) netip.AddrPort {
 	if s, ok := e.overlaidText(addrKey); ok {
 		addr, _ := netip.ParseAddr(s)
@@ -233,12 +232,12 @@ func (e *Environ) overlaidAddr(ap netip.AddrPort, addrKey, portKey string) netip
 // Input is the request's content (wsgi.input).
 func (e *Environ) Input() *Input { return &e.input }
 
-// Errors takes text for the server's log (wsgi.errors). It is logged with the
-// request's method and target.
+// Errors is a writer to the server's log (wsgi.errors): each Write is one line, with the method and
+// the target of the request.
 func (e *Environ) Errors() ErrorStream { return errorLog{e} }
 
-// ErrorStream is where an application reports errors. Flush returns when all that
-// was written is where the server keeps it.
+// ErrorStream takes the error reports of an application. Flush returns when all that was written has
+// reached the server's log.
 type ErrorStream interface {
 	io.Writer
 	Flush() error
@@ -247,26 +246,27 @@ type ErrorStream interface {
 type errorLog struct{ e *Environ }
 
 func (w errorLog) Write(p []byte) (int, error) {
-	w.e.info.Log.Error(string(bytes.TrimRight(p, "\n")), slog.String("method", strings.Clone(w.e.Method())), slog.String("target", strings.Clone(w.e.Target()))) // a handler may keep them
+	// Clones: a slog.Handler may keep the record beyond the request.
+	method, target := strings.Clone(w.e.Method()), strings.Clone(w.e.Target())
+	w.e.info.Log.Error(string(bytes.TrimRight(p, "\n")), slog.String("method", method), slog.String("target", target))
 	return len(p), nil
 }
 
-// String is for those who print an environ.
+// String is for environs that are printed.
 func (errorLog) String() string { return "the server's log" }
 
 // Flush does nothing: every Write is a line of the log.
 func (errorLog) Flush() error { return nil }
 
-// Clone returns a copy that lives as long as anybody holds it, with all of the
-// content that is left, in memory: it waits for content that has not come. Its Context goes on when the request has ended.
+// Clone returns a copy that may be kept. It has the unread content in memory, and waits for what has
+// not come. Its Context is not that of the request, and is never cancelled; what needs the connection,
+// such as Inform and Hijack, returns errors.ErrUnsupported.
 func (e *Environ) Clone() *Environ {
 	e.check()
 	req := *e.req
-	c := &Environ{
-		requestView: requestView{req: &req, head: bytes.Clone(e.head), conn: addresses{remote: e.conn.RemoteAddr(), local: e.conn.LocalAddr()}},
-		info:        e.info,
-		input:       e.input.clone(),
-	}
+	c := &Environ{info: e.info, input: e.input.clone()}
+	c.req, c.head = &req, bytes.Clone(e.head)
+	c.conn = addresses{remote: e.conn.RemoteAddr(), local: e.conn.LocalAddr()}
 	for k, v := range e.overlay {
 		switch text := v.(type) { // either may be a view
 		case string:

@@ -11,10 +11,9 @@ import (
 	"github.com/isbjorn/isbjorn/internal/field"
 )
 
-// Header is the value of the field called name, in any case; empty if there is
-// none. Repeated fields are joined by ", ", Cookie by "; ". The one of Host is
-// [Environ.Host]: the authority of a target replaces the field (RFC 9112 section
-// 3.2.2).
+// Header is the value of the field called name, in any case; empty if there is none. Repeated
+// fields are joined by ", " (RFC 9110 section 5.3), Cookie by "; " (RFC 9113 section 8.2.3). That of
+// Host is [Environ.Host]: the authority of a target replaces the field (RFC 9112 section 3.2.2).
 func (e *Environ) Header(name string) string {
 	v, _ := e.header(name)
 	return v
@@ -32,7 +31,8 @@ func (e *Environ) header(name string) (value string, ok bool) {
 	return e.join(func(field []byte) bool { return sameName(field, name) }, field.Is(name, "cookie"))
 }
 
-// join finds the fields that match and returns their values as one.
+// join returns the values of the fields that match as one: a view if there is one field, joined in
+// scratch if there are more.
 func (e *Environ) join(match func(name []byte) bool, cookie bool) (value string, ok bool) {
 	fields := e.req.Fields()
 	first, n := 0, 0
@@ -65,7 +65,7 @@ func (e *Environ) join(match func(name []byte) bool, cookie bool) (value string,
 	}), true
 }
 
-// sameName compares a field name with any name, ignoring case.
+// sameName reports whether field is name, ignoring the case of both.
 func sameName(field []byte, name string) bool {
 	if len(field) != len(name) || len(field) == 0 || (field[0]^name[0])&^0x20 != 0 {
 		return false
@@ -79,7 +79,7 @@ func sameName(field []byte, name string) bool {
 	return true
 }
 
-// hidden says whether a field is kept from the application, see Environ.
+// hidden reports whether an application does not see a field, see [Environ].
 func (e *Environ) hidden(name []byte) bool {
 	if bytes.IndexByte(name, '_') < 0 || e.info.Underscores {
 		return sameName(name, "proxy")
@@ -90,9 +90,9 @@ func (e *Environ) hidden(name []byte) bool {
 	return true
 }
 
-// Headers yields the fields of the request as they came, repeated ones too. Those whose
-// key was deleted are not there, those that were Set have the new value, and come once;
-// at the end come those that were Set and have no field.
+// Headers yields the fields of the request as they came, repeated ones too. A field whose key was
+// deleted is left out, one whose key was Set has the new value, and comes once; keys that were Set
+// and have no field come at the end.
 func (e *Environ) Headers() iter.Seq2[string, string] {
 	return func(yield func(string, string) bool) {
 		e.check()
@@ -109,7 +109,7 @@ func (e *Environ) Headers() iter.Seq2[string, string] {
 	}
 }
 
-// changedHeaders is Headers where keys were Set or deleted, maybe by who ranges over it.
+// changedHeaders is Headers of an Environ with an overlay. yield may change it.
 func (e *Environ) changedHeaders(yield func(name, value string) bool) {
 	seen := make(map[string]bool)
 	for _, f := range e.req.Fields() {
@@ -125,7 +125,8 @@ func (e *Environ) changedHeaders(yield func(name, value string) bool) {
 				continue
 			}
 			value = text
-			shown = strings.ReplaceAll(shown, "_", "-") // X_A and X-A have one key: what was Set is not to be found under X_A alone
+			// X_A and X-A have the same key: a value that was Set is that of X-A.
+			shown = strings.ReplaceAll(shown, "_", "-")
 		}
 		seen[key] = true
 		if !yield(shown, value) {
@@ -135,7 +136,10 @@ func (e *Environ) changedHeaders(yield func(name, value string) bool) {
 	for _, key := range slices.Sorted(maps.Keys(e.overlay)) {
 		name, isField := strings.CutPrefix(key, "HTTP_")
 		value, isText := e.overlay[key].(string)
-		if isField && isText && !seen[key] && key != "HTTP_HOST" && !yield(textproto.CanonicalMIMEHeaderKey(strings.ReplaceAll(name, "_", "-")), value) {
+		if !isField || !isText || seen[key] || key == "HTTP_HOST" {
+			continue
+		}
+		if !yield(textproto.CanonicalMIMEHeaderKey(strings.ReplaceAll(name, "_", "-")), value) {
 			return
 		}
 	}

@@ -9,43 +9,41 @@ import (
 	"sync"
 )
 
-// Input is the request's content (wsgi.input), decoded from its transfer coding.
-// It ends with io.EOF after the content, and for ever after; bytes of the next
-// request are never in it.
+// Input is the content of the request (wsgi.input), decoded from its transfer coding. After the
+// content each read returns io.EOF; bytes of the next request are never in it.
 //
-// Content may be in memory, in a file of the server's, or come while the
-// application reads. Every method reads all three, and waits for what has not come.
-// An error of a file or of the client sticks: each call returns it from then on,
-// once what had come before it is read. Content that is not whole never looks
-// shorter than it is.
+// Content may be in memory, in a temporary file of the server, or come while the application reads.
+// Every method reads all three, and waits for what has not come. An error of the file or of the client
+// sticks: each call returns it once what came before it is read. Content that is cut ends with an
+// error such as io.ErrUnexpectedEOF, never with io.EOF.
 type Input struct {
-	// What is left: b, and after it what comes from file or else from src.
+	// The unread content: b, and after it what comes from file or else from src.
 	b         []byte
 	file      io.ReaderAt
 	off       int64 // in file
 	src       io.Reader
-	remaining int64 // what file or src still has; unknown for src of chunked content
+	remaining int64 // bytes in file or src; unknownLength for src of chunked content
 	err       error // of file or src
 
-	lease   *guard     // of the Environ
-	bodyLen int64      // Len of the Body
-	block   *fileBlock // chunks of the Body; nil until they are read
+	guard   *guard     // of the Environ
+	bodyLen int64      // Len of the Body, in bytes
+	block   *fileBlock // chunk of the Body; nil before the first
 }
 
-// unknown is the length of content that says by its end how long it was.
+// unknownLength is the length of chunked content until its last chunk has come.
 const unknownLength = -1
 
-// fileBlock is what is read from a file at once: large enough that the call is
-// cheap by comparison, and all the memory that a Body of a file takes.
+// fileBlock is what is read from a file at once, and all the memory that a Body of a file takes: large
+// enough that a system call for each costs little per byte.
 type fileBlock [64 << 10]byte
 
 var fileBlocks = sync.Pool{New: func() any { return new(fileBlock) }}
 
-// fetchBytesMin is the room that has to be there for a read from a source: less is
-// not worth the call.
+// fetchRoomMin is the least free room in b for a read from a source, in bytes: with less a new array
+// is made.
 const fetchRoomMin = 512
 
-// finish gives back what the content of one request had.
+// release drops the content of one request.
 func (in *Input) release() {
 	in.b = nil
 	if in.file != nil || in.src != nil || in.err != nil {
@@ -65,8 +63,7 @@ func (in *Input) releaseBlock() {
 	}
 }
 
-// Len is the number of bytes left to read; -1 while nobody knows, as the length of
-// chunked content that still comes.
+// Len is the number of unread bytes; -1 while it is unknown, for chunked content that still comes.
 func (in *Input) Len() int { return int(min(in.unread(), math.MaxInt)) }
 
 func (in *Input) unread() int64 {
@@ -79,8 +76,8 @@ func (in *Input) unread() int64 {
 	return int64(len(in.b)) + in.remaining
 }
 
-// Limit reports whether no more than n bytes are left to read. Where nobody knows yet
-// (Len is -1) it reports true, and reading beyond n bytes from here is the error err.
+// Limit reports whether at most n bytes are unread. Where that is unknown (Len is -1) it reports true,
+// and a read beyond the next n bytes returns err.
 func (in *Input) Limit(n int64, err error) bool {
 	if left := in.unread(); left != unknownLength {
 		return left <= n
@@ -89,10 +86,10 @@ func (in *Input) Limit(n int64, err error) bool {
 	return true
 }
 
-// limited is a source with a limit.
+// limitedReader is a source of at most left bytes; a read beyond them returns err.
 type limitedReader struct {
 	src  io.Reader
-	left int64 // may be read; negative when more has come
+	left int64 // negative when more has come
 	err  error
 }
 
@@ -106,7 +103,7 @@ func (l *limitedReader) Read(p []byte) (int, error) {
 	return 0, l.err
 }
 
-// Read reads up to len(p) bytes. It waits for the first of them only.
+// Read reads up to len(p) bytes. It waits until there is at least one.
 func (in *Input) Read(p []byte) (int, error) {
 	switch {
 	case len(in.b) > 0:
@@ -120,13 +117,13 @@ func (in *Input) Read(p []byte) (int, error) {
 	}
 	n, err := in.readMore(p)
 	if n == 0 && err == nil {
-		err = io.EOF // which was not known before
+		err = io.EOF // chunked content: the last chunk has just come
 	}
 	return n, err
 }
 
-// more reads from the file or the source, at least one byte unless there is an
-// error or none is left. It keeps the error.
+// readMore reads from the file or the source: at least one byte, unless it returns an error or the
+// content ends. It keeps the error in err.
 func (in *Input) readMore(p []byte) (n int, err error) {
 	if in.err != nil || in.remaining == 0 {
 		return 0, in.err
@@ -143,7 +140,7 @@ func (in *Input) readMore(p []byte) (n int, err error) {
 	switch {
 	case in.remaining > 0:
 		if in.remaining -= int64(n); in.remaining == 0 {
-			err = nil // all of it is there
+			err = nil // all bytes are there: an error after them does not matter
 		} else if err == io.EOF {
 			err = io.ErrUnexpectedEOF
 		}
@@ -157,12 +154,12 @@ func (in *Input) readMore(p []byte) (n int, err error) {
 	return n, err
 }
 
-// ReadAll returns all that is left in one piece, read-only: a view, valid until
-// the response is finished, of content in memory, and as much new memory of
-// other content. For content of any size there are Read, WriteTo and Body.
+// ReadAll returns the unread content in one piece, read-only, valid until the response is finished. It
+// is a view of content in memory; for other content it allocates memory for all of it. Content of any
+// size is for Read, WriteTo and Body.
 func (in *Input) ReadAll() ([]byte, error) {
 	if in.file != nil && in.remaining > 0 {
-		in.grow(int(in.remaining)) // in one read
+		in.grow(int(in.remaining)) // the size is known: one array, one read
 	}
 	for in.remaining != 0 {
 		if err := in.fetch(); err != nil {
@@ -172,9 +169,9 @@ func (in *Input) ReadAll() ([]byte, error) {
 	return in.consume(len(in.b)), nil
 }
 
-// fetch reads more behind b. Views of b stay as they are. The buffer doubles with
-// the bytes that come, whatever length was announced, so a long line is copied a
-// constant number of times.
+// fetch appends more content to b. Views of b stay valid. The array doubles with the bytes that have
+// come, not with the announced length: a Content-Length of 1 GB costs a client nothing and must cost
+// no memory here, and a long line is copied a constant number of times per byte.
 func (in *Input) fetch() error {
 	room := cap(in.b) - len(in.b)
 	if room < fetchRoomMin && (in.remaining == unknownLength || int64(room) < in.remaining) {
@@ -189,17 +186,17 @@ func (in *Input) fetch() error {
 	return err
 }
 
-// grow moves b to new memory with room for n bytes more.
+// grow moves b to a new array with room for n bytes more.
 func (in *Input) grow(n int) {
 	in.b = append(make([]byte, 0, len(in.b)+n), in.b...)
-	if in.lease != nil {
-		in.lease.track(in.b[:cap(in.b)])
+	if in.guard != nil {
+		in.guard.track(in.b[:cap(in.b)])
 	}
 }
 
-// ReadLine returns the next line with its LF, read-only and valid until the
-// response is finished. A line longer than limit bytes comes in parts of that
-// size; 0 means no limit. The last line may lack the LF. After it comes io.EOF.
+// ReadLine returns the next line with its LF, read-only, valid until the response is finished. A line
+// longer than limit bytes comes in parts of that size; 0 is no limit. The last line may lack the LF.
+// After it the error is io.EOF.
 func (in *Input) ReadLine(limit int) ([]byte, error) {
 	for searched := 0; ; {
 		n := bytes.IndexByte(in.b[searched:], '\n') + 1
@@ -209,7 +206,7 @@ func (in *Input) ReadLine(limit int) ([]byte, error) {
 		case in.remaining == 0:
 			n = len(in.b)
 		case limit <= 0 || len(in.b) < limit:
-			searched = len(in.b)
+			searched = len(in.b) // no LF up to here: the next search begins there
 			if err := in.fetch(); err != nil {
 				return nil, err
 			}
@@ -227,9 +224,9 @@ func (in *Input) ReadLine(limit int) ([]byte, error) {
 	}
 }
 
-// ReadLines returns the next lines as ReadLine does, until they have hint bytes
-// together; 0 means all that are left. At the end there are none, and no error.
-// With an error come the lines before it.
+// ReadLines returns the next lines, as ReadLine does, until together they have at least hint bytes; 0
+// is all of them. At the end of the content it returns no lines and no error. An error comes with the
+// lines before it.
 func (in *Input) ReadLines(hint int) (lines [][]byte, err error) {
 	for n := 0; hint <= 0 || n < hint; {
 		line, err := in.ReadLine(0)
@@ -245,8 +242,8 @@ func (in *Input) ReadLines(hint int) (lines [][]byte, err error) {
 	return lines, nil
 }
 
-// Lines yields the lines that are left as ReadLine does. An error is the last that
-// it yields; the end of the content is none.
+// Lines yields the unread lines, as ReadLine does. An error comes last; the end of the content is no
+// error.
 func (in *Input) Lines() iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		for {
@@ -258,7 +255,7 @@ func (in *Input) Lines() iter.Seq2[[]byte, error] {
 	}
 }
 
-// WriteTo writes all that is left to w, each piece when it has come.
+// WriteTo writes the unread content to w, each piece as it comes.
 func (in *Input) WriteTo(w io.Writer) (written int64, err error) {
 	var block *fileBlock
 	for {
@@ -276,7 +273,7 @@ func (in *Input) WriteTo(w io.Writer) (written int64, err error) {
 		}
 		if err != nil || in.remaining == 0 {
 			if block != nil {
-				in.b = bytes.Clone(in.b) // what w did not take
+				in.b = bytes.Clone(in.b) // what w did not take, out of the block that goes back
 				fileBlocks.Put(block)
 			}
 			return written, err
@@ -289,10 +286,9 @@ func (in *Input) WriteTo(w io.Writer) (written int64, err error) {
 	}
 }
 
-// Body returns all that is left as the Body of a response: as one view of content
-// in memory, in chunks of at most 64 KiB of other content, each when it has come.
-// It is Sized if Len is known. It is a part of the Input, which is not to be used
-// otherwise any more.
+// Body returns the unread content as the Body of a response: content in memory as one view, other
+// content in chunks of at most 64 KiB as it comes. It is Sized if Len is known. It is a part of the
+// Input, of which no other method may be called any more.
 func (in *Input) Body() Body {
 	if in.bodyLen = in.unread(); in.bodyLen == unknownLength {
 		return (*inputBody)(in)
@@ -300,7 +296,7 @@ func (in *Input) Body() Body {
 	return (*sizedInputBody)(in)
 }
 
-// inputBody is an Input as a Body.
+// inputBody is an Input as a Body, of unknown length.
 type inputBody Input
 
 func (b *inputBody) Next() ([]byte, error) {
@@ -333,7 +329,7 @@ func (b *sizedInputBody) Next() ([]byte, error) { return (*inputBody)(b).Next() 
 func (b *sizedInputBody) Close() error          { return (*inputBody)(b).Close() }
 func (b *sizedInputBody) Len() int64            { return b.bodyLen }
 
-// String is for those who print an environ: it shows no content.
+// String is for environs that are printed: it shows no content.
 func (in *Input) String() string {
 	if in.remaining == unknownLength {
 		return "content of unknown length"
@@ -341,7 +337,8 @@ func (in *Input) String() string {
 	return fmt.Sprintf("%d bytes of content", in.unread())
 }
 
-// clone is a copy of what is left, in memory. What it had to fetch in has, too.
+// clone is a copy of the unread content, in memory. in keeps the content too: where clone has read it
+// from a file or a source it moves to in.b.
 func (in *Input) clone() Input {
 	if b, err := in.ReadAll(); err == nil {
 		in.b = b

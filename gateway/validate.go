@@ -4,35 +4,29 @@ import (
 	"fmt"
 	"hash/maphash"
 	"io"
-	"net/netip"
-	"os"
-	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/isbjorn/isbjorn/internal/field"
 )
 
-// Validate checks both sides of the interface, the application and what calls it,
-// against the rules of this package. The first [Violation] fails the response: start,
-// its writer, Serve, Next or Close return it from then on. It is a line of the
-// server's log, too. See ValidateWith.
+// Validate checks both sides of the interface, the application and what calls it, against the rules of
+// this package. The first [Violation] fails the response: start, its writer, Serve, Next or Close
+// return it from then on. Each is also a line of the server's log. See ValidateWith.
 func Validate(app App) App { return ValidateWith(app, nil) }
 
-// ValidateWith is Validate with every Violation given to report, in place of the log.
-// report may be called from several goroutines. It is also told of what shows when
-// there is no call left to return an error: a Body that was never closed, or twice;
-// and an Environ that is used too late, where the use panics with the *Violation.
+// ValidateWith is Validate with report in place of the log. report is called for every Violation, maybe
+// on several goroutines at once, also for those that no call can return: a Body that was never closed,
+// or twice; an Environ that is used after the response, where the use panics with the *Violation.
 //
-// It is a middleware for tests, or for a while in production: it copies each chunk,
-// and hides files from sendfile. What it returns waits (ErrWait), is Sized and Ready
-// as what it got. Around a middleware and inside of it,
+// It is a middleware for tests, or for a while in production: it copies each chunk, and hides files
+// from sendfile. The Body that it returns is Sized and Ready, and waits (ErrWait), where that of the
+// application does. With
 //
 //	app = gateway.Validate(middleware(gateway.Validate(app)))
 //
-// the middleware is the application of the outer one and the server of the inner:
-// one that does not pass Close on, or pulls on after the end, is found by the inner
-// one. For what both sides have to be compared see ValidateMiddleware.
+// the middleware is the application of the outer Validate and the server of the inner one, which finds
+// that it does not pass Close on, or calls Next after the end. ValidateMiddleware finds what needs both
+// sides.
 func ValidateWith(app App, report func(*Violation)) App {
 	return AppFunc(func(env *Environ, start StartResponse) (Body, error) {
 		if env == nil || start == nil {
@@ -46,32 +40,32 @@ func ValidateWith(app App, report func(*Violation)) App {
 	})
 }
 
-// validator is one request under Validate.
+// validator is the state of one request under Validate.
 type validator struct {
 	report      func(*Violation)
 	startServer StartResponse
 	env         *Environ // the application's
 	info        *ServerInfo
 	request     string
-	failed      *Violation // the first; sticks
+	failed      *Violation // the first, which sticks
 
 	started, sent          bool
 	hijacked               bool
-	startCalled            bool // since this was set to false
+	startCalled            bool // since validatedBody.Next has set this to false
 	code                   int
 	length                 int64 // Content-Length; -1 for none
 	bodyLen                int64 // Len of the Body; -1 for none
-	sentBytes, pulledBytes int64 // bytes of content, and of these those of the Body
+	sentBytes, pulledBytes int64 // bytes of the content, and those of them that are of the Body
 	isHEAD                 bool
 
 	body   Body
-	file   *FileBody // that the Body hands on; nil if it has none
-	closed int
-	ended  error // of Serve or Next: no other chunk may be asked for
+	file   *FileBody // of the Body, see FileOf; nil if it has none
+	closed int       // calls of Close
+	ended  error     // of Serve or Next, after which Next must not be called
 
-	chunk    []byte // the application's last one
-	sum      uint64 // of it, when it was returned
-	sentCopy []byte // what the server got in its place
+	chunk    []byte // the last one of the application
+	sum      uint64 // hash of chunk when it was returned
+	sentCopy []byte // the copy of chunk that the server got
 }
 
 var chunkSeed = maphash.MakeSeed()
@@ -108,10 +102,10 @@ func (v *validator) serve(app App, env *Environ) (Body, error) {
 	}
 	v.env = env.guarded(false)
 	v.env.guard.report, v.env.guard.validator = v.emit, v
-	_ = env.Context() // the end of which is the end of the request
+	_ = env.Context() // so that the end of the request calls checkClosed
 	env.ctx.atEnd = append(env.ctx.atEnd, v.checkClosed)
 	defer func() {
-		if v.body == nil {
+		if v.body == nil { // no Body, or a panic; else Close does it
 			v.env.expire()
 		}
 	}()
@@ -135,25 +129,26 @@ func (v *validator) serve(app App, env *Environ) (Body, error) {
 
 func isSized(b Body) bool { _, ok := b.(Sized); return ok }
 
-// sizes asks the Body for its length.
+// readBodyLen reads the length of a Sized Body.
 func (v *validator) readBodyLen() {
 	if sized, ok := v.body.(Sized); ok {
 		v.bodyLen = sized.Len()
 	}
 }
 
-// agree checks the lengths that are known before the content.
+// checkLengths compares Content-Length with Len of the Body and what was written before it.
 func (v *validator) checkLengths() error {
 	switch {
 	case v.bodyLen < -1 || v.bodyLen == -1 && isSized(v.body):
 		return v.fail(&ruleLengths, "Len is %d", v.bodyLen)
-	case v.started && v.length >= 0 && v.bodyLen >= 0 && v.length != v.sentBytes-v.pulledBytes+v.bodyLen && !v.isHEAD && v.code != 304:
+	case v.isHEAD || v.code == 304: // the length is that of the content of a GET
+	case v.started && v.length >= 0 && v.bodyLen >= 0 && v.length != v.sentBytes-v.pulledBytes+v.bodyLen:
 		return v.fail(&ruleLengths, "Content-Length is %d, and Len %d", v.length, v.bodyLen)
 	}
 	return nil
 }
 
-// end is called when the server takes the Environ back.
+// checkClosed runs at the end of the request.
 func (v *validator) checkClosed() {
 	if v.body != nil && v.closed == 0 {
 		v.fail(&ruleClose, "it was not closed when the request ended")
@@ -193,7 +188,8 @@ func (v *validator) start(status string, headers []Header, exc error) (io.Writer
 		}
 		n, err := strconv.ParseUint(h.Value, 10, 63)
 		if err != nil || length >= 0 || code == 204 {
-			return nil, v.fail(&ruleLength, "it is %q, with the status %q, and was %d before (-1: not declared)", h.Value, status, length)
+			return nil, v.fail(&ruleLength, "it is %q, with the status %q, and was %d before (-1: not declared)",
+				h.Value, status, length)
 		}
 		length = int64(n)
 	}
@@ -210,7 +206,7 @@ func (v *validator) start(status string, headers []Header, exc error) (io.Writer
 	return validatedWriter{w, v}, nil
 }
 
-// count checks n bytes of content that come now.
+// countContent checks and counts n more bytes of content.
 func (v *validator) countContent(n int) error {
 	switch {
 	case n == 0:
@@ -228,7 +224,7 @@ func (v *validator) countContent(n int) error {
 	return nil
 }
 
-// whole checks a response whose content has ended.
+// checkComplete checks a response at the end of its content.
 func (v *validator) checkComplete() error {
 	switch {
 	case v.hijacked:
@@ -280,7 +276,7 @@ func (w validatedWriter) Flush() error {
 	return err
 }
 
-// checkedSource is a server's source of content.
+// checkedSource is the source of ContentStream: it checks what Read returns.
 type checkedSource struct {
 	src io.Reader
 	v   *validator
@@ -292,102 +288,6 @@ func (s checkedSource) Read(p []byte) (int, error) {
 		return 0, s.v.fail(&ruleSource, "it gave %d bytes for %d that were asked for, and the error %v", n, len(p), err)
 	}
 	return n, err
-}
-
-// environ checks what the server, or a middleware, says of the request.
-func (v *validator) checkEnviron(env *Environ) {
-	wrong := func(key, format string, args ...any) {
-		r := ruleEnviron
-		if _, ok := env.overlay[key]; ok {
-			r.party = MiddlewareSide
-		}
-		_ = v.fail(&r, key+" "+format, args...)
-	}
-	text := func(key string) string {
-		s, ok := env.Get(key).(string)
-		if !ok && env.Get(key) != nil {
-			wrong(key, "is a %T and no string", env.Get(key))
-		}
-		return s
-	}
-	for _, key := range []string{"REQUEST_METHOD", "SERVER_NAME"} {
-		if text(key) == "" {
-			wrong(key, "is empty")
-		}
-	}
-	for _, key := range []string{"SCRIPT_NAME", "PATH_INFO"} {
-		if s := text(key); s != "" && s[0] != '/' {
-			wrong(key, "is %q and does not begin with /", s)
-		}
-	}
-	switch script, path := text("SCRIPT_NAME"), text("PATH_INFO"); {
-	case script == "/":
-		wrong("SCRIPT_NAME", "is \"/\", which is the first byte of PATH_INFO")
-	case script == "" && path == "":
-		wrong("PATH_INFO", "is empty, as SCRIPT_NAME")
-	}
-	if env.Get("QUERY_STRING") == nil {
-		wrong("QUERY_STRING", "is not there")
-	}
-	if p := text("SERVER_PROTOCOL"); p != "HTTP/1.1" && p != "HTTP/1.0" {
-		wrong("SERVER_PROTOCOL", "is %q", p)
-	}
-	for _, key := range []string{"SERVER_PORT", "REMOTE_PORT"} {
-		if s := text(key); s != "" || env.Get(key) != nil || key == "SERVER_PORT" {
-			if _, err := strconv.ParseUint(s, 10, 16); err != nil {
-				wrong(key, "is %q and no port", s)
-			}
-		}
-	}
-	if s := text("REMOTE_ADDR"); env.Get("REMOTE_ADDR") != nil {
-		if _, err := netip.ParseAddr(s); err != nil {
-			wrong("REMOTE_ADDR", "is %q and no address", s)
-		}
-	}
-	if s := text("CONTENT_LENGTH"); s != "" {
-		n, err := strconv.ParseUint(s, 10, 63)
-		if err != nil {
-			wrong("CONTENT_LENGTH", "is %q and no number", s)
-		} else if left := env.input.unread(); left > int64(n) {
-			_ = v.fail(&ruleContent, "CONTENT_LENGTH is %d, and the input has %d", n, left)
-		}
-	}
-	for key, value := range env.All() {
-		isField := strings.HasPrefix(key, "HTTP_")
-		s, isText := value.(string)
-		switch {
-		case key == "HTTP_CONTENT_TYPE" || key == "HTTP_CONTENT_LENGTH":
-			wrong(key, "is there, and has its own key without HTTP_")
-		case !isField && !slices.Contains(cgiKeys, key):
-		case !isText:
-			wrong(key, "is a %T and no string", value)
-		case strings.ContainsAny(s, "\r\n\x00") && key != "PATH_INFO" && key != "SCRIPT_NAME": // which are decoded
-			wrong(key, "is %q, with a control character", s)
-		}
-	}
-	if s, _ := env.Get("wsgi.url_scheme").(string); s != "http" && s != "https" {
-		wrong("wsgi.url_scheme", "is %q", s)
-	}
-	if got := env.Get("wsgi.version"); got != [2]int{1, 0} {
-		wrong("wsgi.version", "is %v and not [2]int{1, 0}", got)
-	}
-	if got := env.Get("wsgi.input_terminated"); got != true {
-		wrong("wsgi.input_terminated", "is %v and not true", got)
-	}
-	for _, key := range []string{"wsgi.multithread", "wsgi.multiprocess", "wsgi.run_once"} {
-		if _, ok := env.Get(key).(bool); !ok {
-			wrong(key, "is %v and no bool", env.Get(key))
-		}
-	}
-	if _, ok := env.Get("wsgi.input").(io.Reader); !ok {
-		wrong("wsgi.input", "is no io.Reader")
-	}
-	if _, ok := env.Get("wsgi.errors").(ErrorStream); !ok {
-		wrong("wsgi.errors", "is no ErrorStream")
-	}
-	if _, ok := env.Get("wsgi.file_wrapper").(func(*os.File) Body); !ok {
-		wrong("wsgi.file_wrapper", "is no func(*os.File) Body")
-	}
 }
 
 // validateCall passes the error of a call of Inform or Trailer to each validator of the request:

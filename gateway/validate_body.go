@@ -6,7 +6,7 @@ import (
 	"io"
 )
 
-// validBody is the Body that the server gets.
+// validatedBody is the Body that the server gets: it returns a copy of each chunk.
 type validatedBody validator
 
 func (b *validatedBody) Next() ([]byte, error) {
@@ -24,7 +24,7 @@ func (b *validatedBody) Next() ([]byte, error) {
 	v.startCalled = false
 	left := v.fileLeft()
 	chunk, err := v.body.Next()
-	if v.startCalled && v.failed == nil {
+	if v.startCalled && v.failed == nil { // in Next: Len may have changed with it
 		v.readBodyLen()
 		_ = v.checkLengths()
 	}
@@ -35,7 +35,8 @@ func (b *validatedBody) Next() ([]byte, error) {
 	if v.failed == nil {
 		_ = v.checkWait(err)
 	}
-	if taken := left - v.fileLeft(); v.failed == nil && taken != int64(len(chunk)) && v.file != nil && FileOf(v.body) == v.file {
+	if taken := left - v.fileLeft(); v.failed == nil && v.file != nil && taken != int64(len(chunk)) &&
+		FileOf(v.body) == v.file { // else the Body has said meanwhile that it does not pass the file on
 		_ = v.fail(&ruleWrapper, "Next gave %d bytes, and took %d of the file", len(chunk), taken)
 	}
 	if v.failed == nil && err == io.EOF {
@@ -71,7 +72,7 @@ func (b *validatedBody) Close() error {
 	return err
 }
 
-// left is how much of the file was not read, if the Body hands one on.
+// fileLeft is how many bytes of the file were not read, if the Body has one.
 func (v *validator) fileLeft() (n int64) {
 	if v.file != nil {
 		_, _, n = v.file.Range()
@@ -79,7 +80,7 @@ func (v *validator) fileLeft() (n int64) {
 	return n
 }
 
-// waits checks a Next that may have said ErrWait.
+// checkWait checks the error of a Next, which may be ErrWait.
 func (v *validator) checkWait(err error) error {
 	_, ready := v.body.(Ready)
 	switch {
@@ -88,21 +89,21 @@ func (v *validator) checkWait(err error) error {
 	case ready:
 		return v.fail(&ruleReady, "Next returned ErrWait")
 	case !v.env.guard.wakerTaken:
-		return v.fail(&ruleWaker, "nobody has")
+		return v.fail(&ruleWaker, "it was not called")
 	}
 	return nil
 }
 
-// takeBack looks whether somebody has written to the last chunk. What the server got
-// is spoiled then, so that it shows if it was kept.
+// checkChunk checks that the last chunk was not written to: neither the application's, nor the copy
+// that the server got. It then overwrites the copy, which a server must not keep.
 func (v *validator) checkChunk() {
 	switch {
 	case v.chunk == nil:
 		return
 	case maphash.Bytes(chunkSeed, v.chunk) != v.sum:
-		_ = v.fail(&ruleChunk, "it was written to")
+		_ = v.fail(&ruleChunk, "its bytes have changed")
 	case !bytes.Equal(v.chunk, v.sentCopy):
-		_ = v.fail(&ruleReadOnly, "the one that it got was written to")
+		_ = v.fail(&ruleReadOnly, "the bytes of the one that it got have changed")
 	}
 	poison(v.sentCopy)
 	v.chunk, v.sentCopy = nil, nil

@@ -202,7 +202,7 @@ func TestValidateApplication(t *testing.T) {
 		{"Len is wrong", "the content has as many", app("200 OK", func() gateway.Body { return long{chunksOf("ab"), 3} })},
 		{"Len is negative", "the content has as many", app("200 OK", func() gateway.Body { return long{chunksOf("ab"), -1} })},
 		{"replaced in Next, another Len", "the content has as many", lateApp(3, 5, "late")},
-		{"ErrWait without Waker", "who returns ErrWait", app("200 OK", func() gateway.Body {
+		{"ErrWait without Waker", "Environ.Waker is called before", app("200 OK", func() gateway.Body {
 			return waitsOnce()
 		})},
 		{"ErrWait of a Ready", "a Body that is Ready", func(e *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
@@ -210,7 +210,7 @@ func TestValidateApplication(t *testing.T) {
 			_, err := start("200 OK", nil, nil)
 			return ready{waitsOnce()}, err
 		}},
-		{"a Wrapper with other chunks", "a Wrapper hands on", app("200 OK", func() gateway.Body {
+		{"a Wrapper with other chunks", "a Wrapper passes on", app("200 OK", func() gateway.Body {
 			return &upper{wrapper{motd()}}
 		})},
 		{"204 with content", "a response with 204 or 304", app("204 No Content", of("x"))},
