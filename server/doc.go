@@ -15,8 +15,8 @@
 //	                    it ends
 //	server/exchange.go  one request: collects the content, calls the application,
 //	                    answers; pull.go sends a body that comes in pieces
-//	server/handoff.go   the call on the loop; calls.go has its states, monitor.go finds
-//	                    one that blocks, whose loop then continues on a new goroutine
+//	server/handoff.go   the call on the loop; internal/callstate has its states, monitor.go
+//	                    finds one that blocks, whose loop then continues on a new goroutine
 //	server/dispatch.go  the call on a worker; job.go is the loop's side of it, worker.go
 //	                    the worker's
 //	server/response.go  the answer: framing and content; head.go renders status and

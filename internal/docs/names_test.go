@@ -55,7 +55,6 @@ var elsewhere = map[string][]string{
 		"app.service", "app.socket", "base.txt", "default.pgo", "samples.jsonl", "tree.txt",
 	},
 	"Go's scheduler and gnet": {"handoffp", "netpoll", "sysmon"},
-	"patterns":                {"internal/..."},
 }
 
 // A span is what is between two backticks in a line outside of blocks.
