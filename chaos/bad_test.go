@@ -21,7 +21,7 @@ func (m *malformedRequest) raw() string {
 }
 
 // malformedRequests must be refused, whatever a server is like: each is one that
-// two servers could read in two ways, or over a limit of the README.
+// two servers could read in two ways, or over a limit of docs/options.md.
 var malformedRequests = []malformedRequest{
 	{name: "space before colon", status: 400, text: "POST / HTTP/1.1\r\nHost: h\r\nContent-Length : 5\r\n\r\nhello"},
 	{name: "LF alone", status: 400, text: "GET / HTTP/1.1\nHost: h\n\n"},
