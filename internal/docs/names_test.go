@@ -14,8 +14,8 @@ import (
 //     by its last element alone;
 //   - `pkg.Name` and `pkg.Type.Member` for a package of ours; `Type.Member` for a type of ours, embedded ones too;
 //     `env.Member` for gateway.Environ; with arguments or without;
-//   - a name with a capital inside, `stopIdleTime` or `HeadBytes`, and a call, `commit()`: declared somewhere;
-//   - on the pages of the design, any word in small letters, too.
+//   - a name with a capital inside, `stopIdleTime` or `HeadBytes`, a word in small letters, and a call, `commit()`:
+//     declared somewhere.
 //
 // What is not code of ours is in elsewhere, by the reason.
 func TestNames(t *testing.T) {
@@ -49,12 +49,14 @@ var elsewhere = map[string][]string{
 		"wsgiref.handlers", "wsgiref.headers", "wsgiref.simple_server", "wsgiref.util", "wsgiref.validate",
 	},
 	"settings of systemd and of proxies": {
-		"LimitNOFILE", "MinRate", "TimeoutStopSec", "idleConnTimeout", "serversTransport",
+		"LimitNOFILE", "MinRate", "TimeoutStopSec", "idleConnTimeout", "keepalive", "serversTransport", "ttl", "upstream",
 	},
 	"files of users, and those that programs write": {
 		"app.service", "app.socket", "base.txt", "default.pgo", "samples.jsonl", "tree.txt",
 	},
-	"Go's scheduler and gnet": {"handoffp", "netpoll", "sysmon"},
+	"Go and gnet":                 {"handoffp", "netpoll", "sysmon", "testing", "util"},
+	"names of measurements":       {"browser", "json", "percentile", "tfb"},
+	"commands, and what they say": {"mv", "nohup", "restarting", "st"},
 }
 
 // A span is what is between two backticks in a line outside of blocks.
@@ -117,7 +119,7 @@ func (tr *tree) wrong(page, text string, used map[string]bool) string {
 		if name := call.FindStringSubmatch(text)[1]; !tr.names[name] {
 			return "no function of ours"
 		}
-	case innerCaps.MatchString(text), strings.HasPrefix(page, "docs/design") && lower.MatchString(text):
+	case innerCaps.MatchString(text), lower.MatchString(text):
 		if !tr.names[text] && tr.packages[text] == nil {
 			return "declared nowhere"
 		}
