@@ -12,6 +12,7 @@ import (
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/internal/benchmark"
 	"github.com/isbjorn/isbjorn/loop"
+	"github.com/isbjorn/isbjorn/server/internal/respond"
 )
 
 // What is measured here are parts that package bench has little or nothing of: they
@@ -68,16 +69,17 @@ func BenchmarkStart(b *testing.B) {
 		}{{"same", same}, {"other", other}} {
 			b.Run(fmt.Sprintf("fields=%d/before=%s", fields, before.name), func(b *testing.B) {
 				heads := [2][]gateway.Header{same, before.headers}
-				var r response
+				var r respond.Response
 				b.ReportAllocs()
 				for i := 0; b.Loop(); i++ {
-					r.responseState = responseState{}
-					if err := r.declare("200 OK", heads[i&1], nil); err != nil {
+					r.Reset()
+					if err := r.Declare("200 OK", heads[i&1], nil); err != nil {
 						b.Fatal(err)
 					}
 				}
-				if len(r.fields) != fields || bytes.Count(r.bytes, []byte("\r\n")) != 1+fields {
-					b.Errorf("rendered %q", r.bytes)
+				date := respond.NewDate("")
+				if out, _ := r.Commit(nil, 0, respond.Request{KeepAlive: true}, &date); bytes.Count(out, []byte("\r\n")) != 1+fields+2 {
+					b.Errorf("rendered %q", out)
 				}
 			})
 		}

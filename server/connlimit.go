@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/isbjorn/isbjorn/loop"
+	"github.com/isbjorn/isbjorn/server/internal/respond"
 )
 
 // connLimiter keeps the connections within MaxConnections: for one that is too many the
@@ -93,7 +94,7 @@ func (h *shard) refuseConn(c *loop.Conn, cn *session) {
 	h.countRefusedConn()
 	h.transition(c, cn, lastDone)
 	h.logRefusal(c, cn, errTooManyConns, nil)
-	h.out = h.appendRefusal(h.out, errTooManyConns.Status, errTooManyConns.Why, false)
+	h.out = respond.AppendError(h.out, errTooManyConns.Status, errTooManyConns.Why, false, &h.date)
 	h.flush(c)
 	c.Close()
 }
@@ -157,9 +158,9 @@ func (w *rateLimitedLog) warn(h *shard, msg string, attrs ...any) {
 
 func (w *rateLimitedLog) log(h *shard, level slog.Level, msg string, attrs ...any) {
 	w.count++
-	if w.lastSecond == h.cachedSecond {
+	if w.lastSecond == h.date.Second() {
 		return
 	}
 	h.cfg.log.Log(context.Background(), level, msg, append(attrs, slog.Int("times", w.count))...)
-	w.lastSecond, w.count = h.cachedSecond, 0
+	w.lastSecond, w.count = h.date.Second(), 0
 }

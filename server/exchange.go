@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -20,6 +19,7 @@ import (
 	"github.com/isbjorn/isbjorn/parser"
 	"github.com/isbjorn/isbjorn/server/internal/buffers"
 	"github.com/isbjorn/isbjorn/server/internal/callstate"
+	"github.com/isbjorn/isbjorn/server/internal/respond"
 	"github.com/isbjorn/isbjorn/server/internal/spool"
 )
 
@@ -42,7 +42,7 @@ type exchange struct {
 	workerStart int64                      // shard.now when the job began
 	call        callstate.Call             // a call of the application
 
-	resp           response
+	resp           respond.Response
 	file           *gateway.FileBody // of body, once the kernel sends it
 	fileSize       int64             // how much of it is to be sent
 	waker          *waker
@@ -177,8 +177,8 @@ func (x *exchange) serve(head, content, unused []byte) {
 	}
 	x.body, x.nonBlocking = body, body == nil || isReady(body)
 	switch {
-	case x.resp.err != nil:
-		x.fail(x.resp.err)
+	case x.resp.Err != nil:
+		x.fail(x.resp.Err)
 	case err != nil:
 		x.fail(err)
 	default:
@@ -191,7 +191,7 @@ func (x *exchange) serve(head, content, unused []byte) {
 // false, and has done nothing, where anything is not as it mostly is.
 func (x *exchange) respondSmall(content []byte) bool {
 	r := &x.resp
-	if !r.started || r.headSent || r.err != nil || x.contentless(r.code) || len(content) > copyBytesMax || !x.sock.Alive() || x.sock.Full() {
+	if !r.Started || r.HeadSent || r.Err != nil || x.contentless(r.Code()) || len(content) > copyBytesMax || !x.sock.Alive() || x.sock.Full() {
 		return false
 	}
 	x.commit(int64(len(content)))
@@ -207,18 +207,19 @@ func (x *exchange) respondSmall(content []byte) bool {
 // done ends a response whose body has ended.
 func (x *exchange) completeBody() {
 	r := &x.resp
-	if !r.headSent {
-		if !r.started {
+	if !r.HeadSent {
+		if !r.Started {
 			x.fail(errNotStarted)
 			return
 		}
 		x.commit(x.contentLength(0, nil, io.EOF))
 	}
-	if !x.endContent() {
-		x.fail(fmt.Errorf("server: the response is %d bytes shorter than its Content-Length", r.bytesLeft))
+	var complete bool
+	if x.sh.out, complete = r.End(x.sh.out); !complete {
+		x.fail(r.TooShort())
 		return
 	}
-	r.complete = true
+	r.Complete = true
 	x.closeBody()
 	x.finishRequest()
 }

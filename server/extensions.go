@@ -4,13 +4,12 @@ import (
 	"errors"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
-	"strconv"
 
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/internal/thrown"
 	"github.com/isbjorn/isbjorn/server/internal/callstate"
+	"github.com/isbjorn/isbjorn/server/internal/respond"
 )
 
 // What an application gets beyond StartResponse and Body: see gateway/extensions.go. An
@@ -25,13 +24,13 @@ func (w *writer) Flush() error {
 	}
 	defer x.call.ReturnToApp(was)
 	switch {
-	case x.resp.err != nil:
-		return x.resp.err
-	case x.sock == nil || !x.resp.started || x.resp.complete: // kept beyond its response
+	case x.resp.Err != nil:
+		return x.resp.Err
+	case x.sock == nil || !x.resp.Started || x.resp.Complete: // kept beyond its response
 		return net.ErrClosed
 	case !x.sock.Alive():
 		return gateway.ErrClientGone
-	case !x.resp.headSent:
+	case !x.resp.HeadSent:
 		x.commit(-1)
 	}
 	x.sh.flush(x.sock)
@@ -48,7 +47,7 @@ func (w *jobWriter) Flush() error {
 		return writerError(j.abandonCause)
 	case j.err != nil:
 		return j.err
-	case !j.headTaken && !j.resp.started: // kept from a request before
+	case !j.headTaken && !j.resp.Started: // kept from a request before
 		return net.ErrClosed
 	}
 	j.flushed, j.flushedTo = true, j.out.Len()
@@ -68,7 +67,7 @@ func (w *writer) Gather() {
 		(*jobWriter)(x.job).Gather()
 		return
 	}
-	x.resp.gather = true
+	x.resp.Gather = true
 	x.call.ReturnToApp(was)
 }
 
@@ -117,12 +116,12 @@ func (x *exchange) Inform(code int, headers []gateway.Header) error {
 		return net.ErrClosed
 	case !x.sock.Alive():
 		return gateway.ErrClientGone
-	case x.resp.started || x.resp.complete:
+	case x.resp.Started || x.resp.Complete:
 		return errInformLate
 	case x.req.Minor == 0: // RFC 9110 section 15.2
 		return nil
 	}
-	x.sh.out = appendInterim(x.sh.out, code, headers)
+	x.sh.out = respond.AppendInterim(x.sh.out, code, headers)
 	x.sh.flush(x.sock)
 	return nil
 }
@@ -139,12 +138,12 @@ func (j *job) Inform(code int, headers []gateway.Header) error {
 		return writerError(j.abandonCause)
 	case j.writeDeadline.passed:
 		return os.ErrDeadlineExceeded
-	case j.headTaken || j.resp.started:
+	case j.headTaken || j.resp.Started:
 		return errInformLate
 	case j.x.req.Minor == 0:
 		return nil
 	}
-	j.interim = appendInterim(j.interim, code, headers)
+	j.interim = respond.AppendInterim(j.interim, code, headers)
 	j.wakeLoop()
 	return nil
 }
@@ -158,28 +157,6 @@ func (j *job) sendInterim() {
 	}
 }
 
-// appendInterim appends an interim response.
-func appendInterim(b []byte, code int, headers []gateway.Header) []byte {
-	b = append(b, statusPrefix...)
-	b = strconv.AppendInt(b, int64(code), 10)
-	b = append(b, ' ')
-	b = append(b, http.StatusText(code)...)
-	b = append(b, "\r\n"...)
-	b = appendFields(b, headers)
-	return append(b, "\r\n"...)
-}
-
-// appendFields appends field lines, which are checked.
-func appendFields(b []byte, headers []gateway.Header) []byte {
-	for _, h := range headers {
-		b = append(b, h.Name...)
-		b = append(b, ": "...)
-		b = append(b, h.Value...)
-		b = append(b, "\r\n"...)
-	}
-	return b
-}
-
 // Trailer implements gateway.Conn on the loop.
 func (x *exchange) Trailer(headers []gateway.Header) error {
 	was := x.sh.calls.EnterServer(&x.call)
@@ -187,10 +164,10 @@ func (x *exchange) Trailer(headers []gateway.Header) error {
 		return x.job.Trailer(headers)
 	}
 	defer x.call.ReturnToApp(was)
-	if x.sock == nil || x.resp.complete {
+	if x.sock == nil || x.resp.Complete {
 		return net.ErrClosed
 	}
-	x.resp.addTrailer(headers)
+	x.resp.AddTrailer(headers)
 	return nil
 }
 
@@ -202,14 +179,9 @@ func (j *job) Trailer(headers []gateway.Header) error {
 	case j.closedToApp():
 		return writerError(j.abandonCause)
 	case j.headTaken || j.flushed || j.out.Len() > 0: // however far the loop is
-		j.lateTrailer = appendFields(j.lateTrailer, headers)
+		j.lateTrailer = respond.AppendFields(j.lateTrailer, headers)
 	default:
-		j.resp.addTrailer(headers)
+		j.resp.AddTrailer(headers)
 	}
 	return nil
-}
-
-func (r *response) addTrailer(headers []gateway.Header) {
-	r.trailers = true
-	r.trailer = appendFields(r.trailer, headers)
 }

@@ -30,11 +30,12 @@ var importTable = map[string][]string{
 	"internal/testlog":   {},
 	"internal/thrown":    {},
 
-	"server": {"loop", "parser", "gateway", "gateway/nethttp", "internal/field", "internal/thrown", "server/internal/buffers", "server/internal/callstate", "server/internal/logqueue", "server/internal/spool", "server/internal/workers"},
+	"server": {"loop", "parser", "gateway", "gateway/nethttp", "internal/thrown", "server/internal/buffers", "server/internal/callstate", "server/internal/logqueue", "server/internal/respond", "server/internal/spool", "server/internal/workers"},
 
 	"server/internal/buffers":   {},
 	"server/internal/callstate": {},
 	"server/internal/logqueue":  {},
+	"server/internal/respond":   {"gateway", "internal/field"},
 	"server/internal/spool":     {"server/internal/buffers"},
 	"server/internal/workers":   {},
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/loop"
 	"github.com/isbjorn/isbjorn/server/internal/buffers"
+	"github.com/isbjorn/isbjorn/server/internal/respond"
 	"github.com/isbjorn/isbjorn/server/internal/workers"
 )
 
@@ -52,22 +53,22 @@ type job struct {
 	inputPaused bool   // the loop reads no more until in is nearly empty
 
 	// The response, brought by the worker.
-	resp        response      // what start has declared, until the loop takes it
-	headTaken   bool          // the loop has taken it, and resp is not this response any more
-	contentless bool          // it has no content, whatever the application gives
-	usedWrite   bool          // the write() form was used
-	gathers     bool          // what is written may wait, see gateway.Gather
-	flushed     bool          // the head is to be sent, whether there is content or not
-	size        int64         // of the content, if the body says; else -1
-	owed        int64         // what the declared Content-Length has still room for; -1 without one
-	lateTrailer []byte        // trailer fields that came when the head was on its way
-	interim     []byte        // interim responses that the loop has not taken
-	out         buffers.Queue // content that the loop has not taken
-	flushedTo   int           // so much of out was there at the last Flush
-	inFlight    buffers.Queue // what it took last
-	socketFull  bool          // what the loop had sent before the worker began fills the socket
-	body        gateway.Body  // the loop may pull it itself
-	err         error         // how the worker ended; nil in order
+	resp        respond.Response // what start has declared, until the loop takes it
+	headTaken   bool             // the loop has taken it, and resp is not this response any more
+	contentless bool             // it has no content, whatever the application gives
+	usedWrite   bool             // the write() form was used
+	gathers     bool             // what is written may wait, see gateway.Gather
+	flushed     bool             // the head is to be sent, whether there is content or not
+	size        int64            // of the content, if the body says; else -1
+	owed        int64            // what the declared Content-Length has still room for; -1 without one
+	lateTrailer []byte           // trailer fields that came when the head was on its way
+	interim     []byte           // interim responses that the loop has not taken
+	out         buffers.Queue    // content that the loop has not taken
+	flushedTo   int              // so much of out was there at the last Flush
+	inFlight    buffers.Queue    // what it took last
+	socketFull  bool             // what the loop had sent before the worker began fills the socket
+	body        gateway.Body     // the loop may pull it itself
+	err         error            // how the worker ended; nil in order
 	hijack      hijack
 
 	number, taskNumber          uint64 // of the request, and of the one whose Read has last asked the loop for a task
@@ -100,7 +101,8 @@ func (j *job) begin() {
 	j.remote, j.local = j.x.session.addresses()
 	j.abandonCause, j.exited, j.hasWaker, j.pulled = nil, false, false, false
 	j.inEnd, j.expect100, j.inputPaused = io.EOF, false, false
-	j.resp.responseState, j.readBroken = responseState{}, false
+	j.resp.Reset()
+	j.readBroken = false
 	j.headTaken, j.contentless, j.usedWrite, j.gathers, j.flushed, j.size, j.body, j.err = false, false, false, false, false, -1, nil, nil
 	j.flushedTo, j.socketFull, j.loopWaiting, j.pendingWake = 0, false, false, false
 	j.owed, j.closingBody = -1, false
@@ -113,17 +115,17 @@ func (j *job) attachCall() {
 	j.begin()
 	j.trailer = x.trailer
 	x.workerStart = x.sh.now
-	j.err = x.resp.err
+	j.err = x.resp.Err
 	j.hasWaker = x.waker != nil
 	j.loopWaiting = true
 	j.socketFull = x.sock.Full()
-	j.gathers = x.resp.gather
-	j.contentless = x.resp.started && x.contentless(x.resp.code)
-	if j.headTaken = x.resp.headSent; !j.headTaken {
-		j.owed = x.resp.declaredRoom()
+	j.gathers = x.resp.Gather
+	j.contentless = x.resp.Started && x.contentless(x.resp.Code())
+	if j.headTaken = x.resp.HeadSent; !j.headTaken {
+		j.owed = x.resp.Room()
 		j.resp, x.resp = x.resp, j.resp
-	} else if x.resp.framing == byLength {
-		j.owed = x.resp.bytesLeft
+	} else if x.resp.Framing == respond.ByLength {
+		j.owed = x.resp.Left
 	}
 }
 
@@ -160,7 +162,7 @@ func (j *job) isCurrentTask() bool {
 
 // sayContinue asks the client for the content. RFC 9110 section 10.1.1.
 func (j *job) sayContinue() {
-	if x := j.x; j.isCurrentTask() && x.sock != nil && x.expect100 && !x.resp.headSent {
+	if x := j.x; j.isCurrentTask() && x.sock != nil && x.expect100 && !x.resp.HeadSent {
 		x.expect100 = false
 		x.sh.out = append(x.sh.out, "HTTP/1.1 100 Continue\r\n\r\n"...)
 		x.sh.flush(x.sock)
@@ -230,7 +232,8 @@ func (j *job) Next() ([]byte, error) {
 		}
 	}
 	if j.exited && j.lateTrailer != nil {
-		j.x.resp.trailer, j.lateTrailer = append(j.x.resp.trailer, j.lateTrailer...), nil
+		j.x.resp.AddTrailerLines(j.lateTrailer)
+		j.lateTrailer = nil
 	}
 	j.socketFull = false
 	if j.inFlight.Reset(); ripe == j.out.Len() {

@@ -9,6 +9,7 @@ import (
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/internal/thrown"
 	"github.com/isbjorn/isbjorn/parser"
+	"github.com/isbjorn/isbjorn/server/internal/respond"
 )
 
 // chunksPerTurn is how many chunks of one body are pulled before other
@@ -28,8 +29,8 @@ func (x *exchange) pull() {
 			x.suspend()
 			x.sock.AwaitSent()
 			return
-		case r.started && !x.bodyDone && x.contentless(r.code) && x.body != x.job: // a worker goes on, with its Context, until it leaves
-			if !r.headSent {
+		case r.Started && !x.bodyDone && x.contentless(r.Code()) && x.body != x.job: // a worker goes on, with its Context, until it leaves
+			if !r.HeadSent {
 				x.commit(x.contentLength(-1, nil, nil))
 			}
 			x.bodyDone = true
@@ -51,8 +52,8 @@ func (x *exchange) pull() {
 			continue
 		}
 		b, err := x.nextChunk()
-		if r.err != nil {
-			err = r.err
+		if r.Err != nil {
+			err = r.Err
 		}
 		switch err {
 		case nil:
@@ -71,8 +72,8 @@ func (x *exchange) pull() {
 		if len(b) == 0 {
 			continue
 		}
-		if !r.headSent {
-			if !r.started {
+		if !r.HeadSent {
+			if !r.Started {
 				x.fail(errNotStarted)
 				return
 			}
@@ -86,7 +87,7 @@ func (x *exchange) pull() {
 			x.log(slog.LevelError, err.Error())
 			x.bodyDone = true
 		}
-		if r.framing == byLength && r.bytesLeft == 0 {
+		if r.Framing == respond.ByLength && r.Left == 0 {
 			x.bodyDone = true
 		}
 		if !x.bodyDone {
@@ -101,10 +102,10 @@ func (x *exchange) pull() {
 // pullFile sends the rest of a file at once. It reports false for one that Next
 // should read.
 func (x *exchange) pullFile(file *gateway.FileBody) bool {
-	if _, _, n := file.Range(); n <= copyBytesMax || !x.resp.started {
+	if _, _, n := file.Range(); n <= copyBytesMax || !x.resp.Started {
 		return false
 	}
-	if !x.resp.headSent {
+	if !x.resp.HeadSent {
 		x.commit(file.Len())
 	}
 	if err := x.sendFile(file); err != nil {
@@ -193,7 +194,7 @@ func (x *exchange) fail(err error) {
 		x.noteAbort(err)
 	case x.sock.Alive() || !thrown.Is(err, net.ErrClosed):
 		x.sh.count(failed)
-		if x.resp.headSent && !x.resp.complete {
+		if x.resp.HeadSent && !x.resp.Complete {
 			x.sh.count(aborted)
 		}
 		if err != errPanic { // which has its line already
@@ -204,21 +205,21 @@ func (x *exchange) fail(err error) {
 		x.replaceStatus(gateway.StatusNoResponse)
 	}
 	switch {
-	case x.resp.complete: // in Close: the client has all of the answer, and the next request is another
-	case quiet && !x.resp.headSent:
+	case x.resp.Complete: // in Close: the client has all of the answer, and the next request is another
+	case quiet && !x.resp.HeadSent:
 		x.keepAlive = false
-	case x.resp.headSent:
+	case x.resp.HeadSent:
 		x.keepAlive = false
-		if x.resp.framing == byClose {
+		if x.resp.Framing == respond.ByClose {
 			x.sock.Abort() // nothing else shows that it is not whole
 		}
 	default:
 		const text = "Internal Server Error\n"
-		x.resp.responseState = responseState{}
-		_ = x.resp.declare("500 Internal Server Error", errorHeaders, nil)
+		x.resp.Reset()
+		_ = x.resp.Declare("500 Internal Server Error", errorHeaders, nil)
 		x.commit(int64(len(text)))
 		_ = x.send([]byte(text))
-		x.resp.complete = true // Close writes nothing behind it
+		x.resp.Complete = true // Close writes nothing behind it
 	}
 	x.closeBodyGuarded()
 	x.finishRequest()
@@ -229,7 +230,7 @@ var errorHeaders = []gateway.Header{{Name: "Content-Type", Value: "text/plain; c
 // sendsInstead notes what the client is sent in place of an answer of which nothing was
 // sent, for who logs it.
 func (x *exchange) replaceStatus(status int) {
-	if !x.resp.headSent {
+	if !x.resp.HeadSent {
 		x.replacedStatus.CompareAndSwap(0, int32(status))
 	}
 }
@@ -247,13 +248,13 @@ func (x *exchange) abortWith(why *parser.Error) {
 	}
 	x.replaceStatus(why.Status)
 	x.closeBodyGuarded()
-	if !x.resp.headSent {
+	if !x.resp.HeadSent {
 		x.sh.refuse(x.sock, x.session, why, nil)
 		return
 	}
 	x.sh.count(refused)
 	x.keepAlive = false
-	if x.resp.framing == byClose {
+	if x.resp.Framing == respond.ByClose {
 		x.sock.Abort()
 	}
 	x.finishRequest()

@@ -4,13 +4,12 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"os"
-	"strconv"
 
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/loop"
 	"github.com/isbjorn/isbjorn/parser"
+	"github.com/isbjorn/isbjorn/server/internal/respond"
 )
 
 // refuse answers what cannot be served, and lets the connection end. head is what has come
@@ -20,7 +19,7 @@ func (h *shard) refuse(c *loop.Conn, cn *session, why *parser.Error, head []byte
 	if cn.x == nil || !cn.x.reachedApp() {
 		h.logRefusal(c, cn, why, head)
 	}
-	h.out = h.appendRefusal(h.out, why.Status, why.Why, cn.x != nil && cn.x.isHEAD)
+	h.out = respond.AppendError(h.out, why.Status, why.Why, cn.x != nil && cn.x.isHEAD, &h.date)
 	h.flush(c)
 	if cn.x != nil {
 		h.release(cn.x)
@@ -41,7 +40,7 @@ const refusedLineMax = 8 << 10
 // logRefusal gives a refusal its line: in the access log, if the application has one
 // outside of all else, or else in that of the server.
 func (h *shard) logRefusal(c *loop.Conn, cn *session, why *parser.Error, head []byte) {
-	r := gateway.Refusal{Remote: c.RemoteAddr(), Status: why.Status, Why: why.Why, Bytes: int64(len(refusalText(why.Status, why.Why)))}
+	r := gateway.Refusal{Remote: c.RemoteAddr(), Status: why.Status, Why: why.Why, Bytes: int64(len(respond.ErrorText(why.Status, why.Why)))}
 	if x := cn.x; x != nil {
 		switch {
 		case x.head != nil:
@@ -62,31 +61,6 @@ func (h *shard) logRefusal(c *loop.Conn, cn *session, why *parser.Error, head []
 	}
 	h.cfg.log.Info("request refused", slog.Any("remote", r.Remote), slog.String("request", r.Line),
 		slog.Int("status", why.Status), slog.Int("rule", why.Rule), slog.String("why", why.Why))
-}
-
-// refusalText is the content of a refusal.
-func refusalText(status int, why string) string { return http.StatusText(status) + ": " + why + "\n" }
-
-// appendRefusal appends the whole answer to a request that is not served. The
-// connection closes after it.
-func (h *shard) appendRefusal(dst []byte, status int, why string, headOnly bool) []byte {
-	text := refusalText(status, why)
-	dst = append(dst, "HTTP/1.1 "...)
-	dst = strconv.AppendInt(dst, int64(status), 10)
-	dst = append(dst, ' ')
-	dst = append(dst, http.StatusText(status)...)
-	dst = append(dst, "\r\n"...)
-	dst = append(dst, h.serverDate...)
-	if status == http.StatusServiceUnavailable {
-		dst = append(dst, "Retry-After: 1\r\n"...) // seconds: too many at once, RFC 9110 section 10.2.3
-	}
-	dst = append(dst, "Content-Type: text/plain; charset=utf-8\r\nConnection: close\r\nContent-Length: "...)
-	dst = strconv.AppendInt(dst, int64(len(text)), 10)
-	dst = append(dst, "\r\n\r\n"...)
-	if headOnly {
-		return dst
-	}
-	return append(dst, text...)
 }
 
 // uploadError is what Read of content returns that was refused with why: for content that

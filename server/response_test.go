@@ -81,56 +81,6 @@ func TestEndOfHead(t *testing.T) {
 	}
 }
 
-// A head is used again only where each text is the one that it was rendered from, however
-// much the bytes of both look alike; and what cannot be is refused after any other.
-func TestHeadAgain(t *testing.T) {
-	type fields = []gateway.Header
-	heads := []struct {
-		status string
-		fields fields
-		bad    bool
-	}{
-		{status: "200 OK"},
-		{status: "200 OK", fields: fields{}},
-		{status: "200 OK\r\nA: b", bad: true},
-		{status: "200 OK", fields: fields{{Name: "A", Value: "b"}}},
-		{status: "200 OK", fields: fields{{Name: "A", Value: "c"}}},
-		{status: "200 OK", fields: fields{{Name: "a", Value: "b"}}},
-		{status: "200 OK", fields: fields{{Name: "A", Value: ""}}},
-		{status: "200 OK", fields: fields{{Name: "A", Value: "b: c"}}},
-		{status: "200 OK", fields: fields{{Name: "A: b", Value: "c"}}, bad: true},
-		{status: "200 OK", fields: fields{{Name: "A", Value: "b"}, {Name: "C", Value: "d"}}},
-		{status: "200 OK", fields: fields{{Name: "A", Value: "b\r\nC: d"}}, bad: true},
-		{status: "200 OK", fields: fields{{Name: "A", Value: "b"}, {Name: "C", Value: "d"}, {Name: "E", Value: "f"}}},
-		{status: "200 OK", fields: fields{{Name: "A", Value: "b\r\nC: d"}, {Name: "E", Value: "f"}}, bad: true},
-		{status: "200 Ok", fields: fields{{Name: "A", Value: "b"}}},
-		{status: "404 Not Found", fields: fields{{Name: "A", Value: "b"}}},
-		{status: "200 OK", fields: fields{{Name: "Date", Value: "b"}}},
-		{status: "200 OK", fields: fields{{Name: "Content-Length", Value: "1"}}},
-		{status: "200 OK", fields: fields{{Name: "Content-Length", Value: "x"}}, bad: true},
-	}
-	var used response
-	for _, first := range heads {
-		for _, second := range heads {
-			for _, head := range []int{0, 1, 1} {
-				h := first
-				if head == 1 {
-					h = second
-				}
-				var fresh response
-				used.responseState = responseState{}
-				want, got := fresh.declare(h.status, h.fields, nil), used.declare(h.status, h.fields, nil)
-				if (want != nil) != h.bad || (got != nil) != h.bad {
-					t.Fatalf("%q %q after %q %q: %v, a fresh one %v", h.status, h.fields, first.status, first.fields, got, want)
-				}
-				if !h.bad && (!bytes.Equal(used.bytes, fresh.bytes) || used.code != fresh.code || used.ownFields != fresh.ownFields || used.declaredLength != fresh.declaredLength || used.started != fresh.started) {
-					t.Fatalf("%q %q after %q %q: %q, a fresh one %q", h.status, h.fields, first.status, first.fields, used.bytes, fresh.bytes)
-				}
-			}
-		}
-	}
-}
-
 // declares is an application that says always the same.
 func declares(status string, body func() gateway.Body, headers ...gateway.Header) appFunc {
 	return func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {

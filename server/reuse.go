@@ -63,7 +63,7 @@ func (h *shard) release(x *exchange) {
 		x.replacedStatus.Store(0)
 	}
 	x.req.Reset()
-	x.resp.responseState = responseState{}
+	x.resp.Reset()
 	if len(h.free) < freeMax {
 		h.free = append(h.free, x)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/isbjorn/isbjorn/loop"
 	"github.com/isbjorn/isbjorn/parser"
 	"github.com/isbjorn/isbjorn/server/internal/callstate"
+	"github.com/isbjorn/isbjorn/server/internal/respond"
 )
 
 // handler is one loop's side of the server.
@@ -22,14 +23,12 @@ type shard struct {
 	loop *loop.Loop
 	info gateway.ServerInfo
 
-	out          []byte      // answers of the connection at work, not yet given to the socket
-	free         []*exchange // between two requests
-	serverDate   []byte      // "Server: ...\r\nDate: ...\r\n", renewed every second
-	dateOffset   int         // where Date begins in stamp
-	cachedSecond int64       // of stamp
-	epoch        time.Time   // when this handler was made: durations count from it, by the monotonic clock
-	now          int64       // ns from epoch to the last Tick; a step of the wall clock does not move it
-	lateTick     int64       // now at the last Tick that was late: what counts from the Tick before may have come just then
+	out      []byte       // answers of the connection at work, not yet given to the socket
+	free     []*exchange  // between two requests
+	date     respond.Date // Server and Date of the second
+	epoch    time.Time    // when this handler was made: durations count from it, by the monotonic clock
+	now      int64        // ns from epoch to the last Tick; a step of the wall clock does not move it
+	lateTick int64        // now at the last Tick that was late: what counts from the Tick before may have come just then
 
 	limit        connLimiter
 	tlsLog       rateLimitedLog // about TLS where there is none
@@ -79,7 +78,7 @@ const outBytesMax = 256 << 10
 
 func newShard(s *Server, l *loop.Loop) *shard {
 	c := s.config
-	h := &shard{srv: s, cfg: c, loop: l, cachedSecond: -1, epoch: time.Now(), lateTick: math.MinInt64, info: gateway.ServerInfo{
+	h := &shard{srv: s, cfg: c, loop: l, date: respond.NewDate(c.name), epoch: time.Now(), lateTick: math.MinInt64, info: gateway.ServerInfo{
 		Scheme: "http", Software: c.name, Multithread: c.loop.Loops > 1 || s.workers != nil, Log: c.appLog,
 		Extra: c.environ, Underscores: c.underscorePolicy == KeepUnderscores, Hidden: s.warnHiddenField, TempFile: c.openTempFile, Stopping: s.stopBegan,
 	}}
@@ -255,26 +254,13 @@ func (h *shard) Tick(now time.Time) {
 	if h.stopping {
 		h.srv.checkEmpty()
 	}
-	if now.Unix() == h.cachedSecond {
-		return
-	}
-	h.cachedSecond = now.Unix()
-	h.serverDate = h.serverDate[:0]
-	if h.cfg.name != "" {
-		h.serverDate = append(h.serverDate, "Server: "...)
-		h.serverDate = append(h.serverDate, h.cfg.name...)
-		h.serverDate = append(h.serverDate, "\r\n"...)
-	}
-	h.dateOffset = len(h.serverDate)
-	h.serverDate = append(h.serverDate, "Date: "...)
-	h.serverDate = now.UTC().AppendFormat(h.serverDate, http.TimeFormat)
-	h.serverDate = append(h.serverDate, "\r\n"...)
+	h.date.Update(now)
 }
 
 // Refusal is for a client that no descriptor is left for.
 func (h *shard) Refusal() []byte {
 	h.count(noDescriptor)
-	return h.appendRefusal(nil, errTooManyConns.Status, errTooManyConns.Why, false)
+	return respond.AppendError(nil, errTooManyConns.Status, errTooManyConns.Why, false, &h.date)
 }
 
 // flush gives the gathered answers to the socket.

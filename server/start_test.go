@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/server/internal/respond"
 )
 
 // startApp is an application made of what it does with start.
@@ -216,8 +217,8 @@ func TestLengthZero(t *testing.T) {
 	} {
 		s := start(t, startApp(func(start gateway.StartResponse) (gateway.Body, error) {
 			w, err := start("200 OK", zero, nil)
-			if n, err := w.Write([]byte("x")); n != 0 || err != errTooLong {
-				t.Errorf("%s: Write = %d, %v; want 0, %v", name, n, err, errTooLong)
+			if n, err := w.Write([]byte("x")); n != 0 || err != respond.ErrTooLong {
+				t.Errorf("%s: Write = %d, %v; want 0, %v", name, n, err, respond.ErrTooLong)
 			}
 			return body(), err
 		}), Options{})

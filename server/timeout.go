@@ -138,7 +138,7 @@ func (x *exchange) excludeFullOutput() {
 // patience is how long to wait for the worker, or the content that it may wait for,
 // and by which timer; 0 is for ever.
 func (x *exchange) workerDeadline() (t timer, left time.Duration) {
-	asked := !x.expect100 || x.resp.headSent // behind an answer no 100 Continue comes, and the client knows
+	asked := !x.expect100 || x.resp.HeadSent // behind an answer no 100 Continue comes, and the client knows
 	if x.streaming && asked && !x.sock.Full() && !x.sock.Paused() {
 		t, left = x.bodyDeadline()
 	}
@@ -168,8 +168,8 @@ func (x *exchange) onRequestTimeout() {
 		return
 	}
 	attrs := []slog.Attr{slog.Duration("age", time.Duration(x.sh.now-x.workerStart))}
-	if x.sh.stackSecond != x.sh.cachedSecond { // all goroutines stand still for it
-		x.sh.stackSecond = x.sh.cachedSecond
+	if x.sh.stackSecond != x.sh.date.Second() { // all goroutines stand still for it
+		x.sh.stackSecond = x.sh.date.Second()
 		attrs = append(attrs, slog.String("stack", x.job.stack()))
 	}
 	x.log(slog.LevelError, "the application took longer than the option RequestTimeout; it goes on, and nobody waits for it", attrs...)

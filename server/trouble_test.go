@@ -15,6 +15,7 @@ import (
 
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/loop"
+	"github.com/isbjorn/isbjorn/server/internal/respond"
 )
 
 // What once went wrong, or nearly did: each test here is a trap the code steps
@@ -119,8 +120,8 @@ func TestWriteTooLong(t *testing.T) {
 		if err != nil {
 			return nil, err
 		}
-		if n, err := w.Write([]byte("hello world")); n != 5 || err != errTooLong {
-			t.Errorf("Write = %d, %v; want 5, %v", n, err, errTooLong)
+		if n, err := w.Write([]byte("hello world")); n != 5 || err != respond.ErrTooLong {
+			t.Errorf("Write = %d, %v; want 5, %v", n, err, respond.ErrTooLong)
 		}
 		return nil, nil
 	}), Options{})

@@ -13,6 +13,7 @@ import (
 
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/internal/thrown"
+	"github.com/isbjorn/isbjorn/server/internal/respond"
 )
 
 // This is the worker's side of a job: what runs on the worker's goroutine, or on the one
@@ -253,21 +254,21 @@ func (j *job) startResponse(status string, headers []gateway.Header, exc error) 
 	case j.closedToApp():
 		return nil, writerError(j.abandonCause)
 	case j.headTaken && exc == nil:
-		j.setErr(errStartTwice)
-		return nil, errStartTwice
+		j.setErr(respond.ErrStartTwice)
+		return nil, respond.ErrStartTwice
 	case j.headTaken || j.flushed || j.out.Len() > 0:
 		if exc == nil {
-			exc = errStartTwice
+			exc = respond.ErrStartTwice
 		}
 		j.setErr(exc)
 		return nil, exc
 	}
-	if err := r.declare(status, headers, exc); err != nil {
+	if err := r.Declare(status, headers, exc); err != nil {
 		j.setErr(err)
 		return nil, err
 	}
-	j.contentless = j.x.contentless(r.code)
-	j.owed = r.declaredRoom()
+	j.contentless = j.x.contentless(r.Code())
+	j.owed = r.Room()
 	return (*jobWriter)(j), nil
 }
 
@@ -305,7 +306,7 @@ func (j *job) write(b []byte, later bool) (n int, err error) {
 		case j.writeDeadline.passed:
 			j.setErr(errWriteTime)
 			return n, j.err
-		case !j.headTaken && !j.resp.started:
+		case !j.headTaken && !j.resp.Started:
 			return n, errNotStarted
 		case j.contentless: // it is dropped, but the head goes out, as on the loop
 			j.flushed = true
@@ -398,7 +399,7 @@ func (w *jobWriter) Write(p []byte) (int, error) {
 		}
 	}
 	if n < len(p) {
-		return n, errTooLong
+		return n, respond.ErrTooLong
 	}
 	return n, nil
 }
@@ -408,7 +409,7 @@ func (w *jobWriter) Write(p []byte) (int, error) {
 func (j *job) beginWrite(n int) (fits int, gathers bool, err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if !j.headTaken && !j.resp.started { // kept from a request before, or start has failed
+	if !j.headTaken && !j.resp.Started { // kept from a request before, or start has failed
 		return 0, false, cmp.Or(j.err, writerError(j.abandonCause))
 	}
 	j.usedWrite = true

@@ -1,4 +1,4 @@
-package server
+package respond
 
 import (
 	"errors"
@@ -10,16 +10,16 @@ import (
 	"github.com/isbjorn/isbjorn/internal/field"
 )
 
-// head is a rendered response head: what was declared, and the tail.
-type responseHead struct {
+// head is a rendered response head: what was declared, and the suffix.
+type head struct {
 	bytes        []byte
 	status       string           // what bytes were rendered from: these texts are views of them
-	fields       []gateway.Header // the same; good if plain
+	fields       []gateway.Header // the same; valid if reusable
 	reusable     bool             // bytes are all that was declared: they may be used again
 	ownFields    suffixFlags      // ownDate, ownName
 	code         int
-	suffixOffset int        // where the tail begins in bytes
-	suffix       headSuffix // that it was rendered from; noSuffix before there is one
+	suffixOffset int    // where the suffix begins in bytes
+	suffix       suffix // that it was rendered from; noSuffix before there is one
 }
 
 var (
@@ -29,10 +29,9 @@ var (
 	errNameTwice   = errors.New("server: more than one Server in the response")
 )
 
-// is says whether rendering would give the bytes that are there. Most responses of an
-// application look like its last one, and to compare is several times cheaper than
-// to check and copy.
-func (h *responseHead) matches(status string, headers []gateway.Header) bool {
+// matches reports whether rendering would give the bytes that are there. Most responses of an
+// application look like its last one, and to compare is several times cheaper than to check and copy.
+func (h *head) matches(status string, headers []gateway.Header) bool {
 	if status != h.status || len(headers) != len(h.fields) {
 		return false
 	}
@@ -47,7 +46,7 @@ func (h *responseHead) matches(status string, headers []gateway.Header) bool {
 const statusPrefix = "HTTP/1.1 "
 
 // render checks what the application declares and renders it.
-func (r *response) render(status string, headers []gateway.Header) error {
+func (r *Response) render(status string, headers []gateway.Header) error {
 	code, err := gateway.CheckStatus(status)
 	if err != nil {
 		return err
@@ -76,7 +75,7 @@ func (r *response) render(status string, headers []gateway.Header) error {
 			if err != nil {
 				return fmt.Errorf("server: the response's Content-Length is %q; use a decimal number", h.Value)
 			}
-			r.declaredLength, r.hasLength = int64(n), true
+			r.declared, r.hasLength = int64(n), true
 			continue
 		case field.Connection:
 			r.closeDeclared = true
@@ -112,7 +111,7 @@ func (r *response) render(status string, headers []gateway.Header) error {
 }
 
 // remember keeps what the bytes were rendered from, if these may be used again.
-func (h *responseHead) remember(status string, headers []gateway.Header) {
+func (h *head) remember(status string, headers []gateway.Header) {
 	h.fields = h.fields[:0]
 	if !h.reusable {
 		return
@@ -129,52 +128,51 @@ func (h *responseHead) remember(status string, headers []gateway.Header) {
 	}
 }
 
-// tail is all that the end of a head depends on, the part that the server writes: its
-// Server and Date, the framing and the final CRLF. Most responses have that of the one
-// before.
-type headSuffix struct {
-	second int64 // shard.cachedSecond
+// suffix is all that the end of a head depends on, the part that the server writes: its Server and
+// Date, the framing and the final CRLF. Most responses have that of the one before.
+type suffix struct {
+	second int64 // Date.second
 	length int64 // Content-Length; -1 for none
 	flags  suffixFlags
 }
 
-// noSuffix is that of no response.
-var noSuffix = headSuffix{length: -2}
+// noSuffix never matches.
+var noSuffix = suffix{length: -2}
 
-// says is what the end of a head says, or does not.
+// suffixFlags is what the suffix has, or does not have.
 type suffixFlags uint8
 
 const (
-	ownDate       suffixFlags = 1 << iota // not Date: the application sent its own
+	ownDate       suffixFlags = 1 << iota // no Date: the application has declared its own
 	ownName                               // the same for Server
 	isChunked                             // Transfer-Encoding
 	connClose                             // Connection: close
 	connKeepAlive                         // Connection: keep-alive, as HTTP/1.0 needs it
 )
 
-// renderTail gives r the tail t, in place of the last one. h has the stamp.
-func (r *response) renderSuffix(t headSuffix, h *shard) {
-	stamp := h.serverDate
-	if t.flags&ownDate != 0 {
-		stamp = stamp[:h.dateOffset]
+// renderSuffix replaces the suffix by s.
+func (r *Response) renderSuffix(s suffix, d *Date) {
+	line := d.line
+	if s.flags&ownDate != 0 {
+		line = line[:d.offset]
 	}
-	if t.flags&ownName != 0 {
-		stamp = stamp[min(h.dateOffset, len(stamp)):]
+	if s.flags&ownName != 0 {
+		line = line[min(d.offset, len(line)):]
 	}
-	b := append(r.bytes[:r.suffixOffset], stamp...)
-	if t.length >= 0 {
+	b := append(r.bytes[:r.suffixOffset], line...)
+	if s.length >= 0 {
 		b = append(b, "Content-Length: "...)
-		b = strconv.AppendInt(b, t.length, 10)
+		b = strconv.AppendInt(b, s.length, 10)
 		b = append(b, "\r\n"...)
 	}
-	if t.flags&isChunked != 0 {
+	if s.flags&isChunked != 0 {
 		b = append(b, "Transfer-Encoding: chunked\r\n"...)
 	}
-	if t.flags&connClose != 0 {
+	if s.flags&connClose != 0 {
 		b = append(b, "Connection: close\r\n"...)
 	}
-	if t.flags&connKeepAlive != 0 {
+	if s.flags&connKeepAlive != 0 {
 		b = append(b, "Connection: keep-alive\r\n"...)
 	}
-	r.suffix, r.bytes = t, append(b, "\r\n"...)
+	r.suffix, r.bytes = s, append(b, "\r\n"...)
 }
