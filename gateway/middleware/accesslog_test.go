@@ -154,7 +154,7 @@ func FuzzCombined(f *testing.F) {
 	f.Add("/\x00\n\r\"\\", "\x1b[31m\"", " x\ty ")
 	f.Add("\\", "\\\"", "\u202e")
 	f.Fuzz(func(t *testing.T, target, agent, user string) {
-		line := (&entry{method: target, target: target, protocol: agent, referer: agent, agent: target, user: user, remote: "192.0.2.1", status: 200}).appendCombined(nil)
+		line := (&entry{method: target, target: target, protocol: agent, referer: agent, userAgent: target, user: user, remote: "192.0.2.1", status: 200}).appendCombined(nil)
 		if !combined.Match(line) {
 			t.Errorf("%q is no line of the combined format", line)
 		}

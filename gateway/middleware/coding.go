@@ -11,11 +11,10 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// zstdWindowBytes is what a decoder must keep; a stream of more than 8 MiB would be
-// refused by browsers (RFC 9659). An encoder takes about nine times as much, 1.1 MiB, as
-// long as its content goes on, and so does that of gzip. By the default speed of zstd, with a
-// window of 512 KiB, it would be 2.5 MiB and twice the time, for content (source, prose) that is
-// 8 % shorter.
+// zstdWindowBytes is the memory that a decoder needs; browsers refuse more than 8 MiB (RFC 9659). An
+// encoder takes about nine times the window, 1.1 MiB, until its content ends; so does that of gzip. The
+// default level of zstd, with a window of 512 KiB, takes 2.5 MiB and twice the time, for content
+// (source, prose) that is 8 % shorter.
 const zstdWindowBytes = 128 << 10
 
 // coding is a content coding: RFC 9110 section 8.4.1, RFC 8878.
@@ -24,7 +23,7 @@ type coding struct {
 	encoders sync.Pool // of encoder
 }
 
-// outputs has what encoders write to.
+// outputs has the buffers that encoders write to.
 var outputs = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 type encoder interface {
@@ -33,20 +32,20 @@ type encoder interface {
 	Reset(io.Writer)
 }
 
-// codings are in the order of preference.
+// codings are in the order of preference among those that a client accepts equally.
 var codings = []*coding{
 	{name: "zstd", encoders: sync.Pool{New: func() any {
-		e, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(zstdWindowBytes), zstd.WithEncoderLevel(zstd.SpeedFastest))
+		e, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true),
+			zstd.WithWindowSize(zstdWindowBytes), zstd.WithEncoderLevel(zstd.SpeedFastest))
 		if err != nil {
-			panic(err) // these options are good, or no test passes
+			panic(err) // the options are constants, and valid
 		}
 		return e
 	}}},
 	{name: "gzip", encoders: sync.Pool{New: func() any { return gzip.NewWriter(nil) }}},
 }
 
-// acceptedCoding chooses by Accept-Encoding; nil is no coding. RFC 9110 section
-// 12.5.3.
+// acceptedCoding chooses a coding by the value of Accept-Encoding; nil is none. RFC 9110 section 12.5.3.
 func acceptedCoding(header string) (best *coding) {
 	if header == "" {
 		return nil
@@ -57,7 +56,7 @@ func acceptedCoding(header string) (best *coding) {
 		name = strings.ToLower(strings.Trim(name, " \t"))
 		named[strings.TrimPrefix(name, "x-")] = quality(params)
 	}
-	bestQ := named["identity"] // 0 if it is not named: a coding that is accepted wins
+	bestQ := named["identity"] // 0 if not named: any accepted coding is better
 	for _, c := range codings {
 		q, ok := named[c.name]
 		if !ok {
@@ -70,8 +69,8 @@ func acceptedCoding(header string) (best *coding) {
 	return best
 }
 
-// quality is the weight in the parameters of an item: 1 if there is none, 0 if it
-// is not one. RFC 9110 section 12.4.2.
+// quality is the weight in the parameters of an item: 1 if there are none, 0 if it is invalid. RFC 9110
+// section 12.4.2.
 func quality(params string) float64 {
 	params = strings.Trim(params, " \t")
 	if params == "" {

@@ -12,14 +12,14 @@ import (
 	"github.com/isbjorn/isbjorn/gateway"
 )
 
-// CompressOptions says what is compressed. Its zero value is good.
+// CompressOptions are the options of Compress. The zero value has the defaults.
 type CompressOptions struct {
-	// MinBytes is the least content of known length that is compressed: below
-	// about a packet there is nothing to win. 0 is 1024.
+	// MinBytes is the least content of known length that is compressed. Content that fits into one
+	// packet gains nothing. 0 is 1024.
 	MinBytes int64
 
-	// Types are the media types that are compressed, "text/*" for all of a kind.
-	// nil are those of text, JSON, XML, JavaScript, WebAssembly and SVG.
+	// Types are the media types that are compressed; "text/*" is all that begin so. nil is those of
+	// text, JSON, XML, JavaScript, WebAssembly and SVG.
 	Types []string
 }
 
@@ -30,19 +30,19 @@ var defaultTypes = []string{
 	"application/javascript", "application/wasm", "image/svg+xml",
 }
 
-// compressBytes is how much content is compressed for one chunk: the most that the
-// event loop is held for, and that waits in memory.
+// compressBytes is the most content that one Next or Write compresses at a time: it bounds the time on
+// the event loop, and the memory for what comes out.
 const compressBytes = 64 << 10
 
-// Compress sends content by zstd or gzip, whichever the client's Accept-Encoding
-// likes better, zstd if both are as good. It leaves alone what is small, of another
-// type, encoded already, a part (206), or marked no-transform. Each chunk of a Body of
-// unknown length is flushed, so that it arrives at once, and so is each write(), unless
-// that is gathered (gateway.Gather): what an http.Handler writes is flushed when that asks.
-// HEAD has the fields of GET but for the length, and takes nothing of the content.
+// Compress compresses content with zstd or gzip, by the weights of Accept-Encoding, zstd if they are
+// equal. It leaves content that is small, of another type, encoded already, a part (206), or marked
+// no-transform. Each chunk of a Body of unknown length is flushed, so that the client gets it at once,
+// and so is each write(), unless it is gathered (gateway.Gather): what an http.Handler writes is
+// flushed when the handler flushes. A response to HEAD has the fields of GET but the length, and none
+// of the content is read.
 //
-// An ETag is weakened, as the bytes are others. Content that mixes a secret with what
-// an attacker can choose must not be compressed: its length tells (BREACH).
+// An ETag becomes a weak one, since the bytes differ. Do not compress content that has a secret beside
+// text that an attacker can choose: the length shows whether they are equal (BREACH).
 func Compress(o CompressOptions) (gateway.Middleware, error) {
 	if o.MinBytes == 0 {
 		o.MinBytes = defaultMinBytes
@@ -51,87 +51,91 @@ func Compress(o CompressOptions) (gateway.Middleware, error) {
 		o.Types = defaultTypes
 	}
 	if o.MinBytes < 0 {
-		return nil, fmt.Errorf("middleware: CompressOptions.MinBytes is %d; use a number of bytes, or 0 for %d", o.MinBytes, defaultMinBytes)
+		return nil, fmt.Errorf("middleware: CompressOptions.MinBytes is %d; use a number of bytes, or 0 for %d",
+			o.MinBytes, defaultMinBytes)
 	}
 	for _, t := range o.Types {
-		if major, sub, ok := strings.Cut(t, "/"); !ok || major == "" || sub == "" || strings.Contains(major, "*") || strings.LastIndex(sub, "*") > 0 {
-			return nil, fmt.Errorf("middleware: CompressOptions.Types has %q; use a media type such as \"text/*\", \"application/json\" or \"application/*+json\"", t)
+		major, sub, ok := strings.Cut(t, "/")
+		if !ok || major == "" || sub == "" || strings.Contains(major, "*") || strings.LastIndex(sub, "*") > 0 {
+			return nil, fmt.Errorf("middleware: CompressOptions.Types has %q; use a media type such as \"text/*\", "+
+				"\"application/json\" or \"application/*+json\"", t)
 		}
 	}
 	return func(app gateway.App) gateway.App {
 		return gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
-			c := &compressed{options: &o, start: start, coding: acceptedCoding(env.Header("Accept-Encoding")), headOnly: env.Method() == "HEAD"}
+			c := &compressed{options: &o, start: start, isHEAD: env.Method() == "HEAD"}
+			c.coding = acceptedCoding(env.Header("Accept-Encoding"))
 			return c.serve(app, env)
 		})
 	}, nil
 }
 
-// compressed is one answer that may be compressed, and its Body if it is.
+// compressed is one response that may be compressed, and its Body if it is.
 //
-//	declare          keeps what start was called with, if it may be compressed; else it is passed on
-//	settled          passes that on at the first Write or Flush, or when Serve has returned, as
-//	                 compressed or as it is: by then the length is known, or never will be
-//	Write, Next      what comes by either goes through one encoder, in this order
+//	declare          keeps the arguments of start, if the response may be compressed; else passes them on
+//	passStart        passes them on at the first Write or Flush, or when Serve has returned: then the
+//	                 length is known if the Body has one, and with it whether to compress
+//	Write, Next      pass their content through one encoder, in the order of the calls
 type compressed struct {
-	options  *CompressOptions
-	start    gateway.StartResponse
-	coding   *coding // that the client accepts; nil if none
-	headOnly bool    // HEAD: the fields of GET, and nothing is compressed for it
+	options *CompressOptions
+	start   gateway.StartResponse
+	coding  *coding // the best that the client accepts; nil if it accepts none
+	isHEAD  bool    // the fields of GET, and no content
 
 	w        io.Writer    // of start
-	gathers  bool         // what is written may wait, see gateway.Gather
+	gather   bool         // gateway.Gather was called
 	body     gateway.Body // of the application, once Serve has returned
 	declared bool
-	on       bool             // it is compressed
-	status   string           // declared in Serve, and not passed on yet
-	headers  []gateway.Header // the same; nil if there is nothing to pass on
+	active   bool             // the response is compressed
+	status   string           // argument of start, not passed on yet
+	headers  []gateway.Header // the same; nil if none are to be passed on
 	exc      error            // the same
 
-	encoder encoder       // nil before and after content
-	out     *bytes.Buffer // what has come out of it; nil before
-	given   bool          // Next has given that
-	chunk   []byte        // of body, and not yet compressed
-	err     error         // that came with it
-	left    int64         // bytes that the application still owes; -1 if it did not say
-	dirty   bool          // the encoder has content that was not flushed
-	flush   bool          // the application has flushed in Next
+	encoder      encoder       // nil before the first byte of content, and after the last
+	out          *bytes.Buffer // the output of encoder; nil before the first byte
+	outReturned  bool          // Next has returned what is in out
+	chunk        []byte        // of body, the part that is not compressed yet
+	err          error         // the error that came with chunk
+	owed         int64         // bytes of content still to come, by its declared length; -1 without one
+	unflushed    bool          // encoder has content that was not flushed
+	flushPending bool          // the application has called Flush in Next
 }
 
 func (c *compressed) serve(app gateway.App, env *gateway.Environ) (gateway.Body, error) {
 	body, err := app.Serve(env, c.declare)
 	if c.body = body; body == nil {
-		c.body = gateway.Text("") // for what was written there is an end to come
+		c.body = gateway.Text("") // its Next ends the encoding of what was written
 	}
 	if err == nil {
-		err = c.settled()
+		err = c.passStart()
 	}
-	if err != nil || c.coding == nil || c.declared && !c.on {
+	if err != nil || c.coding == nil || c.declared && !c.active {
 		c.release()
 		return body, err
 	}
 	return c, nil
 }
 
-// declare adds Vary to what may depend on Accept-Encoding.
+// declare is the start of the application. It adds Vary where the response depends on Accept-Encoding.
 func (c *compressed) declare(status string, headers []gateway.Header, exc error) (io.Writer, error) {
-	if exc == nil { // what was declared before stays, and this is an error
-		if err := c.settled(); err != nil {
+	if exc == nil { // a second call without exc is an error of the outer start, which needs the first call
+		if err := c.passStart(); err != nil {
 			return nil, err
 		}
 	}
-	c.declared, c.on, c.headers, c.gathers = true, false, nil, false
+	c.declared, c.active, c.headers, c.gather = true, false, nil, false
 	switch {
-	case code(status) == 304 || code(status) == 206: // of what is sent with Vary as a 200
-		headers = varied(headers)
+	case statusCode(status) == 304 || statusCode(status) == 206: // the 200 for this target has Vary too
+		headers = addVary(headers)
 	case c.options.compressible(status, headers):
-		headers = varied(headers)
+		headers = addVary(headers)
 		switch {
-		case c.coding == nil || !valid(headers): // which start says
-		case c.body == nil: // this is Serve: the length is not known yet
-			c.status, c.headers, c.exc = strings.Clone(status), clone(headers), exc
+		case c.coding == nil || !validHeaders(headers): // start returns the error
+		case c.body == nil: // in Serve: the Body, which may have a length, is not there yet
+			c.status, c.headers, c.exc = strings.Clone(status), cloneHeaders(headers), exc
 			return (*compressedWriter)(c), nil
-		case c.wanted(headers):
-			headers = c.encoded(headers)
+		case c.largeEnough(headers):
+			headers = c.startEncoding(headers)
 		}
 	}
 	w, err := c.start(status, headers, exc)
@@ -142,16 +146,16 @@ func (c *compressed) declare(status string, headers []gateway.Header, exc error)
 	return (*compressedWriter)(c), nil
 }
 
-// settled passes on what was declared, if that is still to be done.
-func (c *compressed) settled() (err error) {
+// passStart passes the arguments of start on, if that was not done yet.
+func (c *compressed) passStart() (err error) {
 	headers := c.headers
 	if c.headers = nil; headers == nil {
 		return nil
 	}
-	if c.wanted(headers) {
-		headers = c.encoded(headers)
+	if c.largeEnough(headers) {
+		headers = c.startEncoding(headers)
 	}
-	if c.w, err = c.start(c.status, headers, c.exc); err == nil && c.gathers {
+	if c.w, err = c.start(c.status, headers, c.exc); err == nil && c.gather {
 		gateway.Gather(c.w)
 	}
 	return err
@@ -160,34 +164,35 @@ func (c *compressed) settled() (err error) {
 // compressedWriter is the write() form.
 type compressedWriter compressed
 
-// gatherBytes is how much comes out of the encoder before it is sent by itself: what the
-// encoder gives is a few bytes of a beginning, then a block now and then.
+// gatherBytes is the least output of the encoder that is sent without a flush: an encoder puts out a
+// few bytes at the beginning, then a block now and then.
 const gatherBytes = 4 << 10
 
-// Write compresses p before anything of the Body that was not taken.
+// Write compresses p, before the chunks of the Body that were not taken yet.
 func (w *compressedWriter) Write(p []byte) (n int, err error) {
 	c := (*compressed)(w)
-	if err := c.settled(); err != nil {
+	if err := c.passStart(); err != nil {
 		return 0, err
 	}
-	if !c.on {
+	if !c.active {
 		return c.w.Write(p)
 	}
-	if err := c.owe(len(p)); err != nil {
-		c.err = err // what was written before must not look whole
+	if err := c.countOwed(len(p)); err != nil {
+		c.err = err // Next returns it, so that the response is cut
 		return 0, err
 	}
-	if c.headOnly {
+	if c.isHEAD {
 		return len(p), nil
 	}
-	// In Next, what comes out later would come out as a chunk.
-	eager := !c.gathers || c.body != nil
+	// In Next (body != nil) the output is written at once even if gathered: later it would be part of
+	// the chunk that Next returns, after what the application writes in between.
+	eager := !c.gather || c.body != nil
 	for n < len(p) {
 		part := p[n:min(len(p), n+compressBytes)]
 		if err := c.encode(part); err != nil {
 			return n, err
 		}
-		if err := c.pass(eager && n+len(part) == len(p)); err != nil {
+		if err := c.writeEncoded(eager && n+len(part) == len(p)); err != nil {
 			return n, err
 		}
 		n += len(part)
@@ -198,13 +203,14 @@ func (w *compressedWriter) Write(p []byte) (n int, err error) {
 // Gather is that of gateway.Gather.
 func (w *compressedWriter) Gather() {
 	c := (*compressed)(w)
-	if c.gathers = true; c.headers == nil {
+	if c.gather = true; c.headers == nil {
 		gateway.Gather(c.w)
 	}
 }
 
-// pass writes what has come out of the encoder, if that is worth it or all is to come out.
-func (c *compressed) pass(all bool) error {
+// writeEncoded writes the output of the encoder: after a flush of it if all is set, else if it is at
+// least gatherBytes.
+func (c *compressed) writeEncoded(all bool) error {
 	if all {
 		if err := c.flushEncoder(); err != nil {
 			return err
@@ -218,63 +224,64 @@ func (c *compressed) pass(all bool) error {
 	return err
 }
 
-// Flush sends what was written until now. In Next all that was taken before it is on its
-// way, or goes with what Next gives.
+// Flush sends what was written until now. In Next it flushes the chunk that Next returns: what came
+// before is sent already.
 func (w *compressedWriter) Flush() error {
 	c := (*compressed)(w)
-	if err := c.settled(); err != nil {
+	if err := c.passStart(); err != nil {
 		return err
 	}
 	if c.body != nil {
-		c.flush = true
-	} else if err := c.pass(true); err != nil {
+		c.flushPending = true
+	} else if err := c.writeEncoded(true); err != nil {
 		return err
 	}
 	return gateway.Flush(c.w)
 }
 
-// compressible says whether an answer could be compressed for some client.
+// compressible reports whether a response would be compressed for a client that accepts a coding.
 func (o *CompressOptions) compressible(status string, headers []gateway.Header) bool {
-	switch code(status) {
+	switch statusCode(status) {
 	case 0, 204, 206, 304:
 		return false
 	}
-	if get(headers, "Content-Encoding") != "" || get(headers, "Content-Range") != "" ||
-		strings.Contains(strings.ToLower(get(headers, "Cache-Control")), "no-transform") {
+	if headerValue(headers, "Content-Encoding") != "" || headerValue(headers, "Content-Range") != "" ||
+		strings.Contains(strings.ToLower(headerValue(headers, "Cache-Control")), "no-transform") {
 		return false
 	}
-	t, _, _ := strings.Cut(strings.ToLower(get(headers, "Content-Type")), ";")
+	t, _, _ := strings.Cut(strings.ToLower(headerValue(headers, "Content-Type")), ";")
 	t = strings.Trim(t, " \t")
 	for _, pattern := range o.Types {
 		before, after, wild := strings.Cut(pattern, "*")
-		if t == pattern || wild && len(t) > len(before)+len(after) && strings.HasPrefix(t, before) && strings.HasSuffix(t, after) {
+		matches := strings.HasPrefix(t, before) && strings.HasSuffix(t, after) && len(t) > len(before)+len(after)
+		if t == pattern || wild && matches {
 			return true
 		}
 	}
 	return false
 }
 
-// valid says whether start will take headers as they are.
-func valid(headers []gateway.Header) bool {
+// validHeaders reports whether start accepts headers.
+func validHeaders(headers []gateway.Header) bool {
 	return !slices.ContainsFunc(headers, func(h gateway.Header) bool { return gateway.CheckHeader(&h) != nil })
 }
 
-// wanted says whether an answer that may be compressed is large enough, as far as
-// one knows.
-func (c *compressed) wanted(headers []gateway.Header) bool {
-	c.left = declaredLength(headers)
-	if s, ok := c.body.(gateway.Sized); ok && c.left < 0 {
-		c.left = s.Len()
+// largeEnough reports whether the content is of at least MinBytes, or of unknown length. It sets owed.
+func (c *compressed) largeEnough(headers []gateway.Header) bool {
+	c.owed = declaredLength(headers)
+	if s, ok := c.body.(gateway.Sized); ok && c.owed < 0 {
+		c.owed = s.Len()
 	}
-	return c.left < 0 || c.left >= c.options.MinBytes
+	return c.owed < 0 || c.owed >= c.options.MinBytes
 }
 
-// encoded begins to compress; it returns the headers for it.
-func (c *compressed) encoded(headers []gateway.Header) []gateway.Header {
-	c.on = true
-	c.release() // it may be a second call of start
-	etag := get(headers, "ETag")
-	headers = append(without(headers, "Content-Length", "Accept-Ranges", "ETag"), gateway.Header{Name: "Content-Encoding", Value: c.coding.name})
+// startEncoding makes the response a compressed one, and returns the headers of that.
+func (c *compressed) startEncoding(headers []gateway.Header) []gateway.Header {
+	c.active = true
+	c.release() // a second call of start, with exc, begins anew
+	etag := headerValue(headers, "ETag")
+	headers = append(withoutHeaders(headers, "Content-Length", "Accept-Ranges", "ETag"),
+		gateway.Header{Name: "Content-Encoding", Value: c.coding.name})
 	if etag != "" {
 		opaque, _ := cutWeak(etag)
 		headers = append(headers, gateway.Header{Name: "ETag", Value: "W/" + opaque})
@@ -282,8 +289,8 @@ func (c *compressed) encoded(headers []gateway.Header) []gateway.Header {
 	return headers
 }
 
-// varied is headers with Vary: Accept-Encoding. RFC 9110 section 12.5.5.
-func varied(headers []gateway.Header) []gateway.Header {
+// addVary returns headers with Vary: Accept-Encoding. RFC 9110 section 12.5.5.
+func addVary(headers []gateway.Header) []gateway.Header {
 	for _, h := range headers {
 		if !strings.EqualFold(h.Name, "Vary") {
 			continue
@@ -294,50 +301,50 @@ func varied(headers []gateway.Header) []gateway.Header {
 			}
 		}
 	}
-	return append(without(headers), gateway.Header{Name: "Vary", Value: "Accept-Encoding"})
+	return append(withoutHeaders(headers), gateway.Header{Name: "Vary", Value: "Accept-Encoding"})
 }
 
-// owe notes n bytes more of content, and refuses what is more than was declared.
-func (c *compressed) owe(n int) error {
-	if c.left >= 0 {
-		if c.left -= int64(n); c.left < 0 {
-			c.left = 0
+// countOwed counts n bytes of content, and returns an error if they are more than the declared length.
+func (c *compressed) countOwed(n int) error {
+	if c.owed >= 0 {
+		if c.owed -= int64(n); c.owed < 0 {
+			c.owed = 0
 			return errLength
 		}
 	}
 	return nil
 }
 
-// errLength: compressed content has no length that would show it.
+// errLength is needed since the compressed response has no Content-Length that would show the mistake.
 var errLength = errors.New("middleware: Compress: the content has another length than the application declared")
 
-// encode takes content into the encoder, which is made when there is some. What Next has
-// given is not needed any more.
+// encode puts content into the encoder. It acquires one for the first bytes, and drops the output that
+// Next has returned before.
 func (c *compressed) encode(part []byte) error {
 	switch {
 	case c.encoder == nil:
 		c.encoder = c.coding.encoders.Get().(encoder)
 		c.out = outputs.Get().(*bytes.Buffer)
 		c.encoder.Reset(c.out)
-	case c.given:
+	case c.outReturned:
 		c.out.Reset()
 	}
-	c.given = false
-	c.dirty = c.dirty || len(part) > 0
+	c.outReturned = false
+	c.unflushed = c.unflushed || len(part) > 0
 	_, err := c.encoder.Write(part)
 	return err
 }
 
-// flushEncoder has all that was encoded come out.
+// flushEncoder puts out all that was encoded.
 func (c *compressed) flushEncoder() error {
-	if !c.dirty {
+	if !c.unflushed {
 		return nil
 	}
-	c.dirty = false
+	c.unflushed = false
 	return c.encoder.Flush()
 }
 
-// release gives the memory back.
+// release gives encoder and output back to their pools.
 func (c *compressed) release() {
 	c.releaseEncoder()
 	if c.out != nil {
@@ -345,7 +352,7 @@ func (c *compressed) release() {
 		outputs.Put(c.out)
 		c.out = nil
 	}
-	c.given, c.dirty = false, false
+	c.outReturned, c.unflushed = false, false
 }
 
 func (c *compressed) releaseEncoder() {
@@ -356,29 +363,28 @@ func (c *compressed) releaseEncoder() {
 	}
 }
 
-// Next takes a chunk, or a part of a large one, and gives what of it has come out
-// of the encoder.
+// Next takes a chunk, or a part of a large one, and returns the output of the encoder so far.
 func (c *compressed) Next() ([]byte, error) {
 	kept := len(c.chunk) > 0
 	if !kept {
-		if c.err != nil && c.err != gateway.ErrWait || c.on && c.headOnly {
+		if c.err != nil && c.err != gateway.ErrWait || c.active && c.isHEAD {
 			return nil, cmp.Or(c.err, io.EOF)
 		}
-		c.chunk, c.err = c.body.Next() // in which start may be called, and its writer
-		if !c.on {
+		c.chunk, c.err = c.body.Next() // which may call start and its writer
+		if !c.active {
 			b := c.chunk
 			c.chunk = nil
 			return b, c.err
 		}
-		if c.headOnly { // the head is decided now, and nothing more wanted
+		if c.isHEAD { // start was called: the head is complete
 			c.chunk = nil
 			return nil, nil
 		}
-		if err := c.owe(len(c.chunk)); err != nil || c.left > 0 && c.err == io.EOF {
+		if err := c.countOwed(len(c.chunk)); err != nil || c.owed > 0 && c.err == io.EOF {
 			return nil, errLength
 		}
-		if c.left == 0 && c.err == nil {
-			c.err = io.EOF // as a server would not ask for more
+		if c.owed == 0 && c.err == nil {
+			c.err = io.EOF // the declared length is reached: a server stops here, too
 		}
 	}
 	part := c.chunk[:min(len(c.chunk), compressBytes)]
@@ -386,24 +392,24 @@ func (c *compressed) Next() ([]byte, error) {
 	if err := c.encode(part); err != nil {
 		return nil, err
 	}
-	c.given = true
+	c.outReturned = true
 	switch {
 	case len(c.chunk) > 0:
 		return c.out.Bytes(), nil
 	case c.err == io.EOF:
 		err := c.encoder.Close()
-		c.releaseEncoder() // a client may be slow to take the rest
+		c.releaseEncoder() // before a slow client takes the last chunk
 		if err != nil {
 			return nil, err
 		}
-	case c.flush || c.err == nil && c.left < 0 || c.err == gateway.ErrWait && len(part) > 0:
-		c.flush = false
+	case c.flushPending || c.err == nil && c.owed < 0 || c.err == gateway.ErrWait && len(part) > 0:
+		c.flushPending = false
 		if err := c.flushEncoder(); err != nil {
 			return nil, err
 		}
 	}
 	if kept && c.err == gateway.ErrWait {
-		return c.out.Bytes(), nil // it may have been woken since
+		return c.out.Bytes(), nil // the ErrWait came with an earlier part: there may have been a wake since
 	}
 	return c.out.Bytes(), c.err
 }

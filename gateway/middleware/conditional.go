@@ -12,31 +12,32 @@ import (
 	"github.com/isbjorn/isbjorn/gateway"
 )
 
-// ConditionalOptions says which answers get an ETag when the application gives none.
+// ConditionalOptions says which responses get an ETag if the application sets none.
 type ConditionalOptions struct {
-	// ETagBytes is the largest content that is hashed for an ETag: that of a Body
-	// of known length in one chunk. 0 makes none. At most 1 MiB, as it may be
-	// hashed on the server's event loop.
+	// ETagBytes is the largest content that is hashed for an ETag, in bytes: that of a Body of known
+	// length in one chunk. 0 makes no ETags. At most 1 MiB, since the hash may be computed on the
+	// event loop of the server.
 	ETagBytes int64
 
-	// Weak makes these ETags weak: for content that is not the same byte for byte
-	// each time, in the eyes of the application, though it hashes the same.
+	// Weak makes these ETags weak ones (RFC 9110 section 8.8.1): for an application that treats
+	// responses with equal content as equivalent, but not as equal byte for byte.
 	Weak bool
 }
 
 const etagBytesMax = 1 << 20
 
-// Conditional answers 304 or 412 in place of a 200 to GET or HEAD if the request's
-// preconditions say so, by the ETag and Last-Modified of the answer. RFC 9110
-// section 13. The application has done its work then; what is saved is the content.
-// Other methods pass: only the application can check before it changes something.
+// Conditional answers 304 or 412 in place of a 200 to GET or HEAD where a precondition of the request
+// fails, by the ETag and Last-Modified of the response. RFC 9110 section 13. The application has done
+// its work by then: only the content is saved. Other methods pass: an application that changes
+// something has to check the precondition before.
 func Conditional(o ConditionalOptions) (gateway.Middleware, error) {
 	if o.ETagBytes < 0 || o.ETagBytes > etagBytesMax {
-		return nil, fmt.Errorf("middleware: ConditionalOptions.ETagBytes is %d; use 0 to %d bytes", o.ETagBytes, etagBytesMax)
+		return nil, fmt.Errorf("middleware: ConditionalOptions.ETagBytes is %d; use 0 to %d bytes",
+			o.ETagBytes, etagBytesMax)
 	}
 	return func(app gateway.App) gateway.App {
 		return gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
-			if !reads(env) {
+			if !isGetOrHead(env) {
 				return app.Serve(env, start)
 			}
 			c := &conditional{options: o, env: env, start: start}
@@ -45,24 +46,24 @@ func Conditional(o ConditionalOptions) (gateway.Middleware, error) {
 	}, nil
 }
 
-// conditional is one answer to a GET or HEAD, and its Body where that is needed.
+// conditional is one response to a GET or HEAD, and its Body if it needs one.
 type conditional struct {
 	options ConditionalOptions
 	env     *gateway.Environ
 	start   gateway.StartResponse
 	inner   gateway.Body
 
-	started bool
-	w       io.Writer        // of start
-	gathers bool             // what is written may wait, see gateway.Gather
-	status  string           // of a 200 that may get an ETag, declared in Serve and not passed on yet
-	headers []gateway.Header // the same; nil if there is nothing to pass on
-	instead string           // the content of a 412
-	bare    bool             // 304 or 412: the content is not the application's
+	started   bool             // the application has called start
+	w         io.Writer        // of start
+	gather    bool             // gateway.Gather was called
+	status    string           // of a 200 that may get an ETag: argument of start, not passed on yet
+	headers   []gateway.Header // the same; nil if none are to be passed on
+	errorText string           // the content of a 412
+	replaced  bool             // by 304 or 412: no content of the application is sent
 
-	first    []byte // taken from inner, and not yet given
-	firstErr error  // that came with it
-	have     bool   // first and firstErr are there
+	chunk     []byte // the first of inner, taken by addETag and not returned yet
+	chunkErr  error  // the error that came with chunk
+	haveChunk bool   // chunk and chunkErr are set
 }
 
 func (c *conditional) serve(app gateway.App) (gateway.Body, error) {
@@ -73,57 +74,57 @@ func (c *conditional) serve(app gateway.App) (gateway.Body, error) {
 	case err != nil:
 		return body, err
 	case ok && c.headers != nil && s.Len() <= c.options.ETagBytes && gateway.FileOf(body) == nil:
-		err = c.hash(s.Len())
+		err = c.addETag(s.Len())
 	default:
-		err = c.settle()
+		err = c.passStart()
 	}
 	switch {
-	case err != nil || !c.bare && (body == nil || c.started && !c.have):
-		return body, err // as it was
-	case body == nil: // what was written is not sent, and a 412 has a text
+	case err != nil || !c.replaced && (body == nil || c.started && !c.haveChunk):
+		return body, err // unchanged
+	case body == nil: // a 412 has a text, which Next returns
 		c.inner = gateway.Text("")
 	}
-	if c.bare || !ok {
+	if c.replaced || !ok {
 		return c, nil
 	}
 	return sizedConditional{c, s}, nil
 }
 
-// sizedConditional is a conditional with the length of the application's Body, as
-// long as that is what is sent.
+// sizedConditional is a conditional with a length: that of the application's Body, or of errorText.
 type sizedConditional struct {
 	*conditional
 	of gateway.Sized
 }
 
 func (s sizedConditional) Len() int64 {
-	if s.bare {
-		return int64(len(s.instead))
+	if s.replaced {
+		return int64(len(s.errorText))
 	}
 	return s.of.Len()
 }
 
+// declare is the start of the application.
 func (c *conditional) declare(status string, headers []gateway.Header, exc error) (io.Writer, error) {
-	if exc == nil { // what was declared before stays, and this is an error
-		if err := c.settle(); err != nil {
+	if exc == nil { // a second call without exc is an error of the outer start, which needs the first call
+		if err := c.passStart(); err != nil {
 			return nil, err
 		}
 	}
-	c.started, c.headers, c.gathers, c.bare, c.instead = true, nil, false, false, ""
-	if exc != nil || code(status) != http.StatusOK {
+	c.started, c.headers, c.gather, c.replaced, c.errorText = true, nil, false, false, ""
+	if exc != nil || statusCode(status) != http.StatusOK {
 		return c.start(status, headers, exc)
 	}
-	etag := get(headers, "ETag")
-	if etag == "" && c.options.ETagBytes > 0 && c.inner == nil && valid(headers) {
-		c.status, c.headers = strings.Clone(status), clone(headers)
-		return (*undecided)(c), nil
+	etag := headerValue(headers, "ETag")
+	if etag == "" && c.options.ETagBytes > 0 && c.inner == nil && validHeaders(headers) {
+		c.status, c.headers = strings.Clone(status), cloneHeaders(headers)
+		return (*pendingWriter)(c), nil
 	}
-	return c.pass(etag, status, headers)
+	return c.startChecked(etag, status, headers)
 }
 
-// pass declares a 200, or what is to be answered in its place if a precondition fails.
-func (c *conditional) pass(etag, status string, headers []gateway.Header) (w io.Writer, err error) {
-	instead, fields, failed := c.check(etag, headers)
+// startChecked calls start with a 200, or with the 304 or 412 of a precondition that fails.
+func (c *conditional) startChecked(etag, status string, headers []gateway.Header) (w io.Writer, err error) {
+	instead, fields, failed := c.checkPreconditions(etag, headers)
 	if failed {
 		status, headers = instead, fields
 	}
@@ -131,148 +132,150 @@ func (c *conditional) pass(etag, status string, headers []gateway.Header) (w io.
 		return nil, err
 	}
 	if failed {
-		w = bareWriter{w}
+		w = discardWriter{w}
 	}
 	return w, nil
 }
 
-// settle passes on what was declared, without an ETag, if that is still to be done.
-func (c *conditional) settle() (err error) {
+// passStart passes the arguments of start on, without an ETag, if that was not done yet.
+func (c *conditional) passStart() (err error) {
 	headers := c.headers
 	if c.headers = nil; headers != nil {
-		if c.w, err = c.pass("", c.status, headers); err == nil && c.gathers {
+		if c.w, err = c.startChecked("", c.status, headers); err == nil && c.gather {
 			gateway.Gather(c.w)
 		}
 	}
 	return err
 }
 
-// undecided is the writer of an answer that may get an ETag: not if it is used.
-type undecided conditional
+// pendingWriter is the writer of a response that may get an ETag. Content that is written is sent
+// before the end is known, so it cannot be hashed: the first Write sends the head without an ETag.
+type pendingWriter conditional
 
-func (w *undecided) Write(p []byte) (int, error) {
+func (w *pendingWriter) Write(p []byte) (int, error) {
 	c := (*conditional)(w)
-	if err := c.settle(); err != nil {
+	if err := c.passStart(); err != nil {
 		return 0, err
 	}
 	return c.w.Write(p)
 }
 
 // Gather is that of gateway.Gather.
-func (w *undecided) Gather() {
+func (w *pendingWriter) Gather() {
 	c := (*conditional)(w)
-	if c.gathers = true; c.headers == nil {
+	if c.gather = true; c.headers == nil {
 		gateway.Gather(c.w)
 	}
 }
 
-// Flush sends the head: it is too late for another.
-func (w *undecided) Flush() error {
+// Flush sends the head, without an ETag.
+func (w *pendingWriter) Flush() error {
 	c := (*conditional)(w)
-	if err := c.settle(); err != nil {
+	if err := c.passStart(); err != nil {
 		return err
 	}
 	return gateway.Flush(c.w)
 }
 
-// bareWriter takes content that is not sent.
-type bareWriter struct{ w io.Writer }
+// discardWriter drops the content of a response that is replaced.
+type discardWriter struct{ w io.Writer }
 
-func (bareWriter) Write(p []byte) (int, error) { return len(p), nil }
-func (b bareWriter) Flush() error              { return gateway.Flush(b.w) }
-func (b bareWriter) Gather()                   { gateway.Gather(b.w) }
+func (discardWriter) Write(p []byte) (int, error) { return len(p), nil }
+func (b discardWriter) Flush() error              { return gateway.Flush(b.w) }
+func (b discardWriter) Gather()                   { gateway.Gather(b.w) }
 
-// check returns what is to be declared in place of a 200, if a precondition fails.
-func (c *conditional) check(etag string, headers []gateway.Header) (string, []gateway.Header, bool) {
-	modified, _ := http.ParseTime(get(headers, "Last-Modified"))
+// checkPreconditions returns the status and the headers that replace a 200, if a precondition fails.
+func (c *conditional) checkPreconditions(etag string, headers []gateway.Header) (string, []gateway.Header, bool) {
+	modified, _ := http.ParseTime(headerValue(headers, "Last-Modified"))
 	switch precondition(c.env, etag, modified) {
 	case http.StatusNotModified:
-		c.bare = true
+		c.replaced = true
 		return "304 Not Modified", notModified(headers), true
 	case http.StatusPreconditionFailed:
-		c.bare, c.instead = true, "Precondition Failed\n"
-		return "412 Precondition Failed", []gateway.Header{plainText, {Name: "Content-Length", Value: fmt.Sprint(len(c.instead))}}, true
+		c.replaced, c.errorText = true, "Precondition Failed\n"
+		length := gateway.Header{Name: "Content-Length", Value: fmt.Sprint(len(c.errorText))}
+		return "412 Precondition Failed", []gateway.Header{plainText, length}, true
 	}
 	return "", nil, false
 }
 
-// hash takes the content of n bytes, and declares the answer: with its ETag if it is one chunk.
-func (c *conditional) hash(n int64) (err error) {
+// addETag takes the content of n bytes, and calls start: with an ETag if all of it is in one chunk.
+func (c *conditional) addETag(n int64) (err error) {
 	returned := false
 	defer func() {
-		if !returned { // a panic: nobody else has the body
+		if !returned { // Next has panicked, and the server has not got the Body
 			_ = c.inner.Close()
 		}
 	}()
-	c.first, c.firstErr = c.inner.Next()
-	c.have = true
-	if headers := c.headers; headers != nil && int64(len(c.first)) == n && (c.firstErr == nil || c.firstErr == io.EOF) {
-		sum := sha256.Sum256(c.first)
-		etag := `"` + base64.RawURLEncoding.EncodeToString(sum[:16]) + `"` // 128 bits: no two contents meet
+	c.chunk, c.chunkErr = c.inner.Next()
+	c.haveChunk = true
+	whole := int64(len(c.chunk)) == n && (c.chunkErr == nil || c.chunkErr == io.EOF)
+	if headers := c.headers; headers != nil && whole {
+		sum := sha256.Sum256(c.chunk)
+		etag := `"` + base64.RawURLEncoding.EncodeToString(sum[:16]) + `"` // 128 bits: no collisions in practice
 		if c.options.Weak {
 			etag = "W/" + etag
 		}
 		c.headers = nil
-		c.w, err = c.pass(etag, c.status, append(headers, gateway.Header{Name: "ETag", Value: etag}))
+		c.w, err = c.startChecked(etag, c.status, append(headers, gateway.Header{Name: "ETag", Value: etag}))
 	} else {
-		err = c.settle()
+		err = c.passStart()
 	}
 	returned = true
 	return err
 }
 
 func (c *conditional) Next() ([]byte, error) {
-	if c.have && !c.bare {
-		b, err := c.first, c.firstErr
-		c.first, c.have = nil, false
+	if c.haveChunk && !c.replaced {
+		b, err := c.chunk, c.chunkErr
+		c.chunk, c.haveChunk = nil, false
 		if err == gateway.ErrWait {
-			err = nil // it may have been woken since
+			err = nil // the ErrWait came in Serve: there may have been a wake since
 		}
 		return b, err
 	}
-	if !c.bare {
-		b, err := c.inner.Next() // in which start may be called
-		if !c.bare {
+	if !c.replaced {
+		b, err := c.inner.Next() // which may call start, and so replace the response
+		if !c.replaced {
 			return b, err
 		}
 	}
-	return []byte(c.instead), io.EOF
+	return []byte(c.errorText), io.EOF
 }
 
 func (c *conditional) Close() error { return c.inner.Close() }
 
-// precondition evaluates the preconditions of a GET or HEAD for a representation:
-// 0 to go on, or the status to answer. etag may be empty and modified zero. In the
-// order of RFC 9110 section 13.2.2.
+// precondition evaluates the preconditions of a GET or HEAD for a representation, in the order of RFC
+// 9110 section 13.2.2: it returns 304 or 412, or 0 if none fails. etag may be empty, modified zero.
 func precondition(env *gateway.Environ, etag string, modified time.Time) int {
-	modified = modified.Truncate(time.Second) // as the client was told
+	modified = modified.Truncate(time.Second) // the precision of Last-Modified
 	if list := env.Header("If-Match"); list != "" {
-		if !listed(list, etag, true) {
+		if !matchesETag(list, etag, true) {
 			return http.StatusPreconditionFailed
 		}
-	} else if since, ok := date(env, "If-Unmodified-Since"); ok && !modified.IsZero() && modified.After(since) {
+	} else if since, ok := dateField(env, "If-Unmodified-Since"); ok && !modified.IsZero() && modified.After(since) {
 		return http.StatusPreconditionFailed
 	}
 	if list := env.Header("If-None-Match"); list != "" {
-		if listed(list, etag, false) {
+		if matchesETag(list, etag, false) {
 			return http.StatusNotModified
 		}
-	} else if since, ok := date(env, "If-Modified-Since"); ok && !modified.IsZero() && !modified.After(since) {
+	} else if since, ok := dateField(env, "If-Modified-Since"); ok && !modified.IsZero() && !modified.After(since) {
 		return http.StatusNotModified
 	}
 	return 0
 }
 
-// date reads a field that is one HTTP-date. One that is invalid counts for nothing.
-func date(env *gateway.Environ, name string) (time.Time, bool) {
+// dateField reads a field that is one HTTP-date. An invalid one is ignored (RFC 9110 section 13.1.3).
+func dateField(env *gateway.Environ, name string) (time.Time, bool) {
 	t, err := http.ParseTime(env.Header(name))
 	return t, err == nil
 }
 
-// listed says whether etag is in a list of entity tags, or the list is "*". In the
-// strong comparison weak tags are like none, in the weak one like strong ones.
-// RFC 9110 section 8.8.3.2. A list that is malformed counts up to there.
-func listed(list, etag string, strong bool) bool {
+// matchesETag reports whether etag is in a list of entity tags, or the list is "*". The strong
+// comparison matches strong tags only, the weak one ignores the difference. RFC 9110 section 8.8.3.2. A
+// malformed list is read up to the first mistake.
+func matchesETag(list, etag string, strong bool) bool {
 	opaque, weak := cutWeak(etag)
 	for {
 		list = strings.TrimLeft(list, " \t,")
@@ -297,13 +300,13 @@ func listed(list, etag string, strong bool) bool {
 
 func cutWeak(etag string) (opaque string, weak bool) { return strings.CutPrefix(etag, "W/") }
 
-// notModified is what of the fields of a 200 belongs in a 304: all but those that
-// describe the content. Last-Modified is for those who have no ETag. RFC 9110
-// section 15.4.5.
+// notModified returns the fields of a 200 that belong in a 304: all but those that describe the
+// content, and Last-Modified only without an ETag. RFC 9110 section 15.4.5.
 func notModified(headers []gateway.Header) []gateway.Header {
-	drop := []string{"Content-Type", "Content-Length", "Content-Encoding", "Content-Language", "Content-Range", "Accept-Ranges"}
-	if get(headers, "ETag") != "" {
+	drop := []string{"Content-Type", "Content-Length", "Content-Encoding", "Content-Language", "Content-Range",
+		"Accept-Ranges"}
+	if headerValue(headers, "ETag") != "" {
 		drop = append(drop, "Last-Modified")
 	}
-	return without(headers, drop...)
+	return withoutHeaders(headers, drop...)
 }

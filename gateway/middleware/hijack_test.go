@@ -11,7 +11,7 @@ import (
 // A connection that the application has taken over is no failure to the log.
 func TestHijackIsLogged(t *testing.T) {
 	entries := make(chan *entry, 1)
-	app := logged(nil, func(e *entry) { entries <- e })(Recover(gateway.ValidateWith(gateway.Debug(gateway.AppFunc(
+	app := logMiddleware(nil, func(e *entry) { entries <- e })(Recover(gateway.ValidateWith(gateway.Debug(gateway.AppFunc(
 		func(env *gateway.Environ, _ gateway.StartResponse) (gateway.Body, error) {
 			conn, _, err := env.Hijack()
 			if err != nil {

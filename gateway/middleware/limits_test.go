@@ -54,7 +54,7 @@ func TestRateLimiterTime(t *testing.T) {
 		{time.Hour, 0}, {0, 0}, {0, 0}, {0, time.Second / 2},
 	} {
 		now = now.Add(tt.after)
-		if got := l.wait(client, now); (got - tt.wait).Abs() > time.Microsecond {
+		if got := l.reserve(client, now); (got - tt.wait).Abs() > time.Microsecond {
 			t.Errorf("request %d: wait %v, want %v", i, got, tt.wait)
 		}
 	}
@@ -67,17 +67,17 @@ func TestRateLimiterBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	now, steady := time.Unix(1000, 0), netip.MustParseAddr("192.0.2.1")
-	_ = l.wait(steady, now)
+	_ = l.reserve(steady, now)
 	for i := range 10_000 {
-		if wait := l.wait(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), now); wait != 0 {
+		if wait := l.reserve(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), now); wait != 0 {
 			t.Fatalf("client %d waits %v", i, wait)
 		}
-		if i%50 == 0 && l.wait(steady, now) == 0 {
+		if i%50 == 0 && l.reserve(steady, now) == 0 {
 			t.Fatalf("a client that goes on asking was forgotten after %d others", i)
 		}
 	}
-	if len(l.clients) != 100 || l.order.Len() != 100 {
-		t.Errorf("%d, %d clients are remembered, want 100", len(l.clients), l.order.Len())
+	if len(l.clients) != 100 || l.lru.Len() != 100 {
+		t.Errorf("%d, %d clients are remembered, want 100", len(l.clients), l.lru.Len())
 	}
 }
 

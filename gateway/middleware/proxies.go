@@ -7,12 +7,11 @@ import (
 	"github.com/isbjorn/isbjorn/gateway/forwarded"
 )
 
-// TrustedProxies lets the Environ tell who the client is, and how it asked, when
-// there are reverse proxies in front: it sets REMOTE_ADDR, REMOTE_PORT,
-// wsgi.url_scheme and HTTP_HOST from what the listed proxies say in the fields that they
-// write (Fields, by default X-Forwarded-For alone), and deletes every other field of that
-// kind, from whomever it comes. A p that lists no proxies deletes them all. See
-// [forwarded.Proxies]. The error says what is wrong with p.
+// TrustedProxies makes the Environ show the client behind reverse proxies: it sets REMOTE_ADDR,
+// REMOTE_PORT, wsgi.url_scheme and HTTP_HOST from the fields that the listed proxies write (Fields, by
+// default X-Forwarded-For alone), and deletes every other field of that kind, which a client may have
+// forged. A p that lists no proxies deletes them all. See [forwarded.Proxies]. The error says what is
+// wrong with p.
 func TrustedProxies(p forwarded.Proxies) (gateway.Middleware, error) {
 	if err := p.Check(); err != nil {
 		return nil, err

@@ -10,69 +10,67 @@ import (
 	"github.com/isbjorn/isbjorn/internal/thrown"
 )
 
-// Recover makes a panic of the application, in Serve or in Next or Close of its
-// Body, a message for the server's log (wsgi.errors) with the stack. The client gets
-// a 500 if nothing was sent, else an answer that is aborted, so that it does not look
-// whole. The server does as much by itself; here it is done inside of middlewares
-// that are to see the 500, such as AccessLog. A panic with gateway.ErrAbort becomes that
-// error, and no message.
+// Recover writes a panic of the application, in Serve or in Next or Close of its Body, with its stack
+// to the log of the server (wsgi.errors). The client gets a 500 if nothing was sent, else a response
+// that is cut. The server does the same without Recover; with it the middlewares around it, such as
+// AccessLog, see the 500. A panic with gateway.ErrAbort becomes that error, and is not logged.
 func Recover(app gateway.App) gateway.App {
 	return gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (body gateway.Body, err error) {
-		g := &guard{reply: reply{end: func(*reply) {}}, env: env}
+		r := &recoverer{trackedResponse: trackedResponse{onEnd: func(*trackedResponse) {}}, env: env}
 		returned := false
 		defer func() {
 			if returned {
 				return
 			}
-			if err = g.recovered(thrown.Value(recover())); err == nil && g.instead != "" {
-				body = gateway.Text(g.instead)
+			if err = r.handlePanic(thrown.Value(recover())); err == nil && r.errorText != "" {
+				body = gateway.Text(r.errorText)
 			}
 		}()
-		if body, err = g.serve(app, env, start); body != nil {
-			body = g.sized()
+		if body, err = r.serve(app, env, start); body != nil {
+			body = r.withLen()
 		}
 		returned = true
 		return body, err
 	})
 }
 
-// guard is a reply whose panics end here.
-type guard struct {
-	reply
-	env     *gateway.Environ
-	instead string // content in place of the application's
+// recoverer is a trackedResponse that recovers from the panics of its application.
+type recoverer struct {
+	trackedResponse
+	env       *gateway.Environ
+	errorText string // content of the 500; "" if the application answers
 }
 
-// sized is g with a length, if the application's Body has one.
-func (g *guard) sized() gateway.Body {
-	if s, ok := g.inner.(gateway.Sized); ok {
-		return sizedGuard{g, s}
+// withLen is r with a length, if the application's Body has one.
+func (r *recoverer) withLen() gateway.Body {
+	if s, ok := r.inner.(gateway.Sized); ok {
+		return sizedRecoverer{r, s}
 	}
-	return g
+	return r
 }
 
-type sizedGuard struct {
-	*guard
+type sizedRecoverer struct {
+	*recoverer
 	of gateway.Sized
 }
 
-func (s sizedGuard) Len() int64 {
-	if s.instead != "" {
-		return int64(len(s.instead))
+func (s sizedRecoverer) Len() int64 {
+	if s.errorText != "" {
+		return int64(len(s.errorText))
 	}
 	return s.of.Len()
 }
 
-// Unwrap is that of reply, as long as its content is sent.
-func (g *guard) Unwrap() gateway.Body {
-	if g.instead != "" {
+// Unwrap returns nil once the content is that of the 500.
+func (r *recoverer) Unwrap() gateway.Body {
+	if r.errorText != "" {
 		return nil
 	}
-	return g.inner
+	return r.inner
 }
 
-func (g *guard) Next() (b []byte, err error) {
-	if g.instead != "" {
+func (r *recoverer) Next() (b []byte, err error) {
+	if r.errorText != "" {
 		return nil, io.EOF
 	}
 	returned := false
@@ -80,55 +78,55 @@ func (g *guard) Next() (b []byte, err error) {
 		if returned {
 			return
 		}
-		if err = g.recovered(thrown.Value(recover())); err == nil && g.instead != "" {
-			b, err = []byte(g.instead), io.EOF
+		if err = r.handlePanic(thrown.Value(recover())); err == nil && r.errorText != "" {
+			b, err = []byte(r.errorText), io.EOF
 		}
 	}()
-	b, err = g.reply.Next()
+	b, err = r.trackedResponse.Next()
 	returned = true
 	return b, err
 }
 
-func (g *guard) Close() (err error) {
+func (r *recoverer) Close() (err error) {
 	returned := false
 	defer func() {
 		if returned {
 			return
 		}
 		if p := thrown.Value(recover()); p != nil {
-			err = g.log(p)
+			err = r.logPanic(p)
 		}
 	}()
-	err = g.reply.Close()
+	err = r.trackedResponse.Close()
 	returned = true
 	return err
 }
 
-// recovered is what is left of a panic with p: nil if a 500 could be started, or if there
-// was none, and the goroutine ends.
-func (g *guard) recovered(p any) error {
+// handlePanic logs a panic with p and starts a 500. It returns an error if that is too late, and nil if
+// there was no panic: p is nil where the application has called runtime.Goexit.
+func (r *recoverer) handlePanic(p any) error {
 	if p == nil {
 		return nil
 	}
 	if thrown.Is(p, gateway.ErrAbort) {
 		return p.(error)
 	}
-	exc := g.log(p)
-	if g.code == 0 {
-		exc = nil // this is the first call
+	exc := r.logPanic(p)
+	if r.code == 0 {
+		exc = nil // the application has not called start
 	}
 	const text = "Internal Server Error\n"
 	length := gateway.Header{Name: "Content-Length", Value: strconv.Itoa(len(text))}
-	if _, err := g.declare("500 Internal Server Error", []gateway.Header{plainText, length}, exc); err != nil {
-		return err // which is exc if a part was sent
+	if _, err := r.declare("500 Internal Server Error", []gateway.Header{plainText, length}, exc); err != nil {
+		return err // exc, if a part was sent
 	}
-	g.instead = text
+	r.errorText = text
 	return nil
 }
 
-// log logs a panic with its stack, and returns it as an error.
-func (g *guard) log(p any) error {
+// logPanic logs a panic with its stack, and returns it as an error.
+func (r *recoverer) logPanic(p any) error {
 	err := fmt.Errorf("%w: %v", errPanic, p)
-	_, _ = fmt.Fprintf(g.env.Errors(), "%v\n%s", err, debug.Stack())
+	_, _ = fmt.Fprintf(r.env.Errors(), "%v\n%s", err, debug.Stack())
 	return err
 }

@@ -7,18 +7,16 @@ import (
 	"github.com/isbjorn/isbjorn/gateway"
 )
 
-// RequestIDKey is where RequestID puts the name of a request in its Environ: a
-// string.
+// RequestIDKey is the key of the Environ under which RequestID sets the ID of a request, a string.
 const RequestIDKey = "isbjorn.request_id"
 
-// requestIDBytesMax bounds what is taken from a client: every log line has it.
+// requestIDBytesMax is the longest ID that is taken from a request: it is in every line of the log.
 const requestIDBytesMax = 128
 
-// RequestID gives every request a name, for logs: env.Get(RequestIDKey), and the
-// field X-Request-Id of the response, in place of one that the application set. With
-// trust a good X-Request-Id of the request is taken: 1 to 128 letters, digits and
-// -._~+/=:. That is for servers behind proxies that set it; anybody else could give
-// two requests the same name. Otherwise it is new, and random.
+// RequestID gives every request an ID, for logs: env.Get(RequestIDKey), and the field X-Request-Id of
+// the response, in place of one that the application has set. The ID is random. With trust it is the
+// X-Request-Id of the request, if that has 1 to 128 letters, digits and -._~+/=: only. Trust is for
+// servers behind a proxy that sets the field; else a client could give two requests the same ID.
 func RequestID(trust bool) gateway.Middleware {
 	return func(app gateway.App) gateway.App {
 		return gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
@@ -30,8 +28,9 @@ func RequestID(trust bool) gateway.Middleware {
 				id = rand.Text()
 			}
 			env.Set(RequestIDKey, id)
+			field := gateway.Header{Name: "X-Request-Id", Value: id}
 			return app.Serve(env, func(status string, headers []gateway.Header, exc error) (io.Writer, error) {
-				return start(status, append(without(headers, "X-Request-Id"), gateway.Header{Name: "X-Request-Id", Value: id}), exc)
+				return start(status, append(withoutHeaders(headers, field.Name), field), exc)
 			})
 		})
 	}

@@ -11,16 +11,14 @@ import (
 	"github.com/isbjorn/isbjorn/gateway"
 )
 
-// Route says which application answers for a method and a path.
+// Route is the application for a method and a path.
 //
-// The segments of Path are text ("/users"), a parameter ("/users/{id}"), which is any
-// one segment that is not empty, or, as the last one, the rest ("/files/{path...}"),
-// which is any number of segments, none too. The application gets them by [Param].
-// Where several paths match, text counts for more than a parameter, and that for more
-// than the rest, from left to right; only then is the method looked at.
+// The segments of Path are text ("/users"), a parameter ("/users/{id}"), which matches any one segment
+// that is not empty, or, as the last one, a wildcard ("/files/{path...}"), which matches any number of
+// segments, also none. The application reads them by [Param]. Where several paths match, from left to
+// right text goes before a parameter, and that before a wildcard; the method is compared after that.
 //
-// A Route of GET also answers HEAD. An empty Method is every method that has no
-// Route of its own.
+// A Route of GET also answers HEAD. An empty Method is every method without a Route of its own.
 type Route struct {
 	Method string
 	Path   string // not percent-encoded; begins with "/"
@@ -29,26 +27,25 @@ type Route struct {
 	mount bool
 }
 
-// Mount hands all below prefix, which has no parameters, and prefix itself to an
-// application of its own: the prefix moves from PATH_INFO to SCRIPT_NAME. Environ.RawPath
-// is what was sent behind it: an http.Handler has Path and RawPath as by http.StripPrefix.
+// Mount is a Route of prefix, which has no parameters, and of all paths below it. For app the prefix
+// moves from PATH_INFO to SCRIPT_NAME, and Environ.RawPath is without it: an http.Handler sees Path and
+// RawPath as behind http.StripPrefix.
 func Mount(prefix string, app gateway.App) Route {
 	return Route{Path: strings.TrimSuffix(prefix, "/") + "/{...}", App: app, mount: true}
 }
 
-// Router is an application that hands each request to that of the Route that
-// matches. It answers 404 if there is none, 405 with Allow if there is one for
-// another method, OPTIONS where no Route does, and 400 if the path is not well
-// encoded. Segments are matched decoded, each for itself: "%2F" does not separate.
-// "." and ".." as segments match nothing. A mounted Router goes on from there.
+// Router is an application that calls that of the Route that matches. It answers 404 if none does, 405
+// with Allow if only Routes of other methods do, OPTIONS where no Route does, and 400 if the
+// percent-encoding of the path is invalid. Segments are decoded and matched one by one: "%2F" is no
+// separator. The segments "." and ".." match nothing. A mounted Router matches the path without the
+// prefix.
 //
-// What takes the rest of a path, a Mount too, may read it with "%2F" as a separator, and
-// with empty segments left out, as http.FileServer does. So that this leads around no other
-// Route, the answer is 404 where the path then has "." or ".." as a segment, or another Route
-// matches: beside "/files/private/{path...}" nothing that is mounted at "/files" gets
-// "/files/private%2Fa".
+// The application of a wildcard or a Mount may read "%2F" as a separator and skip empty segments, as
+// http.FileServer does. That must not lead around another Route: the answer is 404 if the path, read
+// so, has "." or ".." as a segment, or matches another Route. With "/files/private/{path...}" beside
+// it, an application mounted at "/files" never gets "/files/private%2Fa".
 //
-// The error says which routes are in conflict, or cannot be.
+// The error says which routes are invalid, or in conflict.
 func Router(routes ...Route) (gateway.App, error) {
 	root := new(node)
 	for i, route := range routes {
@@ -59,14 +56,14 @@ func Router(routes ...Route) (gateway.App, error) {
 	return root, nil
 }
 
-// node is what may follow after some segments of a path.
+// node is the tree of the routes that begin with the same segments.
 type node struct {
-	text    map[string]*node
-	param   *node
-	rest    *node
-	name    string                 // that the parameter or rest before it has
-	methods map[string]gateway.App // of paths that end here; "" is any other
-	mount   bool
+	text     map[string]*node
+	param    *node
+	wildcard *node
+	name     string                 // of the parameter or wildcard that leads here
+	methods  map[string]gateway.App // of the paths that end here; "" is any other method
+	mount    bool
 }
 
 func (n *node) add(route Route) error {
@@ -103,7 +100,7 @@ func (n *node) add(route Route) error {
 		case name == "" && !route.mount || names[name]:
 			return fmt.Errorf("segment %q needs a name that no other has", segment)
 		case isRest:
-			next = &n.rest
+			next = &n.wildcard
 		}
 		names[name] = true
 		if *next == nil {
@@ -123,9 +120,8 @@ func (n *node) add(route Route) error {
 	return nil
 }
 
-// find returns the node for segments, nil if there is none, and how many of all
-// segments come before its rest. It puts the parameters on the way into env, if that is
-// not nil.
+// find returns the node for segments, of which depth have led to n, or nil; at is how many segments
+// come before those of its wildcard. It sets the parameters in env, if that is not nil.
 func (n *node) find(env *gateway.Environ, segments []string, depth int) (*node, int) {
 	if len(segments) == depth && n.methods != nil {
 		return n, depth
@@ -146,29 +142,29 @@ func (n *node) find(env *gateway.Environ, segments []string, depth int) (*node, 
 			}
 		}
 	}
-	if env != nil && n.rest != nil && !n.rest.mount {
-		env.Set(paramKey+n.rest.name, strings.Join(segments[depth:], "/"))
+	if env != nil && n.wildcard != nil && !n.wildcard.mount {
+		env.Set(paramKey+n.wildcard.name, strings.Join(segments[depth:], "/"))
 	}
-	return n.rest, depth
+	return n.wildcard, depth
 }
 
-// paramKey is where Param finds a parameter in the Environ.
+// paramKey is the prefix of the keys of parameters in the Environ.
 const paramKey = "isbjorn.param."
 
-// Param is a parameter of the Route that matched, decoded; "" if it has none of this
-// name. That of a rest has its segments joined by "/".
+// Param is a parameter of the Route that matched, decoded; "" if it has none of this name. The segments
+// of a wildcard are joined by "/".
 func Param(env *gateway.Environ, name string) string {
 	s, _ := env.Get(paramKey + name).(string)
 	return s
 }
 
 func (n *node) Serve(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
-	raw, segments, err := split(env)
+	raw, segments, err := pathSegments(env)
 	if err != nil {
 		return refuse(env, start, "400 Bad Request")
 	}
 	found, depth := n.find(env, segments, 0)
-	if found == nil || dotted(segments) || depth < len(segments) && !n.only(found, segments, depth) {
+	if found == nil || hasDotSegment(segments) || depth < len(segments) && !n.onlyMatch(found, segments, depth) {
 		return refuse(env, start, "404 Not Found")
 	}
 	if found.mount {
@@ -202,20 +198,19 @@ func (n *node) Serve(env *gateway.Environ, start gateway.StartResponse) (gateway
 	return refuse(env, start, "405 Method Not Allowed", allow)
 }
 
-// dotted reports whether "." or ".." is among segments.
-func dotted(segments []string) bool {
+// hasDotSegment reports whether "." or ".." is among segments.
+func hasDotSegment(segments []string) bool {
 	return slices.Contains(segments, ".") || slices.Contains(segments, "..")
 }
 
-// only reports whether found, which takes the segments from depth on as its rest, is also
-// what matches if that rest is read as a path of files: segments separated by "%2F", too, and
-// none but the last empty.
-func (n *node) only(found *node, segments []string, depth int) bool {
+// onlyMatch reports whether found, whose wildcard has the segments from depth on, also matches if they
+// are read as a path of files: separated by "%2F" too, and without empty ones but the last.
+func (n *node) onlyMatch(found *node, segments []string, depth int) bool {
 	plain := true
 	for i, segment := range segments[depth:] {
 		plain = plain && !strings.Contains(segment, "/") && (segment != "" || depth+i == len(segments)-1)
 	}
-	if plain { // as most are
+	if plain { // the usual case: both readings are the same
 		return true
 	}
 	read := slices.Clone(segments[:depth])
@@ -226,10 +221,10 @@ func (n *node) only(found *node, segments []string, depth int) bool {
 		}
 	}
 	other, _ := n.find(nil, read, 0)
-	return other == found && !dotted(read)
+	return other == found && !hasDotSegment(read)
 }
 
-// allow lists the methods. RFC 9110 section 10.2.1.
+// allow is the value of Allow. RFC 9110 section 10.2.1.
 func (n *node) allow() string {
 	methods := slices.Collect(maps.Keys(n.methods))
 	methods = append(methods, "OPTIONS")
@@ -240,11 +235,11 @@ func (n *node) allow() string {
 	return strings.Join(slices.Compact(methods), ", ")
 }
 
-// split returns the segments of PATH_INFO as they were sent and decoded. If a middleware
-// has Set another PATH_INFO both are of that.
-func split(env *gateway.Environ) (raw, decoded []string, err error) {
+// pathSegments returns the segments of PATH_INFO, as sent and decoded. If a middleware has Set another
+// PATH_INFO without RawPathKey, both are its segments.
+func pathSegments(env *gateway.Environ) (raw, decoded []string, err error) {
 	path := env.Path()
-	if path == "" { // the place where this is mounted
+	if path == "" { // the prefix of a Mount, without a slash
 		return []string{""}, []string{""}, nil
 	}
 	sent, ok := env.RawPath()

@@ -18,48 +18,47 @@ import (
 	"github.com/isbjorn/isbjorn/gateway"
 )
 
-// StaticOptions says which files Static serves. Its zero value is good.
+// StaticOptions are the options of Static. The zero value has the defaults.
 type StaticOptions struct {
-	// Index is the file that stands for its directory. "" is index.html.
+	// Index is the name of the file that is served for a directory. "" is index.html.
 	Index string
 
 	// DotFiles serves names that begin with a dot as well.
 	DotFiles bool
 
-	// NoSymlinks hides symbolic links. Otherwise those that stay inside of the
-	// directory are followed; the others never are.
+	// NoSymlinks hides symbolic links. Without it those are followed that stay inside the directory;
+	// others never are.
 	NoSymlinks bool
 
 	// CacheControl is sent with every file; "" is no such field.
 	CacheControl string
 
-	// NotFound answers where there is nothing to serve. nil answers 404.
+	// NotFound answers where there is no such file. nil answers 404.
 	NotFound gateway.App
 }
 
-// sniffBytes is what http.DetectContentType looks at.
+// sniffBytes is how much http.DetectContentType reads.
 const sniffBytes = 512
 
-// Static is an application that serves the files of a directory, by PATH_INFO. It
-// opens the directory once, and a request cannot leave it (os.Root). Names with "..",
-// "//", a backslash or an encoded slash (%2F) are not found; directories are redirected to the path with a
-// slash, and are not listed.
+// Static is an application that serves the files of a directory, by PATH_INFO. It opens the directory
+// once, and no request reaches a file outside it (os.Root). Names with "..", "//", a backslash or an
+// encoded slash (%2F) are not found. A directory without a slash at the end is redirected to the path
+// with one; directories are not listed.
 //
-// A file has Last-Modified, and an ETag of its size and time of change, if it has a time that
-// says something (gateway.ModTime). Content-Type
-// is that of the name's extension, else what the first bytes look like. A Range is
-// answered with 206 if it is one range; several are answered as a whole, which a server
-// may (RFC 9110 section 14.2) and which nobody can use to multiply work.
+// A response has Last-Modified, and an ETag of the size and the time of change, unless the time does not
+// depend on the content (gateway.ModTime). Content-Type is by the extension of the name, else by the
+// first bytes. One Range is answered with 206. Several are answered with the whole file, as RFC 9110
+// section 14.2 allows: a request for many overlapping ranges costs no more than one for the file.
 //
-// The Body is a gateway.FileBody, which a server may send by sendfile. Files are
-// opened where the application runs, by default on the server's event loop: the
-// directory should be on a local disk.
+// The Body is a gateway.FileBody, which a server may send by sendfile. Files are opened on the goroutine
+// of the application, by default the event loop of the server: the directory should be on a local disk.
 func Static(dir string, o StaticOptions) (gateway.App, error) {
 	if o.Index == "" {
 		o.Index = "index.html"
 	}
 	if strings.ContainsAny(o.Index, "/\\\x00") || o.Index == "." || o.Index == ".." {
-		return nil, fmt.Errorf("middleware: StaticOptions.Index is %q; use the name of a file, such as index.html", o.Index)
+		return nil, fmt.Errorf("middleware: StaticOptions.Index is %q; use the name of a file, such as index.html",
+			o.Index)
 	}
 	if err := gateway.CheckHeader(&gateway.Header{Name: "Cache-Control", Value: o.CacheControl}); err != nil {
 		return nil, fmt.Errorf("middleware: StaticOptions.CacheControl: %w", err)
@@ -77,9 +76,9 @@ type static struct {
 }
 
 func (s *static) Serve(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
-	file, info, err := s.find(env)
+	file, info, err := s.openRequested(env)
 	switch {
-	case errors.Is(err, errDirectory) && reads(env):
+	case errors.Is(err, errDirectory) && isGetOrHead(env):
 		return redirect(env, start)
 	case errors.Is(err, fs.ErrPermission):
 		return refuse(env, start, "403 Forbidden")
@@ -87,7 +86,7 @@ func (s *static) Serve(env *gateway.Environ, start gateway.StartResponse) (gatew
 		return s.NotFound.Serve(env, start)
 	case errors.Is(err, errNotHere):
 		return refuse(env, start, "404 Not Found")
-	case errors.Is(err, errDirectory) || err == nil && !reads(env):
+	case errors.Is(err, errDirectory) || err == nil && !isGetOrHead(env):
 		if file != nil {
 			_ = file.Close()
 		}
@@ -95,7 +94,7 @@ func (s *static) Serve(env *gateway.Environ, start gateway.StartResponse) (gatew
 	case err != nil:
 		return nil, err
 	}
-	body, err := s.answer(env, start, file, info)
+	body, err := s.serveFile(env, start, file, info)
 	if gateway.FileOf(body) == nil {
 		_ = file.Close()
 	}
@@ -104,12 +103,12 @@ func (s *static) Serve(env *gateway.Environ, start gateway.StartResponse) (gatew
 
 var (
 	errNotHere   = errors.New("middleware: Static: no such file")
-	errDirectory = errors.New("middleware: Static: a directory, asked for without a slash")
+	errDirectory = errors.New("middleware: Static: a directory, requested without a slash")
 )
 
-// find opens the file that a request asks for. A segment with "%2F" in it names no file: a
-// Route that guards "/private/{path...}" sees one segment in "/private%2Fsecret.txt".
-func (s *static) find(env *gateway.Environ) (*os.File, os.FileInfo, error) {
+// openRequested opens the file of a request. A segment with "%2F" is no name: a Route that protects
+// "/private/{path...}" does not match "/private%2Fsecret.txt", which is one segment.
+func (s *static) openRequested(env *gateway.Environ) (*os.File, os.FileInfo, error) {
 	path := env.Path()
 	if raw, ok := env.RawPath(); ok && strings.Count(raw, "/") != strings.Count(path, "/") {
 		return nil, nil, errNotHere
@@ -117,8 +116,8 @@ func (s *static) find(env *gateway.Environ) (*os.File, os.FileInfo, error) {
 	return s.open(path)
 }
 
-// open opens the file for a path, or returns errNotHere, errDirectory,
-// fs.ErrPermission, or what is wrong with this machine.
+// open opens the file for a path. The error is errNotHere, errDirectory, fs.ErrPermission, or one of the
+// machine, such as a lack of descriptors.
 func (s *static) open(p string) (*os.File, os.FileInfo, error) {
 	name, slash, ok := s.name(p)
 	if !ok {
@@ -135,19 +134,19 @@ func (s *static) open(p string) (*os.File, os.FileInfo, error) {
 	}
 	switch {
 	case err != nil:
-		return nil, nil, reason(err)
-	case !info.Mode().IsRegular() || slash: // "file/" is no name of a file
+		return nil, nil, openError(err)
+	case !info.Mode().IsRegular() || slash: // a device, a FIFO, or "file/"
 		_ = file.Close()
 		return nil, nil, errNotHere
 	}
 	return file, info, nil
 }
 
-// name is the name of a file in the root, and whether a slash followed it; not ok if
-// it cannot be one.
+// name returns the name of a file in the root for a path, and whether a slash followed it; ok is false if
+// no file has such a name.
 func (s *static) name(p string) (name string, slash, ok bool) {
 	if p == "" {
-		return ".", false, true // the place where this is mounted
+		return ".", false, true // the prefix of a Mount, without a slash
 	}
 	if p == "/" {
 		return ".", true, true
@@ -185,8 +184,8 @@ func (s *static) openName(name string) (*os.File, os.FileInfo, error) {
 	return file, info, err
 }
 
-// reason: what is not the client's fault stays what it is.
-func reason(err error) error {
+// openError returns errNotHere for err, unless err has a cause that the client is not at fault for.
+func openError(err error) error {
 	for _, trouble := range []error{fs.ErrPermission, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EIO} {
 		if errors.Is(err, trouble) {
 			return err
@@ -195,16 +194,17 @@ func reason(err error) error {
 	return errNotHere
 }
 
-// redirect sends the client to the path with a slash. The reference is relative, so
-// that it cannot lead to another host.
+// redirect redirects to the path with a slash. The reference is relative: one such as "//host/" would
+// lead to another host.
 func redirect(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 	to := url.URL{Path: "./" + path.Base(env.ScriptName()+env.Path()) + "/", RawQuery: env.Query()}
 	return refuse(env, start, "301 Moved Permanently", gateway.Header{Name: "Location", Value: to.String()})
 }
 
-// answer declares the response for a file that is there. The file is the Body's if
-// that is a FileBody, and is not used otherwise.
-func (s *static) answer(env *gateway.Environ, start gateway.StartResponse, file *os.File, info os.FileInfo) (gateway.Body, error) {
+// serveFile answers a request for a file. If the Body that it returns is a FileBody, that closes the
+// file; else the caller does.
+func (s *static) serveFile(env *gateway.Environ, start gateway.StartResponse, file *os.File, info os.FileInfo) (
+	gateway.Body, error) {
 	size := info.Size()
 	headers := make([]gateway.Header, 1, 6)
 	headers[0] = gateway.Header{Name: "Accept-Ranges", Value: "bytes"}
@@ -212,9 +212,10 @@ func (s *static) answer(env *gateway.Environ, start gateway.StartResponse, file 
 	modified, ok := gateway.ModTime(info)
 	if ok {
 		etag = `"` + strconv.FormatInt(modified.UnixNano(), 36) + "-" + strconv.FormatInt(size, 36) + `"`
-		headers = append(headers, gateway.Header{Name: "ETag", Value: etag}, gateway.Header{Name: "Last-Modified", Value: modified.UTC().Format(http.TimeFormat)})
+		headers = append(headers, gateway.Header{Name: "ETag", Value: etag},
+			gateway.Header{Name: "Last-Modified", Value: modified.UTC().Format(http.TimeFormat)})
 	} else {
-		modified = time.Time{} // no precondition is decided by it
+		modified = time.Time{} // not for preconditions either
 	}
 	if s.CacheControl != "" {
 		headers = append(headers, gateway.Header{Name: "Cache-Control", Value: s.CacheControl})
@@ -228,26 +229,29 @@ func (s *static) answer(env *gateway.Environ, start gateway.StartResponse, file 
 		return refuse(env, start, "412 Precondition Failed")
 	}
 	if ranges := env.Header("Range"); ranges != "" && env.Method() == "GET" && ifRange(env, etag, modified) {
-		switch first, length, ok := oneRange(ranges, size); {
+		switch first, length, ok := parseRange(ranges, size); {
 		case ok && length == 0:
-			return refuse(env, start, "416 Range Not Satisfiable", gateway.Header{Name: "Content-Range", Value: fmt.Sprintf("bytes */%d", size)})
+			unsatisfied := gateway.Header{Name: "Content-Range", Value: fmt.Sprintf("bytes */%d", size)}
+			return refuse(env, start, "416 Range Not Satisfiable", unsatisfied)
 		case ok:
 			status, off, n = "206 Partial Content", first, length
-			headers = append(headers, gateway.Header{Name: "Content-Range", Value: fmt.Sprintf("bytes %d-%d/%d", off, off+n-1, size)})
+			sent := fmt.Sprintf("bytes %d-%d/%d", off, off+n-1, size)
+			headers = append(headers, gateway.Header{Name: "Content-Range", Value: sent})
 		}
 	}
-	contentType, err := typeOf(file, info.Name())
+	mediaType, err := contentType(file, info.Name())
 	if err != nil {
 		return nil, err
 	}
-	if _, err := start(status, append(headers, gateway.Header{Name: "Content-Type", Value: contentType}), nil); err != nil {
+	headers = append(headers, gateway.Header{Name: "Content-Type", Value: mediaType})
+	if _, err := start(status, headers, nil); err != nil {
 		return nil, err
 	}
 	return gateway.FileRange(file, off, n), nil
 }
 
-// typeOf is the media type of a file.
-func typeOf(file *os.File, name string) (string, error) {
+// contentType is the media type of a file, by its extension, else by its first bytes.
+func contentType(file *os.File, name string) (string, error) {
 	if t := mime.TypeByExtension(path.Ext(name)); t != "" {
 		return t, nil
 	}
@@ -259,9 +263,9 @@ func typeOf(file *os.File, name string) (string, error) {
 	return http.DetectContentType(b[:n]), nil
 }
 
-// ifRange says whether the range is wanted: only of the representation that the
-// client has a part of. A date is good if it is that of the file, and old enough to
-// tell this file from the one before. RFC 9110 section 13.1.5.
+// ifRange reports whether If-Range allows a 206: the client has a part of this version of the file. A
+// date allows it if it is that of the file and more than a second old: within a second the file may
+// have changed again. RFC 9110 section 13.1.5.
 func ifRange(env *gateway.Environ, etag string, modified time.Time) bool {
 	value := env.Header("If-Range")
 	if value == "" {
@@ -273,16 +277,16 @@ func ifRange(env *gateway.Environ, etag string, modified time.Time) bool {
 	return value == etag
 }
 
-// oneRange reads a Range of one range of size bytes. It is not ok if it is another
-// unit, malformed, or more than one range: then there is no range. length is 0 if there
-// is no such byte. RFC 9110 section 14.1.2.
-func oneRange(value string, size int64) (first, length int64, ok bool) {
+// parseRange reads a Range of one range of a file of size bytes. ok is false for another unit, a
+// malformed value, or several ranges: then the field is ignored. length is 0 if the file has no byte of
+// the range. RFC 9110 section 14.1.2.
+func parseRange(value string, size int64) (first, length int64, ok bool) {
 	unit, set, _ := strings.Cut(value, "=")
 	from, to, dash := strings.Cut(strings.Trim(set, " \t"), "-")
 	if !strings.EqualFold(unit, "bytes") || !dash {
 		return 0, 0, false
 	}
-	last, ok := position(to)
+	last, ok := parsePosition(to)
 	switch {
 	case from == "":
 		if !ok {
@@ -295,15 +299,15 @@ func oneRange(value string, size int64) (first, length int64, ok bool) {
 	case !ok:
 		return 0, 0, false
 	}
-	first, ok = position(from)
+	first, ok = parsePosition(from)
 	if !ok || to != "" && last < first {
 		return 0, 0, false
 	}
 	return first, max(0, min(last, size-1)-first+1), true
 }
 
-// position reads 1*DIGIT. What does not fit is larger than any file.
-func position(s string) (int64, bool) {
+// parsePosition reads 1*DIGIT. A number that does not fit counts as larger than any file.
+func parsePosition(s string) (int64, bool) {
 	n, err := strconv.ParseUint(s, 10, 63)
 	if errors.Is(err, strconv.ErrRange) {
 		return 1<<63 - 2, true

@@ -156,10 +156,10 @@ func TestReplySees(t *testing.T) {
 		{answer{chunks: []string{"one"}, failServe: errBroken}, 200, 0, false, errBroken},
 		{answer{status: "bad", chunks: []string{"one"}, late: true}, 0, 0, false, nil},
 	} {
-		var seen []*reply
+		var seen []*trackedResponse
 		watch := func(app gateway.App) gateway.App {
 			return gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
-				return (&reply{end: func(r *reply) { seen = append(seen, r) }}).serve(app, env, start)
+				return (&trackedResponse{onEnd: func(r *trackedResponse) { seen = append(seen, r) }}).serve(app, env, start)
 			})
 		}
 		gatewaytest.Get(watch(watch(&tt.a)), "/")
@@ -168,8 +168,8 @@ func TestReplySees(t *testing.T) {
 			continue
 		}
 		for _, r := range seen {
-			if r.code != tt.code || r.bytes() != tt.bytes || tt.err != nil && r.err != tt.err && !(tt.err == io.EOF && r.err == nil) || r.whole() != tt.whole {
-				t.Errorf("%+v: code %d, %d bytes, whole %v, %v; want %+v", tt.a, r.code, r.bytes(), r.whole(), r.err, tt)
+			if r.code != tt.code || r.sentBytes() != tt.bytes || tt.err != nil && r.err != tt.err && !(tt.err == io.EOF && r.err == nil) || r.complete() != tt.whole {
+				t.Errorf("%+v: code %d, %d bytes, whole %v, %v; want %+v", tt.a, r.code, r.sentBytes(), r.complete(), r.err, tt)
 			}
 		}
 	}
