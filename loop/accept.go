@@ -10,43 +10,43 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// accept takes what waits at ln, a batch at most. The connections that exist
-// come first: the rest of a longer queue gets a fresh event.
+// accept accepts from the queue of ln, AcceptBatch connections at most. What is left of a
+// longer queue gets a fresh event, which comes after those of the ready connections.
 func (l *Loop) accept(ln *listener) {
-	ln.retry = false
-	for range l.opt.AcceptBatch {
+	ln.retryAtTick = false
+	for range l.opt.acceptBatch {
 		fd, remote, err := accept(ln.fd)
 		switch err {
 		case nil:
-			l.welcome(ln, fd, remote)
+			l.placeAccepted(ln, fd, remote)
 		case errAgain:
 			return
-		case unix.EINTR, unix.ECONNABORTED: // gone before we came
+		case unix.EINTR, unix.ECONNABORTED: // the peer has reset it in the queue
 		case unix.EMFILE, unix.ENFILE:
-			ln.complain(l, "no descriptor left for new connections; raise the limit of open files (ulimit -n, LimitNOFILE)", err)
-			if !l.refuse(ln) {
-				ln.retry = true // at the next tick
+			ln.warn(l, "no descriptor left for new connections; raise the limit of open files (ulimit -n, LimitNOFILE)", err)
+			if !l.refuseOne(ln) {
+				ln.retryAtTick = true // edge-triggered: there may be no event until another client connects
 				return
 			}
-		default: // ENOBUFS, ENOMEM, EPERM of a firewall, ENETDOWN ...: others may go on
-			ln.complain(l, "accept failed", err)
-			ln.retry = true
+		default: // ENOBUFS, ENOMEM, EPERM of a firewall, ENETDOWN ...: it may work again later
+			ln.warn(l, "accept failed", err)
+			ln.retryAtTick = true
 			return
 		}
 	}
 	if err := l.poller.rearmListener(&ln.att); err != nil {
-		ln.retry = true
+		ln.retryAtTick = true
 	}
 }
 
-// drainBacklog accepts all that has been connected until now: what the queue can
-// hold at most, since others may go on connecting.
+// drainBacklog accepts all connections that wait in the queue of ln, but no more than the
+// queue has room for: new ones may come all the time.
 func (l *Loop) drainBacklog(ln *listener) {
 	for range backlog() {
 		fd, remote, err := accept(ln.fd)
 		switch err {
 		case nil:
-			l.welcome(ln, fd, remote)
+			l.placeAccepted(ln, fd, remote)
 		case unix.EINTR, unix.ECONNABORTED:
 		default:
 			return
@@ -54,31 +54,31 @@ func (l *Loop) drainBacklog(ln *listener) {
 	}
 }
 
-// welcome prepares an accepted descriptor and gives it to a loop.
-func (l *Loop) welcome(ln *listener, fd int, remote netip.AddrPort) {
+// placeAccepted sets the options of an accepted socket and gives it to a loop.
+func (l *Loop) placeAccepted(ln *listener, fd int, remote netip.AddrPort) {
 	if ln.tcp && !ln.noDelay {
 		_ = socket.SetNoDelay(fd, 1)
 	}
-	if ln.tcp && !ln.probes {
+	if ln.tcp && !ln.keepAlive {
 		_ = setKeepAlive(fd)
 	}
-	to := l.reactor.place(l, ln)
-	to.load.Add(1)
+	to := l.reactor.leastLoaded(l, ln)
+	to.connCount.Add(1)
 	if to == l {
-		l.start(fd, remote)
+		l.startConn(fd, remote)
 	} else {
-		to.handOver(accepted{fd, remote})
+		to.enqueueAccepted(accepted{fd, remote})
 	}
 }
 
-// accepted is a connection that has no loop yet.
+// accepted is an accepted socket on its way to a loop.
 type accepted struct {
 	fd     int
 	remote netip.AddrPort
 }
 
-// incoming are the connections that other loops hand to this one. They are kept
-// here and not in tasks, since a loop that stops leaves its tasks undone.
+// incoming are the sockets that other loops have accepted for this one. They are kept here
+// and not in tasks: a loop that stops drops its tasks, and would leave the sockets open.
 type incoming struct {
 	mu sync.Mutex
 	in []accepted
@@ -101,50 +101,54 @@ func (q *incoming) take() (a accepted, ok bool) {
 	return a, true
 }
 
-// handOver gives a to l, from another loop.
-func (l *Loop) handOver(a accepted) {
-	l.wakeMu.RLock() // cleanUp comes before, and then l is closed, or after put
+// enqueueAccepted gives a to l. On the goroutine of another loop.
+func (l *Loop) enqueueAccepted(a accepted) {
+	// cleanUp locks wakeMu: it runs before this, and closed is true, or after put, and then
+	// it closes a.
+	l.wakeMu.RLock()
 	if !l.closed {
 		l.incoming.put(a)
-		_ = l.poller.wake(l.startIncoming)
+		_ = l.poller.wake(l.startAccepted)
 		l.wakeMu.RUnlock()
 		return
 	}
 	l.wakeMu.RUnlock()
-	l.load.Add(-1)
+	l.connCount.Add(-1)
 	_ = unix.Close(a.fd)
 }
 
-func (l *Loop) startIncoming() (leave bool) {
+// startAccepted is the task behind enqueueAccepted.
+func (l *Loop) startAccepted() (stop bool) {
 	for a, ok := l.incoming.take(); ok; a, ok = l.incoming.take() {
-		l.start(a.fd, a.remote)
+		l.startConn(a.fd, a.remote)
 	}
 	return false
 }
 
-// refuse answers one peer that no descriptor is left for, with the descriptor
-// kept in reserve. It reports false if the reserve is gone too.
-func (l *Loop) refuse(ln *listener) bool {
-	if l.reserve < 0 {
-		if l.reserve = openReserve(); l.reserve < 0 {
+// refuseOne accepts one peer with the spare descriptor, sends it the handler's Refusal and
+// closes. Otherwise the peers would wait in the queue until their own timeouts. It reports
+// false if there is no spare descriptor, or accept failed.
+func (l *Loop) refuseOne(ln *listener) bool {
+	if l.reserveFD < 0 {
+		if l.reserveFD = openReserve(); l.reserveFD < 0 {
 			return false
 		}
 	}
-	closeReserve(l.reserve)
+	closeReserve(l.reserveFD)
 	fd, _, err := accept(ln.fd)
 	if err == nil {
 		if b := l.handler.Refusal(); len(b) > 0 {
 			_, _ = write(fd, b)
 		}
 		_ = unix.Shutdown(fd, unix.SHUT_WR)
-		_, _ = read(fd, l.input()) // or the close would reset over the answer
+		_, _ = read(fd, l.readSpace()) // a close with unread input is a reset, which destroys the answer
 		_ = unix.Close(fd)
 	}
-	l.reserve = openReserve()
+	l.reserveFD = openReserve()
 	return err == nil
 }
 
-// openReserve takes a descriptor that does nothing; -1 if there is none.
+// openReserve opens a spare descriptor; -1 if there is none.
 func openReserve() int {
 	fd, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -159,19 +163,20 @@ func closeReserve(fd int) {
 	}
 }
 
-// complaintEvery is the least time between two log lines of a listener: trouble
-// with accept comes with every connection.
-const complaintEvery = time.Second
+// warnInterval is the least time between two log lines of a listener: accept fails for
+// every connection then.
+const warnInterval = time.Second
 
-func (ln *listener) complain(l *Loop, what string, err error) {
-	ln.complaints++
-	if now := time.Now(); now.Sub(ln.complained) >= complaintEvery {
-		l.opt.Log.Warn(what, slog.String("listener", ln.addr.String()), slog.Any("error", err), slog.Int("times", ln.complaints))
-		ln.complained, ln.complaints = now, 0
+// warn logs what and err, with the number of times since the last line.
+func (ln *listener) warn(l *Loop, what string, err error) {
+	ln.warnings++
+	if now := time.Now(); now.Sub(ln.lastWarning) >= warnInterval {
+		l.opt.Log.Warn(what, slog.String("listener", ln.addr.String()), slog.Any("error", err), slog.Int("times", ln.warnings))
+		ln.lastWarning, ln.warnings = now, 0
 	}
 }
 
-// addrPort converts an address of the kernel; zero for Unix sockets.
+// addrPort converts an address of the kernel; the zero AddrPort for Unix sockets.
 func addrPort(sa unix.Sockaddr) netip.AddrPort {
 	switch sa := sa.(type) {
 	case *unix.SockaddrInet4:

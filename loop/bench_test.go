@@ -27,7 +27,7 @@ func (h answers) Input(c *Conn, b []byte) int {
 
 func (answers) EOF(c *Conn)                               { c.Close() }
 func (answers) Opened(*Conn)                              {}
-func (answers) Hungup(*Conn)                              {}
+func (answers) HungUp(*Conn)                              {}
 func (answers) Drained(*Conn)                             {}
 func (answers) Timeout(*Conn)                             {}
 func (answers) Closed(*Conn, error)                       {}
@@ -143,13 +143,13 @@ func BenchmarkWheel(b *testing.B) {
 		w, conns = new(wheel), make([]Conn, n)
 		w.init()
 		for i := range conns {
-			conns[i].timeout.conn = &conns[i]
+			conns[i].timerLink.conn = &conns[i]
 		}
 		return w, conns
 	}
 	b.Run("deadline=moved", func(b *testing.B) {
 		w, conns := newWheel(1)
-		t := &conns[0].timeout
+		t := &conns[0].timerLink
 		w.schedule(t, 100)
 		b.ReportAllocs()
 		for due := int64(100); b.Loop(); due++ {
@@ -161,7 +161,7 @@ func BenchmarkWheel(b *testing.B) {
 	})
 	b.Run("deadline=dropped", func(b *testing.B) {
 		w, conns := newWheel(1)
-		t := &conns[0].timeout
+		t := &conns[0].timerLink
 		b.ReportAllocs()
 		for due := int64(1); b.Loop(); due++ {
 			w.schedule(t, due)
@@ -180,7 +180,7 @@ func BenchmarkWheel(b *testing.B) {
 		for range benchmark.Batches(b, n) {
 			batches++
 			for i := range conns {
-				w.schedule(&conns[i].timeout, w.now+1+int64(i%wheelSlots))
+				w.schedule(&conns[i].timerLink, w.now+1+int64(i%wheelSlots))
 			}
 			w.advance(w.now+wheelSlots, func(*Conn) { fired++ })
 		}

@@ -9,24 +9,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Close ends the connection in order: what was sent before still reaches the
-// peer, then FIN; what the peer still sends is thrown away for a while, so that
-// no reset destroys the answer (RFC 9112 section 9.6). Input is not offered any
-// more.
+// Close ends the connection in order: output is flushed, then FIN is sent. What the peer
+// still sends is discarded for a while, so that no reset destroys the answer on its way
+// (RFC 9112 section 9.6; nginx's lingering_close). Input is not called any more.
 func (c *Conn) Close() {
 	if c.state != open {
 		return
 	}
 	c.state = closing
-	c.deadline = 0
+	c.handlerDeadline = 0
 	c.drainBudget = c.loop.opt.LingerBytes
-	c.act()
+	c.progressOrDefer()
 }
 
-// CloseIdle is Close for a connection on which nothing is under way: it does not wait for
-// a peer that has acknowledged all that was sent, since there is no answer that a reset
-// could destroy. Many peers look at an idle connection when they need one, and until then
-// would keep it for LingerTime.
+// CloseIdle is Close for a connection without a request at work. If the peer has
+// acknowledged all output there is no answer that a reset could destroy, so it closes at
+// once. Close would take LingerTime then: many clients notice the FIN on an idle connection
+// only when they use it next.
 func (c *Conn) CloseIdle() {
 	if c.state == open && c.out == nil && c.mem == nil && unacknowledged(int(c.fd)) == 0 {
 		c.Drop()
@@ -35,21 +34,21 @@ func (c *Conn) CloseIdle() {
 	c.Close()
 }
 
-// Abort ends the connection now. Unsent output is lost, and the peer sees a reset
-// rather than an end: what it has is not whole.
+// Abort ends the connection at once. Unsent output is lost, and the peer sees a reset and
+// not an orderly end: what it has received is incomplete.
 func (c *Conn) Abort() { c.kill(ErrAborted) }
 
-// Drop ends the connection now, without waiting for anything. Unsent output is
-// lost; where there is none and all input was read, the peer sees an end in order.
-// For connections that are idle, and where even waiting would cost too much.
+// Drop closes the connection at once. Unsent output is lost; if there is none and all input
+// was read the peer sees an orderly end. For idle connections, and when there are too many
+// connections to let them linger.
 func (c *Conn) Drop() { c.kill(nil) }
 
-// windUp is progress for a closing connection: FIN when all is sent, then the
-// drain. While output is left input is thrown away too, or a peer that sends
-// before it reads would wait for us as we for it.
+// lingeringClose drives a connection in state closing: FIN when all output is sent, and the
+// drain. Input is discarded also before FIN: a peer that sends all its input before it
+// reads would otherwise wait for us, and we for it.
 func (c *Conn) lingeringClose() {
-	giveBuffer(c.stash)
-	c.stash = nil
+	releaseBuffer(c.pending)
+	c.pending = nil
 	if c.mem != nil {
 		c.kill(nil)
 		return
@@ -60,8 +59,8 @@ func (c *Conn) lingeringClose() {
 			return
 		}
 		c.finSent = true
-		c.unackedAtStall = math.MaxInt // the kernel was not asked: the first look finds progress
-		c.setStall(c.loop.opt.LingerTime)
+		c.unackedBefore = math.MaxInt // the first onWriteDeadline counts as progress
+		c.setWriteDeadline(c.loop.opt.LingerTime)
 	}
 	if c.readable && !c.eof {
 		c.drain()
@@ -71,12 +70,12 @@ func (c *Conn) lingeringClose() {
 	}
 }
 
-// drain throws input away, one buffer a turn, and LingerBytes at most. What comes after
-// that stays in the socket: flow control stops the peer, which can read its answer until
-// LingerTime is over. To close at once would reset the connection under that answer.
+// drain discards input, one buffer a turn and LingerBytes in all. What comes after that
+// stays in the socket: flow control stops the peer, which can read its answer until
+// LingerTime is over. A close at that point would reset the connection and the answer with it.
 func (c *Conn) drain() {
-	b := c.loop.input()
-	for c.drainBudget > 0 || c.hangupSeen { // after a hangup no more than the socket holds can come
+	b := c.loop.readSpace()
+	for c.drainBudget > 0 || c.readToEnd { // after a hangup only what the socket has already can come
 		n, err := read(int(c.fd), b)
 		switch {
 		case err == errAgain:
@@ -91,45 +90,46 @@ func (c *Conn) drain() {
 		}
 		c.drainBudget -= int64(n)
 		if n == len(b) {
-			c.rearm()
+			c.rearm() // a full buffer: the other ready connections come first
 			return
 		}
 	}
 }
 
-// checkHangup looks whether a connection whose input is not wanted now has
-// failed: with nothing to write, only SO_ERROR tells.
-func (c *Conn) checkHangup() {
+// checkSocketError ends a connection that has failed. For one whose input is not wanted and
+// that has nothing to write: no system call would return the error.
+func (c *Conn) checkSocketError() {
 	if e, err := unix.GetsockoptInt(int(c.fd), unix.SOL_SOCKET, unix.SO_ERROR); err == nil && e != 0 {
 		c.kill(syscall.Errno(e))
 	}
 }
 
-// kill ends the connection, when no callback is at work any more.
+// kill ends the connection with err, after the present callback if there is one.
 func (c *Conn) kill(err error) {
 	if c.state >= dead {
 		return
 	}
 	c.state, c.err = dead, err
-	c.act()
+	c.progressOrDefer()
 }
 
-// end closes the descriptor and takes leave of the handler. From progress alone.
+// end closes the descriptor and calls Closed. From drive alone.
 func (c *Conn) end() {
-	c.forget()
+	c.removeFromLoop()
 	if c.out != nil {
 		c.out.discard()
 	}
-	giveBuffer(c.stash)
-	c.stash = nil
-	c.loop.handler.Closed(c, c.err)
+	releaseBuffer(c.pending)
+	c.pending = nil
+	c.loop.handler.Closed(c, c.err) // out is still there: Unsent says what was lost
 	c.out, c.Context = nil, nil
 }
 
-// cut says that the peer must not take what it got for all there is.
+// mustReset reports whether the peer must see a reset: it has an incomplete answer, and
+// FIN would make it look complete.
 func (c *Conn) mustReset() bool {
 	switch c.err {
-	case ErrAborted, ErrWriteStall:
+	case ErrAborted, ErrWriteTimeout:
 		return true
 	case ErrStopped:
 		return c.out != nil
@@ -137,23 +137,23 @@ func (c *Conn) mustReset() bool {
 	return errors.Is(c.err, ErrFile)
 }
 
-// forget removes c from the loop and closes its descriptor.
-func (c *Conn) forget() {
+// removeFromLoop takes c off its loop's list, timers and poller, and closes the descriptor.
+func (c *Conn) removeFromLoop() {
 	l := c.loop
 	c.state = closed
-	c.timeout.unlink()
+	c.timerLink.unlink()
 	last := len(l.conns) - 1
 	l.conns[c.index] = l.conns[last]
 	l.conns[c.index].index = c.index
 	l.conns[last] = nil
 	l.conns = l.conns[:last]
-	l.load.Add(-1)
+	l.connCount.Add(-1)
 	if c.mem == nil {
 		if c.mustReset() {
-			_ = socket.SetLinger(int(c.fd), 0) // close resets
+			_ = socket.SetLinger(int(c.fd), 0) // close sends RST
 		}
 		if c.err == ErrDetached {
-			l.poller.removeShared(&c.att)
+			l.poller.removeShared(&c.att) // the caller's duplicate keeps the socket open
 		} else {
 			l.poller.remove(&c.att)
 		}

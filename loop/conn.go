@@ -10,15 +10,15 @@ import (
 
 // Conn is a connection. All its methods are for the loop's goroutine.
 //
-// Its life, each step only forward:
+// Its states, which only move forward:
 //
 //	open     input is read, answers are sent
-//	closing  Close was called: output is flushed, then FIN, and input that still
-//	         comes is thrown away until the peer's FIN, LingerBytes or LingerTime
-//	dead     ended by Abort or an error; the callback at hand still returns
-//	closed   the descriptor is gone
+//	closing  Close was called: output is flushed, then FIN is sent, and input is
+//	         discarded until the peer's FIN, LingerBytes or LingerTime
+//	dead     ended by Abort or an error; Closed follows when the present callback returns
+//	closed   the descriptor is closed
 type Conn struct {
-	// Context is the handler's.
+	// Context belongs to the handler. The loop clears it after Closed.
 	Context any
 
 	loop  *Loop
@@ -27,28 +27,29 @@ type Conn struct {
 
 	state        connState
 	readable     bool // an edge was seen and not used up: a read may find bytes
-	hangupSeen   bool // hangup was seen: read to the end, no other edge will come
+	readToEnd    bool // a hangup was seen: read until EOF or EAGAIN, there may be no other edge
+	hungUp       bool // and the poller said that it is the peer's, not urgent data
 	eof          bool // the peer's FIN was read
-	paused       bool // by the handler
-	full         bool // output is over the high mark and not yet at the low one
-	awaitingSent bool // the handler waits until all output is sent
+	paused       bool // Pause was called
+	full         bool // output rose over the high-water mark and is not yet down at the low one
+	awaitingSent bool // AwaitSent: full until all output is sent
 	finSent      bool
-	isDeferred   bool // in loop.later
-	stashPending bool // the stash should be offered again without new bytes
-	drainedDue   bool // Drained is due
-	yielding     bool // it will be at the next event
+	isDeferred   bool // in loop.deferred
+	offerDue     bool // pending is to be offered again, without new bytes
+	drainedDue   bool // Drained is to be called
+	yielding     bool // Yield was called, and its event has not come
 	retained     bool // Retain was called during this Input
 	exited       bool // a callback has called runtime.Goexit
 
-	mem   *Memory                    // takes the place of the socket; nil but in tests
-	stash *bytebufferpool.ByteBuffer // input not used yet; nil if none
-	out   *outQueue                  // output not sent yet; nil if none
+	mem     *Memory                    // takes the place of the socket; nil except in tests
+	pending *bytebufferpool.ByteBuffer // input offered and not used; nil if none
+	out     *outQueue                  // output not sent yet; nil if none
 
-	unackedAtStall int   // bytes that the peer had not acknowledged when stall was set
-	deadline       int64 // tick of the handler's timeout, 0 none; after FIN of the end of a peer that acknowledges nothing
-	stall          int64 // tick at which the write stalls or the drain ends, 0 none
-	drainBudget    int64 // closing: bytes still thrown away before reading stops
-	timeout        timer
+	unackedBefore   int   // bytes the peer had not acknowledged when writeDeadline was set
+	handlerDeadline int64 // tick of Timeout, 0 none; after our FIN: the tick when a peer that acknowledges nothing is cut
+	writeDeadline   int64 // tick when the peer must have taken output, or when lingering ends; 0 none
+	drainBudget     int64 // closing: bytes that may still be read and discarded
+	timerLink       timer
 
 	err    error // why it is dead
 	remote netip.AddrPort
@@ -64,14 +65,11 @@ const (
 	closed
 )
 
-// Loop is the loop that c belongs to for all its life.
-func (c *Conn) Loop() *Loop { return c.loop }
-
-// RemoteAddr is the peer's address; the zero AddrPort on a Unix socket.
+// RemoteAddr returns the peer's address; the zero AddrPort on a Unix socket.
 func (c *Conn) RemoteAddr() netip.AddrPort { return c.remote }
 
-// LocalAddr is the address the peer connected to; the zero AddrPort on a Unix
-// socket. It asks the kernel.
+// LocalAddr returns the address the peer has connected to; the zero AddrPort on a Unix
+// socket. It asks the kernel (getsockname).
 func (c *Conn) LocalAddr() netip.AddrPort {
 	if c.state >= dead {
 		return netip.AddrPort{}
@@ -83,84 +81,94 @@ func (c *Conn) LocalAddr() netip.AddrPort {
 	return addrPort(sa)
 }
 
-// start registers an accepted connection with its loop.
-func (l *Loop) start(fd int, remote netip.AddrPort) {
+// startConn makes fd, an accepted socket, a connection of l.
+func (l *Loop) startConn(fd int, remote netip.AddrPort) {
 	c := &Conn{loop: l, fd: int32(fd), remote: remote}
-	if !l.reactor.conns.set(fd, c) {
-		l.load.Add(-1)
+	if !l.reactor.conns.set(fd, c) { // a number beyond the table
+		l.connCount.Add(-1)
 		_ = unix.Close(fd)
 		return
 	}
-	c.enter()
+	c.addToLoop()
 	l.poller.attach(&c.att, fd)
 	if err := l.poller.add(&c.att); err != nil {
-		c.forget()
+		c.removeFromLoop()
 		return
 	}
-	inTask := l.inCallback // one that is not to be held by what comes next
+	// In a task (StopAccepting accepts what waits in the queue) c is driven when the task
+	// has returned, like all connections that it changes; in an accept event, at once
+	// after Opened. Opened itself is a callback in both cases.
+	inTask := l.inCallback
 	l.inCallback, l.current = true, c
 	l.handler.Opened(c)
 	l.inCallback = inTask
-	c.act()
+	c.progressOrDefer()
 }
 
-// enter puts c on its loop's list.
-func (c *Conn) enter() {
-	c.timeout.conn = c
+// addToLoop puts c on its loop's list.
+func (c *Conn) addToLoop() {
+	c.timerLink.conn = c
 	c.index = int32(len(c.loop.conns))
 	c.loop.conns = append(c.loop.conns, c)
 }
 
-// event lets the connection try what r says it could.
+// event tries what r, a hint, says is possible.
 func (c *Conn) event(r readiness) {
 	c.loop.inCallback = true
 	if c.yielding && c.state == open {
+		// The fresh event that Yield asked for: the turn of the others is over.
 		c.yielding, c.drainedDue = false, true
 		if c.out == nil {
-			c.stall = 0
+			c.writeDeadline = 0
 		}
 	}
-	if r&(readable|hangup) != 0 {
+	if r&(readable|readToEnd) != 0 {
 		c.readable = true
-		if r&hangup != 0 {
-			c.hangupSeen = true
+		if r&readToEnd != 0 {
+			c.readToEnd = true
 		}
+	}
+	if r&peerEnded != 0 {
+		c.hungUp = true
 	}
 	if r&writable != 0 && c.out != nil {
 		c.flush()
 	}
 	c.progress()
-	if c.hangupSeen && c.state == open && c.readable {
-		c.checkHangup()
-		if r&ended != 0 && c.state == open {
+	// Still readable after a hangup: the input is not wanted now, so no read will meet the
+	// error of a reset. Without this check a paused connection would survive its peer.
+	if c.readToEnd && c.state == open && c.readable {
+		c.checkSocketError()
+		if r&peerEnded != 0 && c.state == open {
 			c.loop.inCallback, c.loop.current = true, c
-			c.loop.handler.Hungup(c)
-			c.loop.settle()
+			c.loop.handler.HungUp(c)
+			c.loop.runDeferred()
 		}
 	}
 }
 
-// progress drives the connection as far as it goes now: what is due to the
-// handler first, then one read. All callbacks but Opened, Timeout and Tick come
-// from here, and it is not entered while one runs: act sees to that.
+// progress drives the connection as far as possible, and then those that its callbacks
+// have changed. It never runs inside a callback: see progressOrDefer.
 func (c *Conn) progress() {
 	c.loop.inCallback = true
-	c.advance()
-	c.loop.settle()
+	c.drive()
+	c.loop.runDeferred()
 }
 
-func (c *Conn) advance() {
+// drive makes the callbacks that are due, then one read; and closes what is to be closed.
+// All callbacks except Opened, HungUp, Timeout, Exited and Tick are made here.
+func (c *Conn) drive() {
 	l := c.loop
 	l.current = c
-	for again := true; again && c.state == open; again = c.drainedDue || c.stashPending && c.wantsInput() {
+	for again := true; again && c.state == open; again = c.drainedDue || c.offerDue && c.wantsInput() {
 		if c.drainedDue {
 			c.drainedDue = false
-			c.stashPending = true
+			c.offerDue = true // the handler may have stopped using input because output was full
 			l.handler.Drained(c)
 		}
-		if c.stashPending && c.wantsInput() {
-			c.stashPending = false
-			c.offerStash()
+		if c.offerDue && c.wantsInput() {
+			c.offerDue = false
+			c.offerPending()
 		}
 		if c.readable && c.wantsInput() {
 			c.read()
@@ -174,9 +182,9 @@ func (c *Conn) advance() {
 	}
 }
 
-// act drives the connection after something about it has changed: now, or when
-// the callback or task that changed it has returned.
-func (c *Conn) act() {
+// progressOrDefer drives the connection after a change: at once, or when the callback or
+// task that made the change has returned. So callbacks never nest.
+func (c *Conn) progressOrDefer() {
 	switch {
 	case !c.loop.inCallback:
 		c.progress()
@@ -186,37 +194,39 @@ func (c *Conn) act() {
 	}
 }
 
-// settle ends a busy time: it drives the connections that were changed in it.
-func (l *Loop) settle() {
+// runDeferred ends a callback or task: it drives the connections that it has changed.
+func (l *Loop) runDeferred() {
 	for len(l.deferred) > 0 {
 		last := len(l.deferred) - 1
 		c := l.deferred[last]
 		l.deferred[last] = nil
 		l.deferred = l.deferred[:last]
 		c.isDeferred = false
-		c.advance()
+		c.drive()
 	}
 	l.inCallback = false
 }
 
-// wantsInput says whether the handler should be given bytes now.
+// wantsInput reports whether Input may be called now.
 func (c *Conn) wantsInput() bool {
 	return c.state == open && !c.paused && !c.full && !c.eof && !c.yielding
 }
 
-// read reads once and offers the bytes. A read that did not fill its buffer has
-// emptied the socket: reading on to see EAGAIN would be one call wasted. The
-// exception is after a hangup, since no other edge will announce the end.
+// read reads once and offers the bytes. A read that did not fill its buffer has emptied
+// the socket: the read that would return EAGAIN is saved. After a hangup it reads on until
+// EOF or EAGAIN, since no other edge announces the end.
 func (c *Conn) read() {
 	for {
-		b := c.loop.input()
-		if c.stash != nil {
-			b = c.stashSpace()
+		b := c.loop.readSpace()
+		if c.pending != nil {
+			b = c.pendingSpace()
 		}
 		n, err := read(int(c.fd), b)
 		switch {
 		case err == errAgain:
-			c.readable, c.hangupSeen = false, false // a hangup would have been seen here
+			// After the hangup of a peer the read returns 0 or an error. EAGAIN says that
+			// it was a stale event, or urgent data, which is read by now.
+			c.readable, c.readToEnd, c.hungUp = false, false, false
 			return
 		case err != nil:
 			c.kill(err)
@@ -227,12 +237,12 @@ func (c *Conn) read() {
 			return
 		}
 		filled := n == len(b)
-		if !filled && !c.hangupSeen {
+		if !filled && !c.readToEnd {
 			c.readable = false
 		}
-		if c.stash != nil {
-			c.stash.B = c.stash.B[:len(c.stash.B)+n]
-			c.offerStash()
+		if c.pending != nil {
+			c.pending.B = c.pending.B[:len(c.pending.B)+n]
+			c.offerPending()
 		} else {
 			c.offerRead(b[:n])
 		}
@@ -240,109 +250,110 @@ func (c *Conn) read() {
 			return
 		}
 		if filled {
-			c.rearm() // others first
+			c.rearm() // there may be more: a fresh event comes behind the other ready connections
 			return
 		}
 	}
 }
 
-// offerRead offers bytes of the loop's buffer and stashes what is not used.
+// offerRead offers b, a part of the loop's buffer, and copies what is not used to pending.
 func (c *Conn) offerRead(b []byte) {
-	c.loop.inRead = len(b)
+	c.loop.lastReadBytes = len(b)
 	used := c.loop.handler.Input(c, b)
 	if used < len(b) && c.state == open {
-		c.stash = takeBuffer()
-		c.stash.B = append(c.stash.B, b[used:]...)
+		c.pending = acquireBuffer()
+		c.pending.B = append(c.pending.B, b[used:]...)
 	}
 	if c.retained {
 		c.retained = false
 		if c.mem == nil {
-			c.loop.retain(len(b))
+			c.loop.retain(len(b)) // after the copy above: b is the handler's from now on
 		}
 	}
 }
 
-// offerStash offers the stash and keeps what is not used.
-func (c *Conn) offerStash() {
-	if c.stash == nil {
+// offerPending offers the pending bytes again and keeps what is not used.
+func (c *Conn) offerPending() {
+	if c.pending == nil {
 		return
 	}
-	s := c.stash
-	c.stash = nil
+	s := c.pending
+	c.pending = nil
 	used := c.loop.handler.Input(c, s.B)
 	rest := s.B[used:]
 	if c.state != open {
-		rest = nil // nobody will ask for it
+		rest = nil // Input is not called any more
 	}
 	switch {
-	case c.retained: // s is left to the collector
+	case c.retained: // s is the handler's, and the collector frees it: keep a copy of the rest
 		c.retained = false
 		if len(rest) > 0 {
-			c.stash = takeBuffer()
-			c.stash.B = append(c.stash.B, rest...)
+			c.pending = acquireBuffer()
+			c.pending.B = append(c.pending.B, rest...)
 		}
 	case len(rest) == 0:
-		giveBuffer(s)
+		releaseBuffer(s)
 	default:
 		s.B = s.B[:copy(s.B, rest)]
-		c.stash = s
+		c.pending = s
 	}
 }
 
-// stashSpace returns free space behind the stash. It doubles, so that input
-// which comes in drips is copied a constant number of times; what the handler
-// accepts as an incomplete message bounds it.
-func (c *Conn) stashSpace() []byte {
-	const least = 2 << 10 // a usual head fits with the first growth
-	b := c.stash.B
-	if cap(b)-len(b) < least {
-		grown := make([]byte, len(b), max(2*cap(b), len(b)+least))
+// pendingSpace returns free space behind the pending bytes, to read into. The buffer
+// doubles, so input that comes byte by byte is copied a constant number of times; its size
+// is bounded by what the handler accepts as an incomplete message.
+func (c *Conn) pendingSpace() []byte {
+	const spaceMin = 2 << 10 // a usual request head fits after the first growth
+	b := c.pending.B
+	if cap(b)-len(b) < spaceMin {
+		grown := make([]byte, len(b), max(2*cap(b), len(b)+spaceMin))
 		copy(grown, b)
-		c.stash.B, b = grown, grown
+		c.pending.B, b = grown, grown
 	}
 	space := b[len(b):cap(b)]
 	return space[:min(len(space), c.loop.opt.ReadBytes)]
 }
 
-// Retain says that the handler keeps views of the bytes of this Input beyond the
-// call. The loop does not write to them again; the collector frees them.
+// Retain says that the handler keeps views of the bytes of this Input after the call. The
+// loop does not write to them again; the collector frees them. For use during Input.
 func (c *Conn) Retain() { c.retained = true }
 
-// Pause stops the reading of input until Resume.
+// Pause stops input until Resume: Input and EOF are not called, and nothing is read.
 func (c *Conn) Pause() { c.paused = true }
 
-// Paused says that Pause was called, and not yet Resume.
+// Paused reports whether Pause was called, and not Resume since.
 func (c *Conn) Paused() bool { return c.paused }
 
-// Hung reports whether the peer has ended its side, as far as events have told: Hungup
-// says so only once, and what had come before may not have been read yet.
-func (c *Conn) Hung() bool { return c.hangupSeen }
+// HungUp reports whether the poller has reported that the peer has sent FIN or that the
+// connection has failed. Input that came before may be unread. Handler.HungUp says this
+// once, when it happens.
+func (c *Conn) HungUp() bool { return c.hungUp }
 
-// Resume goes on with input, also with that which was offered before.
+// Resume continues input after Pause. Bytes that were offered and not used are offered again.
 func (c *Conn) Resume() {
-	c.paused, c.stashPending = false, true
-	c.act()
+	c.paused, c.offerDue = false, true
+	c.progressOrDefer()
 }
 
-// Yield asks for Drained in a later turn, when the other connections that are
-// ready have had theirs and the socket has room, and for the bytes of Input that were
-// not used. No input is offered until then. The peer has WriteStall to make room, as for
-// output that waits.
+// Yield ends the turn of c: Drained is called, and unused input offered again, after the
+// other ready connections have had their turn and when the socket has room for output. No
+// input is offered until then. A peer that makes no room for WriteTimeout is cut.
 func (c *Conn) Yield() {
 	if c.state != open {
 		return
 	}
 	c.yielding = true
 	if c.out == nil && c.mem == nil {
-		c.stallOutput()
+		c.startWriteTimeout()
 	}
 	c.rearm()
 }
 
-// Yielded reports whether Yield was called, and its later turn has not come.
+// Yielded reports whether Yield was called, and its Drained has not come.
 func (c *Conn) Yielded() bool { return c.yielding }
 
-// rearm asks the poller for another event. If it cannot, the connection is lost.
+// rearm asks the poller for a fresh event, which comes behind those of all other ready
+// connections. If the kernel refuses, the connection ends.
 func (c *Conn) rearm() {
 	if c.state > closing || c.mem != nil {
 		return
@@ -352,16 +363,16 @@ func (c *Conn) rearm() {
 	}
 }
 
-// Unused is the number of bytes that were offered and wait to be offered again.
+// Unused returns the number of bytes that Input has not used and is offered again.
 func (c *Conn) Unused() int {
-	if c.stash == nil {
+	if c.pending == nil {
 		return 0
 	}
-	return len(c.stash.B)
+	return len(c.pending.B)
 }
 
-// Unread reports whether bytes have come that were not read yet. It asks the kernel,
-// without taking them.
+// Unread reports whether the socket has bytes that were not read. It asks the kernel
+// (MSG_PEEK).
 func (c *Conn) Unread() bool {
 	if c.state >= dead || c.mem != nil {
 		return false
@@ -369,80 +380,83 @@ func (c *Conn) Unread() bool {
 	var b [1]byte
 	n, _, err := unix.Recvfrom(int(c.fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
 	if err != nil && err != errAgain && err != unix.EINTR {
-		c.kill(err) // a reset: the kernel tells it once, and no read would see it any more
+		c.kill(err) // a reset: the kernel reports it once, and a later read would not see it
 	}
 	return err == nil && n > 0
 }
 
-// SetTimeout makes Timeout come after d, or never for 0. A later call replaces
-// an earlier one. It costs a store as long as deadlines only move away.
+// SetTimeout makes Timeout come after d, or never for 0. Each call replaces the one
+// before. While deadlines only move later a call costs one store (see wheel).
 func (c *Conn) SetTimeout(d time.Duration) {
-	c.deadline = 0
+	c.handlerDeadline = 0
 	if d > 0 {
-		c.deadline = c.loop.due(d)
-		c.loop.timers.schedule(&c.timeout, c.deadline)
+		c.handlerDeadline = c.loop.due(d)
+		c.loop.timers.schedule(&c.timerLink, c.handlerDeadline)
 	}
 }
 
-// setStall makes the connection end after d, unless the peer takes output until then.
-func (c *Conn) setStall(d time.Duration) {
-	c.stall = c.loop.due(d)
-	c.loop.timers.schedule(&c.timeout, c.stall)
+// setWriteDeadline makes onWriteDeadline run after d.
+func (c *Conn) setWriteDeadline(d time.Duration) {
+	c.writeDeadline = c.loop.due(d)
+	c.loop.timers.schedule(&c.timerLink, c.writeDeadline)
 }
 
-// stallOutput is setStall for output that the peer should take.
-func (c *Conn) stallOutput() {
-	c.unackedAtStall = unacknowledged(int(c.fd))
-	c.setStall(c.loop.opt.WriteStall)
+// startWriteTimeout gives the peer WriteTimeout from now to take output.
+func (c *Conn) startWriteTimeout() {
+	c.unackedBefore = unacknowledged(int(c.fd))
+	c.setWriteDeadline(c.loop.opt.WriteTimeout)
 }
 
-// stalled ends a connection whose peer has taken nothing in its time. The kernel calls a
-// socket writable when a third of its buffer is free, so a peer that reads 2 KiB/s makes no
-// event for minutes; what it reads it acknowledges.
-func (c *Conn) stalled() {
-	c.stall = 0
-	held := unacknowledged(int(c.fd))
-	took := held < c.unackedAtStall
-	c.unackedAtStall = held
+// onWriteDeadline ends a connection whose peer has taken nothing since the deadline was
+// set. An event of the socket is no measure of that: the kernel calls a socket writable when
+// a third of its send buffer is free, so a peer that reads 2 KiB/s makes none for minutes.
+// But what the peer reads it acknowledges, and the kernel knows how much.
+func (c *Conn) onWriteDeadline() {
+	c.writeDeadline = 0
+	unacked := unacknowledged(int(c.fd))
+	took := unacked < c.unackedBefore
+	c.unackedBefore = unacked
 	if !c.finSent {
 		if took {
-			c.setStall(c.loop.opt.WriteStall)
+			c.setWriteDeadline(c.loop.opt.WriteTimeout)
 		} else {
-			c.kill(ErrWriteStall)
+			c.kill(ErrWriteTimeout)
 		}
 		return
 	}
+	// After FIN: LingerTime is over. The handler's deadline is free to use, since Timeout
+	// is not called in this state.
 	if took {
-		c.deadline = c.loop.due(c.loop.opt.WriteStall)
+		c.handlerDeadline = c.loop.due(c.loop.opt.WriteTimeout)
 	}
-	if held == 0 || c.deadline <= c.loop.timers.now {
-		c.kill(nil) // the answer is out and the peer had its time
+	if unacked == 0 || c.handlerDeadline <= c.loop.timers.now {
+		c.kill(nil) // the peer has the whole answer, or has taken nothing of it for WriteTimeout
 	} else {
-		c.setStall(c.loop.opt.LingerTime)
+		c.setWriteDeadline(c.loop.opt.LingerTime)
 	}
 }
 
-// timer is the wheel's call: something may be due.
-func (c *Conn) timer() {
+// onTimer is called by the wheel: a deadline of c may have passed.
+func (c *Conn) onTimer() {
 	now := c.loop.timers.now
-	if c.stall != 0 && c.stall <= now {
-		c.stalled()
+	if c.writeDeadline != 0 && c.writeDeadline <= now {
+		c.onWriteDeadline()
 	}
-	if c.deadline != 0 && c.deadline <= now && c.state == open {
-		c.deadline = 0
+	if c.handlerDeadline != 0 && c.handlerDeadline <= now && c.state == open {
+		c.handlerDeadline = 0
 		c.loop.inCallback, c.loop.current = true, c
 		c.loop.handler.Timeout(c)
-		c.loop.settle()
+		c.loop.runDeferred()
 	}
-	c.schedule()
+	c.scheduleTimer()
 	c.progress()
 }
 
-// schedule makes sure that timer is called for what is due first.
-func (c *Conn) schedule() {
-	for _, due := range [...]int64{c.stall, c.deadline} {
+// scheduleTimer makes the wheel call onTimer for the earlier of the two deadlines.
+func (c *Conn) scheduleTimer() {
+	for _, due := range [...]int64{c.writeDeadline, c.handlerDeadline} {
 		if due > c.loop.timers.now && c.state <= closing {
-			c.loop.timers.schedule(&c.timeout, due)
+			c.loop.timers.schedule(&c.timerLink, due)
 		}
 	}
 }

@@ -38,8 +38,8 @@ func TestDetach(t *testing.T) {
 			if errs := s.waitClosed(1); errs[0] != ErrDetached {
 				t.Errorf("Closed with %v, want %v", errs[0], ErrDetached)
 			}
-			if l.Len() != 0 {
-				t.Errorf("the loop has %d connections", l.Len())
+			if l.connCount.Load() != 0 {
+				t.Errorf("the loop has %d connections", l.connCount.Load())
 			}
 			raw, err := conn.(syscall.Conn).SyscallConn()
 			if err != nil {
@@ -47,7 +47,7 @@ func TestDetach(t *testing.T) {
 			}
 			_ = raw.Control(func(fd uintptr) {
 				if n := registrations(t, int(fd)); runtime.GOOS == "linux" && n != 1 {
-					t.Errorf("%d pollers hold it, want 1", n)
+					t.Errorf("it is registered with %d pollers, want 1", n)
 				}
 			})
 			go func() { _, _ = io.Copy(conn, conn) }()

@@ -1,43 +1,45 @@
-// Package loop is the reactor: it owns sockets and time, and knows no HTTP.
+// Package loop is the reactor: it owns sockets and timers, and knows no HTTP.
 //
 // A [Reactor] runs one [Loop] per core. Each loop is one goroutine that waits
-// on epoll or kqueue, reads what has come, hands it to a [Handler] and writes
-// what the handler sends. The way through the package, in reading order:
+// on epoll or kqueue, reads input, passes it to a [Handler] and writes what the
+// handler sends. The files in reading order:
 //
-//	reactor.go  starts and stops the loops, ticks, places connections
-//	listen.go   makes or adopts listeners (TCP, Unix)
-//	accept.go   accepts in batches and survives a lack of descriptors
-//	loop.go     one turn: an event becomes a call on a connection
+//	reactor.go     starts and stops the loops, sends ticks, assigns listeners
+//	listen.go      makes or adopts listeners (TCP, Unix); socketfile.go the file of a Unix socket
+//	accept.go      accepts in batches, also when descriptors run out
+//	loop.go        the loop's goroutine: events, tasks, ticks
 //	conn.go        a connection: read, offer input, timeouts
-//	send.go     what the handler sends goes out at once
-//	out.go      or waits: bytes and file ranges
-//	close.go    flush, FIN, drain, and the sudden ends
-//	timer.go    the coarse timer wheel
-//	callTracker.go     notices a loop that does not come round
-//	memory.go   a connection without a socket, for tests of handlers
-//	poller.go   the seam to the poller, and tasks; poller_epoll.go asks epoll,
-//	            poller_netpoll.go gnet's netpoll, for kqueue
+//	send.go        writes what the handler sends at once
+//	out.go         and queues the rest: bytes and file ranges
+//	close.go       flush, FIN, lingering close; abort
+//	detach.go      a connection becomes a net.Conn of the caller
+//	timer.go       the coarse timer wheel
+//	stall.go       reports a loop that a callback blocks
+//	handoff.go     moves a loop to a new goroutine
+//	memory.go      a connection without a socket, for tests of handlers
+//	poller.go      the interface to the poller, and tasks; poller_epoll.go for Linux,
+//	               poller_netpoll.go (gnet's netpoll) for kqueue
 //
-// # Rules that everything here keeps
+// # Invariants
 //
-// Events are hints. The poller is edge-triggered and a descriptor can be closed
-// and used again inside one batch of events, so an event never proves anything:
-// it only makes the loop try a read or a write, and the kernel's answer to that
-// decides. A stale event costs one call that returns EAGAIN.
+// Events are hints. The poller is edge-triggered, and a descriptor can be closed
+// and reused inside one batch of events, so an event proves nothing: it only makes
+// the loop try a read or a write, and the kernel's answer to that decides. A stale
+// event costs one call that returns EAGAIN.
 //
-// Pausing is not reading. A connection is registered once, for reading and
-// writing, and never touched again in the poller; what is remembered instead is
-// whether an edge was seen and not yet used up ([Conn] field readable). The one
-// exception is re-arming: a connection that still has input after one full read
-// asks for a fresh edge, which puts it behind all the others that are ready.
+// To pause is not to read. A connection is registered once, for reading and writing,
+// and its registration never changes. The loop remembers instead whether an edge was
+// seen and not yet used up (field readable of [Conn]). The one exception is re-arming,
+// which is the loop's fairness: a connection that still has input after one full read
+// asks for a fresh edge. The poller queues that behind all descriptors that are ready.
 //
-// Callbacks never nest. While a handler's callback runs for a connection,
-// nothing it calls on that connection calls back; a failed write or an Abort
-// takes effect when the callback returns. Closed is the last callback, once.
+// Callbacks never nest. While a callback of the handler runs, nothing it calls on a
+// connection calls back; a failed write or an Abort takes effect when the callback
+// returns. Closed is the last callback of a connection, and comes once.
 //
 // # Goroutines
 //
-// Everything of a Loop and its Conns belongs to the loop's goroutine: the
-// handler's callbacks run there, all but Late and Held. From elsewhere only
-// [Loop.Do] and the methods of Reactor may be called.
+// A Loop and its Conns belong to the loop's goroutine: all callbacks of the handler run
+// there, except StallSuspected and Stalled. Other goroutines may call [Loop.Do], the methods
+// of Reactor, and what says "from any goroutine".
 package loop

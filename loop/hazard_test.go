@@ -245,7 +245,7 @@ func TestShortWrite(t *testing.T) {
 // connections are served, and in the end every byte is right.
 func TestSlowReaderAndFullQueue(t *testing.T) {
 	const high = 64 << 10
-	s := startLines(t, Options{Loops: 1, HighWaterBytes: high, LowWaterBytes: 8 << 10}, "")
+	s := startLines(t, Options{Loops: 1, HighWaterBytes: high, lowWaterBytes: 8 << 10}, "")
 	slow := s.dial()
 	const commands, each = 3000, 20_000 // 60 MB of answers
 	sent := make(chan struct{})
@@ -426,23 +426,23 @@ func TestDrainEnds(t *testing.T) {
 	})
 }
 
-func TestWriteStall(t *testing.T) {
-	s := startLines(t, Options{WriteStall: 30 * time.Millisecond}, "")
+func TestWriteTimeout(t *testing.T) {
+	s := startLines(t, Options{WriteTimeout: 30 * time.Millisecond}, "")
 	c := s.dial()
 	c.send("borrow 30000000\n")
-	if err := s.waitClosed(1)[0]; err != ErrWriteStall {
-		t.Errorf("Closed(%v), want %v", err, ErrWriteStall)
+	if err := s.waitClosed(1)[0]; err != ErrWriteTimeout {
+		t.Errorf("Closed(%v), want %v", err, ErrWriteTimeout)
 	}
 }
 
 // A peer that reads steadily, however slowly, does not stall, although the kernel makes no
 // event of it: a socket is writable when a third of its buffer is free.
-func TestSlowReaderIsNoStall(t *testing.T) {
+func TestSlowReaderIsNotCut(t *testing.T) {
 	const stall = 300 * time.Millisecond
 	for _, address := range []string{"tcp 127.0.0.1:0", "unix " + filepath.Join(t.TempDir(), "s")} {
 		network, _, _ := strings.Cut(address, " ")
 		t.Run(network, func(t *testing.T) {
-			s := startLines(t, Options{WriteStall: stall, HighWaterBytes: 64 << 20}, address)
+			s := startLines(t, Options{WriteTimeout: stall, HighWaterBytes: 64 << 20}, address)
 			c := s.dial()
 			if tcp, ok := c.Conn.(*net.TCPConn); ok {
 				_ = tcp.SetReadBuffer(16 << 10)
@@ -463,7 +463,7 @@ func TestSlowReaderIsNoStall(t *testing.T) {
 // The same for what the kernel alone holds, behind the last answer.
 func TestSlowReaderOfTheLastAnswer(t *testing.T) {
 	const stall = 300 * time.Millisecond
-	s := startLines(t, Options{WriteStall: stall, LingerTime: stall / 3}, "")
+	s := startLines(t, Options{WriteTimeout: stall, LingerTime: stall / 3}, "")
 	c := s.dial()
 	_ = c.Conn.(*net.TCPConn).SetReadBuffer(16 << 10)
 	c.send("big 1500000\nclose\n")
@@ -481,8 +481,8 @@ func TestSlowReaderOfTheLastAnswer(t *testing.T) {
 
 // A peer that takes nothing stalls also where no output waits: the socket took all of
 // a turn's, but is not writable for the next.
-func TestYieldStalls(t *testing.T) {
-	s := startLines(t, Options{Loops: 1, WriteStall: 30 * time.Millisecond}, "")
+func TestYieldTimesOut(t *testing.T) {
+	s := startLines(t, Options{Loops: 1, WriteTimeout: 30 * time.Millisecond}, "")
 	c := s.dial()
 	_ = c.Conn.(*net.TCPConn).SetReadBuffer(64 << 10)
 	c.send("echo a\n")
@@ -503,8 +503,8 @@ func TestYieldStalls(t *testing.T) {
 	if !<-waits {
 		t.Fatal("output waits: the socket was writable to its end")
 	}
-	if err := s.waitClosed(1)[0]; err != ErrWriteStall {
-		t.Errorf("Closed(%v), want %v", err, ErrWriteStall)
+	if err := s.waitClosed(1)[0]; err != ErrWriteTimeout {
+		t.Errorf("Closed(%v), want %v", err, ErrWriteTimeout)
 	}
 }
 
@@ -560,7 +560,7 @@ func TestWakeAfterClose(t *testing.T) {
 	next.send("echo a\n")
 	next.want("a\n")
 	done := make(chan struct{})
-	if !gone.Loop().Do(func() {
+	if !gone.loop.Do(func() {
 		defer close(done)
 		gone.Send([]byte("not yours"))
 		gone.SendBorrowed([]byte("not"), []byte("yours"))
@@ -587,8 +587,8 @@ func TestDoAfterStop(t *testing.T) {
 	if s.r.Loops()[0].Do(func() { t.Error("it ran") }) {
 		t.Error("Do = true after Stop")
 	}
-	if _, err := s.r.Listen("tcp", "127.0.0.1:0"); !errors.Is(err, ErrClosed) {
-		t.Errorf("Listen after Stop: %v, want %v", err, ErrClosed)
+	if _, err := s.r.Listen("tcp", "127.0.0.1:0"); !errors.Is(err, errClosed) {
+		t.Errorf("Listen after Stop: %v, want %v", err, errClosed)
 	}
 	stopAccepting(s.r)
 	s.r.Stop()
@@ -605,10 +605,10 @@ func TestStaleEventsAreHarmless(t *testing.T) {
 		for _, l := range s.r.Loops() {
 			l.Do(func() {
 				for fd := range 200 {
-					l.event(fd, readable|writable|hangup)
+					l.event(fd, readable|writable|readToEnd)
 				}
-				l.event(math.MaxInt, hangup)
-				l.event(-1, hangup)
+				l.event(math.MaxInt, readToEnd)
+				l.event(-1, readToEnd)
 			})
 		}
 		for i, c := range clients {
@@ -636,7 +636,8 @@ func TestManyConnections(t *testing.T) {
 	}
 	least, most := n, 0
 	for _, l := range s.r.Loops() {
-		least, most = min(least, l.Len()), max(most, l.Len())
+		n := int(l.connCount.Load())
+		least, most = min(least, n), max(most, n)
 	}
 	if most-least > n/16+4 {
 		t.Errorf("loops have %d to %d connections, want them even", least, most)
@@ -750,7 +751,7 @@ func TestNoReserve(t *testing.T) {
 		t.Fatal(err)
 	}
 	l, gone := s.r.loops[0], make(chan bool)
-	l.Do(func() { closeReserve(l.reserve); l.reserve = -1; close(gone) })
+	l.Do(func() { closeReserve(l.reserveFD); l.reserveFD = -1; close(gone) })
 	<-gone
 
 	var before unix.Rlimit
@@ -918,8 +919,8 @@ func TestNoAllocations(t *testing.T) {
 	}
 	defer unix.Close(fds[1])
 	_, _ = unix.SetNonblock(fds[0], true), unix.SetNonblock(fds[1], true)
-	l.load.Add(1)
-	l.start(fds[0], addrPort(nil))
+	l.connCount.Add(1)
+	l.startConn(fds[0], addrPort(nil))
 	request, got := []byte("request\n"), make([]byte, 64)
 	if n := testing.AllocsPerRun(1000, func() {
 		_, _ = write(fds[1], request)
@@ -942,7 +943,7 @@ func (h *fixedHandler) Input(c *Conn, b []byte) int {
 	return len(b)
 }
 func (h *fixedHandler) EOF(c *Conn)         { c.Close() }
-func (h *fixedHandler) Hungup(*Conn)        {}
+func (h *fixedHandler) HungUp(*Conn)        {}
 func (h *fixedHandler) Drained(*Conn)       {}
 func (h *fixedHandler) Timeout(*Conn)       {}
 func (h *fixedHandler) Closed(*Conn, error) {}
@@ -955,7 +956,7 @@ func (h *fixedHandler) Stalled(time.Duration, func() []byte) bool { return true 
 
 // Connections on their way from one loop to another when the reactor stops are
 // closed, not forgotten.
-func TestStopWhileHandingOver(t *testing.T) {
+func TestStopWhilePlacing(t *testing.T) {
 	for range 20 {
 		s := startLines(t, Options{Loops: 4}, "unix "+t.TempDir()+"/s") // one accepts for all
 		var dialers sync.WaitGroup
@@ -989,7 +990,7 @@ func TestStopWhileHandingOver(t *testing.T) {
 
 // Listeners may come while the loops run.
 func TestListenWhileRunning(t *testing.T) {
-	s := startLines(t, Options{Loops: 2, AcceptBatch: 1}, "")
+	s := startLines(t, Options{Loops: 2, acceptBatch: 1}, "")
 	for range 20 {
 		addr, err := s.r.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -1015,7 +1016,7 @@ func TestDrainedWithoutAnEvent(t *testing.T) {
 		runtime.Gosched()
 	}
 	done := make(chan bool)
-	conn.Loop().Do(func() {
+	conn.loop.Do(func() {
 		defer close(done)
 		conn.full = true // as after a full queue that the socket has taken meanwhile
 		conn.Context.(*lineConn).stream = 3 * streamPiece

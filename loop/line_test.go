@@ -33,34 +33,34 @@ import (
 //	close         answers "bye" and closes
 //	abort         aborts
 //	stop          answers nothing and uses no more input
-//	hold          holds the loop, and ends its goroutine when the test lets go
-//	hold later    the same from Drained
+//	block         blocks the loop until the test releases it, and then calls Goexit
+//	block later   the same from Drained
 //	exit WHERE    ends the loop's goroutine in that callback
 type lineServer struct {
-	t       testing.TB
-	r       *Reactor
-	addr    net.Addr
-	file    *os.File
-	opened  atomic.Int64
-	closed  atomic.Int64
-	files   atomic.Int64 // file ranges sent or queued
-	ticks   atomic.Int64
-	late    atomic.Int64 // calls of Late
-	hungup  atomic.Int64 // calls of Hungup
-	exited  atomic.Int64 // calls of Exited
-	maxOut  atomic.Int64 // largest Unsent seen
-	unsent  atomic.Int64 // Unsent when a connection was closed, of all together
-	stopped sync.Map     // *Conn that got "stop", to be woken by tests
+	t         testing.TB
+	r         *Reactor
+	addr      net.Addr
+	file      *os.File
+	opened    atomic.Int64
+	closed    atomic.Int64
+	files     atomic.Int64 // file ranges sent or queued
+	ticks     atomic.Int64
+	suspected atomic.Int64 // calls of StallSuspected
+	hungUp    atomic.Int64 // calls of HungUp
+	exited    atomic.Int64 // calls of Exited
+	maxOut    atomic.Int64 // largest Unsent seen
+	unsent    atomic.Int64 // Unsent when a connection was closed, of all together
+	stopped   sync.Map     // *Conn that got "stop", to be woken by tests
 
 	exitTick, exitOpened atomic.Bool // the next one calls runtime.Goexit
 
-	holds chan *lineHold // one for each "hold"
+	blocked chan *blockedCallback // one for each "block"
 
-	mu     sync.Mutex
-	errs   []error       // given to Closed
-	wake   chan struct{} // closed and replaced at every Closed
-	refuse string
-	held   func(d time.Duration, stack []byte) bool
+	mu      sync.Mutex
+	errs    []error       // given to Closed
+	wake    chan struct{} // closed and replaced at every Closed
+	refuse  string
+	stalled func(d time.Duration, stack []byte) bool
 }
 
 type lineHandler struct {
@@ -73,21 +73,21 @@ type lineConn struct {
 	kept   []byte
 	stream int    // bytes of a stream left
 	unused []byte // of Input, behind the line at hand
-	holds  bool   // at the next Drained
+	blocks bool   // at the next Drained
 	exits  string // callbacks that call runtime.Goexit
 }
 
-// lineHold is a connection whose callback holds its loop.
-type lineHold struct {
+// blockedCallback is a callback of c that blocks its loop until release.
+type blockedCallback struct {
 	c       *Conn
 	unused  []byte
 	release chan bool
 }
 
-func (h *lineHandler) hold(c *Conn, unused []byte) {
-	hold := &lineHold{c, unused, make(chan bool)}
-	h.s.holds <- hold
-	<-hold.release
+func (h *lineHandler) block(c *Conn, unused []byte) {
+	b := &blockedCallback{c, unused, make(chan bool)}
+	h.s.blocked <- b
+	<-b.release
 	runtime.Goexit()
 }
 
@@ -151,7 +151,7 @@ func (h *lineHandler) line(c *Conn, lc *lineConn, line []byte) bool {
 		lc.stream = n
 		h.Drained(c)
 	case "later":
-		l := c.Loop()
+		l := c.loop
 		go l.Do(func() { c.Send([]byte(rest + "\n")) })
 	case "retain":
 		lc.kept = line
@@ -160,7 +160,7 @@ func (h *lineHandler) line(c *Conn, lc *lineConn, line []byte) bool {
 		c.Send(append(bytes.Clone(lc.kept), '\n'))
 	case "pause":
 		c.Pause()
-		l := c.Loop()
+		l := c.loop
 		go l.Do(func() { c.Send([]byte(rest + "\n")); c.Resume() })
 	case "timeout":
 		c.SetTimeout(time.Duration(n) * time.Millisecond)
@@ -171,13 +171,13 @@ func (h *lineHandler) line(c *Conn, lc *lineConn, line []byte) bool {
 	case "abort":
 		c.Abort()
 		return false
-	case "hold":
+	case "block":
 		if rest == "later" {
-			lc.holds = true
+			lc.blocks = true
 			c.Yield()
 			return false
 		}
-		h.hold(c, lc.unused)
+		h.block(c, lc.unused)
 	case "exits": // "exits in Closed": later
 		lc.exits = rest
 	case "exit":
@@ -190,7 +190,7 @@ func (h *lineHandler) line(c *Conn, lc *lineConn, line []byte) bool {
 		case "Closed":
 			c.Abort()
 			return false
-		case "Hungup":
+		case "HungUp":
 			c.Pause()
 		}
 		lc.exit("Input")
@@ -219,9 +219,9 @@ const streamPiece = 10_000
 func (h *lineHandler) Drained(c *Conn) {
 	lc := c.Context.(*lineConn)
 	lc.exit("Drained")
-	if lc.holds {
-		lc.holds = false
-		h.hold(c, nil)
+	if lc.blocks {
+		lc.blocks = false
+		h.block(c, nil)
 	}
 	for i := 0; lc.stream > 0 && !c.Full(); i++ {
 		if i == 8 {
@@ -251,9 +251,9 @@ func (h *lineHandler) Exited(c *Conn) {
 	}
 }
 
-func (h *lineHandler) Hungup(c *Conn) {
-	h.s.hungup.Add(1)
-	c.Context.(*lineConn).exit("Hungup")
+func (h *lineHandler) HungUp(c *Conn) {
+	h.s.hungUp.Add(1)
+	c.Context.(*lineConn).exit("HungUp")
 }
 
 func (h *lineHandler) Timeout(c *Conn) {
@@ -268,9 +268,11 @@ func (h *lineHandler) Tick(time.Time) {
 	}
 }
 
-func (h *lineHandler) StallSuspected()                                   { h.s.late.Add(1) }
-func (h *lineHandler) Stalled(d time.Duration, stack func() []byte) bool { return h.s.held(d, stack()) }
-func (h *lineHandler) Refusal() []byte                                   { return []byte(h.s.refuse) }
+func (h *lineHandler) StallSuspected() { h.s.suspected.Add(1) }
+func (h *lineHandler) Stalled(d time.Duration, stack func() []byte) bool {
+	return h.s.stalled(d, stack())
+}
+func (h *lineHandler) Refusal() []byte { return []byte(h.s.refuse) }
 func (h *lineHandler) EOF(c *Conn) {
 	c.Context.(*lineConn).exit("EOF")
 	if c.Context.(*lineConn).stream == 0 {
@@ -308,7 +310,8 @@ func startLines(t testing.TB, opt Options, address string) *lineServer {
 
 func newLines(t testing.TB, opt Options) *lineServer {
 	t.Helper()
-	s := &lineServer{t: t, wake: make(chan struct{}), holds: make(chan *lineHold), held: func(time.Duration, []byte) bool { return true }}
+	s := &lineServer{t: t, wake: make(chan struct{}), blocked: make(chan *blockedCallback)}
+	s.stalled = func(time.Duration, []byte) bool { return true }
 	if opt.Tick == 0 {
 		opt.Tick = 5 * time.Millisecond
 	}

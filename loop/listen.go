@@ -17,19 +17,19 @@ import (
 
 // listener is a listening descriptor and the loop it belongs to.
 type listener struct {
-	loop    *Loop // nil until it has one
-	fd      int
-	tcp     bool
-	noDelay bool // has TCP_NODELAY, and accepted sockets inherit it
-	probes  bool // has SO_KEEPALIVE, and accepted sockets inherit it
-	shared  bool // others of its group listen on the same address (SO_REUSEPORT)
-	addr    net.Addr
-	path    *socketPath // of a Unix socket that is ours; nil otherwise
-	att     attachment
+	loop      *Loop // nil until assignListeners
+	fd        int
+	tcp       bool
+	noDelay   bool // has TCP_NODELAY, and accepted sockets inherit it
+	keepAlive bool // has SO_KEEPALIVE, and accepted sockets inherit it
+	reusePort bool // others of its group listen on the same address (SO_REUSEPORT)
+	addr      net.Addr
+	path      *socketPath // of a Unix socket that is ours; nil otherwise
+	att       attachment
 
-	retry      bool // accept failed for want of something: try at the next tick
-	complaints int
-	complained time.Time
+	retryAtTick bool // accept failed for want of something: try at the next tick
+	warnings    int
+	lastWarning time.Time
 }
 
 func (ln *listener) close() {
@@ -39,33 +39,33 @@ func (ln *listener) close() {
 	_ = unix.Close(ln.fd)
 }
 
-// Listen opens listeners on an address and lets the loops accept from them.
-// network is "tcp", "tcp4", "tcp6" or "unix"; a Unix address is a path, or a
-// name in Linux's abstract space with "@" before it. It returns the address that
-// was bound, with the port that the kernel chose for port 0.
+// Listen opens listeners on an address, and the loops accept from them. network is "tcp",
+// "tcp4", "tcp6" or "unix"; a Unix address is a path, or a name in Linux's abstract
+// namespace with "@" before it. It returns the address that was bound, with the port that
+// the kernel chose for port 0. Errors name the address and what to do about it. From any
+// goroutine except a loop's.
 //
-// On Linux every loop gets a TCP listener of its own (SO_REUSEPORT). Elsewhere,
-// and for Unix sockets, one loop accepts and hands out.
+// On Linux every loop has its own TCP listener (SO_REUSEPORT). Elsewhere, and for Unix
+// sockets, one loop accepts for all.
 func (r *Reactor) Listen(network, address string) (net.Addr, error) {
 	lns, err := r.open(network, address)
 	if err != nil {
 		return nil, fmt.Errorf("loop: listen on %s %s: %w", network, address, err)
 	}
-	if err := r.attach(lns); err != nil {
+	if err := r.assignListeners(lns); err != nil {
 		return nil, fmt.Errorf("loop: listen on %s %s: %w", network, address, err)
 	}
 	return lns[0].addr, nil
 }
 
-// Adopt lets the loops accept from a listener that exists already. l must be a
-// *net.TCPListener or *net.UnixListener, or have their SyscallConn method; the
-// reactor works on a duplicate of its descriptor and leaves l itself alone, so
-// the caller closes l, and the file of a Unix socket stays l's. A TCP socket without
-// SO_KEEPALIVE gets it.
+// Adopt lets the loops accept from an existing listener. l must be a *net.TCPListener or
+// *net.UnixListener, or have their SyscallConn method. The reactor uses a duplicate of the
+// descriptor: the caller still closes l, and the file of a Unix socket still belongs to l.
+// A TCP socket without SO_KEEPALIVE gets it. From any goroutine except a loop's.
 func (r *Reactor) Adopt(l net.Listener) error {
 	sc, ok := l.(syscall.Conn)
 	if !ok {
-		return fmt.Errorf("loop: adopt %T: no descriptor to be had from it; pass a *net.TCPListener or *net.UnixListener", l)
+		return fmt.Errorf("loop: adopt %T: it has no descriptor; pass a *net.TCPListener or *net.UnixListener", l)
 	}
 	if _, err := r.adopt(sc); err != nil {
 		return fmt.Errorf("loop: adopt %v: %w", l.Addr(), err)
@@ -73,26 +73,26 @@ func (r *Reactor) Adopt(l net.Listener) error {
 	return nil
 }
 
-// AdoptFile is Adopt for a socket that came from another process, and returns
-// the address it listens on. f stays the caller's to close. own says that the
-// file of a Unix socket is the reactor's from now on, to be removed at the end, as
-// after Listen. What is not a TCP or Unix stream socket that listens is an error.
+// AdoptFile is Adopt for a socket from another process, and returns the address it listens
+// on. The caller still closes f. With own the reactor removes the file of a Unix socket at
+// the end, as after Listen. A descriptor that is not a listening TCP or Unix stream socket
+// is an error. From any goroutine except a loop's.
 func (r *Reactor) AdoptFile(f *os.File, own bool) (net.Addr, error) {
 	ln, err := r.adopt(f)
 	if err != nil {
 		return nil, fmt.Errorf("loop: adopt %s: %w", f.Name(), err)
 	}
 	if own && !ln.tcp && !isAbstract(ln.addr.String()) {
-		// Last: until here the file is that of the other process, also if we fail.
+		// Last, so that after any error above the file still belongs to the other process.
 		_ = r.onLoop(ln.loop, func(*Loop) error {
-			ln.path, _ = ownSocketPath(ln.addr.String()) // an error says that there is none
+			ln.path, _ = ownSocketPath(ln.addr.String()) // after an error there is no file to remove
 			return nil
 		})
 	}
 	return ln.addr, nil
 }
 
-// adopt attaches a duplicate of the descriptor of sc.
+// adopt assigns a listener on a duplicate of the descriptor of sc to a loop.
 func (r *Reactor) adopt(sc syscall.Conn) (*listener, error) {
 	raw, err := sc.SyscallConn()
 	if err != nil {
@@ -111,11 +111,11 @@ func (r *Reactor) adopt(sc syscall.Conn) (*listener, error) {
 	if dupErr != nil {
 		return nil, dupErr
 	}
-	return ln, r.attach([]*listener{ln})
+	return ln, r.assignListeners([]*listener{ln})
 }
 
-// listenerOn is the listener of a socket that listens, as the kernel knows it.
-// It closes fd if it is none.
+// listenerOn returns the listener of fd, with what the kernel knows of it. After an error
+// fd is closed: it is not a listening stream socket.
 func listenerOn(fd int) (ln *listener, err error) {
 	defer func() {
 		if err != nil {
@@ -142,11 +142,11 @@ func listenerOn(fd int) (ln *listener, err error) {
 	case *unix.SockaddrInet4, *unix.SockaddrInet6:
 		ln.tcp, ln.addr = true, tcpAddr(sa)
 		ln.noDelay = inheritsOptions && isOn(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY)
-		if !isOn(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE) { // else systemd or another owner has chosen times
+		if !isOn(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE) { // on: systemd or another owner has set its times
 			_ = setKeepAlive(fd)
 		}
-		ln.probes = inheritsOptions && isOn(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE)
-		ln.shared = reusePortSpreads && isOn(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT)
+		ln.keepAlive = inheritsOptions && isOn(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE)
+		ln.reusePort = reusePortSpreads && isOn(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT)
 	case *unix.SockaddrUnix:
 		ln.addr = &net.UnixAddr{Name: sa.Name, Net: "unix"}
 	default:
@@ -157,13 +157,13 @@ func listenerOn(fd int) (ln *listener, err error) {
 
 var errNoListener = errors.New("not a TCP or Unix stream socket that listens")
 
-// inheritsOptions: accepted sockets have the TCP_NODELAY and SO_KEEPALIVE of their listener.
+// inheritsOptions: accepted sockets inherit TCP_NODELAY and SO_KEEPALIVE from their listener.
 const inheritsOptions = runtime.GOOS == "linux"
 
-// keepAlive is when the kernel probes a TCP peer from which nothing comes: after idle, then
-// every interval; after count probes without an answer the connection is lost. So a peer
-// that vanished without FIN (a machine without power, a NAT that forgot) is noticed after
-// 2 min 30 s, as by net/http. A variable for tests.
+// keepAlive is when the kernel probes a silent TCP peer: after idle, then every interval;
+// after count probes without an answer the connection fails. So a peer that vanished
+// without FIN (power failure, a NAT that dropped its entry) is noticed after 2 min 30 s, as
+// by net/http. A variable for tests.
 var keepAlive = struct{ idle, interval, count int }{idle: 15, interval: 15, count: 9} // seconds, seconds, probes
 
 func setKeepAlive(fd int) error {
@@ -189,8 +189,8 @@ func (r *Reactor) open(network, address string) ([]*listener, error) {
 	return nil, fmt.Errorf("unknown network %q; use tcp, tcp4, tcp6 or unix", network)
 }
 
-// openTCP opens one listener, or one for each loop where the kernel spreads
-// connections over several.
+// openTCP opens one listener for each loop if the kernel spreads connections over them,
+// otherwise one.
 func (r *Reactor) openTCP(network, address string) (lns []*listener, err error) {
 	n := 1
 	if reusePortSpreads {
@@ -214,16 +214,17 @@ func (r *Reactor) openTCP(network, address string) (lns []*listener, err error) 
 			return lns, err
 		}
 		lns = append(lns, ln)
-		// Port 0 has become a number; the others join it.
+		// The first has the port that the kernel chose for 0; the others share it.
 		address = net.JoinHostPort(host, strconv.Itoa(ln.addr.(*net.TCPAddr).Port))
 	}
 	return lns, nil
 }
 
-// openTCP opens one TCP listener. first says that nobody may hold the address
-// yet: it binds without SO_REUSEPORT, which the kernel refuses if any socket is
-// there, also one of another process that shares, and begins to share only
-// then. Two servers started on one port must not both believe that they have it.
+// openTCP opens one TCP listener; with share others of this process listen on the same
+// address. The first of them binds without SO_REUSEPORT and sets it afterwards: the kernel
+// refuses such a bind if any other socket has the address, also one of another process
+// with SO_REUSEPORT. Otherwise two servers started on one port would both get a part of
+// its connections.
 func openTCP(network, address string, share, first bool) (*listener, error) {
 	sa, family, tcpaddr, v6only, err := socket.GetTCPSockAddr(network, address)
 	if err != nil {
@@ -234,7 +235,7 @@ func openTCP(network, address string, share, first bool) (*listener, error) {
 	}
 	fd, err := socketFD(family)
 	if err == unix.EAFNOSUPPORT && family == unix.AF_INET6 && network == "tcp" && !v6only {
-		return openTCP("tcp4", address, share, first) // a kernel without IPv6, and any address will do
+		return openTCP("tcp4", address, share, first) // a kernel without IPv6; the address has no family
 	}
 	if err != nil {
 		return nil, os.NewSyscallError("socket", err)
@@ -252,8 +253,8 @@ func openTCP(network, address string, share, first bool) (*listener, error) {
 		if err := socket.SetReuseAddr(fd, 1); err != nil {
 			return err
 		}
-		// Answers are written whole: to wait for more gains nothing. Accepted
-		// sockets inherit it, which saves a call for each.
+		// Answers are written whole, so Nagle's algorithm only delays them. Accepted
+		// sockets inherit the option, which saves a call for each.
 		if err := socket.SetNoDelay(fd, 1); err != nil {
 			return err
 		}
@@ -279,25 +280,26 @@ func openTCP(network, address string, share, first bool) (*listener, error) {
 	return listenerOn(fd)
 }
 
-// bindError is an error of bind(2), and what to do about it.
+// bindError adds to an error of bind(2) what to do about it.
 func bindError(err error) error {
-	mend := ""
+	cure := ""
 	switch err {
 	case nil:
 		return nil
 	case unix.EADDRINUSE:
-		mend = "; another process has it: stop that, or use another address"
+		cure = "; another process has it: stop that, or use another address"
 	case unix.EADDRNOTAVAIL:
-		mend = "; this machine has no such address"
+		cure = "; this machine has no such address"
 	case unix.EACCES:
-		mend = "; ports below 1024 need the capability CAP_NET_BIND_SERVICE, a Unix socket a directory that the process may write to"
+		cure = "; ports below 1024 need the capability CAP_NET_BIND_SERVICE, " +
+			"a Unix socket a directory that the process may write to"
 	case unix.ENOENT:
-		mend = "; make the directory first"
+		cure = "; make the directory first"
 	}
-	return fmt.Errorf("%w%s", os.NewSyscallError("bind", err), mend)
+	return fmt.Errorf("%w%s", os.NewSyscallError("bind", err), cure)
 }
 
-// tcpAddr is a bound address. An IPv6 wildcard that takes IPv4 too stays "[::]".
+// tcpAddr converts a bound address. The IPv6 wildcard stays "[::]" if it takes IPv4 too.
 func tcpAddr(sa unix.Sockaddr) net.Addr {
 	if sa6, ok := sa.(*unix.SockaddrInet6); ok {
 		return net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.AddrFrom16(sa6.Addr), uint16(sa6.Port)))
@@ -321,6 +323,6 @@ func socketFD(family int) (int, error) {
 	return fd, nil
 }
 
-// backlog asks for as many waiting connections as the kernel allows: it cuts the
-// number down to its own limit (net.core.somaxconn, kern.ipc.somaxconn).
+// backlog is the argument of listen(2): the largest number. The kernel reduces it to its
+// own limit (net.core.somaxconn, kern.ipc.somaxconn).
 func backlog() int { return 1<<16 - 1 }

@@ -212,8 +212,8 @@ func TestAdopt(t *testing.T) {
 				c.want("x\n")
 			}
 			for i, lp := range s.r.Loops() {
-				if lp.Len() != 5 {
-					t.Errorf("loop %d has %d connections, want 5 of 10", i, lp.Len())
+				if lp.connCount.Load() != 5 {
+					t.Errorf("loop %d has %d connections, want 5 of 10", i, lp.connCount.Load())
 				}
 			}
 			s.r.Stop()
@@ -244,11 +244,9 @@ func TestOptionsCheck(t *testing.T) {
 		{"Loops", Options{Loops: 5000}},
 		{"ReadBytes", Options{ReadBytes: 100}},
 		{"HighWaterBytes", Options{HighWaterBytes: -1}},
-		{"LowWaterBytes", Options{LowWaterBytes: 1 << 30}},
-		{"AcceptBatch", Options{AcceptBatch: -1}},
 		{"LingerBytes", Options{LingerBytes: -1}},
 		{"LingerTime", Options{LingerTime: -1}},
-		{"WriteStall", Options{WriteStall: -1}},
+		{"WriteStall", Options{WriteTimeout: -1}},
 		{"Tick", Options{Tick: time.Hour}},
 		{"StallWarning", Options{StallWarning: -2}},
 		{"SocketMode", Options{SocketMode: fs.ModeDir}},
@@ -272,7 +270,7 @@ func TestCloseOnExec(t *testing.T) {
 	l := s.r.loops[0]
 	l.Do(func() {
 		defer close(done)
-		fds := []int{l.listeners[0].fd, int(l.conns[0].fd), l.reserve}
+		fds := []int{l.listeners[0].fd, int(l.conns[0].fd), l.reserveFD}
 		for _, fd := range fds {
 			flags, _, errno := syscall.Syscall(syscall.SYS_FCNTL, uintptr(fd), syscall.F_GETFD, 0)
 			if errno != 0 || flags&syscall.FD_CLOEXEC == 0 {

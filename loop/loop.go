@@ -8,64 +8,63 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Handler gets what happens on the connections of one loop. Every method but Late
-// and Held runs on the loop's goroutine and must not block. A method must not keep
-// b.
+// Handler receives the events of the connections of one loop. Every method except
+// StallSuspected and Stalled runs on the loop's goroutine and must not block.
 type Handler interface {
 	// Opened: c was accepted. The first callback of a connection.
 	Opened(c *Conn)
 
-	// Input offers the bytes that have come and were not used before, in one
-	// piece. The handler returns how many it used; the rest is offered again,
-	// with more behind it when more has come, or after Resume or Drained. b is
-	// valid during the call only, unless the handler calls [Conn.Retain].
+	// Input offers all bytes received and not yet used, in one piece. The handler
+	// returns how many it used; the rest is offered again, followed by what has come
+	// since, after the next read, Resume or Drained. b is valid during the call only,
+	// unless the handler calls [Conn.Retain].
 	Input(c *Conn, b []byte) (used int)
 
-	// EOF: the peer has sent its last byte (a half-close). Bytes of an
-	// incomplete message may be left unused. Answers can still be sent; the
-	// handler calls Close when it has none.
+	// EOF: the peer has sent FIN (half-close). Bytes of an incomplete message may be
+	// left unused. Answers can still be sent; the handler calls Close after the last.
 	EOF(c *Conn)
 
-	// Hungup: the peer has sent its last byte, or is gone altogether, while input is
-	// not wanted. What it has sent before may still be offered; EOF comes later.
-	Hungup(c *Conn)
+	// HungUp: the poller reported a hangup while input is not wanted: the peer has sent
+	// FIN, or the connection has failed. Input that came before may still be offered;
+	// EOF follows it.
+	HungUp(c *Conn)
 
 	// Drained: output fell to the low-water mark after [Conn.Full] was true, or
-	// the turn after [Conn.Yield] has come.
+	// the turn asked for by [Conn.Yield] has come.
 	Drained(c *Conn)
 
 	// Timeout: the time set by [Conn.SetTimeout] has passed.
 	Timeout(c *Conn)
 
-	// Closed: c is gone; err is nil when it ended in order. The last callback.
+	// Closed: the descriptor of c is closed; err is nil after an orderly end. The last
+	// callback of a connection.
 	Closed(c *Conn, err error)
 
-	// Exited: a callback of c, or a task where c is nil, has ended the loop's goroutine by
-	// runtime.Goexit, and the loop goes on with another one. An answer may still be sent:
-	// Close follows, and what Input has not used is lost. Where the callback was Closed,
-	// or c is dead, nothing can be sent. Where Exited ends its goroutine, too, c is aborted
-	// and Exited comes once more.
+	// Exited: a callback of c, or a task if c is nil, has ended the loop's goroutine by
+	// runtime.Goexit; the loop continues on a new one. The handler may still send an
+	// answer: Close follows, and input that was not used is lost. If the callback was
+	// Closed, or c is dead, nothing can be sent. If Exited itself calls Goexit, c is
+	// aborted and Exited is called once more.
 	Exited(c *Conn)
 
 	// Tick comes once every Options.Tick.
 	Tick(now time.Time)
 
-	// Late: callbacks or tasks have kept the loop from its tick for
-	// Options.StallWarning. If they still do when another tick has passed, Held
-	// comes. Both run on a goroutine of their own, while that of the loop is at
-	// work.
+	// StallSuspected: the loop has not taken its tick for Options.StallWarning. If it
+	// still has not when another tick has passed, Stalled is called. Both are called on
+	// the reactor's ticker goroutine, while the loop's goroutine is still running.
 	StallSuspected()
 
-	// Held: one callback or task has held the loop for d, unless the handler knows
-	// that the loop has got on since Late: then it returns false, and the loop has
-	// another StallWarning. After true no more is said of this hold; Tick is what
-	// comes first when the loop goes on. stack returns what the loop's goroutine
-	// is doing, as in the trace of a panic; nil if it cannot be found. All
-	// goroutines stand still meanwhile.
+	// Stalled: one callback or task has blocked the loop for d. If the handler knows that
+	// the loop has made progress since StallSuspected it returns false, and the loop has
+	// another StallWarning. After true this stall is not reported again; the first
+	// callback when the loop continues is Tick. stack returns the stack of the loop's
+	// goroutine as in the trace of a panic, or nil if it is not found. It stops all
+	// goroutines while it reads.
 	Stalled(d time.Duration, stack func() []byte) (reported bool)
 
-	// Refusal is sent to a peer that is turned away because no descriptor is
-	// left for it. May be empty.
+	// Refusal is sent to a peer that is refused because no descriptor is left for its
+	// connection. May be empty. The bytes stay the handler's and must not change.
 	Refusal() []byte
 }
 
@@ -76,44 +75,45 @@ type Loop struct {
 	handler Handler
 	poller  *poller
 
-	in         []byte // the read buffer; in[:inUsed] is retained by handlers
-	inUsed     int
-	inRead     int // of the last read, behind inUsed
-	vec        vector
-	timers     wheel
-	conns      []*Conn // all of them, in no order; Conn.index is the place
-	inCallback bool    // a callback or task runs: connections wait in later
-	deferred   []*Conn
-	current    *Conn // of the callback that runs, or ran last; nil in a task
-	reserve    int   // descriptor given back to refuse one when none is left
+	readBuf       []byte // handlers retain views of readBuf[:retainedBytes]
+	retainedBytes int
+	lastReadBytes int // bytes of the last read, which begin at readBuf[retainedBytes]
+	vec           vector
+	timers        wheel
+	conns         []*Conn // all connections, in no order; Conn.index is the place
+	inCallback    bool    // a callback or task runs: progressOrDefer defers
+	deferred      []*Conn // changed during the callback or task, not driven yet
+	current       *Conn   // of the callback that runs, or ran last; nil in a task
+	reserveFD     int     // spare descriptor, closed to accept and refuse a peer when none is left
 
 	listeners []*listener
-	load      atomic.Int32 // connections, and those on their way here
-	incoming  incoming     // those on their way
+	connCount atomic.Int32 // connections of this loop, those in incoming too
+	incoming  incoming     // accepted by other loops for this one
 
-	ticking atomic.Bool // a tick is on its way
-	ticker  task        // tick, bound once
-	began   time.Time
+	tickPending atomic.Bool // the ticker has sent a tick that tick has not taken
+	tickTask    task        // the method value tick, made once
+	startTime   time.Time   // tick 0 of timers
 
-	goroutineHeader atomic.Pointer[[]byte] // of the goroutine's stack
-	generation      atomic.Uint32          // how often the goroutine was changed
-	watch           watch                  // the ticker's
+	goroutineHeader atomic.Pointer[[]byte] // first bytes of the goroutine's stack trace
+	generation      atomic.Uint32          // number of handoffs
+	stallWatch      stallWatch             // owned by the ticker's goroutine
 
-	wakeMu     sync.RWMutex // held for reading while waking the poller
-	closed     bool         // the poller is closed; guarded by stopped
-	cleaningUp bool         // run has returned, and cleanUp is at work
-	failure    error        // of run
+	wakeMu     sync.RWMutex // read-locked to wake the poller, locked to close or renew it
+	closed     bool         // the poller is closed; guarded by wakeMu
+	cleaningUp bool         // poller.run has returned; cleanUp runs or has run
+	failure    error        // of poller.run
 	done       chan struct{}
 }
 
 func newLoop(r *Reactor) (*Loop, error) {
-	l := &Loop{reactor: r, opt: &r.opt, in: make([]byte, r.opt.ReadBytes), began: time.Now(), done: make(chan struct{})}
+	l := &Loop{reactor: r, opt: &r.opt, startTime: time.Now(), done: make(chan struct{})}
+	l.readBuf = make([]byte, r.opt.ReadBytes)
 	l.timers.init()
-	l.ticker = l.tick
-	l.reserve = openReserve()
+	l.tickTask = l.tick
+	l.reserveFD = openReserve()
 	var err error
 	if l.poller, err = openPoller(l.event); err != nil {
-		closeReserve(l.reserve)
+		closeReserve(l.reserveFD)
 		return nil, err
 	}
 	return l, nil
@@ -122,18 +122,19 @@ func newLoop(r *Reactor) (*Loop, error) {
 // Handler is what newShard made for this loop.
 func (l *Loop) Handler() Handler { return l.handler }
 
-// Do makes f run on the loop's goroutine, soon and in the order of the calls
-// from one goroutine. It reports false if the loop has stopped; if it stops
-// before f's turn, f does not run. From any goroutine.
+// Do makes f run on the loop's goroutine, after the events at hand. Calls from one
+// goroutine keep their order. It reports false if the loop has stopped; if the loop
+// stops before f has begun, f does not run. From any goroutine.
 func (l *Loop) Do(f func()) bool {
 	return l.do(func() bool {
 		l.inCallback, l.current = true, nil
 		f()
-		l.settle()
+		l.runDeferred()
 		return false
 	})
 }
 
+// do is Do for a task that may stop the loop. The read lock keeps the poller open during wake.
 func (l *Loop) do(t task) bool {
 	l.wakeMu.RLock()
 	defer l.wakeMu.RUnlock()
@@ -149,63 +150,65 @@ func (l *Loop) Conns(f func(*Conn)) {
 	}
 }
 
-// Len is the number of connections on this loop, and of those that are being
-// handed to it. From any goroutine.
-func (l *Loop) Len() int { return int(l.load.Load()) }
-
-// run is the life of the loop's goroutine.
+// run is the function of the loop's first goroutine.
 func (l *Loop) run() { l.runFrom(func() {}) }
 
-// goOn runs the loop, with first before all else, until it stops, or until another
-// goroutine has taken it over.
+// runFrom calls first and then runs the loop until it stops. It is the whole of a
+// goroutine of the loop. After a handoff it does not return: poller.run and the callbacks
+// below it belong to the new goroutine then, so the old one must leave them by
+// runtime.Goexit, which runs the deferred function here and nothing else of the loop.
 func (l *Loop) runFrom(first func()) {
-	turn, ended := l.generation.Load(), false
+	generation, returned := l.generation.Load(), false
 	defer func() {
 		if p := recover(); p != nil {
-			panic(p) // a fault of ours: nothing is cleaned up behind it
+			panic(p) // a bug in this package or the handler: crash, and clean up nothing
 		}
-		if !ended && (l.generation.Load() != turn || l.replace()) {
-			return // by runtime.Goexit, as TakeOver wants or as a callback has called it
+		if !returned && (l.generation.Load() != generation || l.replaceAfterGoexit()) {
+			// Goexit. Either Handoff gave the loop to a new goroutine before and this one
+			// just ends, or a callback has called it and replaceAfterGoexit did so now.
+			return
 		}
 		defer l.reactor.running.Done()
-		if !ended {
+		if !returned { // Goexit without a successor: kqueue got no descriptor for a new poller
 			l.failure = errGoexit
 			l.cleanUp()
 		}
 		if l.failure != nil {
-			l.reactor.Halt() // a server that has lost a loop is no server
+			l.reactor.Halt() // one loop has failed: stop the others too, and Wait returns the error
 		}
 	}()
-	l.goroutineHeader.Store(ownHeading())
+	l.goroutineHeader.Store(ownGoroutineHeader())
 	first()
 	if !l.cleaningUp {
 		l.failure = l.poller.run()
 		l.cleaningUp = true
 	}
 	l.cleanUp()
-	ended = true
+	returned = true
 }
 
-// cleanUp ends all that is left when the poller has returned. One that did not come to
-// its end is gone on with by the next.
+// cleanUp closes everything when the poller has returned. It can run twice: if a Closed
+// callback calls Goexit, the next goroutine begins it again and continues with what is left.
 func (l *Loop) cleanUp() {
 	for len(l.listeners) > 0 {
 		l.closeListener(l.listeners[0])
 	}
 	l.Conns(func(c *Conn) { c.kill(ErrStopped) })
-	closeReserve(l.reserve)
+	closeReserve(l.reserveFD)
 	l.wakeMu.Lock()
 	defer l.wakeMu.Unlock()
 	l.closed = true
 	l.poller.close()
 	for a, ok := l.incoming.take(); ok; a, ok = l.incoming.take() {
-		l.load.Add(-1)
+		l.connCount.Add(-1)
 		_ = unix.Close(a.fd)
 	}
 	close(l.done)
 }
 
-// event handles one event of the poller: it finds whose it is and lets that try.
+// event passes one event of the poller to the connection or listener of fd. Events are
+// hints: one for a descriptor that was closed in this batch finds neither, or finds a new
+// connection with the same number, which then tries a read in vain (see the package comment).
 func (l *Loop) event(fd int, r readiness) {
 	if c := l.reactor.conns.get(fd); c != nil && c.loop == l {
 		c.event(r)
@@ -224,43 +227,43 @@ func (l *Loop) listener(fd int) *listener {
 	return nil
 }
 
-// tick moves the loop's clock. It runs as a task, so between two batches.
-func (l *Loop) tick() (leave bool) {
-	l.ticking.Store(false)
-	l.poller.freeRetired()
+// tick advances the loop's clock and timers. It runs as a task, so between two batches.
+func (l *Loop) tick() (stop bool) {
+	l.tickPending.Store(false)
+	l.poller.freeRetired() // no event of this batch can name them any more
 	now := time.Now()
 	l.inCallback, l.current = true, nil
 	l.handler.Tick(now)
-	l.settle()
-	l.timers.advance(int64(now.Sub(l.began)/l.opt.Tick), (*Conn).timer)
+	l.runDeferred()
+	l.timers.advance(int64(now.Sub(l.startTime)/l.opt.Tick), (*Conn).onTimer)
 	for _, ln := range l.listeners {
-		if ln.retry {
+		if ln.retryAtTick {
 			l.accept(ln)
 		}
 	}
 	return false
 }
 
-// input returns the free part of the read buffer.
-func (l *Loop) input() []byte { return l.in[l.inUsed:] }
+// readSpace returns the free part of the read buffer.
+func (l *Loop) readSpace() []byte { return l.readBuf[l.retainedBytes:] }
 
-// retain gives up the n bytes at the front of input: somebody holds views of
-// them. What is left of the buffer goes on being used while it is worth a read;
-// the collector frees the rest when the last view is gone.
+// retain excludes the first n bytes of readSpace from later reads, since the handler
+// keeps views of them. The rest of the buffer is used until less than a quarter is left,
+// then a new one is made; the collector frees the old one with its last view.
 func (l *Loop) retain(n int) {
-	const align = 64 // a cache line, so that views share none with the next read
-	l.inUsed += (n + align - 1) &^ (align - 1)
-	if len(l.in)-l.inUsed < len(l.in)/4 {
-		l.in, l.inUsed = make([]byte, l.opt.ReadBytes), 0
+	const align = 64 // a cache line, so that a view shares none with the next read
+	l.retainedBytes += (n + align - 1) &^ (align - 1)
+	if len(l.readBuf)-l.retainedBytes < len(l.readBuf)/4 {
+		l.readBuf, l.retainedBytes = make([]byte, l.opt.ReadBytes), 0
 	}
 }
 
-// timeoutMax is "never": nine years, far from where sums of times overflow.
+// timeoutMax stands for "never": nine years, small enough that sums of times cannot overflow.
 const timeoutMax = time.Duration(1 << 58)
 
-// due is the tick at which d will have passed: rounded up, never early. It asks
-// the clock, since the wheel stands still while the loop is busy.
+// due is the tick at which d will have passed, rounded up: never early. It reads the
+// clock, because timers.now lags behind while a callback runs.
 func (l *Loop) due(d time.Duration) int64 {
 	d = min(d, timeoutMax)
-	return int64((time.Since(l.began) + d + l.opt.Tick - 1) / l.opt.Tick)
+	return int64((time.Since(l.startTime) + d + l.opt.Tick - 1) / l.opt.Tick)
 }

@@ -6,50 +6,50 @@ import (
 	"os"
 )
 
-// Memory is a connection without a socket, for tests and benchmarks of handlers:
-// all of a Conn but the system calls. Its loop must not run.
+// Memory is a connection without a socket, for tests and benchmarks of handlers: a Conn
+// without the system calls. Its loop must not run.
 type Memory struct {
 	Conn *Conn
-	Out  []byte // what the handler has sent; the owner may truncate it
+	Out  []byte // what the handler has sent; the caller may truncate it
 }
 
-// OpenMemory makes one on l.
+// OpenMemory opens a Memory on l, and calls Opened.
 func (l *Loop) OpenMemory() *Memory {
 	m := &Memory{}
 	m.Conn = &Conn{loop: l, fd: -1, mem: m}
-	l.load.Add(1)
-	m.Conn.enter()
+	l.connCount.Add(1)
+	m.Conn.addToLoop()
 	l.inCallback = true
 	l.handler.Opened(m.Conn)
 	m.Conn.progress()
 	return m
 }
 
-// Feed offers b as if one read had brought it, and drives the connection until
-// it waits for more. What a handler that has paused does not take now is offered
-// when it resumes. A handler may retain b; then it must not be written to again.
+// Feed offers b as if one read had returned it, and drives the connection until it waits
+// for more. While the handler has paused, b is kept and offered after Resume. If the
+// handler retains b the caller must not write to it again.
 func (m *Memory) Feed(b []byte) {
 	c, l := m.Conn, m.Conn.loop
 	switch {
 	case c.state != open || c.eof:
 		return
-	case c.stash == nil && c.wantsInput():
+	case c.pending == nil && c.wantsInput():
 		l.inCallback = true
 		c.offerRead(b)
 	default:
-		if c.stash == nil {
-			c.stash = takeBuffer()
+		if c.pending == nil {
+			c.pending = acquireBuffer()
 		}
-		c.stash.B = append(c.stash.B, b...)
-		c.stashPending = true
+		c.pending.B = append(c.pending.B, b...)
+		c.offerDue = true
 	}
 	c.progress()
 	for c.yielding && c.state == open {
-		c.event(0) // its next turn
+		c.event(0) // in place of the fresh event that Yield asks for
 	}
 }
 
-// EOF is the peer's half-close. A connection that is paused does not see it.
+// EOF is a half-close by the peer. While input is not wanted it does nothing.
 func (m *Memory) EOF() {
 	c, l := m.Conn, m.Conn.loop
 	if c.wantsInput() {
@@ -60,9 +60,10 @@ func (m *Memory) EOF() {
 	c.progress()
 }
 
-// Closed says that the connection has ended.
+// Closed reports whether the connection has ended.
 func (m *Memory) Closed() bool { return m.Conn.state == closed }
 
+// sendFile is Conn.SendFile, without the head.
 func (m *Memory) sendFile(f *os.File, off, n int64) {
 	b, err := io.ReadAll(io.NewSectionReader(f, off, n))
 	m.Out = append(m.Out, b...)

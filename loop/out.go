@@ -16,43 +16,43 @@ const (
 	pieceBytesMax = 64 << 10
 
 	// keepBytesMax is the largest buffer that goes back to the pool: one large
-	// answer must not pin its memory for ever.
-	keepBytesMax = 64 << 10
+	// answer must not keep its memory in the pool.
+	pooledBytesMax = 64 << 10
 
-	// flushBytesMax is what one connection may send in a turn before the
-	// others are served: a fast reader of a large file would own the loop.
+	// flushBytesMax is what one connection may send in a turn. Without it a peer
+	// that reads a large file as fast as we send would keep the loop to itself.
 	flushBytesMax = 1 << 20
 )
 
 // piece is a part of the output: bytes, or a range of a file.
 type piece struct {
-	b    []byte                     // what is left to send
-	own  *bytebufferpool.ByteBuffer // holds b if it was copied
+	b    []byte                     // unsent bytes
+	buf  *bytebufferpool.ByteBuffer // holds b if it was copied
 	file *os.File                   // else the range [off, off+n) of this
 	off  int64
 	n    int64
 }
 
-// outQueue is the output that a socket did not take at once, in order. A
-// connection has one only while it has such output.
+// outQueue is the output that the socket did not take at once, in order. A connection has
+// one only while it has such output.
 type outQueue struct {
-	pieces []piece // pieces[first:] are left
+	pieces []piece // pieces[first:] are unsent
 	first  int
-	bytes  int   // in memory
-	files  int64 // bytes of file ranges
+	bytes  int   // unsent bytes in memory
+	files  int64 // unsent bytes of file ranges
 }
 
 func (q *outQueue) empty() bool { return q == nil || q.first == len(q.pieces) }
 
-// copyBytes appends a copy of b, to the last piece where there is room.
+// copyBytes appends a copy of b; to the last piece if that is a copy with room for it.
 func (q *outQueue) copyBytes(b []byte) {
 	q.bytes += len(b)
 	if n := len(q.pieces); n > q.first {
 		last := &q.pieces[n-1]
-		if last.own != nil && len(last.own.B)+len(b) <= pieceBytesMax {
-			sent := len(last.own.B) - len(last.b)
-			last.own.B = append(last.own.B, b...)
-			last.b = last.own.B[sent:]
+		if last.buf != nil && len(last.buf.B)+len(b) <= pieceBytesMax {
+			sent := len(last.buf.B) - len(last.b)
+			last.buf.B = append(last.buf.B, b...)
+			last.b = last.buf.B[sent:]
 			return
 		}
 	}
@@ -60,24 +60,26 @@ func (q *outQueue) copyBytes(b []byte) {
 		n := min(len(b), pieceBytesMax)
 		own := bytebufferpool.Get()
 		own.B = append(own.B[:0], b[:n]...)
-		q.pieces = append(q.pieces, piece{b: own.B, own: own})
+		q.pieces = append(q.pieces, piece{b: own.B, buf: own})
 		b = b[n:]
 	}
 }
 
+// borrow appends b itself.
 func (q *outQueue) borrow(b []byte) {
 	q.bytes += len(b)
 	q.pieces = append(q.pieces, piece{b: b})
 }
 
+// fileRange appends n bytes of f from offset off.
 func (q *outQueue) fileRange(f *os.File, off, n int64) {
 	q.files += n
 	q.pieces = append(q.pieces, piece{file: f, off: off, n: n})
 }
 
-// flush sends what the socket takes, within a turn's share. It returns the
-// bytes sent and the reason to stop: nil (empty, or the share is used up),
-// errAgain, or the error that ends the connection.
+// flush sends what the socket takes, about flushBytesMax at most. It returns the bytes sent
+// and why it stopped: nil (empty, or flushBytesMax reached), errAgain, or an error that ends
+// the connection.
 func (q *outQueue) flush(fd int, vec *vector) (sent int64, err error) {
 	for !q.empty() && sent < flushBytesMax {
 		var n int
@@ -91,34 +93,34 @@ func (q *outQueue) flush(fd int, vec *vector) (sent int64, err error) {
 			return sent, err
 		}
 		sent += int64(n)
-		q.advance(n)
+		q.removeSent(n)
 	}
 	return sent, nil
 }
 
-// sendFile sends up to most bytes of the range of p.
-func sendFile(fd int, p *piece, most int) (int, error) {
+// sendFile sends up to limit bytes of the range of p.
+func sendFile(fd int, p *piece, limit int) (int, error) {
 	for {
 		off := p.off
-		n, err := unix.Sendfile(fd, int(p.file.Fd()), &off, int(min(p.n, int64(most))))
+		n, err := unix.Sendfile(fd, int(p.file.Fd()), &off, int(min(p.n, int64(limit))))
 		switch {
-		case n > 0 && (err == nil || err == errAgain || err == unix.EINTR): // BSD says that it was a part, and how much
+		case n > 0 && (err == nil || err == errAgain || err == unix.EINTR): // BSD returns both after a part
 			return n, nil
 		case err == errAgain:
 			return 0, err
-		case err != unix.EINTR:
-			return copyFile(fd, p, most)
+		case err != unix.EINTR: // also n == 0, err == nil: the file has ended before its range
+			return copyFile(fd, p, limit)
 		}
 	}
 }
 
-// copyFile does by read and write what sendfile(2) could not: it cannot send every
-// file, and does not say whether the file or the socket has failed. A file that
-// ends before its range is an error: the peer was promised more.
-func copyFile(fd int, p *piece, most int) (int, error) {
-	buf := takeBuffer()
-	defer giveBuffer(buf)
-	buf.B = slices.Grow(buf.B[:0], pieceBytesMax)[:min(p.n, int64(most), pieceBytesMax)]
+// copyFile reads and writes what sendfile(2) did not send. It cannot send every file (some of
+// /proc), and its error does not say whether the file or the socket has failed. A file that
+// ends before its range is an error: the answer's head has promised more.
+func copyFile(fd int, p *piece, limit int) (int, error) {
+	buf := acquireBuffer()
+	defer releaseBuffer(buf)
+	buf.B = slices.Grow(buf.B[:0], pieceBytesMax)[:min(p.n, int64(limit), pieceBytesMax)]
 	n, err := p.file.ReadAt(buf.B, p.off)
 	if n > 0 {
 		return write(fd, buf.B[:n])
@@ -129,8 +131,8 @@ func copyFile(fd int, p *piece, most int) (int, error) {
 	return 0, fmt.Errorf("%w: %w", ErrFile, err)
 }
 
-// advance drops n sent bytes from the front.
-func (q *outQueue) advance(n int) {
+// removeSent removes n bytes, which were sent, from the front.
+func (q *outQueue) removeSent(n int) {
 	for n > 0 {
 		p := &q.pieces[q.first]
 		if p.file != nil {
@@ -150,40 +152,39 @@ func (q *outQueue) advance(n int) {
 				return
 			}
 		}
-		q.drop()
+		q.removeFirst()
 	}
 }
 
-// drop releases the first piece.
-func (q *outQueue) drop() {
+// removeFirst removes the first piece and releases its buffer.
+func (q *outQueue) removeFirst() {
 	p := &q.pieces[q.first]
-	own := p.own
+	own := p.buf
 	*p = piece{}
 	q.first++
 	if q.empty() {
 		q.pieces, q.first = q.pieces[:0], 0
-	} else if q.first > 32 && q.first > len(q.pieces)/2 {
+	} else if q.first > 32 && q.first > len(q.pieces)/2 { // a long queue must not keep its sent part
 		n := copy(q.pieces, q.pieces[q.first:])
 		clear(q.pieces[n:])
 		q.pieces, q.first = q.pieces[:n], 0
 	}
-	giveBuffer(own)
+	releaseBuffer(own)
 }
 
-// discard releases everything unsent. bytes and files still say how much it was.
+// discard releases all pieces. bytes and files still count what was unsent.
 func (q *outQueue) discard() {
 	for !q.empty() {
-		q.drop()
+		q.removeFirst()
 	}
 }
 
 // acquireBuffer returns an empty buffer from the pool.
-func takeBuffer() *bytebufferpool.ByteBuffer { return bytebufferpool.Get() }
+func acquireBuffer() *bytebufferpool.ByteBuffer { return bytebufferpool.Get() }
 
-// releaseBuffer returns b to the pool unless it is large. Nobody may hold a slice
-// of it.
-func giveBuffer(b *bytebufferpool.ByteBuffer) {
-	if b != nil && cap(b.B) <= keepBytesMax {
+// releaseBuffer returns b to the pool unless it is large. The caller keeps no slice of it.
+func releaseBuffer(b *bytebufferpool.ByteBuffer) {
+	if b != nil && cap(b.B) <= pooledBytesMax {
 		bytebufferpool.Put(b)
 	}
 }

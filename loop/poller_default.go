@@ -2,8 +2,8 @@
 
 package loop
 
-// removeBeforeClose: the kernel holds descriptors, not addresses, and close
-// ends a registration by itself. One call less for each connection.
+// removeBeforeClose: kqueue knows the descriptor and no address of ours, and close ends its
+// registration. That saves a call for each connection.
 const removeBeforeClose = false
 
 func (s *source) poll() error { return s.np.Polling(s.cb) }

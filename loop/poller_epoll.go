@@ -14,27 +14,27 @@ import (
 
 // source is an epoll instance, and an eventfd for trigger.
 type source struct {
-	owner     *poller
-	fd        int
-	eventfd   int
-	triggered atomic.Bool // run will come to the tasks
+	owner       *poller
+	fd          int
+	eventfd     int
+	wakePending atomic.Bool // the eventfd was written and run has not run the tasks since
 
-	// The batch at hand is here and not on the stack of run: after Loop.TakeOver another
-	// goroutine goes on with it.
-	events [batch]unix.EpollEvent
-	at, n  int  // events[at:n] are left
-	tasks  bool // run comes to the tasks before it asks for events
+	// The present batch is here and not on the stack of run: after Loop.Handoff the new
+	// goroutine continues with the rest of it.
+	events   [batch]unix.EpollEvent
+	next, n  int  // events[at:n] are left
+	tasksDue bool // run comes to the tasks before it asks for events
 }
 
-// resumes says that another goroutine may call run while one is held in an event or a
-// task, and ends there.
-const resumes = true
+// runResumable: after a handoff the new goroutine may call run on the same source, although
+// the old one is still inside it, in an event or a task.
+const runResumable = true
 
-// batch is how many events are taken at once, 12 to 16 bytes each.
+// batch is the most events of one epoll_wait, 12 to 16 bytes each.
 const batch = 256
 
-// The kernel holds descriptors, and close ends a registration by itself: nothing is to
-// be kept for it.
+// attachment: epoll gets the descriptor as user data, no address of ours, so nothing has to
+// stay alive for it.
 type attachment struct{ fd int32 }
 
 func openSource(p *poller) (*source, error) {
@@ -61,7 +61,7 @@ func (s *source) close() {
 
 const readWrite = unix.EPOLLIN | unix.EPOLLPRI | unix.EPOLLOUT
 
-// control is epoll_ctl(2), for edges of what.
+// control is epoll_ctl(2), edge-triggered, for the events what.
 func (s *source) control(op int, fd int32, what uint32) error {
 	e := unix.EpollEvent{Fd: fd, Events: what | unix.EPOLLET | unix.EPOLLRDHUP}
 	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(s.fd, op, int(fd), &e))
@@ -85,7 +85,7 @@ func (s *source) rearmListener(a *attachment) error {
 	return s.control(unix.EPOLL_CTL_MOD, a.fd, unix.EPOLLIN)
 }
 
-func (*source) remove(*attachment) {} // close does it
+func (*source) remove(*attachment) {} // the kernel does it when the descriptor is closed
 
 func (s *source) removeShared(a *attachment) {
 	_ = unix.EpollCtl(s.fd, unix.EPOLL_CTL_DEL, int(a.fd), nil)
@@ -93,9 +93,10 @@ func (s *source) removeShared(a *attachment) {
 
 func (*source) freeRetired() {}
 
-// Every write to the eventfd is an edge, so that nobody has to read it.
+// trigger writes to the eventfd, unless it has been written since the tasks last ran. Every
+// write is an edge, so the counter is never read.
 func (s *source) trigger() error {
-	if s.triggered.Swap(true) {
+	if s.wakePending.Swap(true) {
 		return nil
 	}
 	one := [8]byte{1}
@@ -105,7 +106,7 @@ func (s *source) trigger() error {
 			return nil
 		case unix.EINTR:
 		default:
-			s.triggered.Store(false)
+			s.wakePending.Store(false)
 			return os.NewSyscallError("write", err)
 		}
 	}
@@ -113,41 +114,45 @@ func (s *source) trigger() error {
 
 func (s *source) run() error {
 	for {
-		for s.at < s.n {
-			e := &s.events[s.at]
-			s.at++
+		for s.next < s.n {
+			e := &s.events[s.next]
+			s.next++
 			if e.Fd == int32(s.eventfd) {
-				s.tasks = true
+				s.tasksDue = true
 				continue
 			}
 			s.owner.on(int(e.Fd), readinessOf(e.Events))
 		}
-		if s.tasks {
-			leave := s.owner.runTasks()
-			s.triggered.Store(false) // what comes from now on triggers
-			if leave {
+		if s.tasksDue {
+			stop := s.owner.runTasks()
+			s.wakePending.Store(false) // a task added from here on writes to the eventfd again
+			if stop {
 				return nil
 			}
-			s.tasks = s.owner.waiting() > 0 && !s.triggered.Swap(true)
+			// A task added while runTasks ran did not write to it: it is due in this loop's
+			// next round, after the events.
+			s.tasksDue = s.owner.pendingTasks() > 0 && !s.wakePending.Swap(true)
 		}
-		n := s.look()
-		if n == 0 && !s.tasks {
-			runtime.Gosched() // who can run does so before the processor is asleep with us
+		n := s.pollNow()
+		if n == 0 && !s.tasksDue {
+			// epoll_wait keeps this goroutine's P until sysmon retakes it (20 us and more):
+			// let goroutines that are ready on it, such as workers, run first.
+			runtime.Gosched()
 			var err error
 			if n, err = unix.EpollWait(s.fd, s.events[:], -1); err != nil && err != unix.EINTR {
 				return os.NewSyscallError("epoll_wait", err)
 			}
 		}
-		s.at, s.n = 0, n
+		s.next, s.n = 0, n
 	}
 }
 
-// look takes the events that are there, without waiting. The scheduler is not told: a
-// busy loop never waits, and would pay for that each time.
-func (s *source) look() int {
+// pollNow takes the events that are ready, without waiting. It is a raw system call, which
+// skips Go's entersyscall: a busy loop never waits, and would pay for that every time.
+func (s *source) pollNow() int {
 	n, _, e := syscall.RawSyscall6(sysEpollWait, uintptr(s.fd), uintptr(unsafe.Pointer(&s.events)), batch, 0, 0, 0)
 	if e != 0 {
-		return 0 // EINTR; any other one is that of the wait that follows
+		return 0 // EINTR; any other error is returned by the epoll_wait that follows
 	}
 	return int(n)
 }

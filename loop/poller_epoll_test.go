@@ -55,7 +55,7 @@ func TestWakesAreOneEvent(t *testing.T) {
 	if _, err := unix.Read(p.eventfd, count[:]); err != nil || binary.NativeEndian.Uint64(count[:]) != 1 {
 		t.Errorf("10 wakes wrote %d to the eventfd, want 1; %v", binary.NativeEndian.Uint64(count[:]), err)
 	}
-	p.triggered.Store(false)
+	p.wakePending.Store(false)
 	if err := p.trigger(); err != nil { // in place of the one that was read
 		t.Fatal(err)
 	}

@@ -15,10 +15,10 @@ func readinessFrom(ev netpoll.IOEvent, flags netpoll.IOFlags) (r readiness) {
 		r = writable
 	}
 	if flags&(unix.EV_EOF|unix.EV_ERROR) != 0 {
-		r |= hangup | ended
+		r |= readToEnd | peerEnded
 	}
 	return r
 }
 
-// EV_ADD of a filter that is there already examines it again.
+// EV_ADD of a filter that exists makes kqueue examine it again, like EPOLL_CTL_MOD.
 func (s *source) rearmListener(a *attachment) error { return s.np.AddRead(&a.pa, true) }

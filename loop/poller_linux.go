@@ -7,15 +7,15 @@ func readinessOf(events uint32) (r readiness) {
 		r = readable
 	}
 	if events&unix.EPOLLPRI != 0 {
-		// Urgent data: a read ends at its mark although there is more behind it,
-		// so reading goes on until there is nothing, as after a hangup.
-		r |= readable | hangup
+		// Urgent data: a read stops at its mark although more bytes follow, so a read
+		// that did not fill its buffer has not emptied the socket.
+		r |= readable | readToEnd
 	}
 	if events&unix.EPOLLOUT != 0 {
 		r |= writable
 	}
 	if events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
-		r |= hangup | ended
+		r |= readToEnd | peerEnded
 	}
 	return r
 }

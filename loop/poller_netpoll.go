@@ -11,24 +11,25 @@ import (
 	"github.com/panjf2000/gnet/v2/pkg/queue"
 )
 
-// source is gnet's netpoll: kqueue, and on Linux epoll with the build tag poll_opt. It
-// runs tasks until there are none: one that wakes itself for ever holds up the events.
+// source is gnet's netpoll: kqueue, and epoll on Linux with the build tag poll_opt. netpoll
+// runs tasks until there are none, so a task that always adds another one starves the events.
 type source struct {
 	np       *netpoll.Poller
 	cb       netpoll.PollEventHandler // made once; calls the loop's onEvent
 	runTasks func(any) error          // made once; runs the tasks
 
-	// graveyard keeps attachments of removed descriptors alive, see remove.
+	// retired keeps attachments of removed descriptors alive until freeRetired: the present
+	// batch may still have an event with their address.
 	retired []*attachment
 }
 
-// resumes says that another goroutine may call run while one is held in an event: here
-// the batch is on its stack.
-const resumes = false
+// runResumable: netpoll has the present batch on the stack of run, where a new goroutine
+// cannot continue with it. A handoff needs renew.
+const runResumable = false
 
-// attachment is what the poller knows about a registered descriptor. With the
-// build tag poll_opt the kernel holds its address, unseen by the collector, so
-// it must live as long as the registration and the batch of events after it.
+// attachment is what netpoll knows of a registered descriptor. With the build tag poll_opt
+// the kernel has its address, which the collector does not see: it must stay alive as long
+// as the registration, and until the end of the batch after that.
 type attachment struct {
 	pa netpoll.PollAttachment
 }
@@ -43,7 +44,7 @@ func openSource(p *poller) (*source, error) {
 		return nil
 	}, runTasks: func(any) error {
 		if p.runTasks() {
-			return errLeave
+			return errStop
 		}
 		return nil
 	}}, nil
@@ -59,8 +60,9 @@ func (s *source) add(a *attachment) error { return s.np.AddReadWrite(&a.pa, true
 
 func (s *source) addListener(a *attachment) error { return s.np.AddRead(&a.pa, true) }
 
-// On kqueue only writability counts; an event of either kind makes the loop try both,
-// and a socket that is not writable has an event to come anyway.
+// rearm: on kqueue ModReadWrite examines only the filter for writing. That is enough: an
+// event of either kind makes the loop try both, and a socket that is not writable now will
+// have an event when it is.
 func (s *source) rearm(a *attachment) error { return s.np.ModReadWrite(&a.pa, true) }
 
 func (s *source) remove(a *attachment) {
@@ -81,11 +83,11 @@ func (s *source) freeRetired() {
 
 func (s *source) trigger() error { return s.np.Trigger(queue.HighPriority, s.runTasks, nil) }
 
-// errLeave is the error that makes netpoll's Polling return.
-var errLeave = gneterrors.ErrEngineShutdown
+// errStop makes netpoll's Polling return.
+var errStop = gneterrors.ErrEngineShutdown
 
 func (s *source) run() error {
-	if err := s.poll(); !errors.Is(err, errLeave) {
+	if err := s.poll(); !errors.Is(err, errStop) {
 		return os.NewSyscallError("poll", err)
 	}
 	return nil

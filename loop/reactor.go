@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// reusePortSpreads: Linux spreads connections over the listeners of a port;
-// elsewhere SO_REUSEPORT gives all of them to one.
+// reusePortSpreads: Linux spreads connections over the listeners that share a port by
+// SO_REUSEPORT; other systems give all of them to one listener.
 const reusePortSpreads = runtime.GOOS == "linux"
 
 // Reactor is a set of loops that share listeners.
@@ -27,19 +27,19 @@ type Reactor struct {
 	mu      sync.Mutex
 	started bool // the loops have goroutines
 
-	listenersMu       sync.Mutex    // held to change Loop.listeners, or to read those of any loop
-	attached          atomic.Uint32 // listeners there have been
-	listenersReleased atomic.Bool   // Leave was called
+	listenersMu       sync.Mutex    // guards Loop.listeners of all loops; its own loop may read without it
+	assigned          atomic.Uint32 // listeners assigned to loops so far
+	listenersReleased atomic.Bool   // ReleaseListeners was called
 
-	start   sync.Once
-	stop    sync.Once
-	halt    chan struct{} // closed by Halt
-	done    chan struct{} // closed when all goroutines have ended
-	running sync.WaitGroup
+	startOnce sync.Once
+	stopOnce  sync.Once
+	halt      chan struct{} // closed by Halt
+	done      chan struct{} // closed when all goroutines have ended
+	running   sync.WaitGroup
 }
 
-// New makes a reactor; newShard is called once for each loop. The loops begin
-// to run with Start.
+// New makes a reactor. It calls newHandler once for each loop. The loops run after Start.
+// The errors are those of Options.Check, and of the kernel if it refuses a poller.
 func New(opt Options, newHandler func(*Loop) Handler) (*Reactor, error) {
 	if err := opt.Check(); err != nil {
 		return nil, err
@@ -57,39 +57,40 @@ func New(opt Options, newHandler func(*Loop) Handler) (*Reactor, error) {
 	return r, nil
 }
 
-// Loops are the reactor's loops.
+// Loops returns the loops, in a slice that must not be changed. From any goroutine.
 func (r *Reactor) Loops() []*Loop { return r.loops }
 
-// Len is the number of connections. From any goroutine.
+// Len returns the number of connections of all loops. From any goroutine.
 func (r *Reactor) Len() (n int) {
 	for _, l := range r.loops {
-		n += l.Len()
+		n += int(l.connCount.Load())
 	}
 	return n
 }
 
-// Start lets the loops run. Further calls do nothing.
+// Start starts the goroutines of the loops and the ticker. Further calls do nothing.
 func (r *Reactor) Start() {
-	r.start.Do(func() {
+	r.startOnce.Do(func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.started = true
-		r.running.Add(len(r.loops)) // run says Done, whichever goroutine of a loop is the last
+		r.running.Add(len(r.loops)) // one Done for each loop, by its last goroutine (runFrom)
 		for _, l := range r.loops {
 			go l.run()
 		}
 		r.running.Go(r.tick)
-		go r.end()
+		go r.closeDone()
 	})
 }
 
-func (r *Reactor) end() {
+// closeDone closes done when all loops and the ticker have ended.
+func (r *Reactor) closeDone() {
 	r.running.Wait()
 	close(r.done)
 }
 
-// tick wakes every loop once a tick, for its timers and clocks. A loop that has
-// not taken the last tick is left out, and may be held.
+// tick is the ticker's goroutine. It wakes every loop once a tick, for its timers and
+// clock. A loop that has not taken the last tick gets no other, and is checked for a stall.
 func (r *Reactor) tick() {
 	t := time.NewTicker(r.opt.Tick)
 	defer t.Stop()
@@ -100,21 +101,22 @@ func (r *Reactor) tick() {
 		case <-t.C:
 		}
 		for _, l := range r.loops {
-			if l.ticking.CompareAndSwap(false, true) {
-				l.watch = watch{since: time.Now()}
-				l.do(l.ticker)
+			if l.tickPending.CompareAndSwap(false, true) {
+				l.stallWatch = stallWatch{since: time.Now()}
+				l.do(l.tickTask)
 			} else {
-				l.checkHold()
+				l.checkStall()
 			}
 		}
 	}
 }
 
-// attach gives listeners to the loops in turn. A loop may have several, or none:
-// then it gets its connections from the others (place).
-func (r *Reactor) attach(lns []*listener) error {
+// assignListeners gives listeners to the loops in rotation. A loop may have several; one
+// that has none gets its connections from the others (leastLoaded). On an error none of
+// lns stays.
+func (r *Reactor) assignListeners(lns []*listener) error {
 	for i, ln := range lns {
-		ln.loop = r.loops[int(r.attached.Add(1)-1)%len(r.loops)]
+		ln.loop = r.loops[int(r.assigned.Add(1)-1)%len(r.loops)]
 		if err := r.onLoop(ln.loop, func(l *Loop) error { return l.addListener(ln) }); err != nil {
 			for _, ln := range lns[i:] {
 				ln.close()
@@ -128,33 +130,33 @@ func (r *Reactor) attach(lns []*listener) error {
 	return nil
 }
 
-// onLoop calls f where nothing else of l is at work: on its goroutine if it has
-// one, else here.
+// onLoop calls f on the goroutine of l and returns its error; before Start, when there is
+// no such goroutine, it calls f itself. errClosed if the loop has stopped.
 func (r *Reactor) onLoop(l *Loop, f func(*Loop) error) error {
-	r.mu.Lock() // holds Start off
+	r.mu.Lock() // Start waits for mu: no goroutine of l can appear while f runs here
 	if !r.started {
 		defer r.mu.Unlock()
 		return f(l)
 	}
 	r.mu.Unlock()
-	result := make(chan error, 1)
+	result := make(chan error, 1) // buffered: f may run although we have given up below
 	if !l.Do(func() { result <- f(l) }) {
-		return ErrClosed
+		return errClosed
 	}
 	select {
 	case err := <-result:
 		return err
 	case <-l.done:
 		select {
-		case err := <-result: // just before
+		case err := <-result: // f ran just before the loop ended
 			return err
 		default:
-			return ErrClosed
+			return errClosed
 		}
 	}
 }
 
-// addListener registers ln.
+// addListener registers ln with the poller.
 func (l *Loop) addListener(ln *listener) error {
 	l.poller.attach(&ln.att, ln.fd)
 	if err := l.poller.addListener(&ln.att); err != nil {
@@ -166,8 +168,8 @@ func (l *Loop) addListener(ln *listener) error {
 	return nil
 }
 
-// dropListener accepts what has connected until now, unless it is left to
-// another process, and closes ln.
+// dropListener closes ln. It accepts the connections that wait in its queue first, unless
+// another process has the listener too and will accept them.
 func (l *Loop) dropListener(ln *listener) {
 	if !l.reactor.listenersReleased.Load() {
 		l.drainBacklog(ln)
@@ -176,51 +178,50 @@ func (l *Loop) dropListener(ln *listener) {
 	l.closeListener(ln)
 }
 
-// closeListener closes ln and forgets it.
+// closeListener closes ln and removes it from the loop.
 func (l *Loop) closeListener(ln *listener) {
 	l.reactor.listenersMu.Lock()
 	defer l.reactor.listenersMu.Unlock()
 	l.listeners = slices.DeleteFunc(l.listeners, func(x *listener) bool { return x == ln })
 	if l.reactor.listenersReleased.Load() {
-		ln.path = nil // the other process's
+		ln.path = nil // the socket's file belongs to the other process: do not remove it
 	}
 	ln.close()
 }
 
-// place chooses the loop for a connection that from has accepted. The kernel
-// spreads connections by a hash, unevenly when they are few: one is handed over
-// when the loops have drifted apart. A lone listener always hands out evenly.
-func (r *Reactor) place(from *Loop, ln *listener) *Loop {
+// leastLoaded chooses the loop for a connection that from has accepted. Over listeners
+// that share a port the kernel spreads connections by a hash, which is uneven while they
+// are few: the connection stays with from unless another loop has clearly fewer. Behind a
+// single listener it always goes to the loop with the fewest.
+func (r *Reactor) leastLoaded(from *Loop, ln *listener) *Loop {
 	least := from
 	for _, l := range r.loops {
-		if l.load.Load() < least.load.Load() {
+		if l.connCount.Load() < least.connCount.Load() {
 			least = l
 		}
 	}
-	if ln.shared {
-		const slack = 2 // a hand-over costs a wake-up: not for every odd connection
-		if have := from.load.Load(); have-least.load.Load() <= slack+have/16 {
+	if ln.reusePort {
+		const slack = 2 // another loop costs a wake-up: not worth it for a difference of one or two
+		if have := from.connCount.Load(); have-least.connCount.Load() <= slack+have/16 {
 			return from
 		}
 	}
 	return least
 }
 
-// StopAccepting closes the listeners of the loop, after what had connected until then was
-// accepted; connections go on. On the loop's goroutine: the other loops have their own
-// listeners, and are told by themselves, since one that an application holds would keep
-// them waiting.
+// StopAccepting closes the listeners of this loop; before that it accepts what waits in
+// their queues, unless ReleaseListeners was called. Open connections continue. For the
+// loop's goroutine; the caller does it on every loop, so that a blocked one delays no other.
 func (l *Loop) StopAccepting() {
 	for _, ln := range slices.Clone(l.listeners) {
 		l.dropListener(ln)
 	}
 }
 
-// Files are duplicates of the descriptors of all listeners, for another process
-// that is to go on with them (AdoptFile); the caller closes them. Each has a
-// queue of its own, so the other process must take every one: the kernel resets
-// what waits in a queue when its last holder has closed it. From any goroutine,
-// also while an application holds its loop.
+// Files returns duplicates of the descriptors of all listeners, for a process that
+// continues with them (AdoptFile). The caller closes them. Each listener has its own queue,
+// and the kernel resets the connections in a queue when its last descriptor is closed: so
+// the other process must adopt all. From any goroutine; it does not wait for a blocked loop.
 func (r *Reactor) Files() (files []*os.File, err error) {
 	r.listenersMu.Lock()
 	defer r.listenersMu.Unlock()
@@ -239,18 +240,18 @@ func (r *Reactor) Files() (files []*os.File, err error) {
 	return files, nil
 }
 
-// Leave says that another process has the listeners now and goes on with them.
-// Whatever closes them here then leaves to it what waits to be accepted, and the
-// file of a Unix socket. From any goroutine.
+// ReleaseListeners says that another process has the listeners now (Files). When they are
+// closed here after that, the connections in their queues and the file of a Unix socket
+// are left to that process. From any goroutine.
 func (r *Reactor) ReleaseListeners() { r.listenersReleased.Store(true) }
 
-// Halt tells all loops to stop, and to close everything that is left, connections
-// with ErrStopped. It does not wait for them: Done is closed when they have. From
-// any goroutine, also from a handler.
+// Halt makes all loops stop and close what they have, connections with ErrStopped. It
+// does not wait: Done is closed when they have ended. From any goroutine, also from a
+// handler.
 func (r *Reactor) Halt() {
-	r.stop.Do(func() {
+	r.stopOnce.Do(func() {
 		close(r.halt)
-		r.start.Do(func() { // never started: nobody else will clean up
+		r.startOnce.Do(func() { // never started: there are no goroutines that would clean up
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			r.started = true
@@ -265,17 +266,17 @@ func (r *Reactor) Halt() {
 	})
 }
 
-// Stop is Halt and waits. Not from a handler, which would wait for itself.
+// Stop is Halt, and waits for Done. Not from a handler: it would wait for itself.
 func (r *Reactor) Stop() {
 	r.Halt()
 	<-r.done
 }
 
-// Done is closed when all goroutines of the reactor have ended.
+// Done returns a channel that is closed when all goroutines of the reactor have ended.
 func (r *Reactor) Done() <-chan struct{} { return r.done }
 
-// Wait returns when all loops have ended: after Stop, or because their pollers
-// failed, which the error tells.
+// Wait returns when all loops have ended, after Stop or because one has failed: the error
+// joins those of the loops.
 func (r *Reactor) Wait() error {
 	<-r.done
 	var errs []error
@@ -285,14 +286,14 @@ func (r *Reactor) Wait() error {
 	return errors.Join(errs...)
 }
 
-// Descriptors is how many files and sockets this process may have open.
-func Descriptors() int {
+// DescriptorLimit is how many descriptors this process may have open (RLIMIT_NOFILE).
+func DescriptorLimit() int {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		return descriptorsLeast
+		return descriptorsMin
 	}
 	return int(min(uint64(limit.Cur), tablePages*tablePageConns))
 }
 
-// descriptorsLeast is what POSIX promises (_POSIX_OPEN_MAX).
-const descriptorsLeast = 20
+// descriptorsMin is what POSIX guarantees (_POSIX_OPEN_MAX).
+const descriptorsMin = 20

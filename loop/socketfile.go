@@ -13,13 +13,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openUnix opens a listener on a path, in place of a dead socket if one is there.
+// openUnix opens a listener on a path. It replaces a socket there that no process listens on.
 func openUnix(path string, mode fs.FileMode) (*listener, error) {
 	if path == "" {
 		return nil, errors.New("the path is empty")
 	}
 	if n := len(path); n > unixPathMax {
-		return nil, fmt.Errorf("the path has %d bytes, and the kernel takes %d; use a shorter one, such as one in /run", n, unixPathMax)
+		return nil, fmt.Errorf("the path has %d bytes, and the kernel takes %d; use a shorter one, such as one in /run",
+			n, unixPathMax)
 	}
 	if !isAbstract(path) {
 		unlock, err := lockDirectory(filepath.Dir(path))
@@ -40,7 +41,7 @@ func openUnix(path string, mode fs.FileMode) (*listener, error) {
 	if err == nil && !isAbstract(path) {
 		ln.path, err = ownSocketPath(path)
 		if err == nil {
-			err = os.Chmod(path, mode) // before listen: nobody can connect yet
+			err = os.Chmod(path, mode) // before listen: no client can connect under the default mode
 		}
 	}
 	if err == nil {
@@ -53,30 +54,29 @@ func openUnix(path string, mode fs.FileMode) (*listener, error) {
 	return ln, nil
 }
 
-// unixPathMax is the longest path of a socket in bytes: the kernel's array has room
-// for one more, which is zero.
+// unixPathMax is the longest path of a socket in bytes: the kernel's array without its NUL.
 const unixPathMax = len(unix.RawSockaddrUnix{}.Path) - 1
 
-// isAbstract tells a name of Linux's abstract space from the path of a file.
+// isAbstract reports whether path is a name in Linux's abstract namespace, which has no file.
 func isAbstract(path string) bool { return strings.HasPrefix(path, "@") }
 
-// lockTime is how long a server waits for another one that is opening a socket in the
-// same directory, which takes less than a millisecond. A variable for tests.
+// lockTime is how long lockDirectory waits for another server, which has the lock for less
+// than a millisecond. A variable for tests.
 var lockTime = 5 * time.Second
 
 // lockDirectory lets one server at a time open a socket in a directory. Without it two
-// that start at once both find a dead socket, or one that the other has bound and does
-// not listen on yet, and the second removes the live socket of the first. The lock is
-// one of the directory itself (flock), so no file is left behind, and the kernel takes
-// it back from a process that dies. Binding to another name and renaming the socket is
-// no way out: getsockname(2) would give that name for good, to the next process too.
+// servers that start at once both find a dead socket, or one that is bound but does not
+// listen yet, and the second removes the live socket of the first. The lock is flock(2) on
+// the directory itself: it leaves no file behind, and the kernel releases it when a process
+// dies. To bind to another name and rename the socket is no solution, since getsockname(2)
+// would return that other name for ever, also to a process that adopts the socket.
 //
-// Where the directory cannot be read, or its file system has no such locks, there is
-// none, and a server that starts a moment later finds the socket in use all the same.
+// If the directory cannot be read, or its file system has no locks, the lock is skipped;
+// a server that starts a moment later still finds the socket in use.
 func lockDirectory(dir string) (unlock func(), err error) {
 	f, err := os.Open(dir)
 	if err != nil {
-		return func() {}, nil // bind says more
+		return func() {}, nil // bind will fail with a clearer error
 	}
 	for deadline := time.Now().Add(lockTime); ; time.Sleep(time.Millisecond) {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
@@ -91,8 +91,8 @@ func lockDirectory(dir string) (unlock func(), err error) {
 	}
 }
 
-// removeStale removes a socket that no process listens on any more. Any other
-// file stays, and so does a socket that answers.
+// removeStale removes a socket at path that no process listens on. Any other file there is
+// an error, and so is a socket that accepts.
 func removeStale(path string) error {
 	st, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -117,19 +117,20 @@ func removeStale(path string) error {
 	case errors.Is(err, fs.ErrNotExist): // a server that stops has just removed it
 		return nil
 	case !errors.Is(err, unix.ECONNREFUSED):
-		return err // no proof that it is dead
+		return err // EACCES, EAGAIN ...: a process may listen on it
 	}
 	return os.Remove(path)
 }
 
 var errSocketInUse = fmt.Errorf("the socket is in use by another process: %w", unix.EADDRINUSE)
 
-// socketPath is the file of a Unix socket.
+// socketPath is the file of a Unix socket that this process removes at the end.
 type socketPath struct {
 	name string
 	made fs.FileInfo
 }
 
+// ownSocketPath remembers the file that is at name now.
 func ownSocketPath(name string) (*socketPath, error) {
 	st, err := os.Lstat(name)
 	if err != nil {
@@ -138,8 +139,7 @@ func ownSocketPath(name string) (*socketPath, error) {
 	return &socketPath{name, st}, nil
 }
 
-// remove removes the file if it is still the one that it was: another server may
-// have put its own in place.
+// remove removes the file, unless another server has put its own socket in its place.
 func (p *socketPath) remove() {
 	if st, err := os.Lstat(p.name); err == nil && os.SameFile(st, p.made) {
 		_ = os.Remove(p.name)

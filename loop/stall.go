@@ -7,90 +7,94 @@ import (
 	"time"
 )
 
-// watch is what the reactor's ticker knows of a loop.
-type watch struct {
-	since time.Time // when the tick was sent, or when the loop was seen to get on
-	late  bool      // Late was called
-	told  bool      // Held was called, and has reported
+// stallWatch is what the reactor's ticker knows of a loop.
+type stallWatch struct {
+	since     time.Time // when the tick was sent, or when the handler said that the loop makes progress
+	suspected bool      // StallSuspected was called
+	reported  bool      // Stalled was called, and returned true
 }
 
-// checkHold tells the handler of a loop that has not taken its tick for StallWarning,
-// on the ticker's goroutine. It looks twice, a tick apart. A process that stood
-// still as a whole takes its ticks by then, and a loop that is merely busy gets on,
-// which its handler knows: it has another StallWarning.
-func (l *Loop) checkHold() {
-	w := &l.watch
-	held := time.Since(w.since)
+// checkStall reports a loop that has not taken its tick for StallWarning to its handler. On
+// the ticker's goroutine. It checks twice, a tick apart: if the whole process was stopped
+// (SIGSTOP, a suspended machine) the loop takes its tick in between. A loop that is only
+// busy makes progress, which its handler knows: it has another StallWarning.
+func (l *Loop) checkStall() {
+	w := &l.stallWatch
+	blocked := time.Since(w.since)
 	switch {
-	case w.told || l.opt.StallWarning < 0 || held < l.opt.StallWarning:
-	case !w.late:
-		w.late = true
+	case w.reported || l.opt.StallWarning < 0 || blocked < l.opt.StallWarning:
+	case !w.suspected:
+		w.suspected = true
 		l.handler.StallSuspected()
-	case !l.ticking.Load(): // it has let go just now
-	case l.handler.Stalled(held, l.Tracer()):
-		w.told = true
+	case !l.tickPending.Load(): // the callback has returned just now
+	case l.handler.Stalled(blocked, l.Tracer()):
+		w.reported = true
 	default:
-		*w = watch{since: time.Now()}
+		*w = stallWatch{since: time.Now()}
 	}
 }
 
-// Tracer returns a function that tells what the goroutine does that the loop has now,
-// as in the trace of a panic; nil if it is gone, or cannot be found among too many
-// others. All goroutines stand still meanwhile.
+// Tracer returns a function that returns the stack of the loop's present goroutine, also
+// after a handoff to another one. The stack is as in the trace of a panic; nil if that
+// goroutine has ended or is not found within stackBytesMax. From any goroutine.
+//
+// The stack is read without any lock of the loop: runtime.Stack stops all goroutines, and
+// the text is that of one moment. A lock that the blocked callback holds, or waits for, could
+// block the caller as well.
 func (l *Loop) Tracer() (trace func() []byte) {
-	heading := l.goroutineHeader.Load()
+	header := l.goroutineHeader.Load()
 	return func() []byte {
-		if heading == nil {
-			return nil // not yet running
+		if header == nil {
+			return nil // Start was not called
 		}
-		return stackOf(func(stack []byte) bool { return bytes.HasPrefix(stack, *heading) })
+		return stackOf(func(stack []byte) bool { return bytes.HasPrefix(stack, *header) })
 	}
 }
 
-// stackBytes is how much text to search first: twice what the last search has needed. Each
-// text that is too short costs as much time as the whole.
+// stackBytes is the size of the first buffer: twice what the last search has needed. A
+// buffer that is too small costs as much time as a large one, and has to be filled again.
 var stackBytes atomic.Int64
 
 const (
 	stackBytesMin = 64 << 10
 
-	// stackBytesMax is how much text is searched for a loop's stack: that of some
-	// thousand goroutines. All of them stand still while it is written.
+	// stackBytesMax is the most text that is searched: the stacks of some thousand
+	// goroutines. All of them are stopped while it is written.
 	stackBytesMax = 4 << 20
 )
 
-// StackWith returns the stack of a goroutine whose trace has text, as in the trace
-// of a panic; nil if none has or there are too many. All goroutines stand still
-// meanwhile.
+// StackWith returns the stack of a goroutine whose trace contains text, as in the trace of a
+// panic; nil if there is none within stackBytesMax. It stops all goroutines meanwhile.
 func StackWith(text string) []byte {
 	return stackOf(func(stack []byte) bool { return bytes.Contains(stack, []byte(text)) })
 }
 
+// stackOf returns the first stack that wanted accepts, of all goroutines; nil if there is none.
 func stackOf(wanted func(stack []byte) bool) []byte {
-	between := []byte("\n\n")
+	separator := []byte("\n\n")
 	for size := max(int(stackBytes.Load()), stackBytesMin); size <= stackBytesMax; size *= 4 {
 		b := make([]byte, size)
 		n := runtime.Stack(b, true)
-		if b = b[:n]; n == size { // the last one may be cut
-			b = b[:max(bytes.LastIndex(b, between), 0)]
+		if b = b[:n]; n == size { // the buffer is full, and the last stack may be cut
+			b = b[:max(bytes.LastIndex(b, separator), 0)]
 		}
-		at := 0
-		for stack := range bytes.SplitSeq(b, between) {
-			at += len(stack) + len(between)
+		searched := 0
+		for stack := range bytes.SplitSeq(b, separator) {
+			searched += len(stack) + len(separator)
 			if wanted(stack) {
-				stackBytes.Store(int64(min(2*at, stackBytesMax)))
+				stackBytes.Store(int64(min(2*searched, stackBytesMax)))
 				return bytes.Clone(stack)
 			}
 		}
-		if n < size {
+		if n < size { // these were all goroutines
 			break
 		}
 	}
 	return nil
 }
 
-// ownHeading is how the stack of the calling goroutine begins: "goroutine 7 [".
-func ownHeading() *[]byte {
+// ownGoroutineHeader returns how the trace of the calling goroutine begins: "goroutine 7 [".
+func ownGoroutineHeader() *[]byte {
 	b := make([]byte, 64)
 	b = b[:runtime.Stack(b, false)]
 	b = b[:bytes.IndexByte(b, '[')+1]

@@ -6,18 +6,18 @@ import (
 	"time"
 )
 
-// holdsTheLoop is what a stack must show.
+// blocksTheLoop is the function that a stack must show.
 //
 //go:noinline
-func holdsTheLoop(until <-chan bool) { <-until }
+func blocksTheLoop(until <-chan bool) { <-until }
 
-// A loop that is held is reported while it is, once for each hold, with the stack
-// of its goroutine, however many others there are.
-func TestHeld(t *testing.T) {
+// A loop that a task blocks is reported meanwhile, once for each stall, with the stack of
+// its goroutine, however many others there are.
+func TestStalled(t *testing.T) {
 	const limit = 30 * time.Millisecond
 	end := make(chan bool)
 	defer close(end)
-	for range 2000 { // their stacks come first, and fill the first buffer
+	for range 2000 { // their stacks fill the first buffer
 		go func() { <-end }()
 	}
 	type report struct {
@@ -26,8 +26,8 @@ func TestHeld(t *testing.T) {
 	}
 	reports := make(chan report, 10)
 	s := newLines(t, Options{Loops: 2, StallWarning: limit})
-	s.held = func(d time.Duration, stack []byte) bool {
-		if bytes.Contains(stack, []byte("holdsTheLoop")) { // else the machine is busy
+	s.stalled = func(d time.Duration, stack []byte) bool {
+		if bytes.Contains(stack, []byte("blocksTheLoop(")) { // otherwise the machine is busy
 			reports <- report{d, stack}
 		}
 		return true
@@ -37,10 +37,10 @@ func TestHeld(t *testing.T) {
 	for range 2 {
 		until := make(chan bool)
 		began := time.Now()
-		l.Do(func() { holdsTheLoop(until) })
+		l.Do(func() { blocksTheLoop(until) })
 		r := <-reports
 		if took := time.Since(began); r.d < limit || r.d > took {
-			t.Errorf("held for %v, want %v to %v", r.d, limit, took)
+			t.Errorf("blocked for %v, want %v to %v", r.d, limit, took)
 		}
 		if bytes.Contains(r.stack, []byte("\n\n")) {
 			t.Errorf("the stack is %s", r.stack)
@@ -58,13 +58,13 @@ func TestHeld(t *testing.T) {
 	}
 }
 
-// The limit just met, nearly, and none; and a loop that has got on.
-func TestHoldLimit(t *testing.T) {
+// A limit that is just reached, nearly reached, and none; and a loop that makes progress.
+func TestStallWarning(t *testing.T) {
 	for _, tt := range []struct {
-		limit       time.Duration
-		taken       bool // the tick, just before
-		gotOn       bool
-		late, calls int64
+		limit            time.Duration
+		taken            bool // the tick, just before the second check
+		progress         bool
+		suspected, calls int64
 	}{
 		{time.Hour, false, false, 1, 1},
 		{time.Hour, true, false, 1, 0},
@@ -74,26 +74,27 @@ func TestHoldLimit(t *testing.T) {
 	} {
 		s := newLines(t, Options{Loops: 1, StallWarning: tt.limit})
 		calls := int64(0)
-		s.held = func(time.Duration, []byte) bool { calls++; return !tt.gotOn }
+		s.stalled = func(time.Duration, []byte) bool { calls++; return !tt.progress }
 		l := s.r.loops[0]
-		l.watch.since = time.Now().Add(-time.Hour)
-		l.ticking.Store(!tt.taken)
-		l.checkHold()
+		l.stallWatch.since = time.Now().Add(-time.Hour)
+		l.tickPending.Store(!tt.taken)
+		l.checkStall()
 		if calls > 0 {
-			t.Errorf("limit %v: Held was called at the first look", tt.limit)
+			t.Errorf("limit %v: Stalled was called by the first check", tt.limit)
 		}
 		for range 3 {
-			l.checkHold()
+			l.checkStall()
 		}
-		if late := s.late.Load(); late != tt.late || calls != tt.calls {
-			t.Errorf("limit %v, got on %v: %d calls of Late and %d of Held, want %d and %d", tt.limit, tt.gotOn, late, calls, tt.late, tt.calls)
+		if suspected := s.suspected.Load(); suspected != tt.suspected || calls != tt.calls {
+			t.Errorf("limit %v, progress %v: %d calls of StallSuspected and %d of Stalled, want %d and %d",
+				tt.limit, tt.progress, suspected, calls, tt.suspected, tt.calls)
 		}
-		if tt.gotOn {
-			l.watch.since = l.watch.since.Add(-time.Hour)
-			l.checkHold()
-			l.checkHold()
-			if late := s.late.Load(); late != 2 || calls != 2 {
-				t.Errorf("an hour later: %d calls of Late and %d of Held, want 2 and 2", late, calls)
+		if tt.progress {
+			l.stallWatch.since = l.stallWatch.since.Add(-time.Hour)
+			l.checkStall()
+			l.checkStall()
+			if suspected := s.suspected.Load(); suspected != 2 || calls != 2 {
+				t.Errorf("an hour later: %d calls of StallSuspected and %d of Stalled, want 2 and 2", suspected, calls)
 			}
 		}
 	}

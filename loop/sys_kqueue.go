@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// accept takes a connection from a listener that does not block. The descriptor does not block
-// either, and is closed on exec.
+// accept accepts a connection from a non-blocking listener. The new descriptor is
+// non-blocking too, and closed on exec.
 func accept(fd int) (int, netip.AddrPort, error) {
 	nfd, sa, err := socket.Accept(fd)
 	return nfd, addrPort(sa), err
@@ -37,10 +37,10 @@ func write(fd int, b []byte) (int, error) {
 	}
 }
 
-// writeMore is write: here nothing says that more comes at once.
+// writeMore is write: there is no MSG_MORE here.
 func writeMore(fd int, b []byte) (int, error) { return write(fd, b) }
 
-// vector stands for the gathering write of Linux; here one piece is one call.
+// vector takes the place of Linux's writev: here every piece is one call.
 type vector struct{}
 
 func (*vector) write(fd int, a, _ []byte) (int, error) { return write(fd, a) }
@@ -52,8 +52,8 @@ const (
 	fionwrite = 0x40046677 // FIONWRITE of FreeBSD
 )
 
-// unacknowledged is how many bytes the kernel holds of what was written to a socket: not yet
-// sent, or not yet acknowledged by the peer. 0 if it cannot tell.
+// unacknowledged returns how many bytes written to a socket the kernel still has: unsent, or
+// not acknowledged by the peer. 0 if the kernel cannot say.
 func unacknowledged(fd int) (n int) {
 	if runtime.GOOS == "darwin" {
 		n, _ = unix.GetsockoptInt(fd, unix.SOL_SOCKET, soNwrite)

@@ -7,11 +7,11 @@ const (
 	tablePages     = 1 << 15 // 16 Mi descriptors, 16 times what Linux allows by default (fs.nr_open)
 )
 
-// table finds the connection of a descriptor. It is one for all loops, since
-// descriptors are one space for the process: 8 bytes for each descriptor used.
+// table maps descriptors to connections. All loops share one, since descriptors are numbers
+// of the whole process: 8 bytes for each descriptor used.
 //
-// An entry is written by the loop that owns the connection. Another loop may
-// read it for a stale event; it sees a connection that is not its own.
+// The loop that owns a connection writes its entry. Another loop may read it for a stale
+// event, and finds a connection that is not its own.
 type table struct {
 	pages [tablePages]atomic.Pointer[tablePage]
 }
@@ -29,7 +29,7 @@ func (t *table) get(fd int) *Conn {
 	return page[uint(fd)%tablePageConns].Load()
 }
 
-// set enters c; false if the descriptor is beyond the table.
+// set stores c for fd. It reports false if fd is beyond the table.
 func (t *table) set(fd int, c *Conn) bool {
 	if uint(fd) >= tablePages*tablePageConns {
 		return false
@@ -38,7 +38,7 @@ func (t *table) set(fd int, c *Conn) bool {
 	page := slot.Load()
 	if page == nil {
 		page = new(tablePage)
-		if !slot.CompareAndSwap(nil, page) {
+		if !slot.CompareAndSwap(nil, page) { // another loop was first
 			page = slot.Load()
 		}
 	}

@@ -5,19 +5,19 @@ package loop
 const wheelSlots = 512
 
 // wheel is the coarse timer of one loop: a ring of slots, one per tick, each a
-// list of the connections to look at when that tick comes.
+// list of the connections to check when that tick comes.
 //
 // A connection is in at most one slot, that of the earliest tick it may be due.
-// Moving a deadline later, which every request does, only stores a number; the
-// slot is corrected when its turn comes. So a busy connection touches the wheel
-// once in a rotation, not once a request.
+// Moving a deadline later, which every request does, only stores a number; when the
+// slot's tick comes the connection moves to its new slot. So a busy connection touches
+// the wheel once in a rotation, not once a request.
 type wheel struct {
-	slots [wheelSlots]timer // heads of rings
-	due   timer             // head of those that fire now
-	now   int64             // ticks since the loop began
+	slots  [wheelSlots]timer // heads of rings
+	firing timer             // head of the ring that advance fires
+	now    int64             // the last tick that advance has fired
 }
 
-// timer is a link in a slot's ring. Zero means not in any.
+// timer is a link in a slot's ring. The zero value is in none.
 type timer struct {
 	prev, next *timer
 	conn       *Conn
@@ -28,7 +28,7 @@ func (w *wheel) init() {
 	for i := range w.slots {
 		w.slots[i].ring()
 	}
-	w.due.ring()
+	w.firing.ring()
 }
 
 func (t *timer) ring() { t.prev, t.next = t, t }
@@ -47,11 +47,11 @@ func (t *timer) link(head *timer) {
 	t.prev.next, head.prev = t, t
 }
 
-// schedule makes sure that t is looked at no later than at tick due.
+// schedule makes t fire no later than at tick due.
 func (w *wheel) schedule(t *timer, due int64) {
 	if t.linked() {
 		if t.slotTick <= due {
-			return // it will be found there and moved on
+			return // it fires too early, and its connection schedules it again
 		}
 		t.unlink()
 	}
@@ -59,30 +59,32 @@ func (w *wheel) schedule(t *timer, due int64) {
 	t.link(&w.slots[due%wheelSlots])
 }
 
-// advance moves the wheel to tick now and calls fire for every connection that
-// was scheduled up to it. fire schedules again what is not due yet; it may
-// unlink any timer. If fire does not come back, the next advance goes on.
+// advance moves the wheel to tick now and calls fire for every connection in the slots up to
+// it. fire schedules again what is not due yet; it may unlink any timer. If fire does not
+// return (a handoff) the next advance fires the rest.
 func (w *wheel) advance(now int64, fire func(*Conn)) {
 	w.fire(fire)
-	w.now = max(w.now, now-wheelSlots) // after a long sleep one rotation sees all
+	w.now = max(w.now, now-wheelSlots) // after a long stall one rotation visits every slot
 	for w.now < now {
 		w.now++
 		slot := &w.slots[w.now%wheelSlots]
 		if slot.next == slot {
 			continue
 		}
-		// The ring moves to a head of its own first: what fire schedules into
-		// this very slot belongs to the next round.
-		w.due.prev, w.due.next = slot.prev, slot.next
-		w.due.prev.next, w.due.next.prev = &w.due, &w.due
+		// Move the ring to firing first: what fire schedules into this slot is due a
+		// rotation later.
+		w.firing.prev, w.firing.next = slot.prev, slot.next
+		w.firing.prev.next, w.firing.next.prev = &w.firing, &w.firing
 		slot.ring()
 		w.fire(fire)
 	}
 }
 
+// fire unlinks each timer of firing and calls fire. Each is unlinked before its call, so a
+// call that does not return is not repeated.
 func (w *wheel) fire(fire func(*Conn)) {
-	for w.due.next != &w.due {
-		t := w.due.next
+	for w.firing.next != &w.firing {
+		t := w.firing.next
 		t.unlink()
 		fire(t.conn)
 	}

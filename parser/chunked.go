@@ -59,17 +59,17 @@ const trailerNameBytes = len("proxy-authorization") + 1
 // Body decodes the content of one request. It holds no pointer and can be cut at
 // any byte. The zero value is a body without content. One goroutine at a time.
 type Body struct {
-	length int64 // see Length
-	left   int64 // bytes to come: of the content, or of this chunk
-	total  int64 // data bytes of all chunks so far, this one included
-	size   int64 // chunk-size so far
-	excess int64 // chunk line bytes beyond what the data pays for
+	length    int64 // see Length
+	remaining int64 // bytes to come: of the content, or of this chunk
+	total     int64 // data bytes of all chunks so far, this one included
+	size      int64 // chunk-size so far
+	excess    int64 // chunk line bytes beyond what the data pays for
 
 	line         int // bytes of this chunk line
 	trailerBytes int // bytes of trailer lines
 	trailers     int // trailer lines begun
-	fresh        int // bytes of trailer lines that the last Decode has used
-	behind       int // bytes that it has used behind those, of the final CRLF
+	trailerRun   int // bytes of trailer lines that the last Decode has used
+	crlfRun      int // bytes that it has used behind those, of the final CRLF
 	state        bodyState
 	digits       uint8                  // digits of this chunk-size
 	nameLen      uint8                  // bytes in name; stays at the most there is room for
@@ -83,7 +83,7 @@ func (r *Request) Body() Body {
 	case r.framing == byChunks:
 		return Body{length: -1, state: chunkSize}
 	case r.framing == byLength && r.length > 0:
-		return Body{length: r.length, left: r.length, state: bodyPlain}
+		return Body{length: r.length, remaining: r.length, state: bodyPlain}
 	}
 	return Body{}
 }
@@ -94,11 +94,11 @@ func (d *Body) Length() int64 { return d.length }
 
 // Left returns how many bytes of content are still to come, or -1 if it is chunked and
 // nobody knows.
-func (d *Body) Left() int64 {
+func (d *Body) Remaining() int64 {
 	if d.length < 0 {
 		return -1
 	}
-	return d.left
+	return d.remaining
 }
 
 // Done reports whether all of the content has been used, for chunked with the
@@ -121,8 +121,8 @@ func (d *Body) Done() bool { return d.state == bodyDone }
 // RFC 9112 sections 6.3 and 7.1.
 func (d *Body) Decode(b []byte, lim *Limits) (data []byte, n int, err error) {
 	if d.state <= bodyPlain {
-		data = d.take(b)
-		if d.left == 0 {
+		data = d.takeData(b)
+		if d.remaining == 0 {
 			d.state = bodyDone
 		}
 		return data, len(data), nil
@@ -133,18 +133,18 @@ func (d *Body) Decode(b []byte, lim *Limits) (data []byte, n int, err error) {
 		d.state = bodyRefused
 		return nil, 0, refusal
 	}
-	if d.fresh = d.trailerBytes - lines; d.fresh > 0 {
+	if d.trailerRun = d.trailerBytes - lines; d.trailerRun > 0 {
 		switch d.state { // the final CRLF follows the lines
 		case bodyDone:
-			d.behind = len("\r\n")
+			d.crlfRun = len("\r\n")
 		case trailerEnd:
-			d.behind = len("\r")
+			d.crlfRun = len("\r")
 		}
 	}
 	if d.state == chunkData {
-		data = d.take(b[n:])
+		data = d.takeData(b[n:])
 		n += len(data)
-		if d.left == 0 {
+		if d.remaining == 0 {
 			d.state = chunkDataCR
 		}
 	}
@@ -156,20 +156,20 @@ func (d *Body) Decode(b []byte, lim *Limits) (data []byte, n int, err error) {
 // "name: value", each with its CRLF, when the content is Done: checked, at most
 // Limits.TrailerBytes long, and no line of a name that is refused. RFC 9112 section 7.1.2.
 func (d *Body) Trailer(used []byte) []byte {
-	if d.fresh == 0 {
+	if d.trailerRun == 0 {
 		return nil
 	}
-	end := len(used) - d.behind
-	return used[end-d.fresh : end : end]
+	end := len(used) - d.crlfRun
+	return used[end-d.trailerRun : end : end]
 }
 
 // take returns what b has of the left bytes.
-func (d *Body) take(b []byte) []byte {
+func (d *Body) takeData(b []byte) []byte {
 	n := len(b)
-	if int64(n) > d.left {
-		n = int(d.left)
+	if int64(n) > d.remaining {
+		n = int(d.remaining)
 	}
-	d.left -= int64(n)
+	d.remaining -= int64(n)
 	return b[:n:n]
 }
 
@@ -177,7 +177,7 @@ func (d *Body) take(b []byte) []byte {
 // returns how many bytes that was. RFC 9112 section 7.1.
 func (d *Body) frame(b []byte, lim *Limits) (n int, refusal *Error) {
 	if d.state == bodyRefused {
-		return 0, ErrRefused
+		return 0, errRefused
 	}
 	for i, c := range b {
 		switch {
@@ -186,11 +186,11 @@ func (d *Body) frame(b []byte, lim *Limits) (n int, refusal *Error) {
 
 		case d.state < chunkLineLF:
 			if c == '\n' {
-				return 0, ErrChunkEnd
+				return 0, errChunkEnd
 			}
 			if c != '\r' {
 				if d.line >= lim.ChunkLineBytes {
-					return 0, ErrChunkLine
+					return 0, errChunkLine
 				}
 				d.line++
 			}
@@ -202,19 +202,19 @@ func (d *Body) frame(b []byte, lim *Limits) (n int, refusal *Error) {
 
 		case d.state == chunkLineLF:
 			if c != '\n' {
-				return 0, ErrChunkEnd
+				return 0, errChunkEnd
 			}
 			refusal = d.endLine()
 
 		case d.state == chunkDataCR:
 			if c != '\r' {
-				return 0, ErrChunkEnd
+				return 0, errChunkEnd
 			}
 			d.state = chunkDataLF
 
 		case d.state == chunkDataLF:
 			if c != '\n' {
-				return 0, ErrChunkEnd
+				return 0, errChunkEnd
 			}
 			d.state = chunkSize
 
@@ -235,18 +235,18 @@ func (d *Body) sizeByte(c byte, lim *Limits) *Error {
 	digit := hexDigit(c)
 	switch {
 	case digit > 15 && d.digits == 0:
-		return ErrChunkSize
+		return errChunkSize
 	case digit > 15:
 		if !d.afterExtension(c) {
-			return ErrChunkSize
+			return errChunkSize
 		}
 		return nil
 	case d.digits == chunkDigitsMax:
-		return ErrChunkSize
+		return errChunkSize
 	}
 	size := uint64(d.size)<<4 | digit
 	if size > uint64(max(bodyBytesMax(lim)-d.total, 0)) {
-		return ErrChunkedSize
+		return errChunkedSize
 	}
 	d.digits++
 	d.size = int64(size)
@@ -343,7 +343,7 @@ func (d *Body) extensionByte(c byte) *Error {
 		ok = d.afterExtension(c)
 	}
 	if !ok {
-		return ErrChunkExt
+		return errChunkExt
 	}
 	return nil
 }
@@ -354,14 +354,14 @@ func (d *Body) endLine() *Error {
 	d.excess = max(d.excess, 0)
 	d.excess -= min(d.excess, 2*min(d.size, d.excess)) // min first: 2*size might not fit
 	if d.excess > chunkExcessBytesMax {
-		return ErrChunkOverhead
+		return errChunkOverhead
 	}
 	d.state = chunkData
 	if d.size == 0 {
 		d.state = trailerLine
 	}
 	d.total += d.size
-	d.left = d.size
+	d.remaining = d.size
 	d.size, d.digits, d.line = 0, 0, 0
 	return nil
 }
@@ -371,7 +371,7 @@ func (d *Body) endLine() *Error {
 func (d *Body) trailerByte(c byte, lim *Limits) *Error {
 	if d.state == trailerEnd {
 		if c != '\n' {
-			return ErrChunkEnd
+			return errChunkEnd
 		}
 		d.state = bodyDone
 		return nil
@@ -381,14 +381,14 @@ func (d *Body) trailerByte(c byte, lim *Limits) *Error {
 		return nil
 	}
 	if d.trailerBytes >= lim.TrailerBytes {
-		return ErrTrailerSize
+		return errTrailerSize
 	}
 	d.trailerBytes++
 
 	switch d.state {
 	case trailerLine:
 		if d.trailers >= lim.TrailerFields {
-			return ErrTrailerFields
+			return errTrailerFields
 		}
 		if !is(c, tokenByte) {
 			return notInName(c, true, d.trailers == 0)
@@ -407,8 +407,8 @@ func (d *Body) trailerByte(c byte, lim *Limits) *Error {
 			}
 		case c != ':':
 			return notInName(c, false, false)
-		case isRefusedTrailer(d.name[:d.nameLen]):
-			return ErrTrailerName
+		case isForbiddenTrailer(d.name[:d.nameLen]):
+			return errTrailerName
 		default:
 			d.state = trailerValue
 		}
@@ -418,14 +418,14 @@ func (d *Body) trailerByte(c byte, lim *Limits) *Error {
 		case c == '\r':
 			d.state = trailerLF
 		case c == '\n':
-			return ErrBareLF
+			return errBareLF
 		case !is(c, valueByte):
-			return ErrFieldValue
+			return errFieldValue
 		}
 
 	case trailerLF:
 		if c != '\n' {
-			return ErrBareCR
+			return errBareCR
 		}
 		d.state = trailerLine
 	}
@@ -435,7 +435,7 @@ func (d *Body) trailerByte(c byte, lim *Limits) *Error {
 // isRefusedTrailer reports whether a field of that name, in lower case, would
 // change what has been decided by now: framing, routing, authentication, or how
 // the content is read. RFC 9110 section 6.5.1.
-func isRefusedTrailer(name []byte) bool {
+func isForbiddenTrailer(name []byte) bool {
 	switch string(name) {
 	case "content-length", "transfer-encoding", "trailer", "te", "connection",
 		"host", "expect",

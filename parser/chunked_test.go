@@ -44,8 +44,8 @@ func TestChunkOverhead(t *testing.T) {
 			if f := feedCut(pass, lim, cuts...); f.refusal != nil || len(f.complete()) != 1 {
 				t.Errorf("%s: %d complete, refusal %v", tt.name, len(f.complete()), f.refusal)
 			}
-			if f := feedCut(over, lim, cuts...); f.refusal != ErrChunkOverhead {
-				t.Errorf("%s, one byte more: refusal %v, want %v", tt.name, f.refusal, ErrChunkOverhead)
+			if f := feedCut(over, lim, cuts...); f.refusal != errChunkOverhead {
+				t.Errorf("%s, one byte more: refusal %v, want %v", tt.name, f.refusal, errChunkOverhead)
 			}
 		}
 		if f := feedCut(over[:len(over)-1], lim); f.refusal != nil {
@@ -94,8 +94,8 @@ func TestTrailerNames(t *testing.T) {
 			for _, lines := range []string{"", "X:\r\n", name + "s: y\r\nX: y\r\n"} {
 				in := []byte(before + lines + same + ":")
 				for _, cuts := range [][]int{nil, cutEvery(1, len(in))} {
-					if f := feedCut(in, lim, cuts...); f.refusal != ErrTrailerName {
-						t.Errorf("%q: refusal %v, want %v", in, f.refusal, ErrTrailerName)
+					if f := feedCut(in, lim, cuts...); f.refusal != errTrailerName {
+						t.Errorf("%q: refusal %v, want %v", in, f.refusal, errTrailerName)
 					}
 				}
 				if f := feedCut(in[:len(in)-1], lim); f.refusal != nil {
@@ -149,8 +149,8 @@ func FuzzChunkedRoundTrip(f *testing.F) {
 			switch {
 			case !bytes.Equal(got, content[:sent]):
 				t.Errorf("%q cut at %v: content %q, want %q", in, cuts, got, content[:sent])
-			case refused && err != ErrChunkOverhead:
-				t.Errorf("%q cut at %v: refusal %v, want %v", encoded, cuts, err, ErrChunkOverhead)
+			case refused && err != errChunkOverhead:
+				t.Errorf("%q cut at %v: refusal %v, want %v", encoded, cuts, err, errChunkOverhead)
 			case !refused && (used != len(encoded) || err != nil):
 				t.Errorf("%q cut at %v: %d bytes used, %v, want %d", in, cuts, used, err, len(encoded))
 			}

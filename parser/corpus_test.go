@@ -55,7 +55,7 @@ func (s *statuses) UnmarshalJSON(b []byte) error {
 var stricter = map[string]*Error{
 	// RFC 3986 allows ',' in a host. No host has one; two Host lines that
 	// somebody has joined do. Rule 32.
-	"sweep-host-2c": ErrHost,
+	"sweep-host-2c": errHost,
 }
 
 func TestCorpus(t *testing.T) {

@@ -20,13 +20,13 @@ func (r *Request) fieldLines(b []byte, line, i int, lim *Limits) (int, *Error) {
 						break
 					}
 					if b[i+1] != '\n' {
-						return 0, ErrBareCR
+						return 0, errBareCR
 					}
 					r.count = uint8(count)
 					return i + 2, nil
 				}
 				if count >= most {
-					return 0, ErrFields
+					return 0, errFields
 				}
 			}
 			// The name, up to its colon.
@@ -70,15 +70,15 @@ func (r *Request) fieldLines(b []byte, line, i int, lim *Limits) (int, *Error) {
 		}
 		if b[i] != '\r' {
 			if b[i] == '\n' {
-				return 0, ErrBareLF
+				return 0, errBareLF
 			}
-			return 0, ErrFieldValue
+			return 0, errFieldValue
 		}
 		if i+1 == len(b) {
 			break
 		}
 		if b[i+1] != '\n' {
-			return 0, ErrBareCR
+			return 0, errBareCR
 		}
 		// The line is complete.
 		f := &r.fields[count]
@@ -92,7 +92,7 @@ func (r *Request) fieldLines(b []byte, line, i int, lim *Limits) (int, *Error) {
 		f.Value = Span{uint16(start), uint16(end - start)}
 		count++
 		if mayBeKnown(b[line], int(f.Name.Len)) {
-			r.note(b, f, uint8(count))
+			r.recordKnown(b, f, uint8(count))
 		}
 		i += 2
 		line = i
@@ -100,9 +100,9 @@ func (r *Request) fieldLines(b []byte, line, i int, lim *Limits) (int, *Error) {
 	}
 	r.count = uint8(count)
 	if inValue {
-		r.wait(phaseValue, line, i)
+		r.resumeAt(phaseValue, line, i)
 	} else {
-		r.wait(phaseName, line, i)
+		r.resumeAt(phaseName, line, i)
 	}
 	return 0, nil
 }
@@ -126,19 +126,19 @@ var knownFirst = [32]byte{
 func notInName(c byte, atStart, firstLine bool) *Error {
 	switch {
 	case c == '\n':
-		return ErrBareLF
+		return errBareLF
 	case atStart && isSpace(c) && firstLine:
-		return ErrFirstSpace
+		return errFirstSpace
 	case atStart && isSpace(c):
-		return ErrFold
+		return errFold
 	case atStart:
-		return ErrFieldName
+		return errFieldName
 	case isSpace(c):
-		return ErrFieldSpace
+		return errFieldSpace
 	case c == '\r':
-		return ErrFieldColon
+		return errFieldColon
 	}
-	return ErrFieldName
+	return errFieldName
 }
 
 // The known names in lower case, 4 or 8 bytes at a time, the first byte lowest.
@@ -206,7 +206,7 @@ func knownName(name []byte) Known {
 
 // note remembers f, field line number place, if its name is a known one, which it
 // returns.
-func (r *Request) note(b []byte, f *Field, place uint8) Known {
+func (r *Request) recordKnown(b []byte, f *Field, place uint8) Known {
 	k := knownName(b[f.Name.Off:][:f.Name.Len])
 	switch k {
 	case knownCount:

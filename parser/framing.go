@@ -26,10 +26,10 @@ func (r *Request) frame(b []byte, lim *Limits) *Error {
 	// HTTP/1.0 faulty framing as well.
 	if isCoded {
 		if r.Minor == 0 {
-			return ErrCodingVersion
+			return errCodingVersion
 		}
 		if hasLength {
-			return ErrLengthAndCoding
+			return errLengthAndCoding
 		}
 	}
 
@@ -47,14 +47,14 @@ func (r *Request) frame(b []byte, lim *Limits) *Error {
 	// folded; they are refused, because somebody before us may have added to it.
 	if hasLength {
 		if r.Repeated(ContentLength) {
-			return ErrLengthRepeated
+			return errLengthRepeated
 		}
 		n, refusal := parseLength(length.Of(b))
 		if refusal != nil {
 			return refusal
 		}
 		if n > uint64(bodyBytesMax(lim)) {
-			return ErrLengthSize
+			return errLengthSize
 		}
 		r.framing = byLength
 		r.length = int64(n)
@@ -77,17 +77,17 @@ func (r *Request) notChunked(b []byte) *Error {
 			var element []byte
 			element, rest = cutElement(rest)
 			if len(element) == 0 {
-				return ErrCodingList
+				return errCodingList
 			}
 			for _, c := range element {
 				if !is(c, tokenByte) {
-					return ErrCodingList
+					return errCodingList
 				}
 			}
 			chunkedBefore = chunkedBefore || final
 			final = equalFold(element, "chunked")
 			if final && chunkedBefore {
-				return ErrCodingList
+				return errCodingList
 			}
 			if rest == nil {
 				break
@@ -95,24 +95,24 @@ func (r *Request) notChunked(b []byte) *Error {
 		}
 	}
 	if !final {
-		return ErrCodingFinal
+		return errCodingFinal
 	}
-	return ErrCoding
+	return errCoding
 }
 
 // parseLength reads 1*DIGIT of any number of digits. What does not fit stays at
 // the highest value: it is over any limit. RFC 9110 section 8.6.
 func parseLength(value []byte) (n uint64, refusal *Error) {
 	if len(value) == 0 {
-		return 0, ErrLength
+		return 0, errLength
 	}
 	for _, c := range value {
 		digit := uint64(c - '0')
 		switch {
 		case c == ',':
-			return 0, ErrLengthRepeated
+			return 0, errLengthRepeated
 		case digit > 9:
-			return 0, ErrLength
+			return 0, errLength
 		case n > (math.MaxUint64-9)/10:
 			n = math.MaxUint64
 		default:

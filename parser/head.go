@@ -19,7 +19,7 @@ const (
 
 // wait remembers where the next call goes on: the element that begins at mark is
 // good so far as scan.
-func (r *Request) wait(p phase, mark, scan int) {
+func (r *Request) resumeAt(p phase, mark, scan int) {
 	r.phase = p
 	r.mark = uint16(mark)
 	r.scan = uint16(scan)
@@ -41,7 +41,7 @@ func (r *Request) wait(p phase, mark, scan int) {
 //
 // RFC 9112 sections 2.2, 3, 5 and 6.
 func (r *Request) Parse(b []byte, lim *Limits) (n int, err error) {
-	if marking && r.phase == phaseStart {
+	if canTakeLines && r.phase == phaseStart {
 		if n := r.whole(b, lim); n > 0 {
 			return n, nil
 		}
@@ -49,7 +49,7 @@ func (r *Request) Parse(b []byte, lim *Limits) (n int, err error) {
 	mark, scan := int(r.mark), int(r.scan)
 	switch r.phase {
 	case phaseRefused:
-		return 0, ErrRefused
+		return 0, errRefused
 	case phaseDone:
 		r.Reset()
 		fallthrough
@@ -74,7 +74,7 @@ func (r *Request) Parse(b []byte, lim *Limits) (n int, err error) {
 	}
 	n, refusal := r.head(head, mark, scan, lim)
 	if refusal == nil && n == 0 && len(b) > end {
-		refusal = ErrHeadSize
+		refusal = errHeadSize
 	}
 	if refusal != nil {
 		return 0, r.refuse(refusal)
@@ -132,7 +132,7 @@ func (r *Request) head(b []byte, mark, i int, lim *Limits) (n int, refusal *Erro
 	if i, refusal = r.fieldLines(b, mark, i, lim); i == 0 {
 		return 0, refusal
 	}
-	if refusal = r.settle(b, 0, lim); refusal != nil {
+	if refusal = r.finish(b, 0, lim); refusal != nil {
 		return 0, refusal
 	}
 	return i, nil
@@ -140,7 +140,7 @@ func (r *Request) head(b []byte, mark, i int, lim *Limits) (n int, refusal *Erro
 
 // settle decides what only the whole head can tell. Host is known to be plain up to
 // hostEnd, if that is within it.
-func (r *Request) settle(b []byte, hostEnd int, lim *Limits) *Error {
+func (r *Request) finish(b []byte, hostEnd int, lim *Limits) *Error {
 	if refusal := r.host(b, hostEnd); refusal != nil {
 		return refusal
 	}
@@ -150,7 +150,7 @@ func (r *Request) settle(b []byte, hostEnd int, lim *Limits) *Error {
 		}
 	}
 	if r.Form == AuthorityForm {
-		return ErrConnect
+		return errConnect
 	}
 	r.phase = phaseDone
 	return nil

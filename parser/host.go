@@ -7,12 +7,12 @@ func (r *Request) host(b []byte, plainEnd int) *Error {
 	at := r.known[Host]
 	if at == 0 {
 		if r.Minor > 0 {
-			return ErrHostMissing
+			return errHostMissing
 		}
 		return nil // and Authority is what the target says
 	}
 	if r.Repeated(Host) {
-		return ErrHostRepeated
+		return errHostRepeated
 	}
 	// An empty value is legal: the target has no authority.
 	value := r.fields[at-1].Value
@@ -21,7 +21,7 @@ func (r *Request) host(b []byte, plainEnd int) *Error {
 			plain = 0
 		}
 		if _, ok := hostPort(value.Of(b), plain); !ok {
-			return ErrHost
+			return errHost
 		}
 	}
 	if r.Form == OriginForm || r.Form == AsteriskForm {

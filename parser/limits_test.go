@@ -22,122 +22,122 @@ func TestLimits(t *testing.T) {
 			"MethodBytes", func(l *Limits, n int) { l.MethodBytes = n }, 9,
 			func(n int) string { return repeat("M", n) + " /" + rest },
 			func(n int) string { return repeat("M", n+1) },
-			ErrMethodSize,
+			errMethodSize,
 		}, {
 			"TargetBytes", func(l *Limits, n int) { l.TargetBytes = n }, 50,
 			func(n int) string { return "GET /" + repeat("a", n-1) + rest },
 			func(n int) string { return "GET /" + repeat("a", n) },
-			ErrTargetSize,
+			errTargetSize,
 		}, {
 			"TargetBytes of a query", func(l *Limits, n int) { l.TargetBytes = n }, 50,
 			func(n int) string { return "GET /?" + repeat("a", n-2) + rest },
 			func(n int) string { return "GET /?" + repeat("a", n-1) },
-			ErrTargetSize,
+			errTargetSize,
 		}, {
 			"TargetBytes of another form", func(l *Limits, n int) { l.TargetBytes = n }, 50,
 			func(n int) string { return "GET http://" + repeat("a", n-7) + rest },
 			func(n int) string { return "GET http://" + repeat("a", n-6) },
-			ErrTargetSize,
+			errTargetSize,
 		}, {
 			"HeadBytes in a value", func(l *Limits, n int) { l.HeadBytes = n }, 9000,
 			func(n int) string { return head + "X:" + repeat("y", n-len(head)-6) + "\r\n\r\n" },
 			func(n int) string { return head + "X:" + repeat("y", n-len(head)-1) },
-			ErrHeadSize,
+			errHeadSize,
 		}, {
 			"HeadBytes at the final LF", func(l *Limits, n int) { l.HeadBytes = n }, 9000,
 			func(n int) string { return head + "X:" + repeat("y", n-len(head)-6) + "\r\n\r\n" },
 			func(n int) string { return head + "X:" + repeat("y", n-len(head)-5) + "\r\n\r\n" },
-			ErrHeadSize,
+			errHeadSize,
 		}, {
 			"HeadBytes in a name", func(l *Limits, n int) { l.HeadBytes = n }, 9000,
 			func(n int) string { return head + repeat("X", n-len(head)-5) + ":\r\n\r\n" },
 			func(n int) string { return head + repeat("X", n-len(head)+1) },
-			ErrHeadSize,
+			errHeadSize,
 		}, {
 			"HeadBytes after CRLF", func(l *Limits, n int) { l.HeadBytes = n }, headBytesMax,
 			func(n int) string { return "\r\n" + head + "X:" + repeat("y", n-len(head)-6) + "\r\n\r\n" },
 			func(n int) string { return "\r\n" + head + "X:" + repeat("y", n-len(head)-1) },
-			ErrHeadSize,
+			errHeadSize,
 		}, {
 			"Fields, the most there can be", func(l *Limits, n int) { l.Fields = n }, FieldsMax,
 			func(n int) string { return head + repeat("X:\r\n", n-1) + "\r\n" },
 			func(n int) string { return head + repeat("X:\r\n", n-1) + "X" },
-			ErrFields,
+			errFields,
 		}, {
 			"Fields 1", func(l *Limits, n int) { l.Fields = n }, 1,
 			func(int) string { return head + "\r\n" },
 			func(int) string { return head + "X" },
-			ErrFields,
+			errFields,
 		}, {
 			"Fields", func(l *Limits, n int) { l.Fields = n }, 3,
 			func(n int) string { return head + repeat("X:\r\n", n-1) + "\r\n" },
 			func(n int) string { return head + repeat("X:\r\n", n-1) + "X" },
-			ErrFields,
+			errFields,
 		}, {
 			"BodyBytes of Content-Length", func(l *Limits, n int) { l.BodyBytes = int64(n) }, 4,
 			func(int) string { return post + "Content-Length: 4\r\n\r\nabcd" },
 			func(int) string { return post + "Content-Length: 5\r\n\r\n" },
-			ErrLengthSize,
+			errLengthSize,
 		}, {
 			"BodyBytes 0 of Content-Length", func(l *Limits, n int) { l.BodyBytes = int64(n) }, 0,
 			func(int) string { return post + "Content-Length: 00\r\n\r\n" },
 			func(int) string { return post + "Content-Length: 01\r\n\r\n" },
-			ErrLengthSize,
+			errLengthSize,
 		}, {
 			"BodyBytes 0 of a chunk", func(l *Limits, n int) { l.BodyBytes = int64(n) }, 0,
 			func(int) string { return chunked + "00\r\n\r\n" },
 			func(int) string { return chunked + "01" },
-			ErrChunkedSize,
+			errChunkedSize,
 		}, {
 			"BodyBytes of a chunk", func(l *Limits, n int) { l.BodyBytes = int64(n) }, 255,
 			func(n int) string { return chunked + "ff\r\n" + repeat("d", n) + "\r\n0\r\n\r\n" },
 			func(int) string { return chunked + "100" },
-			ErrChunkedSize,
+			errChunkedSize,
 		}, {
 			"BodyBytes of two chunks", func(l *Limits, n int) { l.BodyBytes = int64(n) }, 5,
 			func(int) string { return chunked + "3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n" },
 			func(int) string { return chunked + "3\r\nabc\r\n3" },
-			ErrChunkedSize,
+			errChunkedSize,
 		}, {
 			"ChunkLineBytes", func(l *Limits, n int) { l.ChunkLineBytes = n }, 20,
 			func(n int) string { return chunked + "1;" + repeat("a", n-2) + "\r\nx\r\n0\r\n\r\n" },
 			func(n int) string { return chunked + "1;" + repeat("a", n-1) },
-			ErrChunkLine,
+			errChunkLine,
 		}, {
 			"ChunkLineBytes of the last chunk", func(l *Limits, n int) { l.ChunkLineBytes = n }, 20,
 			func(n int) string { return chunked + "0;" + repeat("a", n-2) + "\r\n\r\n" },
 			func(n int) string { return chunked + "0;" + repeat("a", n-1) },
-			ErrChunkLine,
+			errChunkLine,
 		}, {
 			"TrailerBytes", func(l *Limits, n int) { l.TrailerBytes = n }, 20,
 			func(n int) string { return chunked + "0\r\nX:y\r\nZ:" + repeat("y", n-9) + "\r\n\r\n" },
 			func(n int) string { return chunked + "0\r\nX:y\r\nZ:" + repeat("y", n-6) },
-			ErrTrailerSize,
+			errTrailerSize,
 		}, {
 			"TrailerBytes in a name", func(l *Limits, n int) { l.TrailerBytes = n }, 20,
 			func(n int) string { return chunked + "0\r\n" + repeat("X", n-3) + ":\r\n\r\n" },
 			func(n int) string { return chunked + "0\r\n" + repeat("X", n+1) },
-			ErrTrailerSize,
+			errTrailerSize,
 		}, {
 			"TrailerBytes at the LF", func(l *Limits, n int) { l.TrailerBytes = n }, 20,
 			func(n int) string { return chunked + "0\r\nX:" + repeat("y", n-4) + "\r\n\r\n" },
 			func(n int) string { return chunked + "0\r\nX:" + repeat("y", n-3) + "\r\n" },
-			ErrTrailerSize,
+			errTrailerSize,
 		}, {
 			"TrailerBytes 0", func(l *Limits, n int) { l.TrailerBytes = n }, 0,
 			func(int) string { return chunked + "0\r\n\r\n" },
 			func(int) string { return chunked + "0\r\nX" },
-			ErrTrailerSize,
+			errTrailerSize,
 		}, {
 			"TrailerFields 0", func(l *Limits, n int) { l.TrailerFields = n }, 0,
 			func(int) string { return chunked + "0\r\n\r\n" },
 			func(int) string { return chunked + "0\r\nX" },
-			ErrTrailerFields,
+			errTrailerFields,
 		}, {
 			"TrailerFields", func(l *Limits, n int) { l.TrailerFields = n }, 2,
 			func(n int) string { return chunked + "0\r\n" + repeat("X:\r\n", n) + "\r\n" },
 			func(n int) string { return chunked + "0\r\n" + repeat("X:\r\n", n) + "X" },
-			ErrTrailerFields,
+			errTrailerFields,
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -174,10 +174,10 @@ func TestNoBodyLimit(t *testing.T) {
 		err      error
 	}{
 		{"most", post + "Content-Length: 9223372036854775807\r\n\r\n", nil},
-		{"over", post + "Content-Length: 9223372036854775808\r\n\r\n", ErrLengthSize},
+		{"over", post + "Content-Length: 9223372036854775808\r\n\r\n", errLengthSize},
 		{"chunk", chunked + "7fffffffffffffff\r\n", nil},
-		{"chunk over", chunked + "8000000000000000\r\n", ErrChunkedSize},
-		{"sum over", chunked + "1\r\nx\r\n7fffffffffffffff\r\n", ErrChunkedSize},
+		{"chunk over", chunked + "8000000000000000\r\n", errChunkedSize},
+		{"sum over", chunked + "1\r\nx\r\n7fffffffffffffff\r\n", errChunkedSize},
 	} {
 		if f := feedCut([]byte(tt.in), lim); f.refusal != tt.err {
 			t.Errorf("%s: refusal %v, want %v", tt.name, f.refusal, tt.err)

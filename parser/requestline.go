@@ -10,7 +10,7 @@ func leadingCRLF(b []byte) (start int, refusal *Error) {
 	case len(b) == 1:
 		return 1, nil
 	case b[1] != '\n':
-		return 0, ErrLeading
+		return 0, errLeading
 	}
 	return 2, nil
 }
@@ -25,14 +25,14 @@ func (r *Request) method(b []byte, start, i int, lim *Limits) (int, *Error) {
 	}
 	switch {
 	case i-start > lim.MethodBytes:
-		return 0, ErrMethodSize
+		return 0, errMethodSize
 	case i == len(b):
-		r.wait(phaseMethod, start, i)
+		r.resumeAt(phaseMethod, start, i)
 		return 0, nil
 	case i == start && b[i] <= ' ':
-		return 0, ErrLeading
+		return 0, errLeading
 	case b[i] != ' ' || i == start:
-		return 0, ErrMethod
+		return 0, errMethod
 	}
 	r.Method = Span{uint16(start), uint16(i - start)}
 	return i + 1, nil
@@ -51,28 +51,28 @@ func isHTTP11(b []byte) bool {
 func (r *Request) version(b []byte, start int) (int, *Error) {
 	for k := range len(version11) {
 		if start+k == len(b) {
-			r.wait(phaseVersion, start, start)
+			r.resumeAt(phaseVersion, start, start)
 			return 0, nil
 		}
 		c := b[start+k]
 		switch {
 		case k == len("HTTP/") || k == len("HTTP/1."):
 			if c-'0' > 9 {
-				return 0, ErrVersion
+				return 0, errVersion
 			}
 		case c == version11[k]:
 		case k < len("HTTP/1.1"):
-			return 0, ErrVersion
+			return 0, errVersion
 		case c == '\n':
-			return 0, ErrBareLF
+			return 0, errBareLF
 		case k == len("HTTP/1.1"):
-			return 0, ErrRequestLineTrail
+			return 0, errRequestLineTrail
 		default:
-			return 0, ErrBareCR
+			return 0, errBareCR
 		}
 	}
 	if b[start+len("HTTP/")] != '1' {
-		return 0, ErrVersionMajor
+		return 0, errVersionMajor
 	}
 	r.Minor = b[start+len("HTTP/1.")] - '0'
 	return start + len(version11), nil

@@ -29,14 +29,14 @@ func (r *Request) target(b []byte, start, i int, lim *Limits) (int, *Error) {
 	}
 	switch {
 	case i-start > lim.TargetBytes:
-		return 0, ErrTargetSize
+		return 0, errTargetSize
 	case i == len(b):
-		r.wait(phaseTarget, start, i)
+		r.resumeAt(phaseTarget, start, i)
 		return 0, nil
 	case b[i] != ' ':
 		return 0, notInTarget(b[i])
 	case i == start:
-		return 0, ErrTargetEmpty
+		return 0, errTargetEmpty
 	}
 	r.Target = Span{uint16(start), uint16(i - start)}
 	r.split(start, i)
@@ -57,13 +57,13 @@ func (r *Request) split(start, end int) {
 func notInTarget(c byte) *Error {
 	switch {
 	case c == '\n':
-		return ErrBareLF
+		return errBareLF
 	case c == '\r':
-		return ErrVersionMissing // HTTP/0.9 has none
+		return errVersionMissing // HTTP/0.9 has none
 	case c < ' ' || c >= 0x7f:
-		return ErrTargetByte
+		return errTargetByte
 	}
-	return ErrTargetDelimiter
+	return errTargetDelimiter
 }
 
 // form decides which form the target has, and whether the method may have it. It
@@ -77,7 +77,7 @@ func (r *Request) form(b []byte) *Error {
 		// Section 3.2.3. The port has no default.
 		colon, ok := hostPort(target, 0)
 		if !ok || colon+1 >= len(target) || isZero(target[colon+1:]) {
-			return ErrConnectTarget
+			return errConnectTarget
 		}
 		r.Form = AuthorityForm
 		r.Authority = r.Target
@@ -91,7 +91,7 @@ func (r *Request) form(b []byte) *Error {
 	case len(target) == 1 && target[0] == '*':
 		// Section 3.2.4.
 		if string(r.Method.Of(b)) != "OPTIONS" {
-			return ErrAsterisk
+			return errAsterisk
 		}
 		r.Form = AsteriskForm
 		return nil
@@ -108,10 +108,10 @@ func (r *Request) absoluteForm(target []byte) *Error {
 	}
 	scheme := target[:i]
 	if len(target)-i < len("://") || string(target[i:i+len("://")]) != "://" {
-		return ErrTargetForm
+		return errTargetForm
 	}
 	if !equalFold(scheme, "http") && !equalFold(scheme, "https") {
-		return ErrTargetScheme
+		return errTargetScheme
 	}
 	i += len("://")
 	start := i
@@ -119,7 +119,7 @@ func (r *Request) absoluteForm(target []byte) *Error {
 		i++
 	}
 	if colon, ok := hostPort(target[start:i], 0); !ok || colon == 0 {
-		return ErrTargetAuthority // userinfo is not in a host either
+		return errTargetAuthority // userinfo is not in a host either
 	}
 	offset := int(r.Target.Off)
 	r.Form = AbsoluteForm
@@ -133,7 +133,7 @@ func (r *Request) absoluteForm(target []byte) *Error {
 		end = endOfQuery(target, end)
 	}
 	if end < len(target) {
-		return ErrTargetDelimiter
+		return errTargetDelimiter
 	}
 	r.split(offset+i, offset+end)
 	return nil

@@ -43,7 +43,7 @@ func (r *Request) whole(b []byte, lim *Limits) int {
 	}
 	i := path + len("/")
 	for i < len(b) && is(b[i], pathByte) {
-		if i++; i == wordsPay {
+		if i++; i == byteScanMax {
 			i = endOfPath(b, i)
 			break
 		}
@@ -80,7 +80,7 @@ func (r *Request) whole(b []byte, lim *Limits) int {
 			r.Authority = Span{f.Value.Off, f.Value.Len}
 			asked = true
 		} else if mayBeKnown(b[name], n) {
-			r.note(b, f, uint8(i+1))
+			r.recordKnown(b, f, uint8(i+1))
 		}
 	}
 	if !isCRLF(b[end:]) ||
@@ -95,7 +95,7 @@ func (r *Request) whole(b []byte, lim *Limits) int {
 
 // wordsPay is how far into a head a path is read byte by byte. For a longer one
 // it is quicker to go on by words.
-const wordsPay = 24
+const byteScanMax = 24
 
 // afterMethod returns where the target begins, after a method that is not GET, or
 // 0 where a path cannot begin.

@@ -4,8 +4,8 @@ package parser
 
 import "golang.org/x/sys/cpu"
 
-// marking tells whether takeLines may be called.
-var marking = cpu.X86.HasAVX2 && cpu.X86.HasBMI1 && cpu.X86.HasBMI2
+// canTakeLines reports whether takeLines may be called.
+var canTakeLines = cpu.X86.HasAVX2 && cpu.X86.HasBMI1 && cpu.X86.HasBMI2
 
 //go:noescape
 func takeLines(b *byte, n, from int, fields *Field, room int) (next, left, hostEnd int)

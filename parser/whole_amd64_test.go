@@ -13,16 +13,16 @@ import (
 // eachWay runs f with marks, where the machine can make them, and without.
 func eachWay(f func()) {
 	f()
-	if !marking {
+	if !canTakeLines {
 		return
 	}
-	marking = false
-	defer func() { marking = true }()
+	canTakeLines = false
+	defer func() { canTakeLines = true }()
 	f()
 }
 
 func needMarks(t *testing.T) {
-	if !marking {
+	if !canTakeLines {
 		t.Skip("this machine has no AVX2")
 	}
 }
@@ -145,9 +145,9 @@ func TestWhole(t *testing.T) {
 		if n := r.whole(in, &lim); n != want {
 			t.Errorf("%s: whole takes %d bytes, want %d", tt.name, n, want)
 		}
-		marking = false
+		canTakeLines = false
 		n, err := slow.Parse(in, &lim)
-		marking = true
+		canTakeLines = true
 		if n != want || err != nil || describe(&r, in) != describe(&slow, in) {
 			t.Errorf("%s:\n%s\nthe long way:\n%s", tt.name, describe(&r, in), describe(&slow, in))
 		}
@@ -191,7 +191,7 @@ func TestNoRoom(t *testing.T) {
 	lim := DefaultLimits()
 	for _, lim.Fields = range []int{0, -1, math.MinInt} {
 		var r Request
-		if n, err := r.Parse([]byte(browserHead), &lim); n != 0 || err != ErrFields {
+		if n, err := r.Parse([]byte(browserHead), &lim); n != 0 || err != errFields {
 			t.Errorf("Fields %d: Parse = %d, %v", lim.Fields, n, err)
 		}
 	}

@@ -2,7 +2,7 @@
 
 package parser
 
-const marking = false
+const canTakeLines = false
 
 func takeLines(b *byte, n, from int, fields *Field, room int) (next, left, hostEnd int) {
 	return from, room, 0

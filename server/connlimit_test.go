@@ -148,8 +148,8 @@ func TestMaxConnectionsOfAllLoops(t *testing.T) {
 	}
 	const halfUpload = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhe"
 	var busy []*client
-	s.onLoops(func(_ *shard, c *loop.Conn) {
-		if c.Loop() == s.reactor.Loops()[0] {
+	s.onLoops(func(h *shard, c *loop.Conn) {
+		if h.loop == s.reactor.Loops()[0] {
 			busy = append(busy, all[c.RemoteAddr().String()])
 		}
 	})
@@ -242,7 +242,7 @@ func TestMaxConnectionsFlood(t *testing.T) {
 		}
 		defer c.Close()
 		have := make(chan int)
-		l.Do(func() { have <- l.Len() })
+		l.Do(func() { have <- len(connsOf(l)) })
 		if n := <-have; n > 1+refusedConnsMax+1 {
 			t.Fatalf("%d connections", n)
 		}
@@ -340,7 +340,7 @@ func TestMaxConnsDefault(t *testing.T) {
 			t.Errorf("for %d descriptors: %d, want %d", descriptors, got, want)
 		}
 	}
-	if n := loop.Descriptors(); n < 20 {
+	if n := loop.DescriptorLimit(); n < 20 {
 		t.Errorf("%d descriptors", n)
 	}
 }

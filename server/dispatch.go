@@ -74,7 +74,7 @@ func (x *exchange) dispatch(head, content []byte) {
 		x.sh.refuse(x.sock, x.session, errBusy, head)
 		return
 	}
-	if x.sock.Hung() && x.job.unqueue() { // see Hungup, which will not come again
+	if x.sock.HungUp() && x.job.unqueue() { // see HungUp, which will not come again
 		x.sh.refuse(x.sock, x.session, errHungup, head)
 		return
 	}

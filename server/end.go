@@ -23,11 +23,11 @@ func (h *shard) EOF(c *loop.Conn) {
 	}
 }
 
-// Hungup: a client has ended its side while an application works for it. It may
+// HungUp: a client has ended its side while an application works for it. It may
 // still read: the response goes on, unless the application heeds its Context. A request
 // that waits for a worker gives its place in the queue to one whose client is certainly
 // there, and is answered in case this one reads.
-func (h *shard) Hungup(c *loop.Conn) {
+func (h *shard) HungUp(c *loop.Conn) {
 	cn := c.Context.(*session)
 	cn.hungUp = true
 	switch {
@@ -131,7 +131,7 @@ func (h *shard) countLost(c *loop.Conn, cn *session, err error) {
 			h.logCut(c, cn)
 			return
 		}
-	case err == loop.ErrWriteStall:
+	case err == loop.ErrWriteTimeout:
 		h.count(stalled)
 	case cn.inProgress(c):
 		h.count(lost)

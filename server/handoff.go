@@ -29,7 +29,7 @@ func (h *shard) retakeLoop(x *exchange, was callstate.State) (request []any) {
 	if x.closingBody {
 		x.job.abandonCause = errAbandoned
 	}
-	if err := h.loop.TakeOver(x.sock, x.unused, x.afterRetake); err != nil {
+	if err := h.loop.Handoff(x.sock, x.unused, x.afterRetake); err != nil {
 		x.job.detachCall()
 		h.calls.TakeBack(&x.call, was)
 		if now := time.Now(); now.Sub(h.stall.retakeFailed) > time.Second {

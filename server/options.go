@@ -24,10 +24,8 @@ import (
 // other value that cannot work, naming the option and the cure.
 //
 // The limits of package parser are fields like all others, by their names there: one flat list
-// has one name for each setting, in Go, in a file and on a command line. Of package loop these
-// are not options: ReadBytes and AcceptBatch only share out the time of a loop, Tick is the grain
-// of all timeouts, and LowWaterBytes follows HighWaterBytes. There is no reason to turn them that
-// a server could know of.
+// has one name for each setting, in Go, in a file and on a command line. Two of package loop are
+// not options: ReadBytes only shares out the time of a loop, and Tick is the grain of all timeouts.
 type Options struct {
 	// Loops is the number of event loops. Default: one for each core (GOMAXPROCS).
 	Loops int
@@ -362,7 +360,7 @@ func newConfig(o Options) (*config, error) {
 		bodyTime:    or(o.BodyTimeout, 30*time.Second),
 		bodyRate:    or(o.BodyRate, 500),
 		idleTime:    or(o.IdleTimeout, 130*time.Second),
-		maxConns:    or(o.MaxConnections, maxConnsDefault(loop.Descriptors())),
+		maxConns:    or(o.MaxConnections, maxConnsDefault(loop.DescriptorLimit())),
 		dispatch:    o.Dispatch,
 		dispatchBy:  o.DispatchBy,
 		workers:     or(o.Workers, 4096),
@@ -419,9 +417,9 @@ func (o *Options) loop() loop.Options {
 	c := loop.DefaultOptions()
 	c.Loops = or(o.Loops, c.Loops)
 	if o.HighWaterBytes != 0 {
-		c.HighWaterBytes, c.LowWaterBytes = o.HighWaterBytes, 0 // 0: package loop chooses
+		c.HighWaterBytes = o.HighWaterBytes
 	}
-	c.WriteStall = or(o.WriteTimeout, c.WriteStall)
+	c.WriteTimeout = or(o.WriteTimeout, c.WriteTimeout)
 	c.LingerTime = or(o.LingerTime, c.LingerTime)
 	c.LingerBytes = or(o.LingerBytes, c.LingerBytes)
 	c.StallWarning = or(o.StallWarning, c.StallWarning)
@@ -461,7 +459,7 @@ func (c *config) checkNumbers() error {
 		d      time.Duration
 	}{
 		{"HeadTimeout", c.headTime}, {"BodyTimeout", c.bodyTime}, {"IdleTimeout", c.idleTime},
-		{"WriteTimeout", c.loop.WriteStall}, {"LingerTime", c.loop.LingerTime}, {"StopTime", c.stopTime},
+		{"WriteTimeout", c.loop.WriteTimeout}, {"LingerTime", c.loop.LingerTime}, {"StopTime", c.stopTime},
 	} {
 		if t.d <= 0 {
 			return fmt.Errorf("server: option %s is %v; use a positive duration, or leave it out for the default", t.option, t.d)

@@ -56,7 +56,7 @@ type session struct {
 	timer           timer           // what the timeout that runs is for
 	hadRequest      bool            // at least one request
 	awaitsAdmission bool            // for the other loops to make room for it
-	hungUp          bool            // Hungup has come: it comes once, to the request at work then
+	hungUp          bool            // HungUp has come: it comes once, to the request at work then
 	lastActive      int64           // shard.now at the last sign of life, or when a head began
 	x               *exchange       // the request at work; nil while there is none
 	local           *netip.AddrPort // for workers; nil until there was one

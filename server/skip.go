@@ -19,7 +19,7 @@ var errSkipBytes = &parser.Error{Status: 413, Why: "more content was left unread
 // Continue may send it or not when it sees another answer (RFC 9110 section 10.1.1), so
 // nobody knows what its next bytes are.
 func (x *exchange) canSkipContent() bool {
-	return !x.expect100 && !x.sh.stopping && x.content.Left() <= skipBytesMax
+	return !x.expect100 && !x.sh.stopping && x.content.Remaining() <= skipBytesMax
 }
 
 // skipContent begins to throw away content, of the request that has just ended. An

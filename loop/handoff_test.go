@@ -10,22 +10,22 @@ import (
 	"time"
 )
 
-// takeOver gives the loop of a hold another goroutine, where c says that it is held.
-func (h *lineHold) takeOver(t *testing.T) {
+// handoff continues the loop on a new goroutine, on which c answers "handed off".
+func (b *blockedCallback) handoff(t *testing.T) {
 	t.Helper()
-	if err := h.c.Loop().TakeOver(h.c, h.unused, func() {
-		h.c.Pause()
-		h.c.Send([]byte("held\n"))
+	if err := b.c.loop.Handoff(b.c, b.unused, func() {
+		b.c.Pause()
+		b.c.Send([]byte("handed off\n"))
 	}); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// A loop whose goroutine is held goes on with another: with what had come in the same
-// batch of events, tasks, timers, new connections, and what was behind.
-func TestTakeOver(t *testing.T) {
-	for _, command := range []string{"hold\necho behind\n", "hold later\necho behind\n"} {
-		t.Run(command[:10], func(t *testing.T) {
+// A loop whose goroutine is blocked continues on another one: with the rest of the batch of
+// events, tasks, timers, new connections, and the unused input of the blocked connection.
+func TestHandoff(t *testing.T) {
+	for _, command := range []string{"block\necho behind\n", "block later\necho behind\n"} {
+		t.Run(command[:11], func(t *testing.T) {
 			s := startLines(t, Options{Loops: 1}, "")
 			l := s.r.Loops()[0]
 			first := s.dial()
@@ -39,8 +39,8 @@ func TestTakeOver(t *testing.T) {
 				others = append(others, c)
 			}
 
-			busy, goOn := make(chan bool), make(chan bool)
-			l.Do(func() { close(busy); <-goOn })
+			busy, proceed := make(chan bool), make(chan bool)
+			l.Do(func() { close(busy); <-proceed })
 			<-busy
 			first.send(command)
 			for i, c := range others { // all of them come in one batch
@@ -50,11 +50,11 @@ func TestTakeOver(t *testing.T) {
 			late.send("echo d\n")
 			ran := make(chan bool)
 			l.Do(func() { close(ran) })
-			close(goOn)
-			hold := <-s.holds
-			hold.takeOver(t)
+			close(proceed)
+			b := <-s.blocked
+			b.handoff(t)
 
-			first.want("held\n")
+			first.want("handed off\n")
 			for i, c := range others {
 				c.want(fmt.Sprintf("c%d\n", i))
 			}
@@ -66,12 +66,12 @@ func TestTakeOver(t *testing.T) {
 			last.send("echo e\nbig 3000000\n")
 			last.want("e\n")
 			last.wantBytes(pattern(3000000))
-			l.Do(hold.c.Resume)
+			l.Do(b.c.Resume)
 			first.want("behind\n")
 
-			// The goroutine that was held comes back, or does not before the loop ends.
-			if command == "hold later\necho behind\n" {
-				close(hold.release)
+			// The blocked callback returns, or does not before the loop ends.
+			if command == "block later\necho behind\n" {
+				close(b.release)
 				first.send("echo f\n")
 				first.want("f\n")
 				return
@@ -82,64 +82,64 @@ func TestTakeOver(t *testing.T) {
 			case <-time.After(10 * time.Second):
 				t.Error("it does not stop")
 			}
-			close(hold.release)
+			close(b.release)
 		})
 	}
 }
 
-// It may happen again and again; the first one comes back in between.
-func TestTakeOverAgain(t *testing.T) {
+// A loop may be handed off several times; callbacks return in any order.
+func TestHandoffAgain(t *testing.T) {
 	s := startLines(t, Options{Loops: 1}, "")
-	var holds []*lineHold
+	var blocked []*blockedCallback
 	for range 5 {
 		c := s.dial()
-		c.send("hold\n")
-		hold := <-s.holds
-		hold.takeOver(t)
-		c.want("held\n")
-		holds = append(holds, hold)
+		c.send("block\n")
+		b := <-s.blocked
+		b.handoff(t)
+		c.want("handed off\n")
+		blocked = append(blocked, b)
 	}
 	for _, i := range []int{0, 4, 2, 1, 3} {
-		close(holds[i].release)
+		close(blocked[i].release)
 		c := s.dial()
 		c.send("echo a\n")
 		c.want("a\n")
 	}
 }
 
-// The connection that holds the loop may be lost meanwhile.
-func TestTakeOverOfALostConnection(t *testing.T) {
+// The connection of the blocked callback may fail meanwhile.
+func TestHandoffOfALostConnection(t *testing.T) {
 	s := startLines(t, Options{Loops: 1}, "")
 	c := s.dial()
-	c.send("hold\n")
-	hold := <-s.holds
+	c.send("block\n")
+	b := <-s.blocked
 	c.reset()
-	hold.takeOver(t)
+	b.handoff(t)
 	if err := s.waitClosed(1)[0]; err == nil { // by the write, or by the event of the reset
 		t.Error("it ended in order")
 	}
-	close(hold.release)
+	close(b.release)
 }
 
-// Timers of the wheel fire although one of their callbacks holds the loop.
-func TestTakeOverOfTimers(t *testing.T) {
+// The other timers of a slot fire although the callback of one does not return.
+func TestHandoffOfTimers(t *testing.T) {
 	var w wheel
 	w.init()
 	conns := make([]Conn, 4)
 	for i := range conns {
-		conns[i].timeout.conn = &conns[i]
-		w.schedule(&conns[i].timeout, int64(1+i/2)) // two in each slot
+		conns[i].timerLink.conn = &conns[i]
+		w.schedule(&conns[i].timerLink, int64(1+i/2)) // two in each slot
 	}
 	fired := map[*Conn]int{}
-	held := make(chan bool)
+	exited := make(chan bool)
 	go func() {
-		defer close(held)
+		defer close(exited)
 		w.advance(3, func(c *Conn) {
 			fired[c]++
 			runtime.Goexit()
 		})
 	}()
-	<-held
+	<-exited
 	w.advance(3, func(c *Conn) { fired[c]++ })
 	for i := range conns {
 		if fired[&conns[i]] != 1 {
@@ -148,10 +148,12 @@ func TestTakeOverOfTimers(t *testing.T) {
 	}
 }
 
-// A callback that ends its goroutine ends its connection, after what was sent before, and
-// nothing else: not what came in the same batch of events, nor tasks, timers and listeners.
+// A callback that calls runtime.Goexit ends its connection, after what was sent before, and
+// nothing else: not the rest of the batch of events, nor tasks, timers and listeners.
 func TestGoexit(t *testing.T) {
-	for _, where := range []string{"Input", "Drained", "Timeout", "EOF", "Hungup", "Closed", "Input, Exited", "Input, Closed", "Opened", "Tick", "task"} {
+	for _, where := range []string{
+		"Input", "Drained", "Timeout", "EOF", "HungUp", "Closed", "Input, Exited", "Input, Closed", "Opened", "Tick", "task",
+	} {
 		t.Run(where, func(t *testing.T) {
 			s := startLines(t, Options{Loops: 1, Tick: time.Millisecond}, "")
 			l := s.r.Loops()[0]
@@ -165,8 +167,8 @@ func TestGoexit(t *testing.T) {
 				c.want("b\n")
 				others = append(others, c)
 			}
-			busy, goOn := make(chan bool), make(chan bool)
-			l.Do(func() { close(busy); <-goOn })
+			busy, proceed := make(chan bool), make(chan bool)
+			l.Do(func() { close(busy); <-proceed })
 			<-busy
 			want := "exited\n"
 			switch where {
@@ -184,7 +186,7 @@ func TestGoexit(t *testing.T) {
 				c.send("echo before\nexit " + where + "\n")
 				want = "before\nexited\n"
 			}
-			if where == "EOF" || where == "Hungup" {
+			if where == "EOF" || where == "HungUp" {
 				_ = c.Conn.(*net.TCPConn).CloseWrite()
 			}
 			for i, c := range others { // all of them come in one batch
@@ -194,7 +196,7 @@ func TestGoexit(t *testing.T) {
 			late.send("echo d\n")
 			ran := make(chan bool)
 			l.Do(func() { close(ran) })
-			close(goOn)
+			close(proceed)
 
 			for i, c := range others {
 				c.want(fmt.Sprintf("c%d\n", i))
@@ -232,7 +234,7 @@ func TestGoexit(t *testing.T) {
 	}
 }
 
-// It may come from every connection that the end of the loop closes.
+// Closed of every connection may call Goexit while the loop cleans up.
 func TestGoexitAtTheEnd(t *testing.T) {
 	s := startLines(t, Options{Loops: 2}, "")
 	for range 10 {

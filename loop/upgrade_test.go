@@ -15,7 +15,7 @@ import (
 )
 
 // takeOver starts a reactor with all the listeners of s.
-func (s *lineServer) takeOver(opt Options) *lineServer {
+func (s *lineServer) successor(opt Options) *lineServer {
 	s.t.Helper()
 	files, err := s.r.Files()
 	if err != nil {
@@ -35,7 +35,7 @@ func (s *lineServer) takeOver(opt Options) *lineServer {
 }
 
 // leave ends s; its listeners go on.
-func (s *lineServer) leave() {
+func (s *lineServer) release() {
 	s.r.ReleaseListeners()
 	stopAccepting(s.r)
 	s.r.Stop()
@@ -43,23 +43,23 @@ func (s *lineServer) leave() {
 
 // One reactor after the other has all the listeners, with fewer loops and with
 // more, and lets clients in on all of its loops.
-func TestHandOver(t *testing.T) {
+func TestUpgrade(t *testing.T) {
 	for name, address := range map[string]string{"tcp": "tcp 127.0.0.1:0", "unix": "unix " + filepath.Join(t.TempDir(), "s")} {
 		t.Run(name, func(t *testing.T) {
 			s := startLines(t, Options{Loops: 3}, address)
 			want, first := listeners(s.r), s.r.loops[0].listeners[0]
-			if tcp := name == "tcp"; first.shared != (tcp && reusePortSpreads) || first.noDelay != (tcp && inheritsOptions) {
-				t.Errorf("the first is shared: %v, noDelay: %v", first.shared, first.noDelay)
+			if tcp := name == "tcp"; first.reusePort != (tcp && reusePortSpreads) || first.noDelay != (tcp && inheritsOptions) {
+				t.Errorf("the first is shared: %v, noDelay: %v", first.reusePort, first.noDelay)
 			}
 			for _, loops := range []int{1, 5, 2} {
-				next := s.takeOver(Options{Loops: loops})
-				s.leave()
+				next := s.successor(Options{Loops: loops})
+				s.release()
 				s = next
 				if n := listeners(s.r); n != want {
 					t.Errorf("%d loops have %d listeners, want all %d", loops, n, want)
 				}
-				if ln := s.r.loops[0].listeners[0]; ln.shared != first.shared || ln.noDelay != first.noDelay {
-					t.Errorf("a listener with shared %v and noDelay %v is one with %v and %v now", first.shared, first.noDelay, ln.shared, ln.noDelay)
+				if ln := s.r.loops[0].listeners[0]; ln.reusePort != first.reusePort || ln.noDelay != first.noDelay {
+					t.Errorf("a listener with shared %v and noDelay %v is one with %v and %v now", first.reusePort, first.noDelay, ln.reusePort, ln.noDelay)
 				}
 				for range 20 * loops {
 					c := s.dial()
@@ -70,8 +70,8 @@ func TestHandOver(t *testing.T) {
 					if n, most := len(l.listeners), (want+loops-1)/loops; n > most {
 						t.Errorf("loop %d of %d has %d of %d listeners, want %d at most", i, loops, n, want, most)
 					}
-					if l.Len() < 10 {
-						t.Errorf("loop %d of %d has %d of %d connections", i, loops, l.Len(), 20*loops)
+					if l.connCount.Load() < 10 {
+						t.Errorf("loop %d of %d has %d of %d connections", i, loops, l.connCount.Load(), 20*loops)
 					}
 				}
 			}
@@ -92,7 +92,7 @@ func listeners(r *Reactor) (n int) {
 }
 
 // What waits when a reactor leaves is for its successor.
-func TestLeaveLeavesTheQueue(t *testing.T) {
+func TestReleaseLeavesTheQueue(t *testing.T) {
 	s := startLines(t, Options{Loops: 1}, "")
 	files, err := s.r.Files()
 	if err != nil {
@@ -108,7 +108,7 @@ func TestLeaveLeavesTheQueue(t *testing.T) {
 		waiting = s.dial()
 		s.r.ReleaseListeners()
 		l.dropListener(l.listeners[0])
-		if l.Len() != 0 {
+		if l.connCount.Load() != 0 {
 			t.Error("it was accepted")
 		}
 	})
@@ -124,12 +124,12 @@ func TestLeaveLeavesTheQueue(t *testing.T) {
 
 // The poller of a reactor that left says nothing of the listeners any more,
 // although they are open elsewhere. epoll holds open files, not descriptors.
-func TestLeaveEndsTheRegistration(t *testing.T) {
+func TestReleaseEndsTheRegistration(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("only Linux says what is registered")
 	}
 	s := startLines(t, Options{Loops: 1}, "")
-	next := s.takeOver(Options{Loops: 1})
+	next := s.successor(Options{Loops: 1})
 	if n := registered(t, next); n != 2 {
 		t.Errorf("the listener is registered %d times, want 2: with both", n)
 	}
@@ -165,23 +165,23 @@ func registrations(t *testing.T, fd int) (n int) {
 }
 
 // Listeners are to be had while an application holds the loop.
-func TestFilesOfAHeldLoop(t *testing.T) {
+func TestFilesOfAStalledLoop(t *testing.T) {
 	s := startLines(t, Options{Loops: 1}, "")
 	held, release := make(chan struct{}), make(chan struct{})
 	defer close(release)
 	s.r.Loops()[0].Do(func() { close(held); <-release })
 	<-held // before, this loop may still accept the client of the other
-	c := s.takeOver(Options{Loops: 1}).dial()
+	c := s.successor(Options{Loops: 1}).dial()
 	c.send("echo x\n")
 	c.want("x\n")
 }
 
 // The file of a Unix socket stays for the successor, whose it is then.
-func TestHandOverOfASocketFile(t *testing.T) {
+func TestUpgradeOfASocketFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	s := startLines(t, Options{}, "unix "+path)
-	next := s.takeOver(Options{})
-	s.leave()
+	next := s.successor(Options{})
+	s.release()
 	if _, err := os.Stat(path); err != nil {
 		t.Errorf("the socket's file went with the first: %v", err)
 	}
@@ -209,7 +209,7 @@ func TestSocketFileOfAnother(t *testing.T) {
 		if own {
 			other.r.Stop() // so that AdoptFile fails at the last moment
 		}
-		if _, err := other.r.AdoptFile(files[0], own); own != errors.Is(err, ErrClosed) {
+		if _, err := other.r.AdoptFile(files[0], own); own != errors.Is(err, errClosed) {
 			t.Fatalf("AdoptFile: %v", err)
 		}
 		other.r.Stop()
