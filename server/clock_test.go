@@ -41,7 +41,8 @@ func TestClockSteps(t *testing.T) {
 				h := s.reactor.Loops()[0].Handler().(*shard)
 				began := time.Now()
 				h.Tick(began)
-				x := &exchange{sh: h, session: &session{lastActive: h.now}, bodyClock: h.now, workerStart: h.now}
+				x := &exchange{sh: h, session: &session{lastActive: h.now}}
+				x.in.clock.since, x.app.workerStart = h.now, h.now
 				before := left(x)
 				h.Tick(stepped(began.Add(10*time.Second), d))
 				if passed := before - left(x); passed != 10*time.Second {

@@ -16,15 +16,15 @@ import (
 	"github.com/isbjorn/isbjorn/gateway"
 )
 
-// source is what a body of the table is made of: chunk after chunk, until the end, an
+// chunkSource is what a body of the table is made of: chunk after chunk, until the end, an
 // error or a panic.
-type source struct {
+type chunkSource struct {
 	n     int // chunks left; negative for ever
 	fault func() error
 	chunk []byte
 }
 
-func (s *source) next() ([]byte, error) {
+func (s *chunkSource) next() ([]byte, error) {
 	if s.n == 0 {
 		if s.fault != nil {
 			return nil, s.fault()
@@ -35,17 +35,17 @@ func (s *source) next() ([]byte, error) {
 	return s.chunk, nil
 }
 
-func (s *source) Read(p []byte) (int, error) {
+func (s *chunkSource) Read(p []byte) (int, error) {
 	b, err := s.next()
 	return copy(p, b), err
 }
 
 // kindsOfBody are all that a body may be, each with what counts how often it was closed.
-var kindsOfBody = map[string]func(t *testing.T, s *source, closes *atomic.Int32) gateway.Body{
-	"Body": func(_ *testing.T, s *source, closes *atomic.Int32) gateway.Body {
+var kindsOfBody = map[string]func(t *testing.T, s *chunkSource, closes *atomic.Int32) gateway.Body{
+	"Body": func(_ *testing.T, s *chunkSource, closes *atomic.Int32) gateway.Body {
 		return &countedBody{next(s.next), closes}
 	},
-	"Stream": func(_ *testing.T, s *source, closes *atomic.Int32) gateway.Body {
+	"Stream": func(_ *testing.T, s *chunkSource, closes *atomic.Int32) gateway.Body {
 		return gateway.Stream(func(yield func([]byte, error) bool) {
 			defer closes.Add(1)
 			for {
@@ -56,17 +56,17 @@ var kindsOfBody = map[string]func(t *testing.T, s *source, closes *atomic.Int32)
 			}
 		})
 	},
-	"Reader": func(_ *testing.T, s *source, closes *atomic.Int32) gateway.Body {
+	"Reader": func(_ *testing.T, s *chunkSource, closes *atomic.Int32) gateway.Body {
 		return gateway.Reader(&countedReader{s, closes})
 	},
-	"Chunks": func(_ *testing.T, s *source, closes *atomic.Int32) gateway.Body {
+	"Chunks": func(_ *testing.T, s *chunkSource, closes *atomic.Int32) gateway.Body {
 		list := make([][]byte, max(s.n, 0))
 		for i := range list {
 			list[i] = s.chunk
 		}
 		return &countedBody{gateway.Chunks(list...), closes}
 	},
-	"File": func(t *testing.T, s *source, closes *atomic.Int32) gateway.Body {
+	"File": func(t *testing.T, s *chunkSource, closes *atomic.Int32) gateway.Body {
 		f, err := os.OpenFile(filepath.Join(t.TempDir(), "file"), os.O_CREATE|os.O_RDWR, 0o600)
 		if err == nil {
 			err = f.Truncate(int64(len(s.chunk)) * int64(max(s.n, 0)))
@@ -84,7 +84,7 @@ var kindsOfBody = map[string]func(t *testing.T, s *source, closes *atomic.Int32)
 		}()
 		return gateway.File(f)
 	},
-	"a Body that waits": func(_ *testing.T, s *source, closes *atomic.Int32) gateway.Body {
+	"a Body that waits": func(_ *testing.T, s *chunkSource, closes *atomic.Int32) gateway.Body {
 		waited := false
 		return &countedBody{next(func() ([]byte, error) {
 			if waited = !waited; waited {
@@ -172,7 +172,7 @@ func TestCloseOnEveryPath(t *testing.T) {
 					}
 					_, _ = start(status, headers, nil)
 					wake := env.Waker()
-					body := make(t, &source{n: tt.chunks, fault: tt.fault, chunk: []byte(pattern(10_000))}, &closes)
+					body := make(t, &chunkSource{n: tt.chunks, fault: tt.fault, chunk: []byte(pattern(10_000))}, &closes)
 					if kind == "a Body that waits" {
 						body = wakesItself{body, wake}
 					}

@@ -55,7 +55,7 @@ func (s *testServer) started() (n int) {
 		done := make(chan struct{})
 		l.Do(func() {
 			for _, c := range connsOf(l) {
-				if x := c.Context.(*session).x; x != nil && x.req.Started() {
+				if x := c.Context.(*session).x; x != nil && x.in.req.Started() {
 					n++
 				}
 			}

@@ -42,7 +42,7 @@ func (c *config) checkContent() error {
 // its fault.
 func (x *exchange) contentError(err error) error {
 	h := x.sh
-	bytes, remote := slog.Int64("bytes", x.received.Size()), slog.Any("remote", x.sock.RemoteAddr())
+	bytes, remote := slog.Int64("bytes", x.in.content.Size()), slog.Any("remote", x.sock.RemoteAddr())
 	if err == spool.ErrSpace {
 		h.tempSpaceLog.warn(h, "the temporary files are full, and an upload is refused: raise the option TempBytes, or lower BodyBytes or BodyTimeout",
 			slog.Int64("TempBytes", h.cfg.content.Space.Max), bytes, remote)

@@ -237,7 +237,7 @@ func (s *testServer) collected() (n int64) {
 			n := int64(0)
 			for _, c := range connsOf(l) {
 				if x := c.Context.(*session).x; x != nil {
-					n += x.received.Size()
+					n += x.in.content.Size()
 				}
 			}
 			sum <- n

@@ -176,7 +176,7 @@ func TestReadDeadlineIsFinal(t *testing.T) {
 	<-late
 	c.send("0123456789")
 	eventually(t, "the content is there", func() (is bool) {
-		s.onLoops(func(_ *shard, lc *loop.Conn) { is = !lc.Context.(*session).x.streaming })
+		s.onLoops(func(_ *shard, lc *loop.Conn) { is = !lc.Context.(*session).x.in.streaming })
 		return is
 	})
 	close(goOn)

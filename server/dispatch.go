@@ -23,68 +23,68 @@ const (
 // own copies a small request for a worker. Held there, views of what the loop has read would
 // keep all of a read buffer, 64 KiB, for a head of some hundred bytes.
 func (x *exchange) copyRequest(head, content []byte) ([]byte, []byte) {
-	if n := len(head) + len(content); x.head != nil || n > copyBytesMax {
+	if n := len(head) + len(content); x.in.head != nil || n > copyBytesMax {
 		return head, content
 	}
-	x.ownsCopy, x.bodyClock = true, x.sh.now
-	x.copy = append(append(x.copy[:0], head...), content...)
-	return x.copy[:len(head):len(head)], x.copy[len(head):]
+	x.in.ownsCopy, x.in.clock.since = true, x.sh.now
+	x.in.copied = append(append(x.in.copied[:0], head...), content...)
+	return x.in.copied[:len(head):len(head)], x.in.copied[len(head):]
 }
 
 // workerBy asks DispatchBy whether a worker is to run the application, and whether the loop
 // may be taken.
 func (x *exchange) dispatchByOption() bool {
 	var d DispatchMode
-	x.call.CanHandOff = true
-	x.callApp(func() { d = x.sh.cfg.dispatchBy(&x.env.Environ) }, func(failure error) (gateway.Body, error) {
+	x.app.call.CanHandOff = true
+	x.callApp(func() { d = x.sh.cfg.dispatchBy(&x.app.env.Environ) }, func(failure error) (gateway.Body, error) {
 		if failure != nil {
 			return nil, failure
 		}
-		return x.job.deliverResponse(x.job.serve()) // wherever it was to run: this is a worker
+		return x.app.job.deliverResponse(x.app.job.serve()) // wherever it was to run: this is a worker
 	})
-	x.call.CanHandOff = d != Inline
+	x.app.call.CanHandOff = d != Inline
 	return d == Pool || d == Auto && (x.upgrades() || x.sh.srv.appBlocks.Load())
 }
 
 // upgrades reports whether the client asks for a protocol of the application's, which
 // takes the connection by Hijack: RFC 9110 section 7.8.
 func (x *exchange) upgrades() bool {
-	_, ok := x.req.Known(parser.Upgrade)
+	_, ok := x.in.req.Known(parser.Upgrade)
 	return ok
 }
 
 // dispatch has a worker run the application. The exchange is held meanwhile.
 func (x *exchange) dispatch(head, content []byte) {
-	if x.job == nil {
-		x.job = newJob(x)
+	if x.app.job == nil {
+		x.app.job = newJob(x)
 	}
-	x.job.begin()
-	x.job.trailer = x.trailer
-	x.workerStart = x.sh.now
-	x.env.Begin(&x.req, head, content, &x.sh.info, x.job)
-	if x.streaming {
-		x.job.inEnd, x.job.expect100 = nil, x.expect100
-		x.env.ContentStream(x.job, x.content.Length())
-	} else if x.received.File() != nil {
-		x.env.ContentFrom(x.received.File(), x.received.Size())
+	x.app.job.begin()
+	x.app.job.trailer = x.in.trailer
+	x.app.workerStart = x.sh.now
+	x.app.env.Begin(&x.in.req, head, content, &x.sh.info, x.app.job)
+	if x.in.streaming {
+		x.app.job.inEnd, x.app.job.expect100 = nil, x.in.expect100
+		x.app.env.ContentStream(x.app.job, x.in.decoder.Length())
+	} else if x.in.content.File() != nil {
+		x.app.env.ContentFrom(x.in.content.File(), x.in.content.Size())
 	}
-	if !x.sh.srv.workers.Submit(&x.job.slot) {
-		x.job.exited = true
+	if !x.sh.srv.workers.Submit(&x.app.job.slot) {
+		x.app.job.exited = true
 		x.sh.count(refusedBusy)
 		x.sh.refuse(x.sock, x.session, errBusy, head)
 		return
 	}
-	if x.sock.HungUp() && x.job.unqueue() { // see HungUp, which will not come again
+	if x.sock.HungUp() && x.app.job.unqueue() { // see HungUp, which will not come again
 		x.sh.refuse(x.sock, x.session, errHungup, head)
 		return
 	}
-	x.body, x.nonBlocking = x.job, true
-	if !x.streaming && x.yieldToWorker() {
+	x.out.source.body, x.out.source.nonBlocking = x.app.job, true
+	if !x.in.streaming && x.yieldToWorker() {
 		x.pull()
 		return
 	}
-	x.job.awaitMore()
-	x.blocked = true
+	x.app.job.awaitMore()
+	x.out.blocked = true
 	x.suspend()
 }
 
@@ -103,33 +103,33 @@ func (x *exchange) yieldToWorker() bool {
 	if time.Since(began) > yieldMax {
 		h.skipYields = skipYieldsFor
 	}
-	return !x.job.running()
+	return !x.app.job.running()
 }
 
 // feed gives content of b to the worker as it comes. It adds what it uses of b to used.
 func (x *exchange) streamContent(b []byte, used *int) error {
 	room := true
-	for !x.content.Done() && room {
-		data, n, err := x.content.Decode(b, &x.sh.cfg.limits)
+	for !x.in.decoder.Done() && room {
+		data, n, err := x.in.decoder.Decode(b, &x.sh.cfg.limits)
 		if err != nil {
 			return err
 		}
 		if n == 0 {
 			break
 		}
-		x.trailer = append(x.trailer, x.content.Trailer(b[:n])...)
+		x.in.trailer = append(x.in.trailer, x.in.decoder.Trailer(b[:n])...)
 		b = b[n:]
 		*used += n
-		x.bodyBytes += int64(n)
-		x.expect100 = false // it has not waited
-		room = x.job.addContent(data)
+		x.in.clock.bytes += int64(n)
+		x.in.expect100 = false // it has not waited
+		room = x.app.job.addContent(data)
 	}
-	if x.content.Done() {
+	if x.in.decoder.Done() {
 		x.endStream()
-		x.job.setTrailer()
-		x.job.endContent(io.EOF)
+		x.app.job.setTrailer()
+		x.app.job.endContent(io.EOF)
 	}
-	if !x.streaming || !room {
+	if !x.in.streaming || !room {
 		x.sock.Pause()
 	}
 	return nil
@@ -137,8 +137,8 @@ func (x *exchange) streamContent(b []byte, used *int) error {
 
 // endStream is for when no more content goes to the job.
 func (x *exchange) endStream() {
-	if x.streaming {
-		x.streaming = false
+	if x.in.streaming {
+		x.in.streaming = false
 		x.sh.srv.workers.EndUpload()
 	}
 }

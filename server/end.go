@@ -14,9 +14,9 @@ import (
 func (h *shard) EOF(c *loop.Conn) {
 	cn := c.Context.(*session)
 	switch {
-	case cn.phase == readingBody, cn.phase == readingHead && cn.x != nil && cn.x.req.Started():
+	case cn.phase == readingBody, cn.phase == readingHead && cn.x != nil && cn.x.in.req.Started():
 		h.refuse(c, cn, errIncomplete, nil)
-	case cn.phase == writing && cn.x.streaming:
+	case cn.phase == writing && cn.x.in.streaming:
 		cn.x.abortWith(errIncomplete)
 	default:
 		c.Close()
@@ -32,10 +32,10 @@ func (h *shard) HungUp(c *loop.Conn) {
 	cn.hungUp = true
 	switch {
 	case cn.phase != writing:
-	case cn.x.job != nil && cn.x.job.unqueue():
+	case cn.x.app.job != nil && cn.x.app.job.unqueue():
 		cn.x.abortWith(errHungup)
 	case !c.Unread(): // as with net/http: behind more that it has sent the client may wait for an answer to that
-		cn.x.env.Cancel(gateway.ErrClientGone)
+		cn.x.app.env.Cancel(gateway.ErrClientGone)
 	}
 }
 
@@ -45,16 +45,16 @@ func (h *shard) Closed(c *loop.Conn, err error) {
 	switch err {
 	case nil:
 	case loop.ErrDetached:
-		cn.x.job.connDetached()
+		cn.x.app.job.connDetached()
 	default:
 		h.countLost(c, cn, err)
 	}
 	if x := cn.x; x != nil {
 		if cn.phase == writing && err != loop.ErrDetached {
 			x.replaceStatus(closeStatus(err))
-			x.env.Cancel(closeCause(err))
-			if x.job != nil {
-				x.job.cancel(closeCause(err))
+			x.app.env.Cancel(closeCause(err))
+			if x.app.job != nil {
+				x.app.job.cancel(closeCause(err))
 			}
 		}
 	}
@@ -95,7 +95,7 @@ func (h *shard) Exited(c *loop.Conn) {
 		h.flush(c)
 		return
 	}
-	cn.x.keepAlive = false
+	cn.x.out.keepAlive = false
 	cn.x.fail(errGoexit)
 }
 
@@ -144,11 +144,11 @@ func (h *shard) countLost(c *loop.Conn, cn *session, err error) {
 // sayCut says what a connection was doing when Shutdown was out of time.
 func (h *shard) logCut(c *loop.Conn, cn *session) {
 	attrs := []any{slog.Any("remote", c.RemoteAddr()), slog.String("phase", cn.phase.String()), slog.Int64("unsent", c.Unsent())}
-	if x := cn.x; x != nil && (cn.phase != readingHead || x.req.Started()) {
+	if x := cn.x; x != nil && (cn.phase != readingHead || x.in.req.Started()) {
 		since := cn.lastActive
 		if cn.phase != readingHead {
-			if since = x.bodyClock; x.body == x.job {
-				since = x.workerStart
+			if since = x.in.clock.since; x.out.source.body == x.app.job {
+				since = x.app.workerStart
 			}
 			method, target := x.requestLine()
 			attrs = append(attrs, slog.String("method", method), slog.String("target", target))
@@ -161,7 +161,7 @@ func (h *shard) logCut(c *loop.Conn, cn *session) {
 // atWork reports whether something is going on: a request has begun, or a part of
 // an answer waits for the socket.
 func (cn *session) inProgress(c *loop.Conn) bool {
-	return cn.x != nil && (cn.phase != readingHead || cn.x.req.Started()) || c.Unsent() > 0
+	return cn.x != nil && (cn.phase != readingHead || cn.x.in.req.Started()) || c.Unsent() > 0
 }
 
 // stop is Shutdown's part on this loop.

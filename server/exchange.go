@@ -23,50 +23,78 @@ import (
 	"github.com/isbjorn/isbjorn/server/internal/spool"
 )
 
-// exchange is one request and its response.
+// exchange is one request and its response. The goroutine of its loop owns it, while app.run says that a
+// worker has the request all but app.env.
 type exchange struct {
 	sh      *shard
-	sock    *loop.Conn
+	sock    *loop.Conn // nil between two requests, and when a worker is left behind
 	session *session
 	start   gateway.StartResponse // startResponse, bound once
 
-	req         parser.Request
-	content     parser.Body // decoder of the content
-	env         gateway.ServerEnviron
-	head        *bytebufferpool.ByteBuffer // copy of the head while the content comes
-	copy        []byte                     // of the request for a worker, see own
-	bodyClock   int64                      // shard.now when the request began to wait: for its content, or else for its client to read
-	bodyBytes   int64                      // bytes of content since then, framing included
-	received    spool.Content              // the content that has come
-	job         *job                       // kept for applications that may block; nil until there was one
-	workerStart int64                      // shard.now when the job began
-	call        callstate.Call             // a call of the application
-
-	resp           respond.Response
-	file           *gateway.FileBody // of body, once the kernel sends it
-	fileSize       int64             // how much of it is to be sent
-	waker          *waker
-	replacedStatus atomic.Int32 // status that the client is sent in place of the declared one; 0 if there is none
-	requestState
+	in  requestIn
+	out responseOut
+	app appRun
 }
 
-// turn is what is so for one request. Its zero value is the beginning.
-type requestState struct {
-	body            gateway.Body
-	unused          []byte // while Input calls: what is behind this request
-	keepAlive       bool   // the connection goes on after this response
-	pipelined       bool   // bytes of a next request have come already
-	streaming       bool   // content goes to the job as it comes; counted in workers.Pool.uploads
-	ownsCopy        bool   // copy has the request: nobody has views of what the loop has read
-	expect100       bool   // the client of such content waits for 100 Continue
-	isHEAD          bool   // HEAD
-	nonBlocking     bool   // the body never waits
-	borrowed        bool   // the last chunk, or the file, waits for the socket: no other is asked for before it is sent
-	bodyDone        bool   // the body has no more, or no more is wanted
-	blocked         bool   // the body has said ErrWait, and was not woken since
-	closingBody     bool   // the body is closed, and the response is over
-	trailer         []byte // the request's trailer lines
-	outputFullSince int64  // shard.now when answers filled the output and content was still to come; 0 while they do not
+// requestIn is the request as it comes. The zero value of requestInState is the initial state.
+type requestIn struct {
+	req     parser.Request
+	decoder parser.Body                // of the content
+	head    *bytebufferpool.ByteBuffer // copy of the head while the content comes
+	copied  []byte                     // copy of a small request for a worker
+	content spool.Content              // what has come of it
+	requestInState
+}
+
+type requestInState struct {
+	rest      []byte // while Input calls: what is behind this request
+	trailer   []byte // field lines
+	clock     contentClock
+	pipelined bool // bytes of a next request have come already
+	isHEAD    bool
+	ownsCopy  bool // copied has the request: there are no views of what the loop has read
+	streaming bool // content goes to the job as it comes; counted in workers.Pool.BeginUpload
+	expect100 bool // the client of such content waits for 100 Continue
+}
+
+// contentClock measures the client's time for content, in shard.now.
+type contentClock struct {
+	since     int64 // when the request began to wait: for its content, or else for its client to read
+	bytes     int64 // of content since then, framing included
+	fullSince int64 // when answers filled the output while content was still to come; 0 while they do not
+}
+
+// responseOut is the response as it goes.
+type responseOut struct {
+	respond.Response
+	replacedStatus atomic.Int32 // that the client is sent in place of the declared one; 0 if there is none
+	responseOutState
+}
+
+type responseOutState struct {
+	source    source
+	keepAlive bool // the connection goes on after this response
+	borrowed  bool // the last chunk, or the file, waits for the socket: no other is asked for before it is sent
+	bodyDone  bool // the source has no more, or no more is wanted
+	blocked   bool // the body has returned ErrWait, and was not woken since
+}
+
+// source is where the content of a response comes from.
+type source struct {
+	body        gateway.Body      // nil if there is none
+	nonBlocking bool              // Next, Len and Close of body do not block
+	file        *gateway.FileBody // of body, once the kernel sends it
+	fileSize    int64             // how much of it is to be sent
+}
+
+// appRun is the application's part.
+type appRun struct {
+	env         gateway.ServerEnviron
+	call        callstate.Call // a call of the application on the loop
+	job         *job           // kept for applications that may block; nil until there was one
+	waker       *waker         // nil until the application has asked for one
+	workerStart int64          // shard.now when the job began
+	closingBody bool           // the response is over, and the application's Close runs
 }
 
 var errPanic = errors.New("server: the application panicked")
@@ -76,11 +104,11 @@ var errPanic = errors.New("server: the application panicked")
 func (x *exchange) onHead(b []byte, n int, used *int) error {
 	head, rest := b[:n:n], b[n:]
 	*used += n
-	x.isHEAD = isHead(&x.req, head)
-	if x.req.Expectation() == parser.ExpectUnknown {
+	x.in.isHEAD = isHead(&x.in.req, head)
+	if x.in.req.Expectation() == parser.ExpectUnknown {
 		return errExpectation
 	}
-	if x.req.Repeated(parser.ContentType) { // an application could take either
+	if x.in.req.Repeated(parser.ContentType) { // an application could take either
 		return errTypeTwice
 	}
 	if x.sh.cfg.underscorePolicy == RefuseUnderscores && x.hasUnderscore(head) {
@@ -89,30 +117,30 @@ func (x *exchange) onHead(b []byte, n int, used *int) error {
 	if x.session.timer != idleTimer {
 		x.session.timer = noTimer // the next head and content have their own time
 	}
-	x.keepAlive = x.req.KeepAlive()
-	if !x.req.HasContent() {
+	x.out.keepAlive = x.in.req.KeepAlive()
+	if !x.in.req.HasContent() {
 		x.serve(head, nil, rest)
 		return nil
 	}
-	if string(x.req.Method.Of(head)) == http.MethodTrace {
+	if string(x.in.req.Method.Of(head)) == http.MethodTrace {
 		return errTraceContent
 	}
-	x.content = x.req.Body()
-	if want := x.content.Length(); want >= 0 && int64(len(rest)) >= want {
+	x.in.decoder = x.in.req.Body()
+	if want := x.in.decoder.Length(); want >= 0 && int64(len(rest)) >= want {
 		*used += int(want)
 		x.serve(head, rest[:want:want], rest[want:])
 		return nil
 	}
-	x.head = buffers.Get(head)
-	x.bodyClock, x.bodyBytes = x.sh.now, 0
+	x.in.head = buffers.Get(head)
+	x.in.clock.since, x.in.clock.bytes = x.sh.now, 0
 	if x.sh.srv.streamContent && x.sh.srv.workers.BeginUpload() {
-		x.streaming = true
-		x.expect100 = x.req.Expectation() == parser.ExpectContinue && len(rest) == 0
-		x.serve(x.head.B, nil, nil)
+		x.in.streaming = true
+		x.in.expect100 = x.in.req.Expectation() == parser.ExpectContinue && len(rest) == 0
+		x.serve(x.in.head.B, nil, nil)
 		return nil // the rest is fed by the next step
 	}
 	x.sh.transition(x.sock, x.session, headComplete)
-	if x.req.Expectation() == parser.ExpectContinue && len(rest) == 0 {
+	if x.in.req.Expectation() == parser.ExpectContinue && len(rest) == 0 {
 		x.sh.out = append(x.sh.out, "HTTP/1.1 100 Continue\r\n\r\n"...)
 	}
 	return x.collect(rest, used)
@@ -120,7 +148,7 @@ func (x *exchange) onHead(b []byte, n int, used *int) error {
 
 // underscored looks for a field with "_" in its name.
 func (x *exchange) hasUnderscore(head []byte) bool {
-	return slices.ContainsFunc(x.req.Fields(), func(f parser.Field) bool {
+	return slices.ContainsFunc(x.in.req.Fields(), func(f parser.Field) bool {
 		return bytes.IndexByte(f.Name.Of(head), '_') >= 0
 	})
 }
@@ -128,27 +156,27 @@ func (x *exchange) hasUnderscore(head []byte) bool {
 // collect takes content from b and serves the request when it is complete. It adds what
 // it uses of b to used.
 func (x *exchange) collect(b []byte, used *int) error {
-	for !x.content.Done() {
-		data, n, err := x.content.Decode(b, &x.sh.cfg.limits)
+	for !x.in.decoder.Done() {
+		data, n, err := x.in.decoder.Decode(b, &x.sh.cfg.limits)
 		if err != nil {
 			return err
 		}
 		if n == 0 {
 			break
 		}
-		if err := x.received.Add(data, &x.sh.cfg.content); err != nil {
+		if err := x.in.content.Add(data, &x.sh.cfg.content); err != nil {
 			return x.contentError(err)
 		}
-		x.trailer = append(x.trailer, x.content.Trailer(b[:n])...)
+		x.in.trailer = append(x.in.trailer, x.in.decoder.Trailer(b[:n])...)
 		b = b[n:]
 		*used += n
-		x.bodyBytes += int64(n)
+		x.in.clock.bytes += int64(n)
 	}
-	if err := x.received.Flush(); err != nil {
+	if err := x.in.content.Flush(); err != nil {
 		return x.contentError(err)
 	}
-	if x.content.Done() {
-		x.serve(x.head.B, x.received.Bytes(), b)
+	if x.in.decoder.Done() {
+		x.serve(x.in.head.B, x.in.content.Bytes(), b)
 	}
 	return nil
 }
@@ -156,16 +184,16 @@ func (x *exchange) collect(b []byte, used *int) error {
 // serve runs the application and sends what it answers. unused is what has come behind
 // this request.
 func (x *exchange) serve(head, content, unused []byte) {
-	x.unused, x.pipelined = unused, len(unused) > 0
+	x.in.rest, x.in.pipelined = unused, len(unused) > 0
 	x.sh.transition(x.sock, x.session, requestComplete)
 	x.session.hadRequest = true
-	if x.streaming || x.sh.srv.usesWorkers() || x.sh.srv.workers != nil && x.sh.cfg.dispatchBy == nil && x.upgrades() {
+	if x.in.streaming || x.sh.srv.usesWorkers() || x.sh.srv.workers != nil && x.sh.cfg.dispatchBy == nil && x.upgrades() {
 		x.dispatch(x.copyRequest(head, content))
 		return
 	}
-	x.env.Begin(&x.req, head, content, &x.sh.info, x)
-	if x.received.File() != nil {
-		x.env.ContentFrom(x.received.File(), x.received.Size())
+	x.app.env.Begin(&x.in.req, head, content, &x.sh.info, x)
+	if x.in.content.File() != nil {
+		x.app.env.ContentFrom(x.in.content.File(), x.in.content.Size())
 	}
 	if x.sh.cfg.dispatchBy != nil && x.dispatchByOption() { // what it has seen of the request are views: no copy can take their place
 		x.dispatch(head, content)
@@ -175,14 +203,14 @@ func (x *exchange) serve(head, content, unused []byte) {
 	if content, ok := gateway.BytesOf(body); ok && err == nil && x.respondSmall(content) {
 		return
 	}
-	x.body, x.nonBlocking = body, body == nil || isReady(body)
+	x.out.source.body, x.out.source.nonBlocking = body, body == nil || isReady(body)
 	switch {
-	case x.resp.Err != nil:
-		x.fail(x.resp.Err)
+	case x.out.Response.Err != nil:
+		x.fail(x.out.Response.Err)
 	case err != nil:
 		x.fail(err)
 	default:
-		x.bodyDone = x.body == nil
+		x.out.bodyDone = x.out.source.body == nil
 		x.pull()
 	}
 }
@@ -190,7 +218,7 @@ func (x *exchange) serve(head, content, unused []byte) {
 // answer is pull for a body that is one small chunk in memory, as most are. It reports
 // false, and has done nothing, where anything is not as it mostly is.
 func (x *exchange) respondSmall(content []byte) bool {
-	r := &x.resp
+	r := &x.out.Response
 	if !r.Started || r.HeadSent || r.Err != nil || x.contentless(r.Code()) || len(content) > copyBytesMax || !x.sock.Alive() || x.sock.Full() {
 		return false
 	}
@@ -206,7 +234,7 @@ func (x *exchange) respondSmall(content []byte) bool {
 
 // done ends a response whose body has ended.
 func (x *exchange) completeBody() {
-	r := &x.resp
+	r := &x.out.Response
 	if !r.HeadSent {
 		if !r.Started {
 			x.fail(errNotStarted)
@@ -236,7 +264,7 @@ func (x *exchange) noteClosed(err error) {
 func (x *exchange) finishRequest() {
 	h, c, cn := x.sh, x.sock, x.session
 	// Content that has not come yet would be taken for a request: it is thrown away first.
-	keep, skips, content := x.keepAlive, x.streaming, x.content
+	keep, skips, content := x.out.keepAlive, x.in.streaming, x.in.decoder
 	if skips && !x.canSkipContent() {
 		keep = false
 	}
@@ -257,10 +285,10 @@ func (x *exchange) finishRequest() {
 // requestLine returns copies of the method and the target, once the head is
 // complete.
 func (x *exchange) requestLine() (method, target string) {
-	if x.head != nil { // the application may not be at work yet
-		return string(x.req.Method.Of(x.head.B)), string(x.req.Target.Of(x.head.B))
+	if x.in.head != nil { // the application may not be at work yet
+		return string(x.in.req.Method.Of(x.in.head.B)), string(x.in.req.Target.Of(x.in.head.B))
 	}
-	method, target = x.env.RequestLine()
+	method, target = x.app.env.RequestLine()
 	return strings.Clone(method), strings.Clone(target)
 }
 

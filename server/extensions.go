@@ -18,19 +18,19 @@ import (
 // Flush is that of gateway.Flush on the loop.
 func (w *writer) Flush() error {
 	x := (*exchange)(w)
-	was := x.sh.calls.EnterServer(&x.call)
+	was := x.sh.calls.EnterServer(&x.app.call)
 	if was == callstate.HandedOff {
-		return (*jobWriter)(x.job).Flush()
+		return (*jobWriter)(x.app.job).Flush()
 	}
-	defer x.call.ReturnToApp(was)
+	defer x.app.call.ReturnToApp(was)
 	switch {
-	case x.resp.Err != nil:
-		return x.resp.Err
-	case x.sock == nil || !x.resp.Started || x.resp.Complete: // kept beyond its response
+	case x.out.Response.Err != nil:
+		return x.out.Response.Err
+	case x.sock == nil || !x.out.Response.Started || x.out.Response.Complete: // kept beyond its response
 		return net.ErrClosed
 	case !x.sock.Alive():
 		return gateway.ErrClientGone
-	case !x.resp.HeadSent:
+	case !x.out.Response.HeadSent:
 		x.commit(-1)
 	}
 	x.sh.flush(x.sock)
@@ -62,13 +62,13 @@ const gatherBytes = 4 << 10
 // Gather is that of gateway.Gather on the loop.
 func (w *writer) Gather() {
 	x := (*exchange)(w)
-	was := x.sh.calls.EnterServer(&x.call)
+	was := x.sh.calls.EnterServer(&x.app.call)
 	if was == callstate.HandedOff {
-		(*jobWriter)(x.job).Gather()
+		(*jobWriter)(x.app.job).Gather()
 		return
 	}
-	x.resp.Gather = true
-	x.call.ReturnToApp(was)
+	x.out.Response.Gather = true
+	x.app.call.ReturnToApp(was)
 }
 
 // Gather is that of gateway.Gather on a worker.
@@ -106,19 +106,19 @@ var errInformLate = errors.New("server: Inform was called after start, or after 
 
 // Inform implements gateway.Conn on the loop.
 func (x *exchange) Inform(code int, headers []gateway.Header) error {
-	was := x.sh.calls.EnterServer(&x.call)
+	was := x.sh.calls.EnterServer(&x.app.call)
 	if was == callstate.HandedOff {
-		return x.job.Inform(code, headers)
+		return x.app.job.Inform(code, headers)
 	}
-	defer x.call.ReturnToApp(was)
+	defer x.app.call.ReturnToApp(was)
 	switch {
 	case x.sock == nil:
 		return net.ErrClosed
 	case !x.sock.Alive():
 		return gateway.ErrClientGone
-	case x.resp.Started || x.resp.Complete:
+	case x.out.Response.Started || x.out.Response.Complete:
 		return errInformLate
-	case x.req.Minor == 0: // RFC 9110 section 15.2
+	case x.in.req.Minor == 0: // RFC 9110 section 15.2
 		return nil
 	}
 	x.sh.out = respond.AppendInterim(x.sh.out, code, headers)
@@ -140,7 +140,7 @@ func (j *job) Inform(code int, headers []gateway.Header) error {
 		return os.ErrDeadlineExceeded
 	case j.headTaken || j.resp.Started:
 		return errInformLate
-	case j.x.req.Minor == 0:
+	case j.x.in.req.Minor == 0:
 		return nil
 	}
 	j.interim = respond.AppendInterim(j.interim, code, headers)
@@ -159,15 +159,15 @@ func (j *job) sendInterim() {
 
 // Trailer implements gateway.Conn on the loop.
 func (x *exchange) Trailer(headers []gateway.Header) error {
-	was := x.sh.calls.EnterServer(&x.call)
+	was := x.sh.calls.EnterServer(&x.app.call)
 	if was == callstate.HandedOff {
-		return x.job.Trailer(headers)
+		return x.app.job.Trailer(headers)
 	}
-	defer x.call.ReturnToApp(was)
-	if x.sock == nil || x.resp.Complete {
+	defer x.app.call.ReturnToApp(was)
+	if x.sock == nil || x.out.Response.Complete {
 		return net.ErrClosed
 	}
-	x.resp.AddTrailer(headers)
+	x.out.Response.AddTrailer(headers)
 	return nil
 }
 

@@ -310,7 +310,7 @@ func TestInformWaits(t *testing.T) {
 	s.untilAtWork(1)
 	waiting := func() (n int) {
 		s.onLoops(func(h *shard, lc *loop.Conn) {
-			j := lc.Context.(*session).x.job
+			j := lc.Context.(*session).x.app.job
 			j.mu.Lock()
 			defer j.mu.Unlock()
 			if n = len(j.interim); n > h.cfg.loop.HighWaterBytes+2*size || lc.Unsent() > int64(3*h.cfg.loop.HighWaterBytes) {

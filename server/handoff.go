@@ -18,20 +18,20 @@ import (
 // state is still was, and says of which request: nil if the state is another. If it fails,
 // for want of descriptors, nothing has changed but the log. With the lock of shard.calls.
 func (h *shard) retakeLoop(x *exchange, was callstate.State) (request []any) {
-	if !h.calls.HandOff(&x.call, was) {
+	if !h.calls.HandOff(&x.app.call, was) {
 		return nil
 	}
 	request = x.describe()
-	if x.job == nil {
-		x.job = newJob(x)
+	if x.app.job == nil {
+		x.app.job = newJob(x)
 	}
-	x.job.attachCall()
-	if x.closingBody {
-		x.job.abandonCause = errAbandoned
+	x.app.job.attachCall()
+	if x.app.closingBody {
+		x.app.job.abandonCause = errAbandoned
 	}
-	if err := h.loop.Handoff(x.sock, x.unused, x.afterRetake); err != nil {
-		x.job.detachCall()
-		h.calls.TakeBack(&x.call, was)
+	if err := h.loop.Handoff(x.sock, x.in.rest, x.afterRetake); err != nil {
+		x.app.job.detachCall()
+		h.calls.TakeBack(&x.app.call, was)
 		if now := time.Now(); now.Sub(h.stall.retakeFailed) > time.Second {
 			h.stall.retakeFailed = now
 			h.cfg.log.Error(retakeFailed, append([]any{slog.Any("error", err)}, request...)...)
@@ -48,11 +48,11 @@ const retakeFailed = "a loop that is held cannot be given another goroutine; rai
 // taken goes on with the loop where a call of the application was, on its new
 // goroutine.
 func (x *exchange) afterRetake() {
-	if x.closingBody {
+	if x.app.closingBody {
 		x.afterRetakeInClose()
 		return
 	}
-	x.body, x.nonBlocking, x.blocked, x.bodyDone = x.job, true, !x.job.socketFull, false // one that the socket is full for waits to be asked
+	x.out.source.body, x.out.source.nonBlocking, x.out.blocked, x.out.bodyDone = x.app.job, true, !x.app.job.socketFull, false // one that the socket is full for waits to be asked
 	x.suspend()
 	x.sh.arm(x.sock, x.session)
 }
@@ -61,7 +61,7 @@ func (x *exchange) afterRetake() {
 // says nothing of other requests, so they stay on the loop. It reports false if that
 // cannot be, or the state was another. Caller holds the lock of shard.calls.
 func (x *exchange) handOff(was callstate.State) bool {
-	return x.call.CanHandOff && x.sh.retakeLoop(x, was) != nil
+	return x.app.call.CanHandOff && x.sh.retakeLoop(x, was) != nil
 }
 
 // leaveLoop is handOff for the server's own code, after surface.
@@ -100,11 +100,11 @@ const (
 func (x *exchange) tryJob() (j *job, again bool) {
 	x.sh.calls.Lock()
 	defer x.sh.calls.Unlock()
-	switch state := x.call.State(); {
+	switch state := x.app.call.State(); {
 	case state == callstate.HandedOff, (state == callstate.InApp || state == callstate.Observed) && x.handOff(state):
-		return x.job, false
+		return x.app.job, false
 	}
-	return nil, x.call.CanHandOff
+	return nil, x.app.call.CanHandOff
 }
 
 // call runs f, which calls the application, on the loop. Where the loop is taken meanwhile
@@ -114,16 +114,16 @@ func (x *exchange) tryJob() (j *job, again bool) {
 func (x *exchange) callApp(f func(), rest func(failure error) (gateway.Body, error)) {
 	ended := false
 	defer func() {
-		if !ended && x.sh.calls.ExitApp(&x.call) {
-			failure := x.job.panicError(thrown.Value(recover()))
-			x.job.continueOnWorker(func() (gateway.Body, error) { return rest(failure) })
+		if !ended && x.sh.calls.ExitApp(&x.app.call) {
+			failure := x.app.job.panicError(thrown.Value(recover()))
+			x.app.job.continueOnWorker(func() (gateway.Body, error) { return rest(failure) })
 		}
 	}()
-	x.sh.calls.EnterApp(&x.call)
+	x.sh.calls.EnterApp(&x.app.call)
 	f()
 	ended = true
-	if x.sh.calls.ExitApp(&x.call) {
-		x.job.continueOnWorker(func() (gateway.Body, error) { return rest(nil) })
+	if x.sh.calls.ExitApp(&x.app.call) {
+		x.app.job.continueOnWorker(func() (gateway.Body, error) { return rest(nil) })
 	}
 }
 
@@ -132,40 +132,40 @@ func (x *exchange) callApp(f func(), rest func(failure error) (gateway.Body, err
 func (x *exchange) callServe() (body gateway.Body, err error) {
 	ended := false
 	defer func() {
-		if !ended && x.sh.calls.ExitApp(&x.call) {
-			failure := x.job.panicError(thrown.Value(recover()))
-			x.job.continueOnWorker(func() (gateway.Body, error) { return x.job.deliverResponse(nil, failure) })
+		if !ended && x.sh.calls.ExitApp(&x.app.call) {
+			failure := x.app.job.panicError(thrown.Value(recover()))
+			x.app.job.continueOnWorker(func() (gateway.Body, error) { return x.app.job.deliverResponse(nil, failure) })
 		}
 	}()
-	x.sh.calls.EnterApp(&x.call)
-	body, err = x.sh.srv.app.Serve(&x.env.Environ, x.start)
+	x.sh.calls.EnterApp(&x.app.call)
+	body, err = x.sh.srv.app.Serve(&x.app.env.Environ, x.start)
 	ended = true
-	if x.sh.calls.ExitApp(&x.call) {
-		x.job.continueOnWorker(func() (gateway.Body, error) { return x.job.deliverResponse(body, err) })
+	if x.sh.calls.ExitApp(&x.app.call) {
+		x.app.job.continueOnWorker(func() (gateway.Body, error) { return x.app.job.deliverResponse(body, err) })
 	}
 	return body, err
 }
 
 // next asks the body for its next chunk.
 func (x *exchange) nextChunk() (b []byte, err error) {
-	body := x.body
-	if x.nonBlocking {
+	body := x.out.source.body
+	if x.out.source.nonBlocking {
 		return body.Next()
 	}
 	x.callApp(func() { b, err = body.Next() }, func(failure error) (gateway.Body, error) {
-		return x.job.continueBody(body, b, cmp.Or(failure, err))
+		return x.app.job.continueBody(body, b, cmp.Or(failure, err))
 	})
 	return b, err
 }
 
 // fileOf is the file that the body is, or stands for; nil if it is none.
 func (x *exchange) bodyFile() (file *gateway.FileBody) {
-	body := x.body
-	if _, wraps := body.(gateway.Wrapper); !wraps || x.nonBlocking {
+	body := x.out.source.body
+	if _, wraps := body.(gateway.Wrapper); !wraps || x.out.source.nonBlocking {
 		return gateway.FileOf(body)
 	}
 	x.callApp(func() { file = gateway.FileOf(body) }, func(failure error) (gateway.Body, error) {
-		return x.job.deliverResponse(body, failure)
+		return x.app.job.deliverResponse(body, failure)
 	})
 	return file
 }
@@ -173,16 +173,16 @@ func (x *exchange) bodyFile() (file *gateway.FileBody) {
 // sized is the length that the body says, where Next has returned b and err, or was not
 // called yet; -1 if it says none.
 func (x *exchange) bodyLength(b []byte, err error) (n int64) {
-	body := x.body
+	body := x.out.source.body
 	sized, ok := body.(gateway.Sized)
 	switch {
 	case !ok:
 		return -1
-	case x.nonBlocking:
+	case x.out.source.nonBlocking:
 		return sized.Len()
 	}
 	x.callApp(func() { n = sized.Len() }, func(failure error) (gateway.Body, error) {
-		return x.job.continueBody(body, b, cmp.Or(failure, err))
+		return x.app.job.continueBody(body, b, cmp.Or(failure, err))
 	})
 	return n
 }
@@ -203,20 +203,20 @@ func (j *job) continueBody(body gateway.Body, b []byte, err error) (_ gateway.Bo
 // shut closes the body of a response that is over, if it has one. Where the loop is taken
 // from that call nothing waits for it: the loop goes on behind the response (tookLeave).
 func (x *exchange) closeBody() {
-	body := x.body
+	body := x.out.source.body
 	if body == nil {
 		return
 	}
 	x.noteFileSent()
-	x.body = nil // closed once, also if that panics
-	if x.nonBlocking {
+	x.out.source.body = nil // closed once, also if that panics
+	if x.out.source.nonBlocking {
 		x.noteClosed(body.Close())
 		return
 	}
-	x.closingBody = true
+	x.app.closingBody = true
 	var err error
 	x.callApp(func() { err = body.Close() }, func(failure error) (gateway.Body, error) {
-		x.job.noteClosed(cmp.Or(failure, err))
+		x.app.job.noteClosed(cmp.Or(failure, err))
 		return nil, nil
 	})
 	x.noteClosed(err)

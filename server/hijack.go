@@ -62,7 +62,7 @@ func (j *job) detachConn() (done bool) {
 	x := j.x
 	x.sh.flush(x.sock)
 	if x.sock.Unsent() > 0 {
-		x.borrowed = true
+		x.out.borrowed = true
 		return true
 	}
 	j.hijack.conn, j.hijack.rest, j.hijack.err = x.sock.Detach()

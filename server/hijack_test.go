@@ -197,7 +197,7 @@ func TestHijackWaitsForItsOwn(t *testing.T) {
 	var s *testServer
 	unsent := func() (n int64, asked bool) {
 		s.onLoops(func(_ *shard, lc *loop.Conn) {
-			j := lc.Context.(*session).x.job
+			j := lc.Context.(*session).x.app.job
 			j.mu.Lock()
 			defer j.mu.Unlock()
 			n, asked = lc.Unsent(), j.hijack.requested

@@ -113,19 +113,19 @@ func (j *job) begin() {
 func (j *job) attachCall() {
 	x := j.x
 	j.begin()
-	j.trailer = x.trailer
-	x.workerStart = x.sh.now
-	j.err = x.resp.Err
-	j.hasWaker = x.waker != nil
+	j.trailer = x.in.trailer
+	x.app.workerStart = x.sh.now
+	j.err = x.out.Response.Err
+	j.hasWaker = x.app.waker != nil
 	j.loopWaiting = true
 	j.socketFull = x.sock.Full()
-	j.gathers = x.resp.Gather
-	j.contentless = x.resp.Started && x.contentless(x.resp.Code())
-	if j.headTaken = x.resp.HeadSent; !j.headTaken {
-		j.owed = x.resp.Room()
-		j.resp, x.resp = x.resp, j.resp
-	} else if x.resp.Framing == respond.ByLength {
-		j.owed = x.resp.Left
+	j.gathers = x.out.Response.Gather
+	j.contentless = x.out.Response.Started && x.contentless(x.out.Response.Code())
+	if j.headTaken = x.out.Response.HeadSent; !j.headTaken {
+		j.owed = x.out.Response.Room()
+		j.resp, x.out.Response = x.out.Response, j.resp
+	} else if x.out.Response.Framing == respond.ByLength {
+		j.owed = x.out.Response.Left
 	}
 }
 
@@ -134,7 +134,7 @@ func (j *job) detachCall() {
 	x := j.x
 	j.exited = true
 	if !j.headTaken {
-		j.resp, x.resp = x.resp, j.resp
+		j.resp, x.out.Response = x.out.Response, j.resp
 	}
 }
 
@@ -162,8 +162,8 @@ func (j *job) isCurrentTask() bool {
 
 // sayContinue asks the client for the content. RFC 9110 section 10.1.1.
 func (j *job) sayContinue() {
-	if x := j.x; j.isCurrentTask() && x.sock != nil && x.expect100 && !x.resp.HeadSent {
-		x.expect100 = false
+	if x := j.x; j.isCurrentTask() && x.sock != nil && x.in.expect100 && !x.out.Response.HeadSent {
+		x.in.expect100 = false
 		x.sh.out = append(x.sh.out, "HTTP/1.1 100 Continue\r\n\r\n"...)
 		x.sh.flush(x.sock)
 		x.restartBodyClock()
@@ -172,7 +172,7 @@ func (j *job) sayContinue() {
 
 // readOn goes on with content when the worker has taken what there was.
 func (j *job) readOn() {
-	if x := j.x; j.isCurrentTask() && x.sock != nil && x.streaming {
+	if x := j.x; j.isCurrentTask() && x.sock != nil && x.in.streaming {
 		x.sock.Resume()
 		x.restartBodyClock()
 	}
@@ -214,7 +214,7 @@ func (j *job) Next() ([]byte, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.readBroken {
-		j.x.keepAlive = false
+		j.x.out.keepAlive = false
 	}
 	j.sendInterim()
 	if j.hijack.requested && j.detachConn() {
@@ -223,16 +223,16 @@ func (j *job) Next() ([]byte, error) {
 	ripe := j.takeable()
 	if !j.headTaken && (j.flushed || ripe > 0 || j.exited) {
 		j.headTaken = true
-		j.x.resp, j.resp = j.resp, j.x.resp
-		if j.exited && j.x.streaming && !j.x.canSkipContent() {
-			j.x.keepAlive = false // nobody reads the rest of the content, and the client is told
+		j.x.out.Response, j.resp = j.resp, j.x.out.Response
+		if j.exited && j.x.in.streaming && !j.x.canSkipContent() {
+			j.x.out.keepAlive = false // nobody reads the rest of the content, and the client is told
 		}
 		if j.flushed {
 			j.x.commit(-1)
 		}
 	}
 	if j.exited && j.lateTrailer != nil {
-		j.x.resp.AddTrailerLines(j.lateTrailer)
+		j.x.out.Response.AddTrailerLines(j.lateTrailer)
 		j.lateTrailer = nil
 	}
 	j.socketFull = false
@@ -255,7 +255,7 @@ func (j *job) Next() ([]byte, error) {
 	case j.err != nil:
 		return nil, j.err
 	}
-	j.x.body, j.body = j.body, nil
+	j.x.out.source.body, j.body = j.body, nil
 	return nil, nil // the exchange asks that one
 }
 
@@ -275,7 +275,7 @@ func (j *job) Close() error {
 	j.mu.Lock()
 	rest := j.body
 	j.body = nil
-	if j.x.borrowed {
+	if j.x.out.borrowed {
 		j.inFlight = buffers.Queue{} // the socket still has it
 	}
 	j.mu.Unlock()
@@ -310,7 +310,7 @@ func (j *job) cancel(why error) {
 		return
 	}
 	j.abandonCause = why
-	j.x.env.Cancel(why)
+	j.x.app.env.Cancel(why)
 	j.cond.Broadcast()
 }
 

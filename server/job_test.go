@@ -247,10 +247,10 @@ func TestPoolContentBackpressure(t *testing.T) {
 	})
 	held := 0
 	s.onLoops(func(_ *shard, lc *loop.Conn) {
-		if x := lc.Context.(*session).x; x != nil && x.job != nil {
-			x.job.mu.Lock()
-			held += x.job.in.Len()
-			x.job.mu.Unlock()
+		if x := lc.Context.(*session).x; x != nil && x.app.job != nil {
+			x.app.job.mu.Lock()
+			held += x.app.job.in.Len()
+			x.app.job.mu.Unlock()
 		}
 	})
 	if limit := 256<<10 + 64<<10; held > limit || held == 0 {
@@ -836,7 +836,7 @@ func TestRequestTimeoutKeepsWhatIsLent(t *testing.T) {
 		eventually(t, "the chunk is on its way", func() bool {
 			taken, now := false, int64(0)
 			s.onLoops(func(_ *shard, lc *loop.Conn) {
-				j := lc.Context.(*session).x.job
+				j := lc.Context.(*session).x.app.job
 				j.mu.Lock()
 				defer j.mu.Unlock()
 				taken, now = j.loopWaiting, lc.Unsent()
@@ -906,7 +906,7 @@ func TestPoolContinueTakesNoTime(t *testing.T) {
 		if cn.timer != noTimer {
 			t.Errorf("timer %d runs", cn.timer)
 		}
-		cn.x.bodyClock -= int64(time.Hour) // that is how long it waits
+		cn.x.in.clock.since -= int64(time.Hour) // that is how long it waits
 	})
 	close(read)
 	c.want("POST", 100, "")
@@ -990,7 +990,7 @@ func TestPoolRateAfterPause(t *testing.T) {
 		s.onLoops(func(_ *shard, lc *loop.Conn) { paused = lc.Paused() })
 		return paused
 	})
-	s.onLoops(func(_ *shard, lc *loop.Conn) { lc.Context.(*session).x.bodyClock -= int64(time.Hour) })
+	s.onLoops(func(_ *shard, lc *loop.Conn) { lc.Context.(*session).x.in.clock.since -= int64(time.Hour) })
 	close(read)
 	eventually(t, "the client goes on", func() (on bool) {
 		s.onLoops(func(_ *shard, lc *loop.Conn) { on = !lc.Paused() })
@@ -1023,7 +1023,7 @@ func TestPoolKeepsNoMemory(t *testing.T) {
 		s.onLoops(func(h *shard, _ *loop.Conn) {
 			for _, x := range h.free {
 				back = true
-				if n := max(x.job.in.Cap(), x.job.out.Cap(), x.job.inFlight.Cap()); n > buffers.KeptMax {
+				if n := max(x.app.job.in.Cap(), x.app.job.out.Cap(), x.app.job.inFlight.Cap()); n > buffers.KeptMax {
 					t.Errorf("a buffer of %d bytes is kept", n)
 				}
 			}
@@ -1129,7 +1129,7 @@ func TestPoolStopsContentOnce(t *testing.T) {
 	c.send("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
 	s.untilAtWork(1)
 	s.onLoops(func(h *shard, lc *loop.Conn) {
-		j := lc.Context.(*session).x.job
+		j := lc.Context.(*session).x.app.job
 		high := h.cfg.loop.HighWaterBytes
 		if j.addContent(make([]byte, high)) {
 			t.Error("there is room above the high-water mark")
@@ -1156,11 +1156,11 @@ func TestJobAsksForItsRequest(t *testing.T) {
 		s.onLoops(func(h *shard, _ *loop.Conn) {
 			for _, x := range h.free {
 				free = true
-				x.job.taskNumber = x.job.number
-				if !x.job.isCurrentTask() {
+				x.app.job.taskNumber = x.app.job.number
+				if !x.app.job.isCurrentTask() {
 					t.Error("the request at hand asks for nothing")
 				}
-				if x.job.number++; x.job.isCurrentTask() {
+				if x.app.job.number++; x.app.job.isCurrentTask() {
 					t.Error("the request before this one still asks")
 				}
 			}

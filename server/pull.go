@@ -19,28 +19,28 @@ const chunksPerTurn = 64
 // pull sends the body until it ends or must wait: for the socket, because it is
 // full or has borrowed the last chunk, or for its next turn.
 func (x *exchange) pull() {
-	r := &x.resp
+	r := &x.out.Response
 	for turn := 0; ; turn++ {
 		switch {
 		case !x.sock.Alive():
 			x.suspend() // Closed comes next
 			return
-		case x.borrowed && x.sock.Unsent() > 0:
+		case x.out.borrowed && x.sock.Unsent() > 0:
 			x.suspend()
 			x.sock.AwaitSent()
 			return
-		case r.Started && !x.bodyDone && x.contentless(r.Code()) && x.body != x.job: // a worker goes on, with its Context, until it leaves
+		case r.Started && !x.out.bodyDone && x.contentless(r.Code()) && x.out.source.body != x.app.job: // a worker goes on, with its Context, until it leaves
 			if !r.HeadSent {
 				x.commit(x.contentLength(-1, nil, nil))
 			}
-			x.bodyDone = true
+			x.out.bodyDone = true
 		}
-		x.borrowed = false
+		x.out.borrowed = false
 		switch {
-		case x.bodyDone:
+		case x.out.bodyDone:
 			x.completeBody()
 			return
-		case x.blocked || x.sock.Full():
+		case x.out.blocked || x.sock.Full():
 			x.suspend()
 			return
 		case turn == chunksPerTurn, turn > 0 && x.sh.slice.expired():
@@ -58,13 +58,13 @@ func (x *exchange) pull() {
 		switch err {
 		case nil:
 		case io.EOF:
-			x.bodyDone = true
+			x.out.bodyDone = true
 		case gateway.ErrWait:
-			if x.waker == nil && x.body != x.job {
+			if x.app.waker == nil && x.out.source.body != x.app.job {
 				x.fail(errNoWaker)
 				return
 			}
-			x.blocked = true
+			x.out.blocked = true
 		default:
 			x.fail(err)
 			return
@@ -78,22 +78,22 @@ func (x *exchange) pull() {
 				return
 			}
 			known := int64(-1)
-			if x.bodyDone {
+			if x.out.bodyDone {
 				known = int64(len(b))
 			}
 			x.commit(x.contentLength(known, b, err))
 		}
 		if err := x.send(b); err != nil {
 			x.log(slog.LevelError, err.Error())
-			x.bodyDone = true
+			x.out.bodyDone = true
 		}
 		if r.Framing == respond.ByLength && r.Left == 0 {
-			x.bodyDone = true
+			x.out.bodyDone = true
 		}
-		if !x.bodyDone {
+		if !x.out.bodyDone {
 			x.sh.flush(x.sock) // on its way before the next is asked for
-			if x.body == x.job && x.sock.Unsent() > 0 {
-				x.borrowed = true // what was copied is not asked for more either: job.write counts it until then
+			if x.out.source.body == x.app.job && x.sock.Unsent() > 0 {
+				x.out.borrowed = true // what was copied is not asked for more either: job.write counts it until then
 			}
 		}
 	}
@@ -102,34 +102,34 @@ func (x *exchange) pull() {
 // pullFile sends the rest of a file at once. It reports false for one that Next
 // should read.
 func (x *exchange) pullFile(file *gateway.FileBody) bool {
-	if _, _, n := file.Range(); n <= copyBytesMax || !x.resp.Started {
+	if _, _, n := file.Range(); n <= copyBytesMax || !x.out.Response.Started {
 		return false
 	}
-	if !x.resp.HeadSent {
+	if !x.out.Response.HeadSent {
 		x.commit(file.Len())
 	}
 	if err := x.sendFile(file); err != nil {
 		x.log(slog.LevelError, err.Error())
 	}
-	x.bodyDone = true
+	x.out.bodyDone = true
 	return true
 }
 
 // fileSent tells the file how much of it was sent, for who wraps it.
 func (x *exchange) noteFileSent() {
-	if x.file != nil {
-		x.file.Advance(x.fileSize - x.sock.UnsentFile())
-		x.file = nil
+	if x.out.source.file != nil {
+		x.out.source.file.Advance(x.out.source.fileSize - x.sock.UnsentFile())
+		x.out.source.file = nil
 	}
 }
 
 // known is the length of the content: what the body says, else n. Next has returned b and
 // err, or was not called yet.
 func (x *exchange) contentLength(n int64, b []byte, err error) int64 {
-	if x.body == nil {
+	if x.out.source.body == nil {
 		return 0
 	}
-	if j, ok := x.body.(*job); ok && j.contentLength() >= 0 {
+	if j, ok := x.out.source.body.(*job); ok && j.contentLength() >= 0 {
 		return j.contentLength()
 	}
 	if size := x.bodyLength(b, err); size >= 0 {
@@ -140,17 +140,17 @@ func (x *exchange) contentLength(n int64, b []byte, err error) int64 {
 
 // hold suspends the response. Views of the request stay good until it goes on.
 func (x *exchange) suspend() {
-	x.unused = nil
+	x.in.rest = nil
 	if x.session.phase == handling {
-		if !x.streaming {
+		if !x.in.streaming {
 			x.sock.Pause()
 		}
-		if x.head == nil && !x.ownsCopy {
+		if x.in.head == nil && !x.in.ownsCopy {
 			x.sock.Retain()
-			x.bodyClock = x.sh.now
+			x.in.clock.since = x.sh.now
 		}
 		if x.session.hungUp && !x.sock.Unread() {
-			x.env.Cancel(gateway.ErrClientGone)
+			x.app.env.Cancel(gateway.ErrClientGone)
 		}
 	}
 	x.sh.transition(x.sock, x.session, responseSuspended)
@@ -168,7 +168,7 @@ func (cn *session) resume() {
 // dropBody closes the body of a response that is not going on, where no guard
 // may be at work.
 func (x *exchange) closeBodyGuarded() {
-	if x.body != nil {
+	if x.out.source.body != nil {
 		closed := false
 		defer func() {
 			if closed {
@@ -194,7 +194,7 @@ func (x *exchange) fail(err error) {
 		x.noteAbort(err)
 	case x.sock.Alive() || !thrown.Is(err, net.ErrClosed):
 		x.sh.count(failed)
-		if x.resp.HeadSent && !x.resp.Complete {
+		if x.out.Response.HeadSent && !x.out.Response.Complete {
 			x.sh.count(aborted)
 		}
 		if err != errPanic { // which has its line already
@@ -205,21 +205,21 @@ func (x *exchange) fail(err error) {
 		x.replaceStatus(gateway.StatusNoResponse)
 	}
 	switch {
-	case x.resp.Complete: // in Close: the client has all of the answer, and the next request is another
-	case quiet && !x.resp.HeadSent:
-		x.keepAlive = false
-	case x.resp.HeadSent:
-		x.keepAlive = false
-		if x.resp.Framing == respond.ByClose {
+	case x.out.Response.Complete: // in Close: the client has all of the answer, and the next request is another
+	case quiet && !x.out.Response.HeadSent:
+		x.out.keepAlive = false
+	case x.out.Response.HeadSent:
+		x.out.keepAlive = false
+		if x.out.Response.Framing == respond.ByClose {
 			x.sock.Abort() // nothing else shows that it is not whole
 		}
 	default:
 		const text = "Internal Server Error\n"
-		x.resp.Reset()
-		_ = x.resp.Declare("500 Internal Server Error", errorHeaders, nil)
+		x.out.Response.Reset()
+		_ = x.out.Response.Declare("500 Internal Server Error", errorHeaders, nil)
 		x.commit(int64(len(text)))
 		_ = x.send([]byte(text))
-		x.resp.Complete = true // Close writes nothing behind it
+		x.out.Response.Complete = true // Close writes nothing behind it
 	}
 	x.closeBodyGuarded()
 	x.finishRequest()
@@ -230,31 +230,31 @@ var errorHeaders = []gateway.Header{{Name: "Content-Type", Value: "text/plain; c
 // sendsInstead notes what the client is sent in place of an answer of which nothing was
 // sent, for who logs it.
 func (x *exchange) replaceStatus(status int) {
-	if !x.resp.HeadSent {
-		x.replacedStatus.CompareAndSwap(0, int32(status))
+	if !x.out.Response.HeadSent {
+		x.out.replacedStatus.CompareAndSwap(0, int32(status))
 	}
 }
 
 // SentStatus implements gateway.Conn on the loop.
-func (x *exchange) SentStatus() int { return int(x.replacedStatus.Load()) }
+func (x *exchange) SentStatus() int { return int(x.out.replacedStatus.Load()) }
 
 // SentStatus implements gateway.Conn on a worker.
 func (j *job) SentStatus() int { return j.x.SentStatus() }
 
 // breakOff ends an exchange that cannot go on, by a refusal if that can still be said.
 func (x *exchange) abortWith(why *parser.Error) {
-	if x.streaming {
-		x.job.endContent(uploadError(why))
+	if x.in.streaming {
+		x.app.job.endContent(uploadError(why))
 	}
 	x.replaceStatus(why.Status)
 	x.closeBodyGuarded()
-	if !x.resp.HeadSent {
+	if !x.out.Response.HeadSent {
 		x.sh.refuse(x.sock, x.session, why, nil)
 		return
 	}
 	x.sh.count(refused)
-	x.keepAlive = false
-	if x.resp.Framing == respond.ByClose {
+	x.out.keepAlive = false
+	if x.out.Response.Framing == respond.ByClose {
 		x.sock.Abort()
 	}
 	x.finishRequest()

@@ -159,7 +159,7 @@ func TestRequestTimeoutInTheQueue(t *testing.T) {
 	s.untilLoad(1, 1, 0)
 	s.onLoops(func(h *shard, c *loop.Conn) {
 		if x := c.Context.(*session).x; c.RemoteAddr().String() == second.LocalAddr().String() {
-			x.workerStart -= int64(time.Hour)
+			x.app.workerStart -= int64(time.Hour)
 			h.Timeout(c)
 		}
 	})
@@ -215,7 +215,7 @@ func TestHijackIsLeftBehind(t *testing.T) {
 		l := <-loops
 		at := make(chan *job)
 		l.Do(func() {
-			at <- connsOf(l)[0].Context.(*session).x.job
+			at <- connsOf(l)[0].Context.(*session).x.app.job
 			<-hold
 		})
 		j := <-at

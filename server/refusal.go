@@ -19,7 +19,7 @@ func (h *shard) refuse(c *loop.Conn, cn *session, why *parser.Error, head []byte
 	if cn.x == nil || !cn.x.reachedApp() {
 		h.logRefusal(c, cn, why, head)
 	}
-	h.out = respond.AppendError(h.out, why.Status, why.Why, cn.x != nil && cn.x.isHEAD, &h.date)
+	h.out = respond.AppendError(h.out, why.Status, why.Why, cn.x != nil && cn.x.in.isHEAD, &h.date)
 	h.flush(c)
 	if cn.x != nil {
 		h.release(cn.x)
@@ -31,7 +31,7 @@ func (h *shard) refuse(c *loop.Conn, cn *session, why *parser.Error, head []byte
 // wasServed reports whether the application was given the request: then its middlewares log
 // what becomes of it.
 func (x *exchange) reachedApp() bool {
-	return x.session.phase == writing && (x.job == nil || !x.job.neverRan)
+	return x.session.phase == writing && (x.app.job == nil || !x.app.job.neverRan)
 }
 
 // refusedLineMax is how much of a request line is logged: it is TargetBytes by default.
@@ -43,12 +43,12 @@ func (h *shard) logRefusal(c *loop.Conn, cn *session, why *parser.Error, head []
 	r := gateway.Refusal{Remote: c.RemoteAddr(), Status: why.Status, Why: why.Why, Bytes: int64(len(respond.ErrorText(why.Status, why.Why)))}
 	if x := cn.x; x != nil {
 		switch {
-		case x.head != nil:
-			head = x.head.B
-		case x.ownsCopy:
-			head = x.copy
+		case x.in.head != nil:
+			head = x.in.head.B
+		case x.in.ownsCopy:
+			head = x.in.copied
 		}
-		if x.isHEAD {
+		if x.in.isHEAD {
 			r.Bytes = 0
 		}
 	}

@@ -22,7 +22,7 @@ func (h *shard) acquire(c *loop.Conn, cn *session) {
 		h.free = h.free[:last]
 	} else {
 		x = &exchange{sh: h}
-		x.call.Owner, x.call.CanHandOff = x, h.srv.workers != nil
+		x.app.call.Owner, x.app.call.CanHandOff = x, h.srv.workers != nil
 		x.start = x.startResponse()
 	}
 	x.sock, x.session, cn.x = c, cn, x
@@ -35,35 +35,35 @@ func (h *shard) release(x *exchange) {
 		x.session.x = nil
 	}
 	x.endStream()
-	x.requestState = requestState{}
-	if x.job != nil {
-		if x.job.running() { // who closed the job has told it
+	x.in.requestInState, x.out.responseOutState, x.app.closingBody = requestInState{}, responseOutState{}, false
+	if x.app.job != nil {
+		if x.app.job.running() { // who closed the job has told it
 			x.sock, x.session = nil, nil
 			return
 		}
-		x.job.finish()
+		x.app.job.finish()
 	}
-	x.env.End()
-	if x.head != nil {
-		buffers.Put(x.head)
-		x.head = nil
+	x.app.env.End()
+	if x.in.head != nil {
+		buffers.Put(x.in.head)
+		x.in.head = nil
 	}
-	if cap(x.copy) > ownBytesMax {
-		x.copy = nil
+	if cap(x.in.copied) > ownBytesMax {
+		x.in.copied = nil
 	}
-	if !x.received.Empty() {
-		x.received.Release()
+	if !x.in.content.Empty() {
+		x.in.content.Release()
 	}
 	x.sock, x.session = nil, nil
-	x.call.Reset()
-	if x.waker != nil {
-		x.waker.x, x.waker = nil, nil
+	x.app.call.Reset()
+	if x.app.waker != nil {
+		x.app.waker.x, x.app.waker = nil, nil
 	}
-	if x.replacedStatus.Load() != 0 {
-		x.replacedStatus.Store(0)
+	if x.out.replacedStatus.Load() != 0 {
+		x.out.replacedStatus.Store(0)
 	}
-	x.req.Reset()
-	x.resp.Reset()
+	x.in.req.Reset()
+	x.out.Response.Reset()
 	if len(h.free) < freeMax {
 		h.free = append(h.free, x)
 	}

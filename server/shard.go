@@ -172,15 +172,15 @@ func (h *shard) step(c *loop.Conn, cn *session, b []byte, used *int) (goesOn boo
 			h.acquire(c, cn)
 		}
 		var n int
-		if n, err = cn.x.req.Parse(b, &h.cfg.limits); n > 0 {
+		if n, err = cn.x.in.req.Parse(b, &h.cfg.limits); n > 0 {
 			err = cn.x.onHead(b, n, used)
 		} else { // a refusal of HEAD has no content either, whatever is wrong with the rest
-			cn.x.isHEAD = isHead(&cn.x.req, b)
+			cn.x.in.isHEAD = isHead(&cn.x.in.req, b)
 		}
 	case readingBody:
 		err = cn.x.collect(b, used)
 	case writing:
-		if cn.x.streaming && !c.Paused() {
+		if cn.x.in.streaming && !c.Paused() {
 			err = cn.x.streamContent(b, used)
 		}
 	case skipping:

@@ -19,7 +19,7 @@ var errSkipBytes = &parser.Error{Status: 413, Why: "more content was left unread
 // Continue may send it or not when it sees another answer (RFC 9110 section 10.1.1), so
 // nobody knows what its next bytes are.
 func (x *exchange) canSkipContent() bool {
-	return !x.expect100 && !x.sh.stopping && x.content.Remaining() <= skipBytesMax
+	return !x.in.expect100 && !x.sh.stopping && x.in.decoder.Remaining() <= skipBytesMax
 }
 
 // skipContent begins to throw away content, of the request that has just ended. An
@@ -27,15 +27,15 @@ func (x *exchange) canSkipContent() bool {
 // back yet.
 func (h *shard) skipContent(c *loop.Conn, cn *session, content parser.Body) {
 	h.acquire(c, cn)
-	cn.x.content = content
-	cn.x.bodyClock, cn.x.bodyBytes = h.now, 0
+	cn.x.in.decoder = content
+	cn.x.in.clock.since, cn.x.in.clock.bytes = h.now, 0
 	h.transition(c, cn, contentLeft)
 }
 
 // skip throws content of b away. It adds what it uses of b to used.
 func (x *exchange) skip(b []byte, used *int) error {
-	for !x.content.Done() {
-		_, n, err := x.content.Decode(b, &x.sh.cfg.limits)
+	for !x.in.decoder.Done() {
+		_, n, err := x.in.decoder.Decode(b, &x.sh.cfg.limits)
 		if err != nil {
 			return err
 		}
@@ -47,7 +47,7 @@ func (x *exchange) skip(b []byte, used *int) error {
 		// Chunked content may turn out to be more. The client was not told of an end of the
 		// connection, and its next request may be behind the content: it is worth as much as
 		// what is read behind a last answer.
-		if x.bodyBytes += int64(n); x.bodyBytes > max(skipBytesMax, x.sh.cfg.loop.LingerBytes) {
+		if x.in.clock.bytes += int64(n); x.in.clock.bytes > max(skipBytesMax, x.sh.cfg.loop.LingerBytes) {
 			return errSkipBytes
 		}
 	}

@@ -68,12 +68,12 @@ func TestSlowReaderMemory(t *testing.T) {
 				full := 0
 				s.onLoops(func(h *shard, lc *loop.Conn) {
 					x := lc.Context.(*session).x
-					if x == nil || x.job == nil {
+					if x == nil || x.app.job == nil {
 						return
 					}
-					x.job.mu.Lock()
-					defer x.job.mu.Unlock()
-					if x.job.exited || x.job.unsent() >= h.cfg.loop.HighWaterBytes {
+					x.app.job.mu.Lock()
+					defer x.app.job.mu.Unlock()
+					if x.app.job.exited || x.app.job.unsent() >= h.cfg.loop.HighWaterBytes {
 						full++
 					}
 				})

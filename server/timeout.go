@@ -33,11 +33,11 @@ func (h *shard) idleTime() time.Duration {
 // Where it is not the client that we wait for there is none: the loop watches
 // whether a full socket empties.
 func (h *shard) arm(c *loop.Conn, cn *session) {
-	if x := cn.x; x != nil && (x.streaming || cn.phase == readingBody || cn.phase == skipping) {
+	if x := cn.x; x != nil && (x.in.streaming || cn.phase == readingBody || cn.phase == skipping) {
 		x.excludeFullOutput()
 	}
 	switch {
-	case cn.phase == writing && cn.x.job != nil:
+	case cn.phase == writing && cn.x.app.job != nil:
 		var left time.Duration
 		cn.timer, left = cn.x.workerDeadline()
 		c.SetTimeout(left)
@@ -52,7 +52,7 @@ func (h *shard) arm(c *loop.Conn, cn *session) {
 		}
 		c.SetTimeout(left)
 	case cn.phase == readingHead:
-		if cn.x != nil && cn.x.req.Started() {
+		if cn.x != nil && cn.x.in.req.Started() {
 			if cn.timer != headTimer { // however the head drips
 				cn.timer = headTimer
 				cn.lastActive = h.now
@@ -109,8 +109,8 @@ func (h *shard) Timeout(c *loop.Conn) {
 func (x *exchange) bodyDeadline() (timer, time.Duration) {
 	c := x.sh.cfg
 	if c.bodyRate >= 0 {
-		paid := time.Duration(float64(x.bodyBytes) / float64(c.bodyRate) * float64(time.Second))
-		if total := c.bodyTime + paid - time.Duration(x.sh.now-x.bodyClock); total < c.bodyTime {
+		paid := time.Duration(float64(x.in.clock.bytes) / float64(c.bodyRate) * float64(time.Second))
+		if total := c.bodyTime + paid - time.Duration(x.sh.now-x.in.clock.since); total < c.bodyTime {
 			return rateTimer, max(total, 1) // 0 would be for ever
 		}
 	}
@@ -119,7 +119,7 @@ func (x *exchange) bodyDeadline() (timer, time.Duration) {
 
 // measure begins the client's time for content anew, when it has waited for us.
 func (x *exchange) restartBodyClock() {
-	x.bodyClock, x.bodyBytes, x.outputFullSince = x.sh.now, 0, 0
+	x.in.clock.since, x.in.clock.bytes, x.in.clock.fullSince = x.sh.now, 0, 0
 	x.sh.arm(x.sock, x.session)
 }
 
@@ -127,22 +127,22 @@ func (x *exchange) restartBodyClock() {
 // nothing is read then, so the client cannot send, however long it takes to read them.
 func (x *exchange) excludeFullOutput() {
 	switch full := x.sock.Full(); {
-	case full && x.outputFullSince == 0:
-		x.outputFullSince = max(x.sh.now, 1)
-	case !full && x.outputFullSince != 0:
-		x.bodyClock += x.sh.now - x.outputFullSince
-		x.outputFullSince = 0
+	case full && x.in.clock.fullSince == 0:
+		x.in.clock.fullSince = max(x.sh.now, 1)
+	case !full && x.in.clock.fullSince != 0:
+		x.in.clock.since += x.sh.now - x.in.clock.fullSince
+		x.in.clock.fullSince = 0
 	}
 }
 
 // patience is how long to wait for the worker, or the content that it may wait for,
 // and by which timer; 0 is for ever.
 func (x *exchange) workerDeadline() (t timer, left time.Duration) {
-	asked := !x.expect100 || x.resp.HeadSent // behind an answer no 100 Continue comes, and the client knows
-	if x.streaming && asked && !x.sock.Full() && !x.sock.Paused() {
+	asked := !x.in.expect100 || x.out.Response.HeadSent // behind an answer no 100 Continue comes, and the client knows
+	if x.in.streaming && asked && !x.sock.Full() && !x.sock.Paused() {
 		t, left = x.bodyDeadline()
 	}
-	if x.sh.cfg.requestTime > 0 && x.job.running() {
+	if x.sh.cfg.requestTime > 0 && x.app.job.running() {
 		if request := x.requestTimeLeft(); t == noTimer || request < left {
 			t, left = requestTimer, max(request, 1)
 		}
@@ -152,29 +152,29 @@ func (x *exchange) workerDeadline() (t timer, left time.Duration) {
 
 // requestTime is what is left of RequestTimeout.
 func (x *exchange) requestTimeLeft() time.Duration {
-	return x.sh.cfg.requestTime - time.Duration(x.sh.now-x.workerStart)
+	return x.sh.cfg.requestTime - time.Duration(x.sh.now-x.app.workerStart)
 }
 
 // outOfTime answers for an application that does not.
 func (x *exchange) onRequestTimeout() {
-	if !x.job.running() {
+	if !x.app.job.running() {
 		return // it has left just now, and its wake is on the way
 	}
 	x.sh.count(requestTimeouts)
-	if x.job.unqueue() {
+	if x.app.job.unqueue() {
 		x.log(slog.LevelError, "the request waited for a worker longer than the option RequestTimeout: look at what the others wait for, or raise the option Workers",
-			slog.Duration("age", time.Duration(x.sh.now-x.workerStart)))
+			slog.Duration("age", time.Duration(x.sh.now-x.app.workerStart)))
 		x.abortWith(errQueueTime)
 		return
 	}
-	attrs := []slog.Attr{slog.Duration("age", time.Duration(x.sh.now-x.workerStart))}
+	attrs := []slog.Attr{slog.Duration("age", time.Duration(x.sh.now-x.app.workerStart))}
 	if x.sh.stackSecond != x.sh.date.Second() { // all goroutines stand still for it
 		x.sh.stackSecond = x.sh.date.Second()
-		attrs = append(attrs, slog.String("stack", x.job.stack()))
+		attrs = append(attrs, slog.String("stack", x.app.job.stack()))
 	}
 	x.log(slog.LevelError, "the application took longer than the option RequestTimeout; it goes on, and nobody waits for it", attrs...)
 	x.replaceStatus(errRequestTime.Status) // before the application hears of it
-	x.job.cancel(gateway.ErrTimeout)
+	x.app.job.cancel(gateway.ErrTimeout)
 	x.abortWith(errRequestTime)
 }
 

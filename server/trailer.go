@@ -12,13 +12,13 @@ import (
 
 // ReadTrailer implements gateway.Conn on the loop, where all content has come.
 func (x *exchange) ReadTrailer(yield func(name, value string) bool) {
-	was := x.sh.calls.EnterServer(&x.call)
+	was := x.sh.calls.EnterServer(&x.app.call)
 	if was == callstate.HandedOff {
-		x.job.ReadTrailer(yield)
+		x.app.job.ReadTrailer(yield)
 		return
 	}
-	lines := x.trailer
-	x.call.ReturnToApp(was)
+	lines := x.in.trailer
+	x.app.call.ReturnToApp(was)
 	yieldFields(lines, yield)
 }
 
@@ -34,7 +34,7 @@ func (j *job) ReadTrailer(yield func(name, value string) bool) {
 func (j *job) setTrailer() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.trailer = j.x.trailer
+	j.trailer = j.x.in.trailer
 }
 
 // yieldFields yields the fields of lines, as views of them.

@@ -89,7 +89,7 @@ func TestSlowReadersLeaveWorkers(t *testing.T) {
 			eventually(t, "the answer waits for its reader, and no worker does", func() bool {
 				waits := 0
 				s.onLoops(func(_ *shard, lc *loop.Conn) {
-					if x := lc.Context.(*session).x; x != nil && x.job != nil && !x.job.running() {
+					if x := lc.Context.(*session).x; x != nil && x.app.job != nil && !x.app.job.running() {
 						waits++
 					}
 				})
@@ -127,13 +127,13 @@ func TestFullOutputIsNoContentTime(t *testing.T) {
 	c := s.dial()
 	c.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n01234")
 	eventually(t, "the output is full", func() (full bool) {
-		s.onLoops(func(_ *shard, c *loop.Conn) { full = c.Full() && c.Context.(*session).x.outputFullSince != 0 })
+		s.onLoops(func(_ *shard, c *loop.Conn) { full = c.Full() && c.Context.(*session).x.in.clock.fullSince != 0 })
 		return full
 	})
 	s.onLoops(func(_ *shard, c *loop.Conn) { // an hour passes
 		x := c.Context.(*session).x
-		x.bodyClock -= int64(time.Hour)
-		x.outputFullSince -= int64(time.Hour)
+		x.in.clock.since -= int64(time.Hour)
+		x.in.clock.fullSince -= int64(time.Hour)
 	})
 	resp, err := http.ReadResponse(c.r, nil)
 	if err != nil {

@@ -38,10 +38,10 @@ func (w *waker) run() {
 	w.due.Swap(false) // before Next looks: what happens from now on is another task
 	switch x := w.x; {
 	case x == nil:
-	case x.call.State() == callstate.HandedOff && w == x.waker:
-		x.job.wakeWorker() // it was taken when it belonged to the loop
-	case x.blocked:
-		x.blocked = false
+	case x.app.call.State() == callstate.HandedOff && w == x.app.waker:
+		x.app.job.wakeWorker() // it was taken when it belonged to the loop
+	case x.out.blocked:
+		x.out.blocked = false
 		x.sh.Drained(x.sock)
 	}
 }
@@ -86,11 +86,11 @@ func (j *job) wakeWorker() {
 // stir has a response that waits asked once more, when the server begins to stop: it may
 // want to end. In a task of its own, as for every wake: the application may block in it.
 func (x *exchange) wakeForStop() {
-	if x.waker != nil {
-		x.waker.wake()
+	if x.app.waker != nil {
+		x.app.waker.wake()
 	}
-	if x.job != nil {
-		x.job.wakeWorker()
+	if x.app.job != nil {
+		x.app.job.wakeWorker()
 	}
 }
 
@@ -100,33 +100,33 @@ var errNoWaker = errors.New("server: Next returned gateway.ErrWait, and nobody c
 
 // RemoteAddr is the peer's address.
 func (x *exchange) RemoteAddr() netip.AddrPort {
-	was := x.sh.calls.EnterServer(&x.call)
+	was := x.sh.calls.EnterServer(&x.app.call)
 	if was == callstate.HandedOff {
-		return x.job.remote
+		return x.app.job.remote
 	}
-	defer x.call.ReturnToApp(was)
+	defer x.app.call.ReturnToApp(was)
 	return x.sock.RemoteAddr()
 }
 
 // LocalAddr is the address that the peer connected to.
 func (x *exchange) LocalAddr() netip.AddrPort {
-	was := x.sh.calls.EnterServer(&x.call)
+	was := x.sh.calls.EnterServer(&x.app.call)
 	if was == callstate.HandedOff {
-		return x.job.local
+		return x.app.job.local
 	}
-	defer x.call.ReturnToApp(was)
+	defer x.app.call.ReturnToApp(was)
 	return x.sock.LocalAddr()
 }
 
 // Waker implements gateway.Conn.
 func (x *exchange) Waker() (wake func()) {
-	was := x.sh.calls.EnterServer(&x.call)
+	was := x.sh.calls.EnterServer(&x.app.call)
 	if was == callstate.HandedOff {
-		return x.job.Waker()
+		return x.app.job.Waker()
 	}
-	defer x.call.ReturnToApp(was)
-	if x.waker == nil {
-		x.waker = newWaker(x)
+	defer x.app.call.ReturnToApp(was)
+	if x.app.waker == nil {
+		x.app.waker = newWaker(x)
 	}
-	return x.waker.wake
+	return x.app.waker.wake
 }

@@ -84,7 +84,7 @@ func (j *job) noteAborted() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if !j.headTaken && !j.flushed && j.out.Len() == 0 {
-		j.x.replacedStatus.CompareAndSwap(0, gateway.StatusNoResponse)
+		j.x.out.replacedStatus.CompareAndSwap(0, gateway.StatusNoResponse)
 	}
 }
 
@@ -97,7 +97,7 @@ func isReady(body gateway.Body) bool {
 func (j *job) serve() (body gateway.Body, err error) {
 	err = errGoexit
 	defer j.catch(&err)
-	return j.x.sh.srv.app.Serve(&j.x.env.Environ, j.start)
+	return j.x.sh.srv.app.Serve(&j.x.app.env.Environ, j.start)
 }
 
 // pull brings what body has, until it ends or nobody wants it. Of a response that has no
@@ -241,7 +241,7 @@ func (j *job) panicError(p any) error {
 }
 
 func (j *job) log(level slog.Level, msg string, attrs ...slog.Attr) {
-	method, target := j.x.env.RequestLine()
+	method, target := j.x.app.env.RequestLine()
 	j.x.sh.cfg.logRequest(level, msg, strings.Clone(method), strings.Clone(target), j.remote, attrs...)
 }
 
@@ -367,7 +367,7 @@ func (j *job) exit(body gateway.Body, err error) {
 		j.close(body)
 	}
 	h, x := j.x.sh, j.x
-	x.received.Release() // here: a loop that has stopped brings nothing back
+	x.in.content.Release() // here: a loop that has stopped brings nothing back
 	h.loop.Do(func() {
 		j.exited = true
 		h.release(x)
