@@ -9,12 +9,12 @@ import (
 	"github.com/isbjorn/isbjorn/gateway"
 )
 
-// hop is what one proxy says of the one before it; "" is nothing.
+// hop is what one proxy has written about its peer; "" is unknown.
 type hop struct{ node, proto, host string }
 
-// xForwarded returns the hops from the right. The lists are as long as one
-// another if all proxies append. One that replaces -Proto and -Host makes them
-// shorter: then what the right end says is good for all hops.
+// xForwarded returns the hops of the X-Forwarded fields, from the right. If all proxies append, the
+// lists have equal lengths. A proxy that replaces -Proto and -Host makes them shorter: then their last
+// values are those of all hops.
 func (p *Proxies) xForwarded(env *gateway.Environ) func() hop {
 	read := func(name string) string {
 		if !p.writes(name) {
@@ -23,19 +23,18 @@ func (p *Proxies) xForwarded(env *gateway.Environ) func() hop {
 		return env.Header(name)
 	}
 	nodes, protos, hosts := read(forField), read(protoField), read(hostField)
-	return func() hop { return hop{last(&nodes), last(&protos), last(&hosts)} }
+	return func() hop { return hop{cutLast(&nodes), cutLast(&protos), cutLast(&hosts)} }
 }
 
 // standard returns the hops of Forwarded from the right. RFC 7239 section 4.
 func standard(env *gateway.Environ) func() hop {
 	elements := env.Header(standardField)
-	return func() hop { return element(last(&elements)) }
+	return func() hop { return parseElement(cutLast(&elements)) }
 }
 
-// last cuts the last element off a list. A comma in a quoted string does not
-// separate. Read from the right, the elements that proxies wrote are right
-// whatever stands to the left of them, as a quote that a client left open.
-func last(list *string) string {
+// cutLast cuts the last element off a list. A comma in a quoted string is no separator. Since it reads
+// from the right, a quote that a client left open further left changes no element of a proxy.
+func cutLast(list *string) string {
 	s, quoted := *list, false
 	for i := len(s) - 1; i >= 0; i-- {
 		switch {
@@ -50,24 +49,24 @@ func last(list *string) string {
 	return strings.Trim(s, " \t")
 }
 
-// lastOf is the last n elements of a list.
-func lastOf(list string, n int) string {
+// lastElements is the last n elements of a list.
+func lastElements(list string, n int) string {
 	rest := list
 	for range n {
-		last(&rest)
+		cutLast(&rest)
 	}
 	return strings.TrimLeft(list[len(rest):], ", \t")
 }
 
-// escaped says whether what follows s in a quoted string is a quoted-pair's.
+// escaped reports whether the byte after s, in a quoted string, is part of a quoted-pair: an odd number
+// of backslashes precedes it.
 func escaped(s string) bool {
 	return (len(s)-len(strings.TrimRight(s, `\`)))%2 == 1
 }
 
-// element reads one element of Forwarded: pairs separated by ";", each once. One
-// that is malformed says nothing. More is taken as a value than a token, since
-// some proxies do not quote ports.
-func element(s string) (h hop) {
+// parseElement reads one element of Forwarded: pairs separated by ";", each name once. A malformed one is
+// the zero hop. A value may have more than a token does, since some proxies do not quote ports.
+func parseElement(s string) (h hop) {
 	seen := map[string]bool{}
 	for s != "" {
 		name, rest, ok := strings.Cut(s, "=")
@@ -101,7 +100,7 @@ func element(s string) (h hop) {
 	return h
 }
 
-// unquote reads a quoted-string behind its first quote. RFC 9110 section 5.6.4.
+// unquote reads a quoted-string, without its first quote. RFC 9110 section 5.6.4.
 func unquote(s string) (value, rest string, ok bool) {
 	if i := strings.IndexAny(s, `"\`); i >= 0 && s[i] == '"' {
 		return s[:i], s[i+1:], true
@@ -119,11 +118,10 @@ func unquote(s string) (value, rest string, ok bool) {
 	return "", "", false
 }
 
-// node reads an address, with or without a port. IPv6 stands in brackets in
-// Forwarded, and without them in X-Forwarded-For. "unknown" and "_hidden" are not
-// addresses, and what has a zone is not from another machine. A port may be hidden
-// too. RFC 7239 section 6.
-func node(s string) (netip.AddrPort, bool) {
+// parseNode reads an address, with or without a port. IPv6 has brackets in Forwarded, and none in
+// X-Forwarded-For. "unknown" and "_hidden" are no addresses, nor is one with a zone, which is valid on
+// one machine only. The port may be a hidden one, such as "_p". RFC 7239 section 6.
+func parseNode(s string) (netip.AddrPort, bool) {
 	if i := strings.LastIndex(s, ":_"); i >= 0 {
 		s = s[:i]
 	}
@@ -139,7 +137,7 @@ func node(s string) (netip.AddrPort, bool) {
 	return unmap(a), err == nil && a.Addr().Zone() == ""
 }
 
-// unmap makes one of the two forms of an IPv4 address.
+// unmap makes an IPv4-mapped IPv6 address an IPv4 address.
 func unmap(a netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 }
@@ -147,8 +145,8 @@ func unmap(a netip.AddrPort) netip.AddrPort {
 // hostBytesMax is the longest host: a domain name and a port.
 const hostBytesMax = 255 + len(":65535")
 
-// validHost says whether s is a host with or without a port, and nothing that
-// could be more in a URL. RFC 9110 section 7.2.
+// validHost reports whether s is a host with or without a port, and has no character that could begin
+// another part of a URL. RFC 9110 section 7.2.
 func validHost(s string) bool {
 	if len(s) > hostBytesMax {
 		return false

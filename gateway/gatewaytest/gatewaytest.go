@@ -1,12 +1,11 @@
-// Package gatewaytest calls a gateway application without a server and without a
-// socket, as net/http/httptest does for handlers:
+// Package gatewaytest calls a gateway application without a server and without a socket, as
+// net/http/httptest does for handlers:
 //
 //	got := gatewaytest.Get(app, "/greeting?name=Ada")
 //	if got.Err != nil || got.Code != 200 || got.Text() != "Hello, Ada" { ... }
 //
-// The application sees what a server would show it. Its answer is checked by
-// gateway.Validate, and put together as a server would. To find what it keeps beyond
-// the response, call gateway.Debug(app).
+// The application sees the Environ that a server would show it. Its response is checked by
+// gateway.Validate, and collected. To find what it keeps beyond the response, call gateway.Debug(app).
 package gatewaytest
 
 import (
@@ -21,44 +20,42 @@ import (
 	"github.com/isbjorn/isbjorn/parser"
 )
 
-// Request is a request to an application. Its zero value is a GET of "/" by
-// HTTP/1.1.
+// Request is a request to an application. Its zero value is a GET of "/" by HTTP/1.1.
 type Request struct {
 	Method string           // "" is GET
 	Target string           // as on the request line; "" is "/"
-	Header []gateway.Header // in this order; Host and Content-Length are added if they are not there
+	Header []gateway.Header // in this order; Host and Content-Length are added if missing
 	Body   string           // the content, all of it there before the call
 	HTTP10 bool             // the client speaks HTTP/1.0
 	Remote netip.AddrPort   // the client; zero is 192.0.2.1:1234
 	Log    *slog.Logger     // takes wsgi.errors; nil drops it
-	Extra  map[string]any   // the deployer's pairs
+	Extra  map[string]any   // pairs for the environ, as of the option Environ of package server
 
 	// Stream is content that comes after Body, while the application reads it: chunked, or up to
 	// the Content-Length of Header. nil is none.
 	Stream io.Reader
 
-	// Leave is when the client is gone: after so many chunks were sent, writes
-	// included. Then the context is cancelled with gateway.ErrClientGone and the body
-	// closed, and Err is that error. 0 is never.
+	// Leave is the number of chunks, writes included, after which the client disconnects: Context is
+	// cancelled with gateway.ErrClientGone, the Body is closed, and Err is that error. 0 is never.
 	Leave int
 }
 
-// Response is what an application answered. Nothing in it is the application's.
+// Response is the response of an application. All in it are copies.
 type Response struct {
 	Code   int              // 200
 	Status string           // "200 OK"
 	Header []gateway.Header // as declared
-	Before []Interim        // responses before it
-	After  []gateway.Header // as given to Environ.Trailer; a server sends them where the content is chunked
-	Chunks []string         // as sent: what was written, then what the body gave; no empty ones, none for HEAD
-	Closed int              // how often the body was closed: 1, or 0 if there was none
+	Before []Interim        // interim responses
+	After  []gateway.Header // of Environ.Trailer; a server sends them where the content is chunked
+	Chunks []string         // as sent: those written, then those of the Body; no empty ones, none for HEAD
+	Closed int              // calls of Close of the Body: 1, or 0 if there was no Body
 
-	// Err is what went wrong: a *gateway.Violation of a rule, or else the error of Serve,
-	// Next, or Close. A server answers 500, or cuts the response where Chunks end.
+	// Err is the error of the response: a *gateway.Violation of a rule, or else that of Serve, Next, or
+	// Close. A server answers 500, or cuts the response after Chunks.
 	Err error
 }
 
-// Interim is what an application gave to Environ.Inform.
+// Interim is an interim response, of Environ.Inform.
 type Interim struct {
 	Code   int
 	Header []gateway.Header
@@ -67,8 +64,8 @@ type Interim struct {
 // Text is the content.
 func (r *Response) Text() string { return strings.Join(r.Chunks, "") }
 
-// Get is the value of the header called name, in any case, the values of several
-// joined by ", "; "" if there is none.
+// Get is the value of the header called name, in any case; several values are joined by ", "; "" if
+// there is none.
 func (r *Response) Get(name string) string {
 	var values []string
 	for _, h := range r.Header {
@@ -82,9 +79,9 @@ func (r *Response) Get(name string) string {
 // Get calls app with a GET of target.
 func Get(app gateway.App, target string) *Response { return Call(app, Request{Target: target}) }
 
-// Call calls app with req, pulls the body to its end and closes it. Where the body says
-// [gateway.ErrWait] it waits for the call that wakes it. A panic of the application
-// comes through, after its body was closed.
+// Call calls app with req, pulls the Body to its end and closes it. Where Next returns
+// [gateway.ErrWait] it waits for a call of the function of Environ.Waker. It closes the Body and panics
+// again if the application panics.
 func Call(app gateway.App, req Request) *Response {
 	r := new(Response)
 	woken := make(chan struct{}, 1)
@@ -94,51 +91,51 @@ func Call(app gateway.App, req Request) *Response {
 		return r
 	}
 	defer env.End()
-	c := &call{Response: r, env: env, woken: woken, leave: req.Leave, headOnly: req.Method == "HEAD"}
-	r.Err = c.run(gateway.ValidateWith(closes(app, r), func(*gateway.Violation) {})) // which returns it, too
+	c := &call{Response: r, env: env, woken: woken, disconnectAfter: req.Leave, isHEAD: req.Method == "HEAD"}
+	r.Err = c.run(gateway.ValidateWith(countCloses(app, r), func(*gateway.Violation) {})) // run returns the first
 	return r
 }
 
-// closes counts how often the body of app is closed.
-func closes(app gateway.App, r *Response) gateway.App {
+// countCloses counts the calls of Close of the Body of app in r.
+func countCloses(app gateway.App, r *Response) gateway.App {
 	return gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		body, err := app.Serve(env, start)
 		switch b := body.(type) {
 		case nil:
 			return nil, err
 		case gateway.Sized:
-			return sized{counted{body, r}, b}, err
+			return sizedBody{countedBody{body, r}, b}, err
 		}
-		return counted{body, r}, err
+		return countedBody{body, r}, err
 	})
 }
 
-type counted struct {
+type countedBody struct {
 	gateway.Body
 	r *Response
 }
 
-func (c counted) Close() error {
+func (c countedBody) Close() error {
 	c.r.Closed++
 	return c.Body.Close()
 }
 
-type sized struct {
-	counted
+type sizedBody struct {
+	countedBody
 	of gateway.Sized
 }
 
-func (s sized) Len() int64 { return s.of.Len() }
+func (s sizedBody) Len() int64 { return s.of.Len() }
 
 // call is the server's side of one request.
 type call struct {
 	*Response
-	env      *gateway.ServerEnviron
-	woken    <-chan struct{}
-	leave    int
-	headOnly bool
-	sent     bool  // the head, as far as the application can see
-	sticks   error // what start or a write returned
+	env             *gateway.ServerEnviron
+	woken           <-chan struct{} // the function of Environ.Waker was called
+	disconnectAfter int
+	isHEAD          bool
+	sent            bool  // a part of the response was sent: start can replace nothing
+	failure         error // of start or a write, which sticks
 }
 
 func (c *call) run(app gateway.App) (err error) {
@@ -150,46 +147,46 @@ func (c *call) run(app gateway.App) (err error) {
 			}
 		}()
 	}
-	for err == nil && c.sticks == nil && body != nil && !c.bare() {
+	for err == nil && c.failure == nil && body != nil && !c.noContent() {
 		var b []byte
 		if b, err = body.Next(); err == nil || err == io.EOF || err == gateway.ErrWait {
 			c.send(b)
 		}
 		if err == gateway.ErrWait {
-			if err = nil; c.sticks == nil {
+			if err = nil; c.failure == nil {
 				<-c.woken
 			}
 		}
 	}
 	switch {
-	case c.sticks != nil:
-		return c.sticks
+	case c.failure != nil:
+		return c.failure
 	case err == io.EOF:
 		return nil
 	}
 	return err
 }
 
-// bare says that the response is known to have no content.
-func (c *call) bare() bool {
-	return c.Status != "" && (c.headOnly || c.Code == 204 || c.Code == 304)
+// noContent reports whether the declared response has no content.
+func (c *call) noContent() bool {
+	return c.Status != "" && (c.isHEAD || c.Code == 204 || c.Code == 304)
 }
 
-// start is gateway.StartResponse. Validate has checked what it is given.
+// start is the gateway.StartResponse of the application. Validate has checked the arguments.
 func (c *call) start(status string, headers []gateway.Header, exc error) (io.Writer, error) {
 	switch {
-	case c.sticks != nil:
-		return nil, c.sticks
+	case c.failure != nil:
+		return nil, c.failure
 	case c.sent:
-		c.sticks = exc
+		c.failure = exc
 		return nil, exc
 	}
 	c.Code, _ = strconv.Atoi(status[:3])
-	c.Status, c.Header = strings.Clone(status), cloned(headers)
+	c.Status, c.Header = strings.Clone(status), cloneHeaders(headers)
 	return writer{c}, nil
 }
 
-func cloned(headers []gateway.Header) (own []gateway.Header) {
+func cloneHeaders(headers []gateway.Header) (own []gateway.Header) {
 	for _, h := range headers {
 		own = append(own, gateway.Header{Name: strings.Clone(h.Name), Value: strings.Clone(h.Value)})
 	}
@@ -200,8 +197,8 @@ func cloned(headers []gateway.Header) (own []gateway.Header) {
 type writer struct{ c *call }
 
 func (w writer) Write(p []byte) (int, error) {
-	if w.c.sticks != nil {
-		return 0, w.c.sticks
+	if w.c.failure != nil {
+		return 0, w.c.failure
 	}
 	w.c.send(p)
 	return len(p), nil
@@ -210,26 +207,26 @@ func (w writer) Write(p []byte) (int, error) {
 // Flush is that of gateway.Flush.
 func (w writer) Flush() error {
 	w.c.sent = true
-	return w.c.sticks
+	return w.c.failure
 }
 
-// send sends a chunk, behind which the client may leave.
+// send adds a chunk to the response, after which the client may disconnect.
 func (c *call) send(b []byte) {
 	if len(b) == 0 {
 		return
 	}
 	c.sent = true
-	if c.headOnly {
+	if c.isHEAD {
 		return
 	}
 	c.Chunks = append(c.Chunks, string(b))
-	if len(c.Chunks) == c.leave {
+	if len(c.Chunks) == c.disconnectAfter {
 		c.env.Cancel(gateway.ErrClientGone)
-		c.sticks = gateway.ErrClientGone
+		c.failure = gateway.ErrClientGone
 	}
 }
 
-// environ is an Environ for req, read by the parser as a server would.
+// environ is an Environ for req, whose head is parsed as by a server.
 func environ(req Request, r *Response, woken chan<- struct{}) (*gateway.ServerEnviron, error) {
 	var b strings.Builder
 	method, target, version := req.Method, req.Target, "HTTP/1.1"
@@ -269,12 +266,13 @@ func environ(req Request, r *Response, woken chan<- struct{}) (*gateway.ServerEn
 	parsed, limits := new(parser.Request), parser.DefaultLimits()
 	n, err := parsed.Parse(head, &limits)
 	if err != nil {
-		return nil, fmt.Errorf("gatewaytest: the request is not right: %w", err)
+		return nil, fmt.Errorf("gatewaytest: the request is invalid: %w", err)
 	}
 	if n != len(head) {
-		return nil, fmt.Errorf("gatewaytest: the request is not right: %q", head)
+		return nil, fmt.Errorf("gatewaytest: the request is invalid: %q", head)
 	}
-	conn := conn{remote: req.Remote, local: netip.MustParseAddrPort("192.0.2.80:8080"), woken: woken, r: r, http10: req.HTTP10}
+	conn := conn{remote: req.Remote, local: netip.MustParseAddrPort("192.0.2.80:8080")}
+	conn.woken, conn.r, conn.http10 = woken, r, req.HTTP10
 	if !conn.remote.IsValid() {
 		conn.remote = netip.MustParseAddrPort("192.0.2.1:1234")
 	}
@@ -283,7 +281,8 @@ func environ(req Request, r *Response, woken chan<- struct{}) (*gateway.ServerEn
 		log = slog.New(slog.DiscardHandler)
 	}
 	env := new(gateway.ServerEnviron)
-	env.Begin(parsed, head, []byte(req.Body), &gateway.ServerInfo{Scheme: "http", Software: "gatewaytest", Log: log, Extra: req.Extra}, conn)
+	info := &gateway.ServerInfo{Scheme: "http", Software: "gatewaytest", Log: log, Extra: req.Extra}
+	env.Begin(parsed, head, []byte(req.Body), info, conn)
 	if req.Stream != nil {
 		length := parsed.Body()
 		env.ContentStream(req.Stream, length.Length()-int64(len(req.Body)))
@@ -291,8 +290,8 @@ func environ(req Request, r *Response, woken chan<- struct{}) (*gateway.ServerEn
 	return env, nil
 }
 
-// conn is a connection that is nothing but its addresses, and what wakes a response or
-// adds to it.
+// conn is a gateway.Conn without a connection: it has addresses, wakes the response, and collects
+// interim responses and trailer fields.
 type conn struct {
 	gateway.NoConn
 	remote, local netip.AddrPort
@@ -308,7 +307,7 @@ func (c conn) Waker() (wake func()) {
 	return func() {
 		select {
 		case c.woken <- struct{}{}:
-		default: // it is awake already
+		default: // a wake is pending already
 		}
 	}
 }
@@ -316,13 +315,13 @@ func (c conn) Waker() (wake func()) {
 // Inform implements gateway.Conn.
 func (c conn) Inform(code int, headers []gateway.Header) error {
 	if !c.http10 {
-		c.r.Before = append(c.r.Before, Interim{code, cloned(headers)})
+		c.r.Before = append(c.r.Before, Interim{code, cloneHeaders(headers)})
 	}
 	return nil
 }
 
 // Trailer implements gateway.Conn.
 func (c conn) Trailer(headers []gateway.Header) error {
-	c.r.After = append(c.r.After, cloned(headers)...)
+	c.r.After = append(c.r.After, cloneHeaders(headers)...)
 	return nil
 }

@@ -15,43 +15,45 @@ import (
 	"github.com/isbjorn/isbjorn/gateway"
 )
 
-// Form is the content of a form that was sent by POST.
+// Form is the parsed content of a form.
 type Form struct {
 	Values url.Values
-	Files  map[string][]*Upload // by the name of their field
+	Files  map[string][]*Upload // by the name of the field
 }
 
 // Upload is a file of a multipart form.
 type Upload struct {
-	// Name is the file's name as the client gave it, without directories. It may
-	// still be anything: "..", a hidden file, a name that another has.
+	// Name is the name of the file as the client sent it, without directories. It is not checked: it
+	// may be "..", a hidden file, or the name of another upload.
 	Name string
 
-	Type string // Content-Type as the client gave it, unchecked
+	Type string // Content-Type as the client sent it, unchecked
 	Size int64  // bytes
 
 	content io.ReaderAt
 	off     int64
 }
 
-// Open reads the file from its beginning, each time it is called, until the request
-// ends; after that a read may be os.ErrClosed. There is nothing to close.
+// Open returns a reader of the file from its beginning, valid until the request ends; after that a read
+// may return os.ErrClosed. It needs no Close.
 func (u *Upload) Open() *io.SectionReader { return io.NewSectionReader(u.content, u.off, u.Size) }
 
-// partBytes is what a part costs besides its text: its places in the maps.
+// partBytes is the memory of a part besides its text, in bytes: its places in the maps.
 const partBytes = 400
 
-// partHeadBytes is the longest head of a part, about: some hundred bytes are usual, and
-// package mime/multipart would take 10 MiB, in memory. More: 413.
+// partHeadBytes is about the longest head of a part. A few hundred bytes are usual; package
+// mime/multipart would read 10 MiB into memory. More: 413.
 const partHeadBytes = 16 << 10
 
 // boundaryBytesMax is the longest boundary, RFC 2046 section 5.1.1.
 const boundaryBytesMax = 70
 
 var (
-	errFormType   = &StatusError{Status: 415, Text: "the content is neither application/x-www-form-urlencoded nor multipart/form-data"}
-	errPartsType  = &StatusError{Status: 415, Text: "the content is not multipart/form-data"}
-	errBoundary   = &StatusError{Status: 400, Text: "the Content-Type multipart/form-data needs a boundary of 1 to 70 characters"}
+	errFormType = &StatusError{Status: 415,
+		Text: "the content is neither application/x-www-form-urlencoded nor multipart/form-data"}
+	errMultipartType = &StatusError{Status: 415, Text: "the content is not multipart/form-data"}
+	errBoundary      = &StatusError{Status: 400,
+		Text: "the Content-Type multipart/form-data needs a boundary of 1 to 70 characters"}
 	errFormBytes  = &StatusError{Status: 413, Text: "the form is larger than the option FormBytes"}
 	errFormFields = &StatusError{Status: 413, Text: "the form has more pairs than the option Fields"}
 	errFormParts  = &StatusError{Status: 413, Text: "the form has more parts than the option FormParts"}
@@ -61,14 +63,12 @@ var (
 	errForm       = errors.New("the form is malformed")
 )
 
-// Form reads the content as a form: application/x-www-form-urlencoded or
-// multipart/form-data (RFC 7578), else the error is a 415. It takes the content, and
-// gives the same result again when it is asked again.
+// Form reads the content as a form: application/x-www-form-urlencoded or multipart/form-data (RFC 7578),
+// else the error is a 415. It consumes the content; later calls return the same result.
 //
-// Files that do not fit into memory are in one temporary file, which is removed when
-// the request ends. What is more than the Options allow is a 413, what is malformed a
-// 400, files for which there is no room a 503 or 507 (FormMemoryBytes); the Form is then
-// nil.
+// Files that do not fit into memory are in one temporary file, which is removed when the request ends. A
+// form larger than the Options allow is a 413, a malformed one a 400, and files for which there is no
+// room are a 503 or 507 (FormMemoryBytes); the Form is then nil.
 func (r *Request) Form() (*Form, error) {
 	if r.form == nil && r.formErr == nil {
 		form, err := r.readForm()
@@ -114,7 +114,7 @@ func (r *Request) readPairs() (*Form, error) {
 // readParts reads a multipart form.
 func (r *Request) readParts() (*Form, error) {
 	form := &Form{Values: url.Values{}, Files: map[string][]*Upload{}}
-	values, files := int64(r.options.FormValueBytes), int64(r.options.FormMemoryBytes) // what room is left
+	values, files := int64(r.options.FormValueBytes), int64(r.options.FormMemoryBytes) // unused room, in bytes
 	for part, err := range r.Parts() {
 		if err != nil {
 			return nil, err
@@ -152,34 +152,34 @@ func (r *Request) readParts() (*Form, error) {
 	return form, nil
 }
 
-// spill moves an upload to the temporary file: the bytes b of it, and what is left
-// of part.
+// spill writes an upload to the temporary file: its first bytes b, and the rest of part.
 func (r *Request) spill(u *Upload, b []byte, part *Part) error {
 	if r.temp == nil {
 		f, err := r.TempFile(r.options.TempDir)
 		if err != nil {
-			return notKept(err)
+			return tempError(err)
 		}
 		r.temp = f
-		context.AfterFunc(r.Context(), func() { _ = f.Close() }) // unless Close has
+		context.AfterFunc(r.Context(), func() { _ = f.Close() }) // harmless after Close
 	}
-	rest := &noted{r: part}
+	rest := &errReader{r: part}
 	n, err := io.Copy(io.NewOffsetWriter(r.temp, r.tempBytes), io.MultiReader(bytes.NewReader(b), rest))
 	switch {
 	case rest.err != nil:
 		return rest.err
 	case err != nil:
-		return notKept(err)
+		return tempError(err)
 	}
 	u.content, u.off, u.Size = r.temp, r.tempBytes, n
 	r.tempBytes += n
 	return nil
 }
 
-// notKept is why a file of a form cannot be kept, and answered as content that the server
-// cannot keep. 507 is RFC 4918 section 11.5. The cause is for the log.
-func notKept(err error) error {
-	err = fmt.Errorf("web: a form with files of more than the option FormMemoryBytes cannot be kept in the directory of the option TempDir: %w", err)
+// tempError is the error of a temporary file: a 503 if all room is used, a 507 (RFC 4918 section 11.5) if
+// the disk is full, as the server answers for content that it cannot store. The cause is for the log.
+func tempError(err error) error {
+	err = fmt.Errorf("web: a form with files of more than the option FormMemoryBytes cannot be stored "+
+		"in the directory of the option TempDir: %w", err)
 	switch {
 	case errors.Is(err, gateway.ErrTempSpace), errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
 		return &StatusError{Status: 503, Text: "the server has no room for more files now", Err: err}
@@ -189,20 +189,19 @@ func notKept(err error) error {
 	return err
 }
 
-// Part is one part of a multipart form: a value, or a file, which has a Name. It is
-// read like any io.Reader, as long as the next part was not asked for. An error of
-// Read is that of Parts.
+// Part is one part of a multipart form: a value, or a file, which has a Name. It is an io.Reader, valid
+// until the iteration goes on to the next part. The errors of Read are those of Parts.
 type Part struct {
 	Field string // of the form
 	Name  string // of the file, as in Upload; "" for a value
-	Type  string // Content-Type as the client gave it, unchecked; may be empty
+	Type  string // Content-Type as the client sent it, unchecked; may be empty
 
 	part *multipart.Part
 	form *formReader
 }
 
-// headBytes is the length of the head, of which Field, Name and Type may be small parts that
-// keep all of it in memory.
+// headBytes is the length of the head, in bytes: Field, Name and Type are parts of it, and keep all of it
+// in memory.
 func (p *Part) headBytes() (n int64) {
 	for name, values := range p.part.Header {
 		for _, value := range values {
@@ -215,45 +214,45 @@ func (p *Part) headBytes() (n int64) {
 func (p *Part) Read(b []byte) (int, error) {
 	n, err := p.part.Read(b)
 	if err != nil && err != io.EOF {
-		err = p.form.blame(err)
+		err = p.form.statusOf(err)
 	}
 	return n, err
 }
 
 // formReader is the content of a multipart form.
 type formReader struct {
-	noted
-	room int // bytes that the head of the next part may still take; -1 within a part
+	errReader
+	headRoom int // bytes that the head of the next part may still have; -1 within a part
 }
 
 func (f *formReader) Read(p []byte) (int, error) {
 	switch {
-	case f.room < 0:
-		return f.noted.Read(p)
-	case f.room == 0:
+	case f.headRoom < 0:
+		return f.errReader.Read(p)
+	case f.headRoom == 0:
 		f.err = errPartHead
 		return 0, f.err
 	}
-	n, err := f.noted.Read(p[:min(len(p), f.room)])
-	f.room -= n
+	n, err := f.errReader.Read(p[:min(len(p), f.headRoom)])
+	f.headRoom -= n
 	return n, err
 }
 
-// next is the part behind last, which is nil for the first.
+// next returns the part after last, which is nil for the first.
 func (f *formReader) next(parts *multipart.Reader, last *multipart.Part) (*multipart.Part, error) {
-	if last != nil { // what of it was not read is no head
+	if last != nil { // the unread rest of it does not count as a head
 		if _, err := io.Copy(io.Discard, last); err != nil {
 			return nil, err
 		}
 	}
-	f.room = partHeadBytes
-	defer func() { f.room = -1 }()
+	f.headRoom = partHeadBytes
+	defer func() { f.headRoom = -1 }()
 	return parts.NextPart()
 }
 
-// blame is whose the error err is: that of reading the content, or the client's, who
-// sent what is no form.
-func (f *formReader) blame(err error) error {
+// statusOf returns err as an error of Parts: that of Input if reading failed, else a StatusError, since
+// the content is malformed.
+func (f *formReader) statusOf(err error) error {
 	status := 400
 	switch {
 	case f.err != nil:
@@ -264,18 +263,17 @@ func (f *formReader) blame(err error) error {
 	return &StatusError{Status: status, Text: errForm.Error(), Err: err}
 }
 
-// Parts yields the parts of a multipart/form-data one after the other, for
-// applications that store them elsewhere as they read, so that they are never held
-// here. It takes the content. The first error is the last that is yielded: a 415, 413
-// or 400 as in Form. Of the options FormBytes and FormParts count, and the head of a part
-// has 16 KiB at most; how large a part is, is the application's to limit.
+// Parts yields the parts of a multipart/form-data as they come, for applications that store them
+// elsewhere: no part is in memory or in a file. It consumes the content. An error ends the iteration: a
+// 415, 413 or 400 as of Form. The options FormBytes and FormParts apply, and the head of a part has at
+// most 16 KiB; the size of a part is for the application to limit.
 func (r *Request) Parts() iter.Seq2[*Part, error] {
 	return func(yield func(*Part, error) bool) {
 		_, params, _ := mime.ParseMediaType(r.Header("Content-Type"))
 		boundary := params["boundary"]
 		switch {
 		case r.contentType() != "multipart/form-data":
-			yield(nil, errPartsType)
+			yield(nil, errMultipartType)
 			return
 		case boundary == "" || len(boundary) > boundaryBytesMax:
 			yield(nil, errBoundary)
@@ -284,7 +282,7 @@ func (r *Request) Parts() iter.Seq2[*Part, error] {
 			yield(nil, errFormBytes)
 			return
 		}
-		content := &formReader{noted: noted{r: r.Input()}, room: -1}
+		content := &formReader{errReader: errReader{r: r.Input()}, headRoom: -1}
 		parts := multipart.NewReader(content, boundary)
 		var part *multipart.Part
 		var err error
@@ -294,7 +292,7 @@ func (r *Request) Parts() iter.Seq2[*Part, error] {
 			case err == io.EOF:
 				return
 			case err != nil:
-				err = content.blame(err)
+				err = content.statusOf(err)
 			case n == r.options.FormParts:
 				err = errFormParts
 			case part.FormName() == "":

@@ -8,12 +8,10 @@ import (
 	"github.com/isbjorn/isbjorn/gateway"
 )
 
-// HandlerFunc is a function that is a gateway.App, with the DefaultOptions; NewApp
-// takes others.
+// HandlerFunc is a function that is a gateway.App, with the DefaultOptions; NewApp takes others.
 //
-// An error that is or wraps a *StatusError is answered with its status. Any other is
-// the server's to answer, by 500, and to log. The Body of a Response returned
-// together with an error is closed.
+// An error that is or wraps a *StatusError is answered with its status. For any other the server answers
+// 500 and logs it. The Body of a Response that is returned together with an error is closed.
 type HandlerFunc func(*Request) (*Response, error)
 
 // Serve calls f.
@@ -21,8 +19,8 @@ func (f HandlerFunc) Serve(env *gateway.Environ, start gateway.StartResponse) (g
 	return f.serve(&defaults, env, start)
 }
 
-// NewApp returns f as an App whose requests have the options o. It refuses options
-// that cannot work, see Check, and a nil f.
+// NewApp returns f as an App whose requests have the options o. The error is that of Options.Check, or
+// says that f is nil.
 func NewApp(f HandlerFunc, o Options) (gateway.App, error) {
 	if err := o.Check(); err != nil {
 		return nil, err
@@ -47,7 +45,7 @@ func (f HandlerFunc) serve(o *Options, env *gateway.Environ, start gateway.Start
 			response.close()
 		}
 		var known *StatusError
-		if !errors.As(err, &known) || !known.answers() {
+		if !errors.As(err, &known) || !known.isClientFacing() {
 			return nil, err
 		}
 		if known.Status >= 500 {
@@ -61,14 +59,14 @@ func (f HandlerFunc) serve(o *Options, env *gateway.Environ, start gateway.Start
 	return response.Serve(env, start)
 }
 
-// StatusError is an error that a client is told of.
+// StatusError is an error that is answered with its status and text.
 type StatusError struct {
-	Status int    // 400 to 599; others are the server's to answer, by 500
+	Status int    // 400 to 599; for others the server answers 500
 	Text   string // for the client, as text/plain; "" is the text of the status
 	Err    error  // the cause, for the log, or nil; never shown to the client
 }
 
-func (e *StatusError) answers() bool { return 400 <= e.Status && e.Status <= 599 }
+func (e *StatusError) isClientFacing() bool { return 400 <= e.Status && e.Status <= 599 }
 
 // Error is for logs: the status, the text and the cause.
 func (e *StatusError) Error() string {

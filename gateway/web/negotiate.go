@@ -6,20 +6,19 @@ import (
 	"strings"
 )
 
-// rangesMax is how many elements of an Accept field are read. Browsers send fewer
-// than 20; the rest is as if it were not there.
+// rangesMax is how many elements of an Accept field are read; the rest is ignored. Browsers send fewer
+// than 20.
 const rangesMax = 100
 
-// preference is one element of Accept, Accept-Language or Accept-Encoding.
-type preference struct {
-	of     string            // in lower case: "text/*", "de-ch", "gzip"
+// acceptItem is one element of Accept, Accept-Language or Accept-Encoding.
+type acceptItem struct {
+	value  string            // in lower case: "text/*", "de-ch", "gzip"
 	params map[string]string // without q
 	q      int               // 0 to 1000 thousandths
 }
 
-// preferences reads a field. What is malformed is left out, as if the client had not
-// named it.
-func preferences(field string) (list []preference) {
+// parseAccept reads a field. Malformed elements are ignored.
+func parseAccept(field string) (list []acceptItem) {
 	for n := 0; field != "" && n < rangesMax; n++ {
 		var element string
 		element, field = cutElement(field)
@@ -34,13 +33,12 @@ func preferences(field string) (list []preference) {
 			}
 			delete(params, "q")
 		}
-		list = append(list, preference{of, params, q})
+		list = append(list, acceptItem{of, params, q})
 	}
 	return list
 }
 
-// cutElement cuts the first element off a list, RFC 9110 section 5.6.1: at a comma
-// that is not quoted.
+// cutElement cuts the first element off a list, at a comma that is not quoted. RFC 9110 section 5.6.1.
 func cutElement(s string) (element, rest string) {
 	quoted := false
 	for i := 0; i < len(s); i++ {
@@ -74,9 +72,8 @@ func quality(s string) (thousandths int, ok bool) {
 	return thousandths, true
 }
 
-// best is the offer with the highest quality, the first one of several; "" if all
-// have 0.
-func best(offers []string, quality func(offer string) int) (chosen string) {
+// bestOffer is the offer with the highest quality, the first of equal ones; "" if all have 0.
+func bestOffer(offers []string, quality func(offer string) int) (chosen string) {
 	most := 0
 	for _, offer := range offers {
 		if q := quality(offer); q > most {
@@ -86,9 +83,9 @@ func best(offers []string, quality func(offer string) int) (chosen string) {
 	return chosen
 }
 
-// rate is the quality that a field gives an offer: that of the element that matches
-// it best, the highest of several. match says how well, 0 for not at all.
-func rate(field []preference, match func(*preference) int) (q int, ok bool) {
+// qualityOf is the quality of an offer by a field: that of the element for which match is highest, the
+// highest of several. match is 0 for an element that does not match.
+func qualityOf(field []acceptItem, match func(*acceptItem) int) (q int, ok bool) {
 	most := 0
 	for i := range field {
 		p := &field[i]
@@ -99,24 +96,23 @@ func rate(field []preference, match func(*preference) int) (q int, ok bool) {
 	return q, most > 0
 }
 
-// BestType chooses among media types, such as "text/html" or
-// "text/html; charset=utf-8", by the value of the field Accept: RFC 9110 section
-// 12.5.1. The most specific range that matches an offer gives its quality; of equal
-// offers the first one wins, so offer what you prefer first. Without the field any
-// will do. "" says that none is acceptable: answer 406, or send one nevertheless.
+// BestType chooses among media types, such as "text/html" or "text/html; charset=utf-8", by the value of
+// the field Accept (RFC 9110 section 12.5.1). The quality of an offer is that of the most specific range
+// that matches it; of equal offers the first is chosen, so offer what you prefer first. Without the field
+// every type is acceptable. "" says that none is: answer 406, or send one nevertheless.
 func BestType(accept string, offers ...string) string {
 	if accept == "" {
 		return first(offers)
 	}
-	field := preferences(accept)
-	return best(offers, func(offer string) int {
+	field := parseAccept(accept)
+	return bestOffer(offers, func(offer string) int {
 		kind, params, err := mime.ParseMediaType(offer)
 		if err != nil {
 			return 0
 		}
 		top, _, _ := strings.Cut(kind, "/")
-		q, _ := rate(field, func(p *preference) int {
-			switch p.of {
+		q, _ := qualityOf(field, func(p *acceptItem) int {
+			switch p.value {
 			case "*/*":
 				return 1
 			case top + "/*":
@@ -135,27 +131,26 @@ func BestType(accept string, offers ...string) string {
 	})
 }
 
-// BestLanguage chooses among language tags, such as "en" or "de-CH", by the value of
-// the field Accept-Language: RFC 9110 section 12.5.4. A range matches a tag that
-// begins with it (RFC 4647 section 3.3.1). A tag that no range names is also matched
-// by ranges that begin with it (as in section 3.4): who asks for "de-CH" alone is
-// given "de". Ties, the absence of the field and "" are as in BestType; who finds
-// nothing acceptable is mostly better served by a default than by a 406.
+// BestLanguage chooses among language tags, such as "en" or "de-CH", by the value of the field
+// Accept-Language (RFC 9110 section 12.5.4). A range matches a tag that begins with it (RFC 4647 section
+// 3.3.1). A tag that no range matches is also matched by ranges that begin with it (as in section 3.4):
+// for "de-CH" alone the offer "de" is chosen. Ties, the absence of the field and "" are as in BestType;
+// for "" a default language is mostly better than a 406.
 func BestLanguage(accept string, offers ...string) string {
 	if accept == "" {
 		return first(offers)
 	}
-	field := preferences(accept)
-	return best(offers, func(offer string) int {
+	field := parseAccept(accept)
+	return bestOffer(offers, func(offer string) int {
 		tag := strings.ToLower(offer)
-		q, _ := rate(field, func(p *preference) int {
+		q, _ := qualityOf(field, func(p *acceptItem) int {
 			switch {
-			case p.of == "*":
+			case p.value == "*":
 				return 1
-			case strings.HasPrefix(p.of, tag+"-") && p.q > 0: // to refuse de-CH is not to refuse de
+			case strings.HasPrefix(p.value, tag+"-") && p.q > 0: // to refuse de-CH is not to refuse de
 				return 2
-			case tag == p.of || strings.HasPrefix(tag, p.of+"-"):
-				return 2 + len(p.of)
+			case tag == p.value || strings.HasPrefix(tag, p.value+"-"):
+				return 2 + len(p.value)
 			}
 			return 0
 		})
@@ -163,18 +158,16 @@ func BestLanguage(accept string, offers ...string) string {
 	})
 }
 
-// BestEncoding chooses among content codings, such as "gzip", by the value of the
-// field Accept-Encoding: RFC 9110 section 12.5.3. "identity", no coding, is an offer
-// always, the last one unless it is named, and the least wanted one unless the
-// client says otherwise. Without the field it is chosen: a client that names no
-// coding may not know any. "" says that not even identity is acceptable. Ties are as
-// in BestType.
+// BestEncoding chooses among content codings, such as "gzip", by the value of the field Accept-Encoding
+// (RFC 9110 section 12.5.3). "identity", no coding, is always an offer: the last one unless it is in
+// offers, and with the lowest quality unless the field has it. Without the field it is chosen, since the
+// client may support no coding. "" says that not even identity is acceptable. Ties are as in BestType.
 func BestEncoding(accept string, offers ...string) string {
-	field := preferences(accept)
-	return best(append(slices.Clip(offers), "identity"), func(offer string) int {
+	field := parseAccept(accept)
+	return bestOffer(append(slices.Clip(offers), "identity"), func(offer string) int {
 		coding := strings.TrimPrefix(strings.ToLower(offer), "x-") // x-gzip is gzip, RFC 9110 section 8.4.1
-		q, named := rate(field, func(p *preference) int {
-			switch strings.TrimPrefix(p.of, "x-") {
+		q, named := qualityOf(field, func(p *acceptItem) int {
+			switch strings.TrimPrefix(p.value, "x-") {
 			case "*":
 				return 1
 			case coding:

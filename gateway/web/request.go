@@ -14,8 +14,8 @@ import (
 	"github.com/isbjorn/isbjorn/gateway/forwarded"
 )
 
-// Request is an Environ with what is mostly asked of it. Everything is parsed when
-// it is asked for first. It belongs to the goroutine that serves its request.
+// Request is an Environ with parsers for the query, cookies, forms and JSON. Each parses at its first
+// call. A Request belongs to the goroutine that serves it.
 type Request struct {
 	*gateway.Environ
 	options *Options
@@ -23,21 +23,21 @@ type Request struct {
 	query    url.Values // nil: not parsed yet
 	queryErr error
 
-	cookies    []*http.Cookie
-	cookiesErr error
-	cookiesRun bool // they were parsed
+	cookies       []*http.Cookie
+	cookiesErr    error
+	cookiesParsed bool // cookies and cookiesErr are set
 
 	form    *Form
 	formErr error
 
-	temp      gateway.TempFile // what of the form did not fit into memory; nil if all did
-	tempBytes int64            // its size
+	temp      gateway.TempFile // the files of the form that did not fit into memory; nil if all did
+	tempBytes int64            // its size, in bytes
 }
 
-// NewRequest is for Apps that are no HandlerFunc. o is kept; nil is DefaultOptions.
-// It is not checked here: call Check once, when the program starts.
+// NewRequest returns a Request for env, in an App that is no HandlerFunc. o is kept and not copied; nil is
+// DefaultOptions. Call its Check once, when the program starts: NewRequest does not.
 //
-// Nothing must be closed: temporary files go when the request ends.
+// A Request needs no Close: its temporary file is removed when the request ends.
 func NewRequest(env *gateway.Environ, o *Options) *Request {
 	if o == nil {
 		o = &defaults
@@ -45,15 +45,15 @@ func NewRequest(env *gateway.Environ, o *Options) *Request {
 	return &Request{Environ: env, options: o}
 }
 
-// Close removes the temporary file of a form, if there is one, before the request
-// ends, which does it too: on every path, by the Context of the Environ.
+// Close removes the temporary file of a form, if there is one, before the end of the request does so (by
+// the Context of the Environ, so on every path).
 func (r *Request) Close() error {
 	if r.temp == nil {
 		return nil
 	}
 	err := r.temp.Close()
 	if errors.Is(err, os.ErrClosed) {
-		return nil // the request has ended
+		return nil // the end of the request has closed it
 	}
 	return err
 }
@@ -63,9 +63,8 @@ var (
 	errQuery       = errors.New("the query is malformed")
 )
 
-// Query is the query of the target, parsed. The Environ has it as it was sent. A
-// pair that is malformed is left out, and makes the error a 400; the others are
-// there nevertheless.
+// Query is the query of the target, parsed; Environ.Query is the one that was sent. A malformed pair is
+// left out, and the error is a 400; the other pairs are there nevertheless.
 func (r *Request) Query() (url.Values, error) {
 	if r.query == nil {
 		r.query, r.queryErr = parsePairs(strings.Clone(r.Environ.Query()), r.options.Fields, errQueryFields, errQuery)
@@ -73,7 +72,7 @@ func (r *Request) Query() (url.Values, error) {
 	return r.query, r.queryErr
 }
 
-// parsePairs parses a query or a form; the values are views of s. The result is
+// parsePairs parses a query or a form of at most most pairs. The values are views of s. The result is
 // never nil.
 func parsePairs(s string, most int, errMost, errBad error) (url.Values, error) {
 	if strings.Count(s, "&") >= most {
@@ -86,12 +85,11 @@ func parsePairs(s string, most int, errMost, errBad error) (url.Values, error) {
 	return values, err
 }
 
-// Cookies are the client's cookies, in their order. One that is malformed is left
-// out, and makes the error a 400; the others are there nevertheless, since a client
-// also sends cookies that others have set.
+// Cookies are the cookies of the request, in their order. A malformed one is left out, and the error is a
+// 400; the others are there nevertheless, since a client also sends cookies of other applications.
 func (r *Request) Cookies() ([]*http.Cookie, error) {
-	if !r.cookiesRun {
-		r.cookiesRun = true
+	if !r.cookiesParsed {
+		r.cookiesParsed = true
 		line := strings.Clone(r.Header("Cookie"))
 		for pair := range strings.SplitSeq(line, ";") {
 			if strings.Trim(pair, " \t") == "" {
@@ -118,24 +116,23 @@ func (r *Request) Cookie(name string) *http.Cookie {
 	return nil
 }
 
-// Client is who asked, and for what, behind the proxies of the options.
+// Client is the client of the request behind the proxies of the options, and what it asked for.
 func (r *Request) Client() forwarded.Origin {
 	origin, _ := r.options.Proxies.Resolve(r.Environ)
 	return origin
 }
 
-// BestType is BestType for this request's Accept. The response should say
-// "Vary: Accept".
+// BestType is BestType for the Accept of this request. Send "Vary: Accept" with the response.
 func (r *Request) BestType(offers ...string) string { return BestType(r.Header("Accept"), offers...) }
 
-// BestLanguage is BestLanguage for this request's Accept-Language. The response
-// should say "Vary: Accept-Language".
+// BestLanguage is BestLanguage for the Accept-Language of this request. Send "Vary: Accept-Language" with
+// the response.
 func (r *Request) BestLanguage(offers ...string) string {
 	return BestLanguage(r.Header("Accept-Language"), offers...)
 }
 
-// BestEncoding is BestEncoding for this request's Accept-Encoding. The response
-// should say "Vary: Accept-Encoding".
+// BestEncoding is BestEncoding for the Accept-Encoding of this request. Send "Vary: Accept-Encoding" with
+// the response.
 func (r *Request) BestEncoding(offers ...string) string {
 	return BestEncoding(r.Header("Accept-Encoding"), offers...)
 }
@@ -147,12 +144,11 @@ var (
 	errJSONMore  = &StatusError{Status: 400, Text: "something follows the JSON value"}
 )
 
-// JSON decodes the content into v as encoding/json does. It takes the content, so
-// it works once.
+// JSON decodes the content into v as encoding/json does. It consumes the content, so it works once.
 //
-// The content must be of type application/json, or another that ends with +json
-// (RFC 6839), else the error is a 415; more than the option JSONBytes is a 413;
-// what is not one JSON value that fits v is a 400. v is then partly filled.
+// The content must be of type application/json, or another that ends with +json (RFC 6839), else the error
+// is a 415; more than the option JSONBytes is a 413; content that is not exactly one JSON value, of the
+// type of v, is a 400. v may then be partly filled.
 func (r *Request) JSON(v any) error {
 	if kind := r.contentType(); kind != "application/json" && !strings.HasSuffix(kind, "+json") {
 		return errJSONType
@@ -161,7 +157,7 @@ func (r *Request) JSON(v any) error {
 	if !in.Limit(r.options.JSONBytes, errJSONBytes) {
 		return errJSONBytes
 	}
-	content := &noted{r: in}
+	content := &errReader{r: in}
 	d := json.NewDecoder(content)
 	if r.options.JSONKnownFields {
 		d.DisallowUnknownFields()
@@ -171,7 +167,7 @@ func (r *Request) JSON(v any) error {
 		if _, err = d.Token(); err == io.EOF {
 			return nil
 		}
-		err = errJSONMore // also what is no token
+		err = errJSONMore // also for bytes that are no token
 	}
 	var programmer *json.InvalidUnmarshalError
 	switch {
@@ -185,8 +181,8 @@ func (r *Request) JSON(v any) error {
 	return &StatusError{Status: 400, Text: jsonText(err), Err: err}
 }
 
-// jsonText says what is wrong with JSON, without the names of the program's types,
-// and with no more than the beginning of what the client sent.
+// jsonText is the text of a 400: what is wrong, without the names of Go types, and with at most 100 bytes
+// of each value of the client.
 func jsonText(err error) string {
 	var syntax *json.SyntaxError
 	var kind *json.UnmarshalTypeError
@@ -199,20 +195,20 @@ func jsonText(err error) string {
 		return fmt.Sprintf("JSON: a %.100s is not what is expected", kind.Value)
 	case err == io.ErrUnexpectedEOF || err == io.EOF:
 		return "the JSON value is cut short"
-	case strings.HasPrefix(err.Error(), "json: unknown field "): // there is no type for it
+	case strings.HasPrefix(err.Error(), "json: unknown field "): // encoding/json has no type for this error
 		return fmt.Sprintf("JSON: %.100s", strings.TrimPrefix(err.Error(), "json: "))
 	}
 	return "JSON: a value is not accepted"
 }
 
-// noted is a reader that keeps its error: what parses it does not say whose an
-// error is, and a file that cannot be read is no fault of the client.
-type noted struct {
+// errReader is a reader that keeps its error. A parser returns errors of reading and of malformed content
+// alike, and only the latter are mistakes of the client.
+type errReader struct {
 	r   io.Reader
 	err error // never io.EOF
 }
 
-func (n *noted) Read(p []byte) (int, error) {
+func (n *errReader) Read(p []byte) (int, error) {
 	k, err := n.r.Read(p)
 	if err != nil && err != io.EOF {
 		n.err = err

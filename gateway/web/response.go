@@ -18,27 +18,26 @@ import (
 	"github.com/isbjorn/isbjorn/gateway"
 )
 
-// Response is an answer, and an App that always gives it. The constructors make one
-// of status 200; the methods change it and return it, so that they can be chained.
+// Response is a response, and an App that always sends it. The constructors make one with the status 200;
+// the methods change it and return it, so that they can be chained.
 //
-// What is wrong sticks: from then on Err returns it, and Serve, so that the server
-// answers 500 and logs it. No text given to any method can end a line of the head.
+// An error sticks: from then on Err and Serve return it, so that the server answers 500 and logs it. No
+// text given to any method can end a line of the head.
 //
-// A Response of Text, HTML, JSON, Bytes, Redirect or Error may serve many requests,
-// also at the same time, when it is not changed any more. One of File or Stream has
-// content that can be sent once. For HEAD nothing special is to be done: the
-// server sends the head that GET would have, and closes the content.
+// A Response of Text, HTML, JSON, Bytes, Redirect or Error may be sent for many requests, also at the same
+// time, once it is not changed any more. The content of one of File or Stream can be sent once. HEAD needs
+// no code: the server sends the head of GET and closes the content.
 type Response struct {
 	code    int
 	headers []gateway.Header
 
 	content []byte
 	body    gateway.Body // in place of content, if not nil
-	err     error        // sticks
+	err     error        // the first
 }
 
-// Bytes answers with b, which must not change any more. contentType is such as
-// "image/png"; "" sends none.
+// Bytes is a Response with the content b, which must not change any more. contentType is one such as
+// "image/png"; "" sends no such field.
 func Bytes(contentType string, b []byte) *Response {
 	r := &Response{code: 200, content: b}
 	if contentType != "" {
@@ -47,15 +46,15 @@ func Bytes(contentType string, b []byte) *Response {
 	return r
 }
 
-// Text answers with plain text in UTF-8.
+// Text is a Response with plain text in UTF-8.
 func Text(s string) *Response { return Bytes("text/plain; charset=utf-8", []byte(s)) }
 
-// HTML answers with a page in UTF-8. Make it by html/template, which quotes what
-// others have written.
+// HTML is a Response with a page in UTF-8. Make pages with html/template, which escapes what clients have
+// sent.
 func HTML(page string) *Response { return Bytes("text/html; charset=utf-8", []byte(page)) }
 
-// JSON answers with v as encoding/json writes it. A value that it cannot write is an
-// error that sticks.
+// JSON is a Response with v as encoding/json renders it. A value that it cannot render is an error that
+// sticks.
 func JSON(v any) *Response {
 	b, err := json.Marshal(v)
 	r := Bytes("application/json", b) // always UTF-8, RFC 8259 section 8.1: it has no charset
@@ -65,33 +64,32 @@ func JSON(v any) *Response {
 	return r
 }
 
-// Error answers with a status and a text, to which a line end is added; "" is the
-// text of the status.
+// Error is a Response with a status and a text, to which a line end is added; "" is the text of the status.
 func Error(code int, text string) *Response {
 	if text == "" {
 		text = http.StatusText(code)
 	}
-	return Text(text+"\n").Status(code).Set("X-Content-Type-Options", "nosniff") // it may quote the client
+	// The text may quote a client, HTML too: a browser must not guess that it is a page.
+	return Text(text+"\n").Status(code).Set("X-Content-Type-Options", "nosniff")
 }
 
-// Stream answers with a Body, which is closed when the Response was served, or is
-// not to be. contentType is as in Bytes.
+// Stream is a Response with a Body, which is closed after the Response was sent, or if it is not sent.
+// contentType is as in Bytes.
 func Stream(contentType string, body gateway.Body) *Response {
 	r := Bytes(contentType, nil)
 	r.body = body
 	return r
 }
 
-// errNotRegular is what a directory or a pipe is to a client: not there.
+// errNotRegular is the error of a directory or a pipe: a 404.
 var errNotRegular = fmt.Errorf("no regular file: %w", fs.ErrNotExist)
 
-// File answers with a file, which a server sends without copying it. The type is that
-// of mime.TypeByExtension, application/octet-stream if it is not known; Last-Modified
-// is set if the file's time says something (gateway.ModTime). What is no regular file, or is not there, is a StatusError of 404. Any name is
-// opened: one that a client has chosen belongs to an os.Root, see Stream and
-// gateway.File.
+// File is a Response with a file, which a server may send by sendfile. The type is that of
+// mime.TypeByExtension, or application/octet-stream; Last-Modified is set if the time of the file depends
+// on its content (gateway.ModTime). A file that does not exist or is not regular is a StatusError of 404.
+// Every name is opened: open one that a client has chosen in an os.Root, and use Stream and gateway.File.
 func File(name string) (*Response, error) {
-	info, err := os.Stat(name) // before it is opened, since a pipe would hold us
+	info, err := os.Stat(name) // first: to open a pipe waits for a writer
 	var f *os.File
 	switch {
 	case err != nil:
@@ -117,10 +115,10 @@ func File(name string) (*Response, error) {
 	return r, nil
 }
 
-// Redirect sends the client to location, a URL or a path, with a status 300 to 303,
-// 307 or 308: mostly 303 after a form, 307 or 308 to have the same request made again.
-// What cannot be in a URL is percent-encoded, so any text is safe, but not any place
-// is: check a location that a client has chosen.
+// Redirect is a redirect to location, a URL or a path, with a status 300 to 303, 307 or 308: mostly 303
+// after a form, and 307 or 308 to repeat the same request. Bytes that a URL cannot have are
+// percent-encoded, so that no text can break the head; but check where a location leads that a client has
+// chosen.
 func Redirect(code int, location string) *Response {
 	r := (&Response{}).Status(code)
 	switch code {
@@ -135,14 +133,14 @@ func Redirect(code int, location string) *Response {
 	return r.Set("Location", location)
 }
 
-// encodeURL percent-encodes what cannot be in a URI, RFC 3986 section 2, and leaves
-// the triplets that are there.
+// encodeURL percent-encodes the bytes that a URI cannot have (RFC 3986 section 2), and leaves percent
+// triplets.
 func encodeURL(s string) string {
 	const hex = "0123456789ABCDEF"
 	var b strings.Builder
 	for i := range len(s) {
 		c := s[i]
-		if c <= ' ' || c >= 0x7f || strings.IndexByte("\"<>\\^`{|}", c) >= 0 || c == '%' && !triplet(s[i:]) {
+		if c <= ' ' || c >= 0x7f || strings.IndexByte("\"<>\\^`{|}", c) >= 0 || c == '%' && !isTriplet(s[i:]) {
 			b.Write([]byte{'%', hex[c>>4], hex[c&15]})
 		} else {
 			b.WriteByte(c)
@@ -151,8 +149,8 @@ func encodeURL(s string) string {
 	return b.String()
 }
 
-// triplet says whether s begins with one.
-func triplet(s string) bool {
+// isTriplet reports whether s begins with a percent triplet.
+func isTriplet(s string) bool {
 	if len(s) < 3 {
 		return false
 	}
@@ -172,11 +170,10 @@ func (r *Response) Status(code int) *Response {
 // Code is the status.
 func (r *Response) Code() int { return r.code }
 
-// Set sets a header, in place of those that have its name.
+// Set sets a header, in place of all with its name.
 func (r *Response) Set(name, value string) *Response { return r.Del(name).Add(name, value) }
 
-// Add adds a header beside those that have its name. The name, and the value, are
-// checked as package gateway says.
+// Add adds a header, beside others with its name. Name and value are checked by gateway.CheckHeader.
 func (r *Response) Add(name, value string) *Response {
 	h := gateway.Header{Name: name, Value: value}
 	if err := gateway.CheckHeader(&h); err != nil {
@@ -202,9 +199,8 @@ func (r *Response) Get(name string) string {
 	return ""
 }
 
-// Cookie adds a Set-Cookie. A cookie that is not valid (http.Cookie.Valid) is an
-// error that sticks; net/http would leave out what is wrong. To remove a cookie send
-// it with a MaxAge of -1, and the Path and Domain that it has.
+// Cookie adds a Set-Cookie. An invalid cookie (http.Cookie.Valid) is an error that sticks; net/http leaves
+// invalid parts out. To remove a cookie send it with a MaxAge of -1 and its Path and Domain.
 func (r *Response) Cookie(c *http.Cookie) *Response {
 	if err := c.Valid(); err != nil {
 		return r.fail(fmt.Errorf("web: Cookie: %w", err))
@@ -225,12 +221,12 @@ func (r *Response) fail(err error) *Response {
 	return r
 }
 
-// Err is the first thing that was wrong, or nil.
+// Err is the first error, or nil.
 func (r *Response) Err() error { return r.err }
 
 var errServed = errors.New("web: a Response of File or Stream was served twice; make one for each request")
 
-// Serve answers with r.
+// Serve sends r.
 func (r *Response) Serve(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 	if r.err != nil {
 		r.close()
@@ -244,12 +240,12 @@ func (r *Response) Serve(env *gateway.Environ, start gateway.StartResponse) (gat
 		return env.Bytes(r.content), nil
 	}
 	body := r.body
-	r.body = nil // the server's now
+	r.body = nil // the server closes it
 	r.fail(errServed)
 	return body, nil
 }
 
-// close closes a Body that is not to be served.
+// close closes a Body that is not sent.
 func (r *Response) close() {
 	if r.body != nil {
 		_ = r.body.Close()
