@@ -17,7 +17,7 @@ import (
 // Every benchmark works, and reports what benchstat can read.
 func TestBenchmarks(t *testing.T) { benchmark.Verify(t) }
 
-// answers is a handler that answers whatever comes with the same.
+// answers is a handler that gives the same answer to any input.
 type answers struct{ send func(c *Conn) }
 
 func (h answers) Input(c *Conn, b []byte) int {
@@ -79,8 +79,7 @@ func roundTrips(b *testing.B, want []byte, send func(*Conn)) {
 	}
 }
 
-// BenchmarkEcho is an event, a read and a write, which is all that the reactor does for
-// most requests.
+// BenchmarkEcho is an event, a read and a write: all that the reactor does for most requests.
 func BenchmarkEcho(b *testing.B) {
 	answer := pattern(200)
 	roundTrips(b, answer, func(c *Conn) { c.Send(answer) })
@@ -110,8 +109,8 @@ func BenchmarkSend(b *testing.B) {
 	}
 }
 
-// BenchmarkDo is a task for the loop: one that somebody waits for wakes the loop each
-// time, many at once share that. Every response of a worker that has blocked needs one.
+// BenchmarkDo is a task for the loop. A single one, whose caller waits, wakes the loop each
+// time; 64 at once share a wake-up. Every response of a worker that has blocked needs one.
 func BenchmarkDo(b *testing.B) {
 	for _, n := range []int{1, 64} {
 		b.Run(fmt.Sprintf("tasks=%d", n), func(b *testing.B) {
@@ -136,8 +135,8 @@ func BenchmarkDo(b *testing.B) {
 	}
 }
 
-// BenchmarkWheel is a deadline in the timer wheel: moved away, as with every request; set
-// and given up, as with a connection that ends; or waited for.
+// BenchmarkWheel is a deadline in the timer wheel: moved later, as by every request; set and
+// removed, as by a connection that ends; or reached.
 func BenchmarkWheel(b *testing.B) {
 	newWheel := func(n int) (w *wheel, conns []Conn) {
 		w, conns = new(wheel), make([]Conn, n)

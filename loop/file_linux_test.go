@@ -26,8 +26,8 @@ func startFile(t *testing.T, f *os.File) *lineServer {
 	return s
 }
 
-// What cannot be read is the fault of the file, and not of the peer, who must not
-// take what came for all of it.
+// If the file cannot be read the error says so, and the peer sees a reset: it must not take
+// the incomplete answer for a whole one.
 func TestSendFileUnreadable(t *testing.T) {
 	f, err := os.OpenFile(filepath.Join(t.TempDir(), "file"), os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -44,7 +44,7 @@ func TestSendFileUnreadable(t *testing.T) {
 	}
 }
 
-// A file that sendfile(2) cannot send is sent all the same.
+// A file that sendfile(2) cannot send is sent by read and write.
 func TestSendFileThatCannotBeSent(t *testing.T) {
 	const name = "/proc/self/environ"
 	want, err := os.ReadFile(name)

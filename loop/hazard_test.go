@@ -139,7 +139,7 @@ func TestResetWithOutputPending(t *testing.T) {
 	}
 }
 
-// What could not be sent any more is known when the connection is closed.
+// Closed finds in Unsent how much was never sent.
 func TestUnsentOfALostConnection(t *testing.T) {
 	for name, send := range map[string]func(*Conn, []byte){
 		"Send":         (*Conn).Send,
@@ -371,8 +371,8 @@ func TestCloseDrainsWhileFlushing(t *testing.T) {
 	c.wantEOF()
 }
 
-// The drain is bounded in bytes and in time: behind LingerBytes the peer is held by flow
-// control, and can read its answer.
+// The drain is bounded in bytes and in time: after LingerBytes flow control stops the peer,
+// which can still read its answer.
 func TestDrainEnds(t *testing.T) {
 	t.Run("bytes", func(t *testing.T) {
 		s := startLines(t, Options{LingerBytes: 100_000, LingerTime: time.Second}, "")
@@ -435,14 +435,14 @@ func TestWriteTimeout(t *testing.T) {
 	}
 }
 
-// A peer that reads steadily, however slowly, does not stall, although the kernel makes no
-// event of it: a socket is writable when a third of its buffer is free.
+// A peer that reads steadily, however slowly, is not cut, although the kernel makes no event:
+// a socket is writable when a third of its buffer is free.
 func TestSlowReaderIsNotCut(t *testing.T) {
-	const stall = 300 * time.Millisecond
+	const timeout = 300 * time.Millisecond
 	for _, address := range []string{"tcp 127.0.0.1:0", "unix " + filepath.Join(t.TempDir(), "s")} {
 		network, _, _ := strings.Cut(address, " ")
 		t.Run(network, func(t *testing.T) {
-			s := startLines(t, Options{WriteTimeout: stall, HighWaterBytes: 64 << 20}, address)
+			s := startLines(t, Options{WriteTimeout: timeout, HighWaterBytes: 64 << 20}, address)
 			c := s.dial()
 			if tcp, ok := c.Conn.(*net.TCPConn); ok {
 				_ = tcp.SetReadBuffer(16 << 10)
@@ -451,36 +451,36 @@ func TestSlowReaderIsNotCut(t *testing.T) {
 			c.send("big 20971520\n")
 			want := pattern(size)
 			at := 0
-			for began := time.Now(); time.Since(began) < 4*stall; at += 4 << 10 {
+			for began := time.Now(); time.Since(began) < 4*timeout; at += 4 << 10 {
 				c.wantBytes(want[at : at+4<<10])
-				time.Sleep(stall / 60) // the rate of the reader: 0.8 MB/s
+				time.Sleep(timeout / 60) // the rate of the reader: 0.8 MB/s
 			}
 			c.wantBytes(want[at:])
 		})
 	}
 }
 
-// The same for what the kernel alone holds, behind the last answer.
+// The same after FIN, when only the kernel still has a part of the answer.
 func TestSlowReaderOfTheLastAnswer(t *testing.T) {
-	const stall = 300 * time.Millisecond
-	s := startLines(t, Options{WriteTimeout: stall, LingerTime: stall / 3}, "")
+	const timeout = 300 * time.Millisecond
+	s := startLines(t, Options{WriteTimeout: timeout, LingerTime: timeout / 3}, "")
 	c := s.dial()
 	_ = c.Conn.(*net.TCPConn).SetReadBuffer(16 << 10)
 	c.send("big 1500000\nclose\n")
 	want := pattern(1500000)
 	at := 0
-	for began := time.Now(); time.Since(began) < 3*stall; at += 4 << 10 {
+	for began := time.Now(); time.Since(began) < 3*timeout; at += 4 << 10 {
 		c.send("x") // to a socket that is closed it would be answered by a reset
 		c.wantBytes(want[at : at+4<<10])
-		time.Sleep(stall / 60)
+		time.Sleep(timeout / 60)
 	}
 	c.wantBytes(want[at:])
 	c.want("bye\n")
 	c.wantEOF()
 }
 
-// A peer that takes nothing stalls also where no output waits: the socket took all of
-// a turn's, but is not writable for the next.
+// A peer that takes nothing is cut also when no output waits: the socket took all of one
+// turn but is not writable for the next.
 func TestYieldTimesOut(t *testing.T) {
 	s := startLines(t, Options{Loops: 1, WriteTimeout: 30 * time.Millisecond}, "")
 	c := s.dial()
@@ -542,8 +542,8 @@ func TestConnectAndVanish(t *testing.T) {
 	}
 }
 
-// A task for a connection that has gone meanwhile does nothing, and so does the
-// connection itself: its descriptor may be another's by now.
+// A task for a connection that was closed meanwhile changes nothing: its descriptor may
+// belong to another connection by now.
 func TestWakeAfterClose(t *testing.T) {
 	s := startLines(t, Options{Loops: 1}, "")
 	c := s.dial()
@@ -677,8 +677,8 @@ func TestInterruptedCalls(t *testing.T) {
 	storm.Wait()
 }
 
-// With no descriptor left the old connections go on, new ones get the refusal
-// or an end, and when there are descriptors again all is as before.
+// With no descriptor left the old connections continue and new ones get the refusal; when
+// there are descriptors again new ones are served.
 func TestDescriptorsExhausted(t *testing.T) {
 	s := newLines(t, Options{Loops: 1})
 	s.refuse = "full\n"
@@ -735,8 +735,8 @@ func TestDescriptorsExhausted(t *testing.T) {
 	c.want("c\n")
 }
 
-// When not even the descriptor in reserve is left, the loop tries again tick by tick
-// and does not spin; who waited is served when there are descriptors again.
+// When not even the reserve descriptor is left the loop tries again once a tick, and does
+// not spin; clients in the queue are served when there are descriptors again.
 func TestNoReserve(t *testing.T) {
 	s := startLines(t, Options{Loops: 1}, "")
 	old := s.dial()
@@ -899,15 +899,15 @@ func TestStopClosesConnections(t *testing.T) {
 	}
 }
 
-// One Conn costs less than a third of a KiB, so that an idle one with its
-// handler's state stays within 1 KiB.
+// A Conn has at most 256 bytes, so that an idle one with its handler's state stays within
+// 1 KiB.
 func TestConnSize(t *testing.T) {
 	if n := sizeofConn; n > 256 {
 		t.Errorf("a Conn has %d bytes, want at most 256", n)
 	}
 }
 
-// The request's way through the loop allocates nothing.
+// A request and its answer allocate nothing in the loop.
 func TestNoAllocations(t *testing.T) {
 	s := newLines(t, Options{Loops: 1})
 	h := &fixedHandler{answer: []byte("answer\n")}
@@ -954,8 +954,7 @@ func (h *fixedHandler) StallSuspected()                           {}
 func (h *fixedHandler) Exited(*Conn)                              {}
 func (h *fixedHandler) Stalled(time.Duration, func() []byte) bool { return true }
 
-// Connections on their way from one loop to another when the reactor stops are
-// closed, not forgotten.
+// Connections that are between two loops when the reactor stops are closed.
 func TestStopWhilePlacing(t *testing.T) {
 	for range 20 {
 		s := startLines(t, Options{Loops: 4}, "unix "+t.TempDir()+"/s") // one accepts for all
@@ -1004,8 +1003,8 @@ func TestListenWhileRunning(t *testing.T) {
 	}
 }
 
-// A file that goes out at once while output was over the mark: the handler must
-// hear that it may go on, although no event will come any more.
+// A file that is sent at once while output was over the high-water mark: Drained must be
+// called, although no event will come.
 func TestDrainedWithoutAnEvent(t *testing.T) {
 	s := startLines(t, Options{Loops: 1}, "")
 	c := s.dial()

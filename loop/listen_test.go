@@ -93,8 +93,7 @@ func TestUnixSocketRace(t *testing.T) {
 	}
 }
 
-// A directory that cannot be locked, or is locked by a program that goes on with it,
-// is no reason to wait for ever.
+// A directory that another program keeps locked is an error after lockTime.
 func TestUnixSocketLockedDirectory(t *testing.T) {
 	dir := t.TempDir()
 	lock, err := os.Open(dir)
@@ -159,7 +158,7 @@ func TestListenRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	other := startLines(t, Options{Loops: 2}, "") // shares its port among its loops, with nobody else
+	other := startLines(t, Options{Loops: 2}, "") // shares its port among its own loops only
 
 	s := newLines(t, Options{Loops: 2})
 	for _, tt := range []struct{ name, network, address, want string }{
@@ -281,7 +280,7 @@ func TestCloseOnExec(t *testing.T) {
 	<-done
 }
 
-// Accepted connections have TCP_NODELAY and are probed, whoever made the listener.
+// Accepted connections have TCP_NODELAY and SO_KEEPALIVE, also behind an adopted listener.
 func TestSocketOptions(t *testing.T) {
 	own := startLines(t, Options{Loops: 1}, "")
 	l, err := net.Listen("tcp", "127.0.0.1:0")

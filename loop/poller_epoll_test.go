@@ -37,8 +37,7 @@ func TestTasksLeaveEventsTheirTurn(t *testing.T) {
 	}
 }
 
-// However often wake is called before the loop comes to it, that is one event; and none
-// is lost after it.
+// Any number of wakes before the loop runs the tasks is one event, and no later wake is lost.
 func TestWakesAreOneEvent(t *testing.T) {
 	p, err := openPoller(func(fd int, r readiness) { t.Errorf("an event of %d: %d", fd, r) })
 	if err != nil {
@@ -81,7 +80,7 @@ func TestWakesAreOneEvent(t *testing.T) {
 	all.Wait()
 }
 
-// What is left of the tasks when the source is renewed runs on the new one.
+// Tasks that are left when the source is renewed run on the new one.
 func TestRenewKeepsTasks(t *testing.T) {
 	p, err := openPoller(func(int, readiness) {})
 	if err != nil {
@@ -94,8 +93,8 @@ func TestRenewKeepsTasks(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if p.nextTask()() { // the one that is held
-		t.Error("the first task leaves")
+	if p.nextTask()() { // the one that blocks its goroutine
+		t.Error("the first task stops the loop")
 	}
 	if err := p.renew(); err != nil {
 		t.Fatal(err)
@@ -112,7 +111,7 @@ func TestPollerFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.close()
-	p.fd, p.eventfd = -1, -1 // which nobody else can open
+	p.fd, p.eventfd = -1, -1 // numbers that no open file can get
 	if err := p.wake(func() bool { return true }); !errors.Is(err, unix.EBADF) {
 		t.Errorf("wake = %v, want %v", err, unix.EBADF)
 	}

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// takeOver starts a reactor with all the listeners of s.
+// successor starts a reactor with all the listeners of s.
 func (s *lineServer) successor(opt Options) *lineServer {
 	s.t.Helper()
 	files, err := s.r.Files()
@@ -34,15 +34,15 @@ func (s *lineServer) successor(opt Options) *lineServer {
 	return next
 }
 
-// leave ends s; its listeners go on.
+// release stops s, whose listeners another reactor has.
 func (s *lineServer) release() {
 	s.r.ReleaseListeners()
 	stopAccepting(s.r)
 	s.r.Stop()
 }
 
-// One reactor after the other has all the listeners, with fewer loops and with
-// more, and lets clients in on all of its loops.
+// One reactor after another adopts all listeners, with fewer loops and with more, and
+// connections reach all of its loops.
 func TestUpgrade(t *testing.T) {
 	for name, address := range map[string]string{"tcp": "tcp 127.0.0.1:0", "unix": "unix " + filepath.Join(t.TempDir(), "s")} {
 		t.Run(name, func(t *testing.T) {
@@ -91,7 +91,7 @@ func listeners(r *Reactor) (n int) {
 	return n
 }
 
-// What waits when a reactor leaves is for its successor.
+// Connections in the queue when a reactor releases its listeners are left to its successor.
 func TestReleaseLeavesTheQueue(t *testing.T) {
 	s := startLines(t, Options{Loops: 1}, "")
 	files, err := s.r.Files()
@@ -122,8 +122,8 @@ func TestReleaseLeavesTheQueue(t *testing.T) {
 	waiting.want("x\n")
 }
 
-// The poller of a reactor that left says nothing of the listeners any more,
-// although they are open elsewhere. epoll holds open files, not descriptors.
+// After ReleaseListeners and StopAccepting the poller makes no events of the listeners,
+// although another reactor has them open: epoll registers open files, not descriptors.
 func TestReleaseEndsTheRegistration(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("only Linux says what is registered")
@@ -136,17 +136,17 @@ func TestReleaseEndsTheRegistration(t *testing.T) {
 	s.r.ReleaseListeners()
 	stopAccepting(s.r)
 	if n := registered(t, next); n != 1 {
-		t.Errorf("the listener is registered %d times, want 1: not with the reactor that left", n)
+		t.Errorf("the listener is registered %d times, want 1: not with the reactor that released it", n)
 	}
 }
 
-// registered is how many pollers of this process hold the listener of s.
+// registered is the number of pollers of this process with the listener of s.
 func registered(t *testing.T, s *lineServer) (n int) {
 	t.Helper()
 	return registrations(t, s.r.loops[0].listeners[0].fd)
 }
 
-// registrations is how many pollers of this process hold the socket of fd.
+// registrations is the number of pollers of this process with the socket of fd.
 func registrations(t *testing.T, fd int) (n int) {
 	t.Helper()
 	var st unix.Stat_t
@@ -164,19 +164,19 @@ func registrations(t *testing.T, fd int) (n int) {
 	return n
 }
 
-// Listeners are to be had while an application holds the loop.
+// Files works while a task blocks the loop.
 func TestFilesOfAStalledLoop(t *testing.T) {
 	s := startLines(t, Options{Loops: 1}, "")
-	held, release := make(chan struct{}), make(chan struct{})
+	blocked, release := make(chan struct{}), make(chan struct{})
 	defer close(release)
-	s.r.Loops()[0].Do(func() { close(held); <-release })
-	<-held // before, this loop may still accept the client of the other
+	s.r.Loops()[0].Do(func() { close(blocked); <-release })
+	<-blocked // before that, this loop may still accept the client of the other
 	c := s.successor(Options{Loops: 1}).dial()
 	c.send("echo x\n")
 	c.want("x\n")
 }
 
-// The file of a Unix socket stays for the successor, whose it is then.
+// The file of a Unix socket belongs to the successor and is removed by it.
 func TestUpgradeOfASocketFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	s := startLines(t, Options{}, "unix "+path)
@@ -194,8 +194,8 @@ func TestUpgradeOfASocketFile(t *testing.T) {
 	}
 }
 
-// A successor that fails leaves the file to the one that goes on, and so does a
-// reactor that was given the socket of somebody else.
+// A successor that fails does not remove the file of the socket, and neither does a reactor
+// that has adopted a socket without owning its file.
 func TestSocketFileOfAnother(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	s := startLines(t, Options{}, "unix "+path)

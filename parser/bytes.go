@@ -30,7 +30,7 @@ var class = func() (t [256]uint8) {
 	}
 	const (
 		unreserved = letters + digits + "-._~"
-		// subDelims lacks ',': where Host lines are joined to one, it tells.
+		// subDelims lacks ',': in a Host value it shows that a proxy has joined two lines.
 		subDelims = "!$&'()*+;="
 		pchar     = unreserved + subDelims + ",:@%"
 	)
@@ -50,6 +50,7 @@ var class = func() (t [256]uint8) {
 	return t
 }()
 
+// is reports whether c is in one of the classes in.
 func is(c byte, in uint8) bool { return class[c]&in != 0 }
 
 // hexDigit returns the value of a HEXDIG, and 16 or more for any other byte.
@@ -63,22 +64,23 @@ func hexDigit(c byte) uint64 {
 	return 16
 }
 
-// The scans below take 8 bytes at a time and mark, in each byte's highest bit,
-// that it may be one to stop at. The tests for a mark are chosen to be cheap: some
-// also mark a few harmless bytes, and where a subtraction borrows from the byte
-// above, or an addition carries into it, that one may get a mark it has not
-// earned. What has to be marked always is, so all below the lowest mark is good.
-// The byte found there is looked up in class, and the scan goes on if it may stay.
+// The scans below read 8 bytes at a time (SWAR) and set the highest bit of each byte
+// at which the scan may have to stop: its mark. The tests for a mark are chosen to be
+// cheap. Some also mark a few allowed bytes, and where a subtraction borrows from the
+// byte above, or an addition carries into it, that byte may get a false mark. A byte
+// that is not allowed always has its mark, so all bytes below the lowest mark are
+// allowed. The byte at that mark is looked up in class; if it is allowed too, the scan
+// continues behind it.
 const (
-	every = 0x0101010101010101 // times a byte: that byte eight times
+	every = 0x0101010101010101 // times a byte: a word of eight such bytes
 	highs = 0x80 * every
 )
 
 func load32(b []byte, i int) uint32 { return binary.LittleEndian.Uint32(b[i:]) }
 func load64(b []byte, i int) uint64 { return binary.LittleEndian.Uint64(b[i:]) }
 
-// word returns the 8 bytes from b[i] on; NUL stands for those that b lacks. NUL
-// ends every scan, so a scan ends at len(b) at the latest.
+// word returns the 8 bytes from b[i] on, with NUL for those beyond len(b). NUL ends
+// every scan, so a scan ends at len(b) at the latest.
 func word(b []byte, i int) uint64 {
 	if len(b)-i >= 8 {
 		return load64(b, i)
@@ -97,7 +99,7 @@ func lastWord(b []byte, i int) (v uint64) {
 	return v
 }
 
-// lowest returns the index of the lowest byte marked; marks is not zero.
+// lowest returns the index of the lowest marked byte; marks is not zero.
 func lowest(marks uint64) int { return bits.TrailingZeros64(marks) >> 3 }
 
 // pathMarks marks what is not in a path, and '=', '?', '|', '~' and '!'.

@@ -1,17 +1,16 @@
 package parser
 
-// Overhead of the chunked coding, as Go's net/http counts it: every chunk may
-// have 16 bytes of chunk line, and two more for every byte of data; what goes
-// over that adds up. A peer that sends 1 KiB of extension for one byte of data
-// makes us work without sending anything.
+// Overhead of the chunked coding, counted as in Go's net/http: every chunk may have 16
+// bytes of chunk line and two more for every byte of data; what exceeds that adds up. It
+// is the defence against a peer that sends 1 KiB of extension for each byte of data.
 const (
 	chunkLineBytesFree  = 16
-	chunkExcessBytesMax = 16 << 10 // some slack for honest but odd senders
+	chunkExcessBytesMax = 16 << 10 // for senders that are honest but wasteful
 )
 
-const chunkDigitsMax = 16 // hexadecimal digits of 64 bits; leading zeros count
+const chunkDigitsMax = 16 // hexadecimal digits of 64 bits, leading zeros included
 
-// bodyState is where in the content Decode goes on.
+// bodyState is where in the content Decode continues.
 //
 //	bodyPlain -> bodyDone                    Content-Length
 //
@@ -24,14 +23,14 @@ type bodyState uint8
 
 const (
 	bodyDone  bodyState = iota // the zero Body has no content
-	bodyPlain                  // left bytes to come
+	bodyPlain                  // remaining bytes to come
 
 	// A chunk line: these count against Limits.ChunkLineBytes.
 	chunkSize      // chunk-size
-	extAfterSize   // whitespace after chunk-size or a complete value: ';' must come
+	extAfterSize   // whitespace after chunk-size or a complete value: ';' must follow
 	extBeforeName  // after ';', whitespace
 	extName        // in chunk-ext-name
-	extAfterName   // whitespace after a name: '=' or ';' must come
+	extAfterName   // whitespace after a name: '=' or ';' must follow
 	extBeforeValue // after '=', whitespace
 	extToken       // in a value that is a token
 	extQuoted      // in a value that is a quoted-string
@@ -39,7 +38,7 @@ const (
 	extQuotedEnd   // after the closing '"'
 
 	chunkLineLF // LF of a chunk line
-	chunkData   // left bytes of data to come
+	chunkData   // remaining bytes of data to come
 	chunkDataCR // CR after the data
 	chunkDataLF // LF after the data
 
@@ -49,15 +48,15 @@ const (
 	trailerLF    // LF of a trailer line
 	trailerEnd   // LF of the final CRLF
 
-	bodyRefused // nothing can come of it any more
+	bodyRefused // every call returns errRefused
 )
 
-// trailerNameBytes is enough to tell the refused names apart: one more than the
-// longest of them.
+// trailerNameBytes is how much of a name is kept, to compare it with the forbidden ones: one
+// byte more than the longest of them.
 const trailerNameBytes = len("proxy-authorization") + 1
 
-// Body decodes the content of one request. It holds no pointer and can be cut at
-// any byte. The zero value is a body without content. One goroutine at a time.
+// Body decodes the content of one request. It has no pointer, and its input can be cut at
+// any byte. The zero value is a body without content. For one goroutine at a time.
 type Body struct {
 	length    int64 // see Length
 	remaining int64 // bytes to come: of the content, or of this chunk
@@ -76,8 +75,8 @@ type Body struct {
 	name         [trailerNameBytes]byte // of this trailer line, in lower case
 }
 
-// Body returns the decoder for the content of r. Parse has decided its framing
-// already; call it after Parse has returned n > 0.
+// Body returns a decoder for the content of r, with the framing that Parse has decided.
+// For use after Parse has returned n > 0.
 func (r *Request) Body() Body {
 	switch {
 	case r.framing == byChunks:
@@ -88,12 +87,11 @@ func (r *Request) Body() Body {
 	return Body{}
 }
 
-// Length returns the Content-Length in bytes: 0 if there is no content, -1 if it
-// is chunked and nobody knows yet.
+// Length returns the length of the content in bytes, 0 if there is none: the
+// Content-Length. -1 if it is chunked: the length is unknown.
 func (d *Body) Length() int64 { return d.length }
 
-// Left returns how many bytes of content are still to come, or -1 if it is chunked and
-// nobody knows.
+// Remaining returns how many bytes of content are to come, -1 if it is chunked.
 func (d *Body) Remaining() int64 {
 	if d.length < 0 {
 		return -1
@@ -101,22 +99,21 @@ func (d *Body) Remaining() int64 {
 	return d.remaining
 }
 
-// Done reports whether all of the content has been used, for chunked with the
-// trailer section and the final CRLF. Until then the content is incomplete, and
-// must not be taken for less: RFC 9112 section 8.
+// Done reports whether all of the content has been decoded, for chunked with the trailer
+// section and the final CRLF. If the connection ends before that the content is incomplete
+// and must not be used as if it were whole: RFC 9112 section 8.
 func (d *Body) Done() bool { return d.state == bodyDone }
 
-// Decode takes the next run of content from b. data is a part of b, in place and
-// as long as b has it; n is how many bytes of b were used, framing included, so
-// len(data) <= n. Used bytes may go; they are not asked for again. Call until
-// Done, or until n == 0 with a nil error, which means more bytes are needed.
-// Bytes after the content are never touched: they are the next request.
+// Decode returns the next run of content in b. data is a part of b, as long as possible; n
+// is how many bytes of b were used, framing included, so len(data) <= n. The caller may
+// drop the used bytes. Call it until Done, or until n == 0 with a nil error, which means
+// that more bytes are needed. Bytes after the content are not used: they belong to the
+// next request.
 //
-// Trailer fields are checked like field lines, and are no data: see Trailer. Of their
-// names so much is kept as tells the refused ones apart.
+// Trailer fields are checked like field lines and are not part of data: see Trailer.
 //
-// An error is an *Error and is final for the connection: data is nil, n is 0, and
-// from then on there is only ErrRefused.
+// An error is an *Error and is final for the connection: data is nil, n is 0, and every
+// later call returns an error.
 //
 // RFC 9112 sections 6.3 and 7.1.
 func (d *Body) Decode(b []byte, lim *Limits) (data []byte, n int, err error) {
@@ -151,10 +148,10 @@ func (d *Body) Decode(b []byte, lim *Limits) (data []byte, n int, err error) {
 	return data, n, nil
 }
 
-// Trailer returns the part of used that is trailer field lines, where used is what the
-// last Decode has used of its b: b[:n]. The parts of all calls together are whole lines
-// "name: value", each with its CRLF, when the content is Done: checked, at most
-// Limits.TrailerBytes long, and no line of a name that is refused. RFC 9112 section 7.1.2.
+// Trailer returns the part of used that is trailer field lines. used must be what the last
+// Decode has used of its b: b[:n]. When the content is Done, the parts of all calls together
+// are whole lines "name: value", each with its CRLF: checked, at most Limits.TrailerBytes
+// long, and without forbidden names. RFC 9112 section 7.1.2.
 func (d *Body) Trailer(used []byte) []byte {
 	if d.trailerRun == 0 {
 		return nil
@@ -163,7 +160,7 @@ func (d *Body) Trailer(used []byte) []byte {
 	return used[end-d.trailerRun : end : end]
 }
 
-// take returns what b has of the left bytes.
+// takeData returns what b has of the remaining bytes.
 func (d *Body) takeData(b []byte) []byte {
 	n := len(b)
 	if int64(n) > d.remaining {
@@ -173,8 +170,8 @@ func (d *Body) takeData(b []byte) []byte {
 	return b[:n:n]
 }
 
-// frame goes through what is not data, up to the next data or the end of b, and
-// returns how many bytes that was. RFC 9112 section 7.1.
+// frame parses what is not data, up to the next data or the end of b, and returns how many
+// bytes that was. RFC 9112 section 7.1.
 func (d *Body) frame(b []byte, lim *Limits) (n int, refusal *Error) {
 	if d.state == bodyRefused {
 		return 0, errRefused
@@ -228,9 +225,8 @@ func (d *Body) frame(b []byte, lim *Limits) (n int, refusal *Error) {
 	return len(b), nil
 }
 
-// sizeByte takes a byte of chunk-size, or the one after it. A size over the limit
-// is refused at the digit that crosses it, so it never overflows either.
-// RFC 9112 section 7.1.
+// sizeByte parses a byte of chunk-size, or the one after it. A size over the limit is
+// refused at the digit that exceeds it, so it cannot overflow. RFC 9112 section 7.1.
 func (d *Body) sizeByte(c byte, lim *Limits) *Error {
 	digit := hexDigit(c)
 	switch {
@@ -253,8 +249,8 @@ func (d *Body) sizeByte(c byte, lim *Limits) *Error {
 	return nil
 }
 
-// afterExtension takes the byte after a chunk-size or after an extension that is
-// complete without it.
+// afterExtension parses the byte after a chunk-size, or after an extension that is complete
+// without it. It reports whether the byte is allowed there.
 func (d *Body) afterExtension(c byte) bool {
 	switch {
 	case c == '\r':
@@ -269,11 +265,11 @@ func (d *Body) afterExtension(c byte) bool {
 	return true
 }
 
-// extensionByte takes a byte of
+// extensionByte parses a byte of
 //
 //	*( BWS ";" BWS token [ BWS "=" BWS ( token / quoted-string ) ] )
 //
-// which is checked and ignored. RFC 9112 section 7.1.1.
+// Extensions are checked and ignored. RFC 9112 section 7.1.1.
 func (d *Body) extensionByte(c byte) *Error {
 	ok := true
 	switch d.state {
@@ -348,7 +344,7 @@ func (d *Body) extensionByte(c byte) *Error {
 	return nil
 }
 
-// endLine settles the account of a chunk line and turns to what follows it.
+// endLine ends a chunk line: it checks the overhead, and data or the trailer follows.
 func (d *Body) endLine() *Error {
 	d.excess += int64(d.line) + int64(len("\r\n")) - chunkLineBytesFree
 	d.excess = max(d.excess, 0)
@@ -366,8 +362,8 @@ func (d *Body) endLine() *Error {
 	return nil
 }
 
-// trailerByte takes a byte of the trailer section or of the CRLF that ends the
-// content. RFC 9112 section 7.1.2.
+// trailerByte parses a byte of the trailer section or of the final CRLF. RFC 9112 section
+// 7.1.2.
 func (d *Body) trailerByte(c byte, lim *Limits) *Error {
 	if d.state == trailerEnd {
 		if c != '\n' {
@@ -432,9 +428,9 @@ func (d *Body) trailerByte(c byte, lim *Limits) *Error {
 	return nil
 }
 
-// isRefusedTrailer reports whether a field of that name, in lower case, would
-// change what has been decided by now: framing, routing, authentication, or how
-// the content is read. RFC 9110 section 6.5.1.
+// isForbiddenTrailer reports whether a field of that name, in lower case, would change what
+// was decided before the content: framing, routing, authentication, or how the content is
+// read. RFC 9110 section 6.5.1.
 func isForbiddenTrailer(name []byte) bool {
 	switch string(name) {
 	case "content-length", "transfer-encoding", "trailer", "te", "connection",

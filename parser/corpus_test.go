@@ -53,8 +53,8 @@ func (s *statuses) UnmarshalJSON(b []byte) error {
 
 // stricter lists the cases we refuse although they say "accept".
 var stricter = map[string]*Error{
-	// RFC 3986 allows ',' in a host. No host has one; two Host lines that
-	// somebody has joined do. Rule 32.
+	// RFC 3986 allows ',' in a host. No host has one, but two Host lines that a
+	// proxy has joined do. Rule 32.
 	"sweep-host-2c": errHost,
 }
 
@@ -82,8 +82,8 @@ func TestCorpus(t *testing.T) {
 	}
 }
 
-// One Request for all cases, in any order, with Reset between them and whatever
-// the one before has left: each says what it says to a new Request.
+// One Request for all cases, in any order, with Reset between them: the result of each is
+// that of a new Request, whatever the one before has left.
 func TestCorpusReused(t *testing.T) {
 	const rounds = 5
 	cases := corpus(t)
@@ -102,8 +102,8 @@ func TestCorpusReused(t *testing.T) {
 	}
 }
 
-// Bytes before and behind those given decide nothing: what a buffer has held
-// earlier, or what comes next.
+// Bytes before and after the input change nothing: old ones in the buffer, or the next
+// request.
 func TestCorpusAmid(t *testing.T) {
 	for _, c := range corpus(t) {
 		want := feedCut(c.Input, c.limits())

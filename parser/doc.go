@@ -1,7 +1,7 @@
-// Package parser reads HTTP/1.1 requests: the head into spans of the bytes it was
-// given, the content in place. It refuses whatever two servers might read in two
-// ways. It does no I/O, knows no time, starts no goroutine, allocates nothing and
-// does not panic on what a peer can send.
+// Package parser reads HTTP/1.1 requests: the head into spans of the caller's bytes,
+// the content in place. It refuses whatever two servers might read in two ways. It
+// does no I/O, has no clock, starts no goroutine, allocates nothing and does not
+// panic on any input.
 //
 // # How to use it
 //
@@ -17,25 +17,24 @@
 //		...
 //	}
 //
-// Both calls can be cut anywhere: any way of feeding the same bytes gives the same
-// result, the same *Error, and costs work in proportion to the bytes.
+// The input of both calls can be cut anywhere: the same bytes give the same result
+// and the same *Error however they are fed, with work in proportion to the bytes.
 //
-// # Who owns what
+// # Ownership
 //
-// The bytes are the caller's at all times. A Request keeps places in them (Span),
-// a Body keeps numbers; neither holds a pointer, so the garbage collector has
-// nothing to look at and the buffer may move between calls, as long as the bytes
-// of a head stay together. A Span is good for as long as its bytes are. Content is
-// handed out where it lies.
+// The bytes stay the caller's. A Request keeps offsets into them (Span), a Body keeps
+// numbers; neither has a pointer, so the garbage collector scans nothing and the
+// buffer may move between calls, as long as the bytes of a head stay together. A Span
+// is valid as long as its bytes are. Content is returned as a part of the input.
 //
-// A Request and a Body belong to one goroutine at a time; Limits are read only and
-// may be shared.
+// A Request and a Body are for one goroutine at a time; Limits are read only and may
+// be shared.
 //
 // # What is refused although it is allowed
 //
-// The RFCs leave some choices to the recipient. Where leniency makes it possible
-// that somebody in front of us saw another request, it is refused: bare LF at the
-// end of a line (also in chunked, where no RFC allows it), whitespace around the
+// The RFCs leave some choices to the recipient. Where a lenient choice would allow
+// that a proxy in front of us saw another request, the request is refused: bare LF at
+// the end of a line (also in chunked, where no RFC allows it), whitespace around the
 // parts of a request line, folded field lines, equal Content-Length values in a
 // list, Transfer-Encoding beside Content-Length, empty elements in
 // Transfer-Encoding, ',' in a host, more than one empty line before a request,
@@ -44,14 +43,14 @@
 // # What is accepted although RFC 3986 does not
 //
 // Browsers send "[]|^" raw in a path and "[]{}|\^`" raw in a query, and '%'
-// without digits in both. No parser disagrees about where these end. A path
-// decoder has to look at '%' anyway; this package never decodes.
+// without digits in both. All parsers agree on where these end. This package never
+// decodes '%'; the decoder of a path has to check it anyway.
 //
-// # What is left to others
+// # What the caller does
 //
-// Timeouts, the answer, 417 for an unknown expectation, 405 and 501 for methods,
-// the decision to send 100 (Continue), names with '_' that collide with '-' in CGI:
-// the server and the gateway. Trailer fields are checked, and Body.Trailer has their lines.
+// Timeouts, the answer, 417 for an unknown expectation, 405 and 501 for methods, the
+// decision to send 100 (Continue), names with '_' that collide with '-' in CGI. Trailer
+// fields are checked here, and Body.Trailer returns their lines.
 //
 // # The rules
 //
@@ -84,7 +83,7 @@
 //  15. 1.2 to 1.9 are read as 1.1. RFC 9110 section 6.2.
 //  16. Another major version is answered with 505, the HTTP/2 preface too.
 //  17. HTTP/0.9, a request line without version, is refused.
-//  18. What is no HTTP is refused at its first wrong byte.
+//  18. Input that is not HTTP is refused at its first wrong byte.
 //
 // Lines and fields:
 //

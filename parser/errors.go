@@ -1,15 +1,15 @@
 package parser
 
-// Error is a refusal: a value made once, so that returning it costs nothing and
-// a caller may compare with ==. It never holds a byte of the peer, so it may go
-// into a log as it is.
+// Error is a refusal. Parse and Decode return pointers to values made once, so a refusal
+// allocates nothing. Status and Rule tell refusals apart. No byte of the peer is in it, so
+// it can be logged as it is.
 //
-// Every refusal is final for the connection: answer with Status, say
+// Every refusal is final for the connection: answer with Status and
 // "Connection: close", and parse nothing more. RFC 9112 sections 2.2 and 6.3.
 type Error struct {
-	Status int    // status code to answer with
-	Rule   int    // number of the rule in the list at the top of this package
-	Why    string // for the log; names the Limits field where one decided
+	Status int    // status code of the answer
+	Rule   int    // number of the rule in the package comment
+	Why    string // for the log; names the field of Limits if one was exceeded
 }
 
 func (e *Error) Error() string { return "parser: " + e.Why }
@@ -81,6 +81,6 @@ var (
 	errTrailerName   = &Error{400, 50, "field not allowed in a trailer section"}
 )
 
-// ErrRefused is what follows a refusal, whatever is asked: a connection on which
-// one request was refused serves no other. RFC 9112 sections 2.2 and 6.3.
+// errRefused is the error of every call after a refusal: a connection on which one
+// request was refused serves no other. RFC 9112 sections 2.2 and 6.3.
 var errRefused = &Error{400, 58, "something on this connection was refused before"}

@@ -1,16 +1,16 @@
 package parser
 
-// fieldLines takes the field lines and the empty line that ends the head. The
-// scans for the ends of names and values are spelled out: calls for them would
-// cost a tenth of the whole parse. See bytes.go for how they work. RFC 9112
-// section 5.
+// fieldLines parses the field lines and the empty line that ends the head. line is where
+// the present line begins, and b[line:i] is known to be good. The scans for the ends of
+// names and values are inlined by hand: calls would cost a tenth of the whole parse.
+// bytes.go explains how they work. RFC 9112 section 5.
 func (r *Request) fieldLines(b []byte, line, i int, lim *Limits) (int, *Error) {
 	count := int(r.count)
-	most := min(lim.Fields, FieldsMax)
+	fieldsMax := min(lim.Fields, FieldsMax)
 	inValue := r.phase == phaseValue
 	for {
 		if !inValue {
-			// At the start of a line: a field line, or the empty one.
+			// At the start of a line: a field line, or the empty line.
 			if i == line {
 				if i == len(b) {
 					break
@@ -25,11 +25,11 @@ func (r *Request) fieldLines(b []byte, line, i int, lim *Limits) (int, *Error) {
 					r.count = uint8(count)
 					return i + 2, nil
 				}
-				if count >= most {
+				if count >= fieldsMax {
 					return 0, errFields
 				}
 			}
-			// The name, up to its colon.
+			// The name, up to the colon.
 			for {
 				marks := nameMarks(word(b, i))
 				if marks == 0 {
@@ -98,6 +98,7 @@ func (r *Request) fieldLines(b []byte, line, i int, lim *Limits) (int, *Error) {
 		line = i
 		inValue = false
 	}
+	// b has ended inside a line: the next call continues there.
 	r.count = uint8(count)
 	if inValue {
 		r.resumeAt(phaseValue, line, i)
@@ -107,8 +108,8 @@ func (r *Request) fieldLines(b []byte, line, i int, lim *Limits) (int, *Error) {
 	return 0, nil
 }
 
-// mayBeKnown reports whether a name of n bytes that begins with c may be a known
-// one.
+// mayBeKnown reports whether a name of n bytes that begins with c may be a known one. It
+// spares most names the comparison.
 func mayBeKnown(c byte, n int) bool { return c|0x20 == knownFirst[uint(n)%uint(len(knownFirst))] }
 
 // knownFirst has the first letter of the known name of each length.
@@ -122,7 +123,7 @@ var knownFirst = [32]byte{
 	len("Transfer-Encoding"): 't',
 }
 
-// notInName tells the kinds of byte apart that end a field name too early.
+// notInName returns the refusal for a byte that ends a field name too early.
 func notInName(c byte, atStart, firstLine bool) *Error {
 	switch {
 	case c == '\n':
@@ -141,8 +142,8 @@ func notInName(c byte, atStart, firstLine bool) *Error {
 	return errFieldName
 }
 
-// The known names in lower case, 4 or 8 bytes at a time, the first byte lowest.
-// Where the length is no multiple of that, the last word overlaps the one before.
+// The known names in lower case, 4 or 8 bytes at a time, little-endian. If the length is
+// not a multiple of that, the last word overlaps the one before.
 const (
 	wordHost = 0x74736f68 // "host"
 	wordExpe = 0x65707865 // "expe"
@@ -162,14 +163,14 @@ const (
 	wordEpAlive  = 0x6576696c612d7065 // "ep-alive"
 )
 
-// fold is bit 0x20 of every byte: it makes letters lower. The only other byte it
-// turns into one of a known name is CR, which becomes '-' but is in no token.
+// fold is bit 0x20 of every byte: it makes letters lower case. Of the other bytes only CR
+// becomes one that known names have, '-'; but a token has no CR.
 const (
 	fold   = 0x20 * every
 	fold32 = fold & (1<<32 - 1)
 )
 
-// knownName returns which of the known names that is, or knownCount.
+// knownName returns the known name that name is, or knownCount.
 func knownName(name []byte) Known {
 	switch len(name) {
 	case len("Host"):
@@ -204,8 +205,8 @@ func knownName(name []byte) Known {
 	return knownCount
 }
 
-// note remembers f, field line number place, if its name is a known one, which it
-// returns.
+// recordKnown records that f, field line number place, has a known name, and returns it; or
+// knownCount if the name is not known.
 func (r *Request) recordKnown(b []byte, f *Field, place uint8) Known {
 	k := knownName(b[f.Name.Off:][:f.Name.Len])
 	switch k {
@@ -224,11 +225,10 @@ func (r *Request) recordKnown(b []byte, f *Field, place uint8) Known {
 	return k
 }
 
-// connection notes the options of one Connection line. RFC 9110 section 7.6.1:
-// a list of tokens; other options say nothing to us, and none of them changes
-// the framing.
+// connection records the options of one Connection line, a list of tokens. Options other
+// than close and keep-alive are ignored; none changes the framing. RFC 9110 section 7.6.1.
 func (r *Request) connection(value []byte) {
-	if isKeepAlive(value) { // nearly always that is all there is
+	if isKeepAlive(value) { // nearly always the whole value
 		r.options |= connectionKeepAlive
 		return
 	}
@@ -248,9 +248,9 @@ func isKeepAlive(b []byte) bool {
 	return len(b) == len("keep-alive") && load64(b, 0)|fold == wordKeepAli && load64(b, 2)|fold == wordEpAlive
 }
 
-// expect notes the expectations of one Expect line. RFC 9110 section 10.1.1: a
-// list, of which we know one element, without parameters. A ',' inside a quoted
-// string cuts that into pieces we do not know either.
+// expect records the expectations of one Expect line, a list. The only known element is
+// 100-continue, without parameters. A ',' inside a quoted string cuts it into two elements,
+// which are unknown like the whole. RFC 9110 section 10.1.1.
 func (r *Request) expect(value []byte) {
 	for len(value) > 0 {
 		var element []byte
@@ -265,8 +265,8 @@ func (r *Request) expect(value []byte) {
 	}
 }
 
-// cutElement returns the first element of a comma-separated list, trimmed and
-// perhaps empty, and what follows its comma.
+// cutElement returns the first element of a comma-separated list, trimmed and possibly
+// empty, and what follows its comma; rest is nil if there is no comma.
 func cutElement(list []byte) (element, rest []byte) {
 	for i, c := range list {
 		if c == ',' {

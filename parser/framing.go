@@ -6,24 +6,23 @@ import "math"
 type framing uint8
 
 const (
-	byNothing framing = iota // there is none
+	byNothing framing = iota // no content
 	byLength                 // Content-Length
 	byChunks                 // Transfer-Encoding: chunked
 )
 
-// frame decides how long the content is: RFC 9112 section 6.3, for a request.
-// Version, Transfer-Encoding and Content-Length decide, and nothing else does:
-// not the method, not Content-Type, Connection, Expect or Upgrade.
+// frame decides how long the content is: RFC 9112 section 6.3, for a request. It depends
+// on version, Transfer-Encoding and Content-Length alone: not on the method, Content-Type,
+// Connection, Expect or Upgrade.
 //
-// The steps have the numbers of that section; 1 and 2 are about responses, 6 to
-// 8 are left over for those who guess.
+// The steps have the numbers of that section; 1 and 2 are about responses, 8 is too.
 func (r *Request) frame(b []byte, lim *Limits) *Error {
 	coding, isCoded := r.Known(TransferEncoding)
 	length, hasLength := r.Known(ContentLength)
 
-	// 3. Both: a request that another server may read as two. Sending it on or
-	// answering it is allowed; it is refused. Section 6.1 makes a coding in
-	// HTTP/1.0 faulty framing as well.
+	// 3. Both: another server may read such a request as two (request smuggling). The RFC
+	// allows to answer it; it is refused. Section 6.1: Transfer-Encoding in HTTP/1.0 is
+	// faulty framing as well.
 	if isCoded {
 		if r.Minor == 0 {
 			return errCodingVersion
@@ -33,8 +32,8 @@ func (r *Request) frame(b []byte, lim *Limits) *Error {
 		}
 	}
 
-	// 4. Transfer-Encoding: chunked must be the final coding, and it is the only
-	// one we can undo.
+	// 4. Transfer-Encoding: chunked must be the final coding, and is the only one that
+	// this package decodes.
 	if isCoded {
 		if r.Repeated(TransferEncoding) || !equalFold(coding.Of(b), "chunked") {
 			return r.notChunked(b)
@@ -43,8 +42,8 @@ func (r *Request) frame(b []byte, lim *Limits) *Error {
 		return nil
 	}
 
-	// 5. and 6. Content-Length: one line, one number. Equal ones in a list might be
-	// folded; they are refused, because somebody before us may have added to it.
+	// 5. and 6. Content-Length: one line, one number. The RFC allows to accept a list of
+	// equal numbers; it is refused, because a proxy may have joined two lines.
 	if hasLength {
 		if r.Repeated(ContentLength) {
 			return errLengthRepeated
@@ -65,8 +64,8 @@ func (r *Request) frame(b []byte, lim *Limits) *Error {
 	return nil
 }
 
-// notChunked says what is wrong with a Transfer-Encoding that is not plainly "chunked".
-// Several lines are one list: RFC 9112 section 6.1, RFC 9110 section 5.3.
+// notChunked returns the refusal for a Transfer-Encoding that is not exactly one line
+// "chunked". Several lines are one list: RFC 9112 section 6.1, RFC 9110 section 5.3.
 func (r *Request) notChunked(b []byte) *Error {
 	chunkedBefore, final := false, false
 	for _, f := range r.Fields() {
@@ -100,8 +99,8 @@ func (r *Request) notChunked(b []byte) *Error {
 	return errCoding
 }
 
-// parseLength reads 1*DIGIT of any number of digits. What does not fit stays at
-// the highest value: it is over any limit. RFC 9110 section 8.6.
+// parseLength parses 1*DIGIT, any number of digits. A number that does not fit becomes the
+// highest value, which is over every limit. RFC 9110 section 8.6.
 func parseLength(value []byte) (n uint64, refusal *Error) {
 	if len(value) == 0 {
 		return 0, errLength
@@ -122,7 +121,7 @@ func parseLength(value []byte) (n uint64, refusal *Error) {
 	return n, nil
 }
 
-// bodyBytesMax returns the limit as a number that can be compared.
+// bodyBytesMax returns Limits.BodyBytes, or the highest value if there is no limit.
 func bodyBytesMax(lim *Limits) int64 {
 	if lim.BodyBytes < 0 {
 		return math.MaxInt64

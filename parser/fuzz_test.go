@@ -53,7 +53,7 @@ func FuzzParseCut(f *testing.F) {
 
 // Invariant: the same for chunked content, and net/http reads the same content and
 // trailer out of what is accepted. Exception: net/http takes no whitespace between
-// chunk-size and ';', which RFC 9112 section 7.1.1 makes everybody accept.
+// chunk-size and ';', which RFC 9112 section 7.1.1 says to accept.
 func FuzzChunkedCut(f *testing.F) {
 	seed(f, func(in []byte) {
 		if _, after, ok := bytes.Cut(in, []byte(chunked)); ok {

@@ -1,43 +1,42 @@
 package parser
 
-// phase is where in a head Parse goes on.
+// phase is where in a head Parse continues.
 //
 //	start -> method -> target -> version -> name <-> value
 //	                                        name -> done
 type phase uint8
 
 const (
-	phaseStart   phase = iota // nothing but, perhaps, half a leading CRLF
-	phaseMethod               // mark: the request line
-	phaseTarget               // mark: the target
-	phaseVersion              // mark: the version
-	phaseName                 // mark: the field line; scan == mark: nothing of it yet
-	phaseValue                // mark: the field line, whose name is in fields[count]
+	phaseStart   phase = iota // no byte yet, except half a leading CRLF
+	phaseMethod               // mark: where the request line begins
+	phaseTarget               // mark: where the target begins
+	phaseVersion              // mark: where the version begins
+	phaseName                 // mark: where the field line begins; scan == mark: no byte of it yet
+	phaseValue                // mark: where the field line begins; its name is in fields[count]
 	phaseDone                 // the head is complete
-	phaseRefused              // nothing can come of it any more
+	phaseRefused              // every call returns errRefused
 )
 
-// wait remembers where the next call goes on: the element that begins at mark is
-// good so far as scan.
+// resumeAt records where the next call continues: in the element that begins at mark, whose
+// bytes up to scan are good.
 func (r *Request) resumeAt(p phase, mark, scan int) {
 	r.phase = p
 	r.mark = uint16(mark)
 	r.scan = uint16(scan)
 }
 
-// Parse reads one request head from b and reports how many bytes it used, a
-// skipped leading CRLF included. n == 0 with a nil error means that the head is
-// not complete: call again with the same bytes and more; they may have moved.
-// r knows how far it has come, so one byte at a time is linear work, and the
-// outcome is the same however the bytes are cut.
+// Parse parses one request head at the start of b and returns how many bytes it used, a
+// skipped leading CRLF included. n == 0 with a nil error means that the head is not
+// complete: call again with the same bytes, which may have moved, followed by more. r
+// records how far it has come, so the work is linear even for one byte at a time, and
+// the result is the same however the bytes are cut.
 //
-// With n > 0 the spans of r point into b, and the framing of the content has
-// been decided: see Body. The bytes stay the caller's; Parse keeps no reference
-// to them. Reset comes before the next request; Parse does it if it was
-// forgotten.
+// With n > 0 the spans of r are offsets into b, and the framing of the content is
+// decided: see Body. Parse keeps no reference to b. Call Reset before the next request;
+// Parse does it if it was not called.
 //
-// An error is an *Error and is final for the connection: from then on there is
-// only ErrRefused, until Reset.
+// An error is an *Error and is final for the connection: every later call returns an
+// error, until Reset.
 //
 // RFC 9112 sections 2.2, 3, 5 and 6.
 func (r *Request) Parse(b []byte, lim *Limits) (n int, err error) {
@@ -65,8 +64,8 @@ func (r *Request) Parse(b []byte, lim *Limits) (n int, err error) {
 		r.phase = phaseMethod
 		mark, scan = start, start
 	}
-	// Bytes past the limit are never looked at. A head that is not complete
-	// without them is over it.
+	// Bytes beyond the limit are not parsed. A head that is not complete without them
+	// is too long.
 	end := int(r.start) + min(lim.HeadBytes, headBytesMax)
 	head := b
 	if len(head) > end {
@@ -82,16 +81,15 @@ func (r *Request) Parse(b []byte, lim *Limits) (n int, err error) {
 	return n, nil
 }
 
-// refuse sees to it that nothing is read after a refusal.
+// refuse makes every later call return errRefused.
 func (r *Request) refuse(why *Error) error {
 	r.phase = phaseRefused
 	return why
 }
 
-// head goes through the elements in the order they come. Each of the functions
-// takes the place where its element begins and the place up to which it is known
-// to be good; it returns the place after the element, or 0 if that is not in b
-// yet.
+// head parses the elements in their order. Each element's function gets the offset where
+// the element begins and the offset up to which it is known to be good; it returns the
+// offset after the element, or 0 if its end is not in b yet.
 func (r *Request) head(b []byte, mark, i int, lim *Limits) (n int, refusal *Error) {
 	if i > len(b) {
 		return 0, nil // fewer bytes than last time: nothing new
@@ -120,7 +118,7 @@ func (r *Request) head(b []byte, mark, i int, lim *Limits) (n int, refusal *Erro
 		} else if i, refusal = r.version(b, mark); i == 0 {
 			return 0, refusal
 		}
-		// Nearly every target is a path, and nearly every path fits its method.
+		// Nearly every target is a path, which is valid with every method but CONNECT.
 		if b[r.Target.Off] != '/' || r.Method.Len == uint16(len("CONNECT")) {
 			if refusal = r.form(b); refusal != nil {
 				return 0, refusal
@@ -138,8 +136,8 @@ func (r *Request) head(b []byte, mark, i int, lim *Limits) (n int, refusal *Erro
 	return i, nil
 }
 
-// settle decides what only the whole head can tell. Host is known to be plain up to
-// hostEnd, if that is within it.
+// finish checks what depends on the whole head: Host and the framing. The Host value is
+// known to be plain up to hostEnd, if that offset is inside it.
 func (r *Request) finish(b []byte, hostEnd int, lim *Limits) *Error {
 	if refusal := r.host(b, hostEnd); refusal != nil {
 		return refusal

@@ -1,7 +1,7 @@
 package parser
 
-// host checks the Host field and settles who is asked. The bytes of its value before
-// plainEnd need no look, if that is in the value. RFC 9112 section 3.2, RFC 9110
+// host checks the Host field and sets Authority. The bytes of its value before plainEnd
+// need no check, if that offset is inside the value. RFC 9112 section 3.2, RFC 9110
 // section 7.2.
 func (r *Request) host(b []byte, plainEnd int) *Error {
 	at := r.known[Host]
@@ -9,12 +9,12 @@ func (r *Request) host(b []byte, plainEnd int) *Error {
 		if r.Minor > 0 {
 			return errHostMissing
 		}
-		return nil // and Authority is what the target says
+		return nil // HTTP/1.0: Authority is that of the target, or empty
 	}
 	if r.Repeated(Host) {
 		return errHostRepeated
 	}
-	// An empty value is legal: the target has no authority.
+	// An empty value is allowed: the target has no authority.
 	value := r.fields[at-1].Value
 	if plain := plainEnd - int(value.Off); plain != int(value.Len) {
 		if plain < 0 || plain > int(value.Len) {
@@ -30,9 +30,9 @@ func (r *Request) host(b []byte, plainEnd int) *Error {
 	return nil
 }
 
-// hostPort checks uri-host [ ":" port ] and returns the index of that colon, or
-// len(b). Nothing at all is valid; a port without a host is not. The first i bytes
-// are known to be good in any host. RFC 3986 section 3.2.
+// hostPort checks uri-host [ ":" port ] and returns the index of that colon, or len(b).
+// An empty b is valid; a port without a host is not. The first i bytes are known to be
+// valid in any host. RFC 3986 section 3.2.
 func hostPort(b []byte, i int) (colon int, ok bool) {
 	if i == 0 && len(b) > 0 && b[0] == '[' {
 		i = ipLiteral(b)
@@ -69,8 +69,8 @@ func hostPort(b []byte, i int) (colon int, ok bool) {
 	return i, port <= 65535
 }
 
-// ipLiteral returns the length of the "[...]" that b begins with, or 0 if it is
-// no valid one. RFC 3986 section 3.2.2.
+// ipLiteral returns the length of the "[...]" that b begins with, or 0 if it is not valid.
+// RFC 3986 section 3.2.2.
 func ipLiteral(b []byte) int {
 	end := 1
 	for end < len(b) && b[end] != ']' {
@@ -86,9 +86,9 @@ func ipLiteral(b []byte) int {
 	return end + len("]")
 }
 
-// isIPv6 is here because netip.ParseAddr allocates its errors: a peer must not
-// make us allocate by being wrong. A test holds it to net/netip; zones are left
-// out, as they mean nothing beyond a host. RFC 3986 section 3.2.2.
+// isIPv6 checks an IPv6 address without a zone, which has a meaning on one host only.
+// netip.ParseAddr is not used because its errors allocate, and a peer decides how many
+// there are. A test compares the two. RFC 3986 section 3.2.2.
 func isIPv6(b []byte) bool {
 	groups, gap := 0, false // gap: "::" seen, which stands for one group or more
 	if len(b) >= 2 && b[0] == ':' && b[1] == ':' {

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// guard is memory between two pages that nobody may read: who looks at one byte
-// before its beginning or behind its end is found out.
+// guard is memory between two unreadable pages: a read of one byte before its beginning or
+// after its end faults.
 type guard struct {
 	pages  []byte // all of it
 	memory []byte // what may be read and written
@@ -52,7 +52,7 @@ func (g *guard) atStart(b []byte) []byte {
 	return g.memory[:len(b)]
 }
 
-// inside runs parse on in, and tells if it reads where nobody may.
+// inside runs parse on in, and fails if it reads outside.
 func (g *guard) inside(t *testing.T, in []byte, parse func()) {
 	t.Helper()
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
@@ -153,9 +153,9 @@ func TestLengthsInside(t *testing.T) {
 	}
 }
 
-// What lies behind a request is looked at when its turn comes, and not with each
-// request before it: all of a long pipeline would be read again for each of its
-// requests. Here the bytes behind are there, but nobody may read them.
+// The bytes behind a request are read when it is parsed, and not with each request
+// before it: all of a long pipeline would be read again for each of its
+// requests. Here the bytes behind are there, but unreadable.
 func TestLooksNoFurther(t *testing.T) {
 	g := newGuard(t)
 	// place returns b, so many readable bytes as may be marked in vain, and a page.

@@ -165,7 +165,7 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// A negative BodyBytes lifts the limit; numbers still do not overflow.
+// With a negative BodyBytes there is no limit; numbers still do not overflow.
 func TestNoBodyLimit(t *testing.T) {
 	lim := DefaultLimits()
 	lim.BodyBytes = -1
@@ -215,7 +215,7 @@ func TestLimitsCheck(t *testing.T) {
 	}
 }
 
-// Parse and Decode stay safe with limits nobody checked.
+// Parse and Decode are safe with limits that Check refuses.
 func TestUncheckedLimits(t *testing.T) {
 	long := []byte(head + strings.Repeat("X:"+strings.Repeat("y", 700)+"\r\n", 120) + "\r\n")
 	for _, n := range []int{math.MinInt, -1, 0, 1, math.MaxInt} {

@@ -1,22 +1,22 @@
 package parser
 
-// Span is a run of bytes in the slice given to Parse: a place, not a pointer.
-// It stays right when the bytes move, as long as they move together.
+// Span is a run of bytes in the slice given to Parse: offset and length, not a pointer. It
+// stays valid when the bytes move, as long as they move together.
 type Span struct{ Off, Len uint16 }
 
-// Of returns the bytes of s. b is the slice given to Parse, or a copy of it that
-// starts at the same byte. The result is a part of b, owned by whoever owns b;
-// its capacity is its length, so that an append cannot reach what follows.
+// Of returns the bytes of s. b is the slice given to Parse, or a copy of it that starts at
+// the same byte. The result is a part of b; its capacity is its length, so that an append
+// cannot overwrite what follows.
 func (s Span) Of(b []byte) []byte {
 	end := int(s.Off) + int(s.Len)
 	return b[s.Off:end:end]
 }
 
-// Field is one field line. The name is as sent; the value has no whitespace at
-// its ends and may be empty. RFC 9112 section 5.
+// Field is one field line. The name is as sent; the value is without whitespace at its ends
+// and may be empty. RFC 9112 section 5.
 type Field struct{ Name, Value Span }
 
-// Form tells the four forms of a request-target apart. RFC 9112 section 3.2.
+// Form is one of the four forms of a request-target. RFC 9112 section 3.2.
 type Form uint8
 
 const (
@@ -26,7 +26,8 @@ const (
 	AsteriskForm              // *, with OPTIONS only
 )
 
-// Known names the fields every server asks for. Parse finds them on its way.
+// Known is the name of a field that every server needs. Parse records where these fields
+// are.
 type Known uint8
 
 const (
@@ -49,17 +50,17 @@ const (
 	ExpectUnknown                     // anything else: answer 417
 )
 
-// Request is one request head. It holds no pointer and no byte of the input:
-// spans only, into the slice that was given to Parse. The zero value is ready;
-// Reset makes a used one ready again. One goroutine at a time.
+// Request is one request head. It has no pointer and no byte of the input, only spans of
+// the slice that was given to Parse. The zero value is ready to use; Reset makes a used
+// one ready again. For one goroutine at a time.
 //
-// The exported fields are for reading, once Parse has returned n > 0.
+// The exported fields are for reading, after Parse has returned n > 0.
 type Request struct {
 	Method    Span
 	Target    Span // as sent
-	Path      Span // of the target, undecoded; "*" for asterisk-form; Len 0 for authority-form, and for absolute-form without a path (read "/")
-	Query     Span // after the '?', undecoded; Len 0 if there is none
-	Authority Span // who is asked: from the target if it says so, else the value of Host; Len 0 if neither does
+	Path      Span // undecoded; "*" for asterisk-form; empty for authority-form, and absolute-form without path
+	Query     Span // after the '?', undecoded; empty if there is none
+	Authority Span // host and port: of the target if it has them, else the value of Host; empty if neither has
 	Form      Form
 	Minor     uint8 // of HTTP/1.Minor, as sent
 
@@ -67,17 +68,17 @@ type Request struct {
 	count    uint8             // fields[:count] are complete
 	known    [knownCount]uint8 // 1 + index in fields of the first of that name; 0 for none
 	repeated uint8             // bit k set: Known(k) came more than once
-	options  option            // what Connection and Expect said
-	framing  framing           // how long the content is
+	options  option            // of Connection and Expect
+	framing  framing           // how the end of the content is found
 	start    uint16            // where the request line begins: 0, or 2 after a leading CRLF
-	mark     uint16            // where the element under way begins
-	scan     uint16            // bytes before this one have been looked at
+	mark     uint16            // where the present element begins
+	scan     uint16            // bytes before this offset are good
 	length   int64             // Content-Length, if framing is byLength
 
 	fields [FieldsMax]Field
 }
 
-// Reset forgets the request, so that nothing of it shows in the next one.
+// Reset clears the request for the next one.
 func (r *Request) Reset() {
 	r.Method = Span{}
 	r.Target = Span{}
@@ -87,7 +88,7 @@ func (r *Request) Reset() {
 	r.Form = OriginForm
 	r.Minor = 0
 	r.phase = phaseStart
-	r.count = 0 // and with it every field: they are read through count and known only
+	r.count = 0 // which clears fields too: they are read only by way of count and known
 	r.known = [knownCount]uint8{}
 	r.repeated = 0
 	r.options = 0
@@ -98,12 +99,12 @@ func (r *Request) Reset() {
 	r.length = 0
 }
 
-// Fields returns the field lines in the order they came, repeated ones too. The
-// slice belongs to r and is good until Reset.
+// Fields returns the field lines in their order, repeated ones too. The slice belongs to r
+// and is valid until Reset.
 func (r *Request) Fields() []Field { return r.fields[:r.count:r.count] }
 
-// Known returns the value of the first field line of that name; ok is false if
-// there is none. It costs nothing: Parse has found it already.
+// Known returns the value of the first field line of that name; ok is false if there is
+// none. It is a lookup: Parse has recorded where the field is.
 func (r *Request) Known(k Known) (value Span, ok bool) {
 	i := r.known[k]
 	if i == 0 {
@@ -112,11 +113,11 @@ func (r *Request) Known(k Known) (value Span, ok bool) {
 	return r.fields[i-1].Value, true
 }
 
-// Repeated reports whether more than one field line of that name came.
+// Repeated reports whether there is more than one field line of that name.
 func (r *Request) Repeated(k Known) bool { return r.repeated&(1<<k) != 0 }
 
-// Find returns the value of the first field line called name, without regard to
-// the case of ASCII letters; ok is false if there is none. b is as for Span.Of.
+// Find returns the value of the first field line with that name, without regard to the case
+// of ASCII letters; ok is false if there is none. b is as for Span.Of.
 func (r *Request) Find(b []byte, name string) (value Span, ok bool) {
 	if name == "" {
 		return Span{}, false
@@ -131,8 +132,8 @@ func (r *Request) Find(b []byte, name string) (value Span, ok bool) {
 	return Span{}, false
 }
 
-// Started reports whether Parse has seen the beginning of a request and not yet
-// the end of its head. A leading CRLF, or half of one, is no beginning.
+// Started reports whether Parse has seen a part of a head but not its end. A leading CRLF
+// does not count as a part.
 func (r *Request) Started() bool {
 	switch r.phase {
 	case phaseStart, phaseDone, phaseRefused:
@@ -143,7 +144,7 @@ func (r *Request) Started() bool {
 	return true
 }
 
-// option is a set of bits: what the Connection and Expect fields said.
+// option is a set of bits: the options of the Connection and Expect fields.
 type option uint8
 
 const (
@@ -153,9 +154,8 @@ const (
 	expectUnknown                          // any other expectation
 )
 
-// KeepAlive reports whether the connection may carry another request after this
-// one: close says no; without it HTTP/1.1 says yes, and HTTP/1.0 only with
-// keep-alive. RFC 9112 section 9.3.
+// KeepAlive reports whether the connection persists after this request: not with close;
+// otherwise in HTTP/1.1, and in HTTP/1.0 with keep-alive. RFC 9112 section 9.3.
 func (r *Request) KeepAlive() bool {
 	if r.options&connectionClose != 0 {
 		return false
@@ -163,11 +163,11 @@ func (r *Request) KeepAlive() bool {
 	return r.Minor > 0 || r.options&connectionKeepAlive != 0
 }
 
-// HasContent reports whether the request is framed to have content, which may
-// be empty all the same.
+// HasContent reports whether the request has a Content-Length or is chunked. The content
+// may still be empty.
 func (r *Request) HasContent() bool { return r.framing != byNothing }
 
-// Expectation reports what the Expect fields ask for. HTTP/1.0 cannot ask.
+// Expectation returns what the Expect fields ask for. Those of HTTP/1.0 are ignored.
 func (r *Request) Expectation() Expectation {
 	switch {
 	case r.options&(expectUnknown|expectContinue) == 0, r.Minor == 0:

@@ -69,7 +69,7 @@ func TestKnown(t *testing.T) {
 	}
 }
 
-// A caller who comes back with fewer bytes learns nothing and breaks nothing.
+// A call with fewer bytes than before returns nothing and changes nothing.
 func TestFewerBytes(t *testing.T) {
 	lim := DefaultLimits()
 	var r Request
@@ -83,7 +83,7 @@ func TestFewerBytes(t *testing.T) {
 	}
 }
 
-// Started is for the server's clock: it runs from the first byte of a request.
+// Started is true from the first byte of a request: the server's HeadTimeout runs from there.
 func TestStarted(t *testing.T) {
 	in := []byte("\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n")
 	lim := DefaultLimits()
@@ -111,7 +111,7 @@ func TestBufferMoves(t *testing.T) {
 			t.Fatalf("Parse of %d bytes = %d, %v", n, used, err)
 		}
 		for i := range moved {
-			moved[i] = 0xff // whoever still reads the old place notices
+			moved[i] = 0xff // a read of the old place would show
 		}
 	}
 	if used, err := r.Parse(bytes.Clone(in), &lim); used != len(in) || err != nil {
@@ -158,7 +158,7 @@ func TestParseResets(t *testing.T) {
 	}
 }
 
-// Reset leaves a Request as new, but for fields nobody can reach.
+// Reset leaves a Request as new, except for fields that cannot be reached.
 func TestReset(t *testing.T) {
 	lim := DefaultLimits()
 	var r Request

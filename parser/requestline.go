@@ -1,8 +1,8 @@
 package parser
 
-// leadingCRLF returns where in b the request line begins: at 0, or at 2 after an
-// empty line, which is what some clients send after a body. More than one is no
-// client. It returns len(b) if that cannot be told yet. RFC 9112 section 2.2.
+// leadingCRLF returns where in b the request line begins: at 0, or at 2 after one empty
+// line, which some clients send after a body. It returns len(b) if more bytes are needed.
+// RFC 9112 section 2.2.
 func leadingCRLF(b []byte) (start int, refusal *Error) {
 	switch {
 	case len(b) == 0 || b[0] != '\r':
@@ -15,10 +15,10 @@ func leadingCRLF(b []byte) (start int, refusal *Error) {
 	return 2, nil
 }
 
-// isGet reports whether b begins as nearly every request does.
+// isGet reports whether b begins with "GET ", as nearly every request.
 func isGet(b []byte) bool { return len(b) >= len("GET ") && string(b[:len("GET ")]) == "GET " }
 
-// method takes the method and the one SP after it. RFC 9112 section 3.1.
+// method parses the method and the one SP after it. RFC 9112 section 3.1.
 func (r *Request) method(b []byte, start, i int, lim *Limits) (int, *Error) {
 	for i < len(b) && is(b[i], tokenByte) {
 		i++
@@ -41,13 +41,13 @@ func (r *Request) method(b []byte, start, i int, lim *Limits) (int, *Error) {
 // version11 is the end of nearly every request line.
 const version11 = "HTTP/1.1\r\n"
 
+// isHTTP11 reports whether b begins with version11.
 func isHTTP11(b []byte) bool {
 	return len(b) >= len(version11) && string(b[:len(version11)]) == version11
 }
 
-// version takes the HTTP-version and the CRLF after it. It is looked at again as
-// a whole for every cut inside of it: ten bytes are no work. RFC 9112 section
-// 2.3.
+// version parses the HTTP-version and the CRLF after it. If b ends inside, the next call
+// parses it again from its start: it has ten bytes. RFC 9112 section 2.3.
 func (r *Request) version(b []byte, start int) (int, *Error) {
 	for k := range len(version11) {
 		if start+k == len(b) {

@@ -1,13 +1,11 @@
 package parser
 
-// target takes the request-target and the one SP after it. A path with its query
-// is checked on the way, and then nothing is left to decide, as a rule; which of
-// the other forms it is, form finds out when the line is complete. RFC 9112
-// section 3.2.
+// target parses the request-target and the one SP after it. A path with its query is fully
+// checked here; form checks the other forms when the line is complete. RFC 9112 section 3.2.
 func (r *Request) target(b []byte, start, i int, lim *Limits) (int, *Error) {
 	if start < len(b) && b[start] == '/' {
 		if r.Query.Off == 0 {
-			// Many a path is so short that a word of 8 is more work.
+			// Many paths are so short that a scan by words costs more.
 			for short := min(len(b), i+4); i < short && is(b[i], pathByte); {
 				i++
 			}
@@ -16,7 +14,7 @@ func (r *Request) target(b []byte, start, i int, lim *Limits) (int, *Error) {
 			}
 			if i < len(b) && b[i] == '?' {
 				i++
-				r.Query.Off = uint16(i) // and now we are in the query
+				r.Query.Off = uint16(i) // not 0: a later call continues in the query
 			}
 		}
 		if r.Query.Off != 0 {
@@ -43,8 +41,8 @@ func (r *Request) target(b []byte, start, i int, lim *Limits) (int, *Error) {
 	return i + 1, nil
 }
 
-// split sets Path and Query of a path that begins at start and whose query, if
-// Query.Off says that there is one, ends at end.
+// split sets Path and Query. The path begins at start; path and query together end at end.
+// There is a query if Query.Off is not 0.
 func (r *Request) split(start, end int) {
 	if r.Query.Off != 0 {
 		r.Query.Len = uint16(end) - r.Query.Off
@@ -53,7 +51,7 @@ func (r *Request) split(start, end int) {
 	r.Path = Span{uint16(start), uint16(end - start)}
 }
 
-// notInTarget tells the kinds of byte apart that end a target too early.
+// notInTarget returns the refusal for a byte that ends a target too early.
 func notInTarget(c byte) *Error {
 	switch {
 	case c == '\n':
@@ -66,9 +64,9 @@ func notInTarget(c byte) *Error {
 	return errTargetDelimiter
 }
 
-// form decides which form the target has, and whether the method may have it. It
-// waits for the end of the line, so that the HTTP/2 preface is refused for its
-// version. RFC 9112 section 3.2.
+// form decides which form the target has, and whether the method allows it. It runs when
+// the request line is complete, so that the HTTP/2 preface is refused for its version (505)
+// and not for its target. RFC 9112 section 3.2.
 func (r *Request) form(b []byte) *Error {
 	target := r.Target.Of(b)
 	connect := r.Method.Len == 7 && string(r.Method.Of(b)) == "CONNECT"
@@ -119,7 +117,7 @@ func (r *Request) absoluteForm(target []byte) *Error {
 		i++
 	}
 	if colon, ok := hostPort(target[start:i], 0); !ok || colon == 0 {
-		return errTargetAuthority // userinfo is not in a host either
+		return errTargetAuthority // also for userinfo: '@' is not allowed in a host
 	}
 	offset := int(r.Target.Off)
 	r.Form = AbsoluteForm

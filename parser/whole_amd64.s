@@ -3,8 +3,8 @@
 #include "go_asm.h"
 #include "textflag.h"
 
-// What a byte must reach, its groups taken as a number, to have group 5, 6 or 7,
-// when 0x60 is added: then bit 7 is set, and saturation keeps it.
+// The groups of a byte, taken as a number, are 0x20 or more if group 5, 6 or 7 is among
+// them. Adding 0x60 with saturation sets bit 7 then.
 DATA valueGroups<>+0(SB)/8, $0x6060606060606060
 GLOBL valueGroups<>(SB), RODATA|NOPTR, $8
 
@@ -13,8 +13,8 @@ GLOBL halves<>(SB), RODATA|NOPTR, $8
 
 // MARK sets a bit of isPlain and of notValue for each of the 32 bytes at p.
 //
-// A byte's groups are the AND of two look-ups (VPSHUFB), by its low and by its high
-// half: none at all means plain.
+// The groups of a byte are the AND of two table lookups (VPSHUFB), by its low and by its
+// high half. A byte without groups is plain.
 //
 //	Y0 zero, Y1 markTables.low, Y2 markTables.high, Y3 halves, Y4 valueGroups
 #define MARK(p, isPlain, notValue) \
@@ -34,15 +34,15 @@ GLOBL halves<>(SB), RODATA|NOPTR, $8
 #define base   SI  // where b begins
 #define length R8  // of b
 #define block  R9  // offset of the 64 bytes that are marked
-#define plain  R10 // their marks that are not behind us: what is not plain
-#define value  R11 // the same: what may not be in a value; none of it is plain
-#define line   R12 // offset of the line under way
+#define plain  R10 // their marks that are still ahead: bytes that are not plain
+#define value  R11 // the same: bytes that are not allowed in a value; none of them is plain
+#define line   R12 // offset of the present line
 #define colon  AX  // offset of its colon
 #define end    BX  // offset of the LF that ends it
-#define field  DI  // where it goes
-#define most   R13 // how many more there may be
-#define seek   DX  // what the next mark is wanted for: 0 a colon, 1 an end
-#define beyond R15 // shifted left by k: all bits from k+2 on
+#define field  DI  // the Field to store
+#define free   R13 // how many more fields there may be
+#define seek   DX  // what the next mark is to be: 0 a colon, 1 an end
+#define beyond R15 // -4: shifted left by k, all bits from k+2 on
 
 // func takeLines(b *byte, n, from int, fields *Field, room int) (next, left, hostEnd int)
 TEXT ·takeLines(SB), NOSPLIT, $0-64
@@ -50,7 +50,7 @@ TEXT ·takeLines(SB), NOSPLIT, $0-64
 	MOVQ n+8(FP), length
 	MOVQ from+16(FP), line
 	MOVQ fields+24(FP), field
-	MOVQ room+32(FP), most
+	MOVQ room+32(FP), free
 	MOVQ $0, hostEnd+56(FP)
 
 	VBROADCASTI128 ·markTables+0(SB), Y1
@@ -66,7 +66,7 @@ TEXT ·takeLines(SB), NOSPLIT, $0-64
 next64:
 	ADDQ $64, block
 
-mark: // 64 bytes from block on, or what there is
+mark: // the 64 bytes from block on, or what is left
 	MOVQ length, CX
 	SUBQ block, CX
 	CMPQ CX, $64
@@ -89,7 +89,7 @@ seekColon:
 	TZCNTQ plain, colon
 	ADDQ   block, colon
 	CMPQ   colon, line
-	JEQ    done // no name: the end of the head, or nothing that is plainly good
+	JEQ    done // no name: the end of the head, or a line that is not plain
 	MOVL   $1, seek
 
 seekEnd:
@@ -109,7 +109,7 @@ seekEnd:
 	MOVW   CX, (Field_Name+Span_Len)(field)
 	LEAQ   -1(end), R14
 
-leading: // whitespace is what is not above SP: nothing else is so low in a value
+leading: // in a value the only bytes up to SP are SP and HTAB: whitespace
 	INCQ colon
 	CMPB (base)(colon*1), $' '
 	JHI  trailing
@@ -134,18 +134,18 @@ trimmed:
 
 after:
 	LEAQ   1(end), line
-	DECQ   most
+	DECQ   free
 	JEQ    done
 	XORL   seek, seek
 	TZCNTQ value, CX
 	CMPQ   CX, $62
 	JGE    fresh
-	SHLXQ  CX, beyond, CX // the next line begins in this block, as a rule
+	SHLXQ  CX, beyond, CX // usually the next line begins in this block
 	ANDQ   CX, plain
 	ANDQ   CX, value
 	JMP    seekColon
 
-host: // it may be Host: how far is the value plain?
+host: // a name of 4 bytes, possibly Host: how far is the value plain?
 	MOVQ   colon, CX
 	SUBQ   block, CX
 	JLT    after
@@ -159,12 +159,12 @@ fresh:
 	MOVQ line, block
 	JMP  mark
 
-rest: // 0 to 63 bytes, CX; the last 32 before their end may have been marked before
+rest: // the last CX bytes, 0 to 63; some of the last 32 of them may be marked a second time
 	MOVQ  $-1, plain
 	MOVQ  $-1, value
 	TESTQ CX, CX
 	JEQ   marked
-	SHLQ  CX, plain // what lies behind them
+	SHLQ  CX, plain // bytes beyond the end are marked
 	MOVQ  plain, value
 	MARK(-32(base)(length*1), R14, BX)
 	NOTL  R14
@@ -178,7 +178,7 @@ rest: // 0 to 63 bytes, CX; the last 32 before their end may have been marked be
 	NOTL  R14
 	JMP   join
 
-few: // fewer than 32: drop what comes before them
+few: // fewer than 32 bytes: drop the marks of those before them
 	NEGQ CX
 	SHRQ CX, R14
 	SHRQ CX, BX
@@ -191,5 +191,5 @@ join:
 done:
 	VZEROUPPER
 	MOVQ line, next+40(FP)
-	MOVQ most, left+48(FP)
+	MOVQ free, left+48(FP)
 	RET

@@ -1,5 +1,5 @@
-// Package benchmark is what the benchmarks of all packages have in common: the units of
-// what they report, and a test that each of them works.
+// Package benchmark is shared by the benchmarks of all packages: the units of the values that
+// they report, a meter of CPU time, and a test that every benchmark works.
 package benchmark
 
 import (
@@ -14,7 +14,7 @@ import (
 	"testing"
 )
 
-// units say to benchstat which way is better, and what is to be the same in every run.
+// units tell benchstat which direction is better, and what must be equal in all runs.
 const units = `Unit req/s better=higher
 Unit cpu-us/req better=lower
 Unit B/conn better=lower
@@ -22,7 +22,7 @@ Unit GOMAXPROCS assume=exact
 Unit allocs/op assume=exact
 `
 
-// Units prints the units, if benchmarks are to run. For TestMain.
+// Units prints the units if benchmarks will run. For TestMain.
 func Units() {
 	flag.Parse()
 	if flag.Lookup("test.bench").Value.String() != "" {
@@ -30,8 +30,8 @@ func Units() {
 	}
 }
 
-// Batches is b.Loop for operations that are done n at once: its loop has a turn for each n
-// of them, with the last ones beyond b.N.
+// Batches is b.Loop for operations that are done n at a time: it yields once for every n of
+// them. The last batch may exceed b.N.
 func Batches(b *testing.B, n int) func(yield func() bool) {
 	return func(yield func() bool) {
 		for left := 0; b.Loop(); left-- {
@@ -45,17 +45,18 @@ func Batches(b *testing.B, n int) func(yield func() bool) {
 	}
 }
 
-// Verify runs every benchmark of the package of t once, in a process of its own. It
-// fails if one of them does, if benchstat would pass over something that is printed, or
-// if one does not report these units, beside the time and what it allocates. It
-// returns the names, without the number of processors.
+// Verify runs every benchmark of t's package once, in another process. t fails if a benchmark
+// fails, if benchstat would ignore a line of the output, or if a benchmark does not report
+// the units in reported, besides time and allocations. It returns the names, without the
+// number of processors.
 func Verify(t *testing.T, reported ...string) (names []string) {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command(self, "-test.run=^$", "-test.bench=.", "-test.benchtime=1x", "-test.timeout=1m").CombinedOutput()
+	args := []string{"-test.run=^$", "-test.bench=.", "-test.benchtime=1x", "-test.timeout=1m"}
+	out, err := exec.Command(self, args...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -67,17 +68,17 @@ func Verify(t *testing.T, reported ...string) (names []string) {
 }
 
 var (
-	// fullName is Benchmark<Name>/key=value/key=value, and the number of processors
-	// if it is not 1.
+	// fullName matches Benchmark<Name>/key=value/key=value, with the number of processors
+	// if that is not 1.
 	fullName = regexp.MustCompile(`^(Benchmark[A-Z]\w*(?:/[a-z]\w*=[^/=]+?)*)(?:-\d+)?$`)
 
-	// others are the lines that are no results: units, configuration, and what ends the
-	// output of go test.
+	// others matches the lines that are not results: units, configuration, and the end of
+	// go test's output.
 	others = regexp.MustCompile(`^(Unit \S+( \w+=\w+)+|[a-z]\w*: .*|PASS)?$`)
 )
 
-// check reads the output of benchmarks, whose format is
-// golang.org/design/14313-benchmark-format.
+// check parses the output of benchmarks, in the format of
+// golang.org/design/14313-benchmark-format, and returns their names.
 func check(out string, reported []string) (names []string, err error) {
 	if !strings.HasPrefix(out, units) {
 		return nil, fmt.Errorf("it does not begin with the units:\n%s", units)
@@ -102,7 +103,7 @@ func check(out string, reported []string) (names []string, err error) {
 	return names, nil
 }
 
-// result reads one line.
+// result parses the line of one result and returns its name. It must have the units reported.
 func result(line string, reported []string) (name string, err error) {
 	f := strings.Fields(line)
 	if len(f) < 4 || len(f)%2 != 0 {

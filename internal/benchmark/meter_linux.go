@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// processorTime is the processor time that a process has used, in the kernel too, to the
+// processorTime returns the CPU time that process pid has used, user and kernel, to the
 // nanosecond; 0 is this process. The clock is that of clock_getcpuclockid(3).
 func processorTime(pid int) (time.Duration, error) {
 	const scheduler = 2 // CPUCLOCK_SCHED of the kernel

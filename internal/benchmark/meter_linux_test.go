@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// The clock of a process is that process's, and no other's.
+// The CPU time of a process is that of this process alone.
 func TestProcessorTimeOfOthers(t *testing.T) {
 	sleeps := exec.Command("sleep", "60")
 	if err := sleeps.Start(); err != nil {
@@ -24,9 +24,9 @@ func TestProcessorTimeOfOthers(t *testing.T) {
 		}
 	}
 	if other, err := processorTime(sleeps.Process.Pid); err != nil || other >= own {
-		t.Errorf("one that sleeps has used %v, %v, this one %v", other, err, own)
+		t.Errorf("a process that sleeps has used %v, %v; this one %v", other, err, own)
 	}
 	if _, err := processorTime(1 << 28); err == nil {
-		t.Error("a process that cannot be has a clock")
+		t.Error("a process that does not exist has a clock")
 	}
 }

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// processorTime is the processor time that this process, 0, has used, in the kernel too.
-// There is no exact way to ask for that of another one.
+// processorTime returns the CPU time that this process, 0, has used, user and kernel. For
+// another process the system has no exact call: errors.ErrUnsupported.
 func processorTime(pid int) (time.Duration, error) {
 	if pid != 0 {
 		return 0, errors.ErrUnsupported

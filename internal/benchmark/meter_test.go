@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// What this process uses counts.
+// The CPU time of this process grows while it works.
 func TestProcessorTime(t *testing.T) {
 	before, err := processorTime(0)
 	if err != nil {

@@ -1,11 +1,11 @@
-// Package head has the requests that are measured. They differ in their heads; none has
+// Package head has the requests of the benchmarks. They differ in their heads; none has
 // content.
 package head
 
-// Hello is the least that a client can ask.
+// Hello is the smallest request.
 const Hello = "GET / HTTP/1.1\r\nHost: localhost:8080\r\n\r\n"
 
-// Browser has the fields that a browser sends.
+// Browser has the fields that a desktop browser sends.
 const Browser = "GET / HTTP/1.1\r\nHost: localhost:8080\r\n" +
 	"User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36\r\n" +
 	"Accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8\r\n" +
@@ -17,5 +17,5 @@ const Browser = "GET / HTTP/1.1\r\nHost: localhost:8080\r\n" +
 	"Sec-Fetch-Dest: document\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Site: same-origin\r\n" +
 	"Upgrade-Insecure-Requests: 1\r\n\r\n"
 
-// Close asks for the end of the connection after the answer.
+// Close asks the server to close the connection after the answer.
 const Close = "GET / HTTP/1.1\r\nHost: localhost:8080\r\nConnection: close\r\n\r\n"

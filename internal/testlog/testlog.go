@@ -1,4 +1,4 @@
-// Package testlog is a log for tests.
+// Package testlog has a log that tests can read.
 package testlog
 
 import (
@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// Buffer keeps what is written to it. The zero value is empty; any goroutine may use it.
+// Buffer is a bytes.Buffer for several goroutines. The zero value is empty.
 type Buffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -19,14 +19,14 @@ func (l *Buffer) Write(p []byte) (int, error) {
 	return l.b.Write(p)
 }
 
-// String is all that was written.
+// String returns all that was written since Reset.
 func (l *Buffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.String()
 }
 
-// Reset forgets it.
+// Reset empties the buffer.
 func (l *Buffer) Reset() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -1,6 +1,6 @@
-// Package thrown tells a call that has panicked with nil from one that has returned or
-// has ended its goroutine: recover returns nil for all three where GODEBUG has panicnil=1,
-// as it does for main packages of modules that say go 1.20 or less.
+// Package thrown distinguishes panic(nil) from a return and from runtime.Goexit. recover
+// returns nil for all three with GODEBUG=panicnil=1, which is the default in main packages
+// of modules with go 1.20 or less.
 package thrown
 
 import (
@@ -8,9 +8,9 @@ import (
 	"runtime"
 )
 
-// Value is what a call that has not returned has ended by: p, which a deferred function
-// has recovered, a *runtime.PanicNilError for panic(nil), or nil for runtime.Goexit. The
-// deferred function calls it, and knows by a flag behind the call that it has not returned.
+// Value returns why a call has not returned: p, the result of recover, if that is not nil;
+// a *runtime.PanicNilError for panic(nil); nil for runtime.Goexit. The deferred function that
+// recovers must call it, and only if the call has not returned (a flag set after the call).
 func Value(p any) any {
 	if p == nil && !exits() {
 		return new(runtime.PanicNilError)
@@ -18,10 +18,10 @@ func Value(p any) any {
 	return p
 }
 
-// exits reports whether runtime.Goexit runs the deferred functions: it is in the stack,
-// and no panic is above it.
+// exits reports whether runtime.Goexit runs the deferred functions: it is on the stack, and
+// no panic is nearer.
 func exits() bool {
-	var calls [64]uintptr // the deferred function and what it has called: a few of them
+	var calls [64]uintptr // enough for the deferred function and the few calls below it
 	frames := runtime.CallersFrames(calls[:runtime.Callers(1, calls[:])])
 	for {
 		frame, more := frames.Next()
@@ -37,8 +37,8 @@ func exits() bool {
 	}
 }
 
-// Is is errors.Is for what a call has panicked with or returned, p, which may be no error, or
-// one whose methods panic, as those of a nil *url.Error do: that one is no other error.
+// Is is errors.Is for a value that a call has panicked with or returned. It is false if p is
+// not an error, or is one whose methods panic, as those of a nil *url.Error.
 func Is(p any, target error) (is bool) {
 	err, ok := p.(error)
 	if !ok {

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// end calls f on a goroutine of its own, and returns what it has ended by.
+// end calls f on a new goroutine and returns why it has not returned, or "returned".
 func end(f func()) (value any) {
 	done := make(chan bool)
 	go func() {
