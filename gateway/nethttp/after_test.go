@@ -126,7 +126,7 @@ func readerWaits() bool {
 	stacks = stacks[:runtime.Stack(stacks, true)]
 	for stack := range strings.SplitSeq(string(stacks), "\n\n") {
 		state, _, _ := strings.Cut(stack, "\n")
-		if strings.Contains(stack, "nethttp.(*content).Read(") && (strings.Contains(state, "sync.Cond.Wait") || strings.Contains(state, "IO wait")) {
+		if strings.Contains(stack, "nethttp.(*requestBody).Read(") && (strings.Contains(state, "sync.Cond.Wait") || strings.Contains(state, "IO wait")) {
 			return true
 		}
 	}

@@ -15,8 +15,8 @@ import (
 	"github.com/isbjorn/isbjorn/internal/field"
 )
 
-// What a ResponseWriter of net/http's server can do beyond the interface: see also Flush
-// and ReadFrom.
+// The optional methods of net/http's own ResponseWriter, for http.ResponseController and type assertions;
+// Flush and ReadFrom are in other files.
 
 // hijackBufferBytes is the size of each buffer that Hijack returns, as in net/http.
 const hijackBufferBytes = 4 << 10
@@ -26,25 +26,25 @@ var (
 	errHijackReading = errors.New("nethttp: Hijack while another goroutine reads the Body; wait for it")
 )
 
-// Hijack is http.Hijacker. What WriteHeader has declared is sent first, by the status
-// 101 with the header as it is: whoever calls it then has a protocol of their own.
+// Hijack implements http.Hijacker. A head that WriteHeader has declared is sent first, unchanged if its
+// status is 101: the handler then speaks another protocol.
 func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
 	case w.env == nil:
-		return nil, nil, errOver
+		return nil, nil, errHandlerReturned
 	case w.err != nil:
 		return nil, nil, w.err
 	case w.written > 0:
 		return nil, nil, errHijackWritten
-	case !w.x.content.mu.TryLock():
+	case !w.x.body.mu.TryLock():
 		return nil, nil, errHijackReading
 	}
 	conn, rest, err := w.env.Hijack()
-	w.x.content.mu.Unlock()
+	w.x.body.mu.Unlock()
 	if err != nil {
-		return nil, nil, supported(err)
+		return nil, nil, asNotSupported(err)
 	}
 	w.err = http.ErrHijacked
 	out := bufio.NewWriterSize(conn, hijackBufferBytes)
@@ -54,12 +54,12 @@ func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	in := bufio.NewReaderSize(conn, hijackBufferBytes)
 	if len(rest) > 0 {
 		in = bufio.NewReaderSize(io.MultiReader(bytes.NewReader(rest), conn), max(len(rest), hijackBufferBytes))
-		_, _ = in.Peek(len(rest)) // Buffered says that there is something
+		_, _ = in.Peek(len(rest)) // fills the buffer, so that Buffered reports rest
 	}
 	return conn, bufio.NewReadWriter(in, out), nil
 }
 
-// sendHead sends what was declared. Errors stick to out.
+// sendHead sends the declared head. Its errors stick in out.
 func (w *response) sendHead(out *bufio.Writer) {
 	dated := false
 	fmt.Fprintf(out, "HTTP/1.1 %s\r\n", statusLine(w.code))
@@ -74,13 +74,12 @@ func (w *response) sendHead(out *bufio.Writer) {
 	_ = out.Flush()
 }
 
-// CloseNotify is http.CloseNotifier: deprecated, and some frameworks take each
-// ResponseWriter for one.
+// CloseNotify implements http.CloseNotifier, which is deprecated; some frameworks assert it without a check.
 func (w *response) CloseNotify() <-chan bool {
 	gone := make(chan bool, 1)
-	ctx := w.x.ending.context()
+	ctx := w.x.ctx.context()
 	context.AfterFunc(ctx, func() {
-		if context.Cause(ctx) != context.Canceled { // that is the end of the response
+		if context.Cause(ctx) != context.Canceled { // Canceled is the end of the response
 			gone <- true
 		}
 	})
@@ -89,19 +88,19 @@ func (w *response) CloseNotify() <-chan bool {
 
 // SetReadDeadline is for http.ResponseController.
 func (w *response) SetReadDeadline(t time.Time) error {
-	return w.x.ending.with(func(env *gateway.Environ) error { return env.SetReadDeadline(t) })
+	return w.x.ctx.withEnviron(func(env *gateway.Environ) error { return env.SetReadDeadline(t) })
 }
 
 // SetWriteDeadline is for http.ResponseController.
 func (w *response) SetWriteDeadline(t time.Time) error {
-	return w.x.ending.with(func(env *gateway.Environ) error { return env.SetWriteDeadline(t) })
+	return w.x.ctx.withEnviron(func(env *gateway.Environ) error { return env.SetWriteDeadline(t) })
 }
 
-// EnableFullDuplex is for http.ResponseController. It always is.
+// EnableFullDuplex is for http.ResponseController. Full duplex is always on.
 func (w *response) EnableFullDuplex() error { return nil }
 
-// localAddr is the address that the client connected to; nil if nobody has asked before
-// the handler returned.
+// localAddr is the address that the client connected to; nil if its first call comes after the handler has
+// returned.
 func (w *response) localAddr() net.Addr {
 	w.mu.Lock()
 	defer w.mu.Unlock()

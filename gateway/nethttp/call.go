@@ -23,7 +23,7 @@ var (
 	errTooLong    = errors.New("nethttp: the response is longer than its Content-Length; the rest was cut")
 )
 
-// call is the server's side of one request.
+// call is the server's side of one request of Handler.
 type call struct {
 	gateway.NoConn
 	env   gateway.ServerEnviron
@@ -32,22 +32,22 @@ type call struct {
 	log   *slog.Logger
 	woken chan struct{}
 
-	code     int // 0 until start was called
+	code     int // 0 before start
 	headers  []gateway.Header
-	declared bool  // a Content-Length
-	left     int64 // bytes still owed; -1 if no length is known
-	sent     bool  // the head
-	err      error // sticks: what was wrong in a call of start
-	over     bool
+	declared bool  // the application has declared a Content-Length
+	owed     int64 // bytes of content still to be sent; -1 if the length is unknown
+	sent     bool  // the head was sent
+	err      error // of start, which sticks
+	ended    bool  // the response is finished
 }
 
-// RemoteAddr is the peer's address; zero on a Unix socket.
+// RemoteAddr implements gateway.Conn.
 func (c *call) RemoteAddr() netip.AddrPort {
 	addr, _ := netip.ParseAddrPort(c.r.RemoteAddr)
 	return addr
 }
 
-// LocalAddr is the address that the peer connected to.
+// LocalAddr implements gateway.Conn.
 func (c *call) LocalAddr() netip.AddrPort {
 	if local, ok := c.r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); ok {
 		return local.AddrPort()
@@ -61,18 +61,19 @@ func (c *call) Waker() (wake func()) {
 	return func() {
 		select {
 		case woken <- struct{}{}:
-		default: // it is awake already
+		default: // a wake is pending already
 		}
 	}
 }
 
-// CloseInput implements gateway.Conn. On the goroutine of the handler.
+// CloseInput implements gateway.Conn. It breaks a Read off by a deadline that is past. It is called on the
+// goroutine of the handler only, as the header map requires.
 func (c *call) CloseInput() {
 	c.w.Header().Set("Connection", "close")
-	_ = http.NewResponseController(c.w).SetReadDeadline(time.Unix(1, 0)) // long past
+	_ = http.NewResponseController(c.w).SetReadDeadline(time.Unix(1, 0))
 }
 
-// ReadTrailer implements gateway.Conn. A name that has not come yet has no value.
+// ReadTrailer implements gateway.Conn. In r.Trailer a field that has not come yet has no values.
 func (c *call) ReadTrailer(yield func(name, value string) bool) {
 	for name, values := range c.r.Trailer {
 		for _, value := range values {
@@ -83,14 +84,14 @@ func (c *call) ReadTrailer(yield func(name, value string) bool) {
 	}
 }
 
-// run calls the application and sends what it answers.
+// run calls the application and sends its response.
 func (c *call) run(app gateway.App) (err error) {
-	defer func() { c.over = true }()
+	defer func() { c.ended = true }()
 	body, err := app.Serve(&c.env.Environ, c.start)
 	if body != nil {
 		defer func() { // also after a panic
 			if failed := body.Close(); failed != nil {
-				c.say(slog.LevelWarn, "closing the body of a response failed", failed)
+				c.report(slog.LevelWarn, "closing the body of a response failed", failed)
 			}
 		}()
 	}
@@ -136,7 +137,7 @@ func (c *call) pull(body gateway.Body) error {
 			if err := c.send(b, known, !ended); err != nil {
 				return err
 			}
-			ended = ended || c.left == 0
+			ended = ended || c.owed == 0
 		}
 		if err == gateway.ErrWait && !ended {
 			select {
@@ -149,27 +150,27 @@ func (c *call) pull(body gateway.Body) error {
 	if c.code == 0 {
 		return errNotStarted
 	}
-	if c.commit(known); c.left > 0 && c.r.Method != http.MethodHead && bodyAllowed(c.code) {
-		return fmt.Errorf("nethttp: the response is %d bytes shorter than its Content-Length", c.left)
+	if c.commit(known); c.owed > 0 && c.r.Method != http.MethodHead && bodyAllowed(c.code) {
+		return fmt.Errorf("nethttp: the response is %d bytes shorter than its Content-Length", c.owed)
 	}
 	return nil
 }
 
-// sendFile has net/http send what is left of a file, by sendfile(2) where it can.
+// sendFile sends the range of a file by io.Copy to the ResponseWriter, where net/http uses sendfile(2).
 func (c *call) sendFile(body *gateway.FileBody, known int64) error {
 	f, off, n := body.Range()
 	if _, err := f.Seek(off, io.SeekStart); err != nil {
 		return err
 	}
 	c.commit(known)
-	if c.left >= 0 && n > c.left {
-		c.say(slog.LevelError, errTooLong.Error(), nil)
-		n = c.left
+	if c.owed >= 0 && n > c.owed {
+		c.report(slog.LevelError, errTooLong.Error(), nil)
+		n = c.owed
 	}
 	sent, err := io.CopyN(c.w, f, n)
 	body.Advance(sent)
-	if c.left >= 0 {
-		c.left -= sent
+	if c.owed >= 0 {
+		c.owed -= sent
 	}
 	if err == io.EOF {
 		err = io.ErrUnexpectedEOF
@@ -177,11 +178,11 @@ func (c *call) sendFile(body *gateway.FileBody, known int64) error {
 	return err
 }
 
-// start is gateway.StartResponse.
+// start is the gateway.StartResponse of the application.
 func (c *call) start(status string, headers []gateway.Header, exc error) (io.Writer, error) {
 	err := c.err
 	switch {
-	case c.over:
+	case c.ended:
 		return nil, net.ErrClosed
 	case err != nil:
 	case c.code != 0 && exc == nil:
@@ -197,7 +198,7 @@ func (c *call) start(status string, headers []gateway.Header, exc error) (io.Wri
 	return (*writer)(c), nil
 }
 
-// declare takes what start was called with, and checks it.
+// declare checks the arguments of start and copies them.
 func (c *call) declare(status string, headers []gateway.Header) error {
 	code, err := gateway.CheckStatus(status)
 	if err != nil {
@@ -206,7 +207,7 @@ func (c *call) declare(status string, headers []gateway.Header) error {
 	if code < 200 {
 		return errInterim
 	}
-	c.code, c.headers, c.declared, c.left = code, c.headers[:0], false, -1
+	c.code, c.headers, c.declared, c.owed = code, c.headers[:0], false, -1
 	seen := [field.Forbidden]bool{}
 	for i := range headers {
 		kind, err := field.Check(headers[i].Name, headers[i].Value)
@@ -224,15 +225,15 @@ func (c *call) declare(status string, headers []gateway.Header) error {
 			if err != nil {
 				return fmt.Errorf("nethttp: the response's Content-Length is %q; use a decimal number", headers[i].Value)
 			}
-			c.declared, c.left = true, int64(n)
+			c.declared, c.owed = true, int64(n)
 		}
-		c.headers = append(c.headers, gateway.Header{Name: strings.Clone(headers[i].Name), Value: strings.Clone(headers[i].Value)})
+		copied := gateway.Header{Name: strings.Clone(headers[i].Name), Value: strings.Clone(headers[i].Value)}
+		c.headers = append(c.headers, copied)
 	}
 	return nil
 }
 
-// commit sends the head, if it was not. known is the length of the content, -1 if
-// nobody knows.
+// commit sends the head, unless it was sent. known is the length of the content, -1 if it is unknown.
 func (c *call) commit(known int64) {
 	if c.sent {
 		return
@@ -241,22 +242,22 @@ func (c *call) commit(known int64) {
 	header := c.w.Header()
 	for _, h := range c.headers {
 		if kind := field.KindOf(h.Name); h.Value == "" && (kind == field.Date || kind == field.ServerName) {
-			header[http.CanonicalHeaderKey(h.Name)] = nil // none is sent
+			header[http.CanonicalHeaderKey(h.Name)] = nil // net/http then sends none of its own
 			continue
 		}
 		header.Add(h.Name, h.Value)
 	}
 	if _, ok := header["Content-Type"]; !ok {
-		header["Content-Type"] = nil // and not what the content looks like
+		header["Content-Type"] = nil // net/http then does not guess it from the content
 	}
 	if !c.declared && known >= 0 && bodyAllowed(c.code) {
 		header.Set("Content-Length", strconv.FormatInt(known, 10))
-		c.left = known
+		c.owed = known
 	}
 	c.w.WriteHeader(c.code)
 }
 
-// send sends a chunk, and on its way if there may be more.
+// send sends a chunk, and flushes it if there may be more.
 func (c *call) send(b []byte, known int64, more bool) error {
 	if c.code == 0 {
 		return errNotStarted
@@ -265,24 +266,24 @@ func (c *call) send(b []byte, known int64, more bool) error {
 	if c.r.Method == http.MethodHead || !bodyAllowed(c.code) {
 		return nil
 	}
-	if c.left >= 0 {
-		if int64(len(b)) > c.left {
-			c.say(slog.LevelError, errTooLong.Error(), nil)
-			b = b[:c.left]
+	if c.owed >= 0 {
+		if int64(len(b)) > c.owed {
+			c.report(slog.LevelError, errTooLong.Error(), nil)
+			b = b[:c.owed]
 		}
-		c.left -= int64(len(b))
+		c.owed -= int64(len(b))
 	}
 	if _, err := c.w.Write(b); err != nil {
-		return gone{err}
+		return clientGone{err}
 	}
 	if more {
-		_ = http.NewResponseController(c.w).Flush() // what cannot be flushed comes later
+		_ = http.NewResponseController(c.w).Flush() // a writer that cannot flush sends it later
 	}
 	return nil
 }
 
-// gone is the error of a client that does not take its answer.
-type gone struct{ error }
+// clientGone is the error of a Write to a client that has disconnected.
+type clientGone struct{ error }
 
 // writer is the write() form.
 type writer call
@@ -290,13 +291,13 @@ type writer call
 func (w *writer) Write(p []byte) (int, error) {
 	c := (*call)(w)
 	switch {
-	case c.over:
+	case c.ended:
 		return 0, net.ErrClosed
 	case c.err != nil:
 		return 0, c.err
 	case len(p) == 0:
 		return 0, nil
-	case c.sent && c.left == 0:
+	case c.sent && c.owed == 0:
 		return 0, errTooLong
 	}
 	if err := c.send(p, -1, true); err != nil {
@@ -309,7 +310,7 @@ func (w *writer) Write(p []byte) (int, error) {
 func (w *writer) Flush() error {
 	c := (*call)(w)
 	switch {
-	case c.over:
+	case c.ended:
 		return net.ErrClosed
 	case c.err != nil:
 		return c.err
@@ -323,9 +324,9 @@ func (c *call) fail(err error) {
 	if errors.Is(err, gateway.ErrAbort) {
 		panic(http.ErrAbortHandler)
 	}
-	var left gone
+	var left clientGone
 	if !errors.As(err, &left) && err != gateway.ErrClientGone {
-		c.say(slog.LevelError, "the application failed", err)
+		c.report(slog.LevelError, "the application failed", err)
 	}
 	if c.sent {
 		panic(http.ErrAbortHandler)
@@ -333,9 +334,10 @@ func (c *call) fail(err error) {
 	http.Error(c.w, "Internal Server Error", http.StatusInternalServerError)
 }
 
-// say logs something about this request.
-func (c *call) say(level slog.Level, msg string, err error) {
-	attrs := []slog.Attr{slog.String("method", c.r.Method), slog.String("target", c.r.RequestURI), slog.String("remote", c.r.RemoteAddr)}
+// report logs msg with the method and the target of the request.
+func (c *call) report(level slog.Level, msg string, err error) {
+	attrs := []slog.Attr{slog.String("method", c.r.Method), slog.String("target", c.r.RequestURI),
+		slog.String("remote", c.r.RemoteAddr)}
 	if err != nil {
 		attrs = append(attrs, slog.Any("error", err))
 	}

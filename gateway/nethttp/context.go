@@ -9,26 +9,26 @@ import (
 	"github.com/isbjorn/isbjorn/gateway"
 )
 
-// ending is the Context of a request: that of its Environ, which is made when
-// somebody first asks what it has, as most handlers never do.
-type ending struct {
+// requestContext is the Context of a request. It forwards to that of the Environ, which its first use makes:
+// most handlers never use it.
+type requestContext struct {
 	x        *exchange
 	stopping <-chan struct{} // of the server
 
-	mu  sync.Mutex       // a handler may ask from other goroutines
+	mu  sync.Mutex       // a handler may use the Context on other goroutines
 	env *gateway.Environ // nil when the handler has returned
-	ctx context.Context  // of env; nil until it was asked for
+	ctx context.Context  // of env; nil before its first use
 }
 
-// over is the Context of a request that ended before anybody asked for one.
-var over = func() context.Context {
+// endedContext is the Context of a request whose first use comes after the handler has returned.
+var endedContext = func() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	return ctx
 }()
 
-// context makes what was not asked for before.
-func (e *ending) context() context.Context {
+// context returns the Context of the Environ.
+func (e *requestContext) context() context.Context {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	switch {
@@ -36,36 +36,36 @@ func (e *ending) context() context.Context {
 	case e.env != nil:
 		e.ctx = e.env.Context()
 	default:
-		e.ctx = over
+		e.ctx = endedContext
 	}
 	return e.ctx
 }
 
-// with does something with the Environ that a handler may do from any goroutine, also
-// while a Write waits.
-func (e *ending) with(do func(*gateway.Environ) error) error {
+// withEnviron calls do with the Environ, for methods that a handler may call from any goroutine, also while a
+// Write waits.
+func (e *requestContext) withEnviron(do func(*gateway.Environ) error) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.env == nil {
-		return errOver
+		return errHandlerReturned
 	}
-	return supported(do(e.env))
+	return asNotSupported(do(e.env))
 }
 
-// end takes the Environ back. Its Context ends with the response.
-func (e *ending) end() {
+// end drops the Environ. Its Context, if it was used, ends with the response.
+func (e *requestContext) end() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.env = nil
 }
 
-func (e *ending) Deadline() (time.Time, bool) { return e.context().Deadline() }
-func (e *ending) Done() <-chan struct{}       { return e.context().Done() }
-func (e *ending) Err() error                  { return e.context().Err() }
+func (e *requestContext) Deadline() (time.Time, bool) { return e.context().Deadline() }
+func (e *requestContext) Done() <-chan struct{}       { return e.context().Done() }
+func (e *requestContext) Err() error                  { return e.context().Err() }
 
-// Value has the server and its address. Package context asks by a key of its own for what
-// its contexts are cancelled by, and so children need no goroutine.
-func (e *ending) Value(key any) any {
+// Value returns the values of net/http's own Context, http.ServerContextKey and http.LocalAddrContextKey. By
+// the last line package context finds the cancelCtx of the Environ, so that children need no goroutine.
+func (e *requestContext) Value(key any) any {
 	switch key {
 	case http.ServerContextKey:
 		return e.x.app.server
@@ -77,10 +77,10 @@ func (e *ending) Value(key any) any {
 	return e.context().Value(key)
 }
 
-// Stopping returns a channel that is closed when the server of a request begins to stop. ctx
-// is the request's Context, or comes from it; it goes on then, since what can be answered in
-// time is. For handlers that do not end by themselves: server-sent events, long polls,
-// WebSockets. Shutdown waits for them as long as it may take.
+// Stopping returns a channel that is closed when the server of a request begins to stop. ctx is the Context of
+// the request, or derived from it; it is not cancelled then: requests that finish in time are answered. The
+// channel is for handlers that do not end by themselves: server-sent events, long polls, WebSockets. Shutdown
+// waits for them, within its time limit.
 //
 //	select {
 //	case event := <-events:
@@ -91,9 +91,8 @@ func (e *ending) Value(key any) any {
 //		return
 //	}
 //
-// The channel is the same for all requests of a server. It is nil, which is never closed,
-// for a request of another server, net/http's for example: there a function for
-// RegisterOnShutdown has to close one.
+// The channel is the same for all requests of a server. It is nil, which is never closed, for a request of
+// another server, such as net/http's: there a function for RegisterOnShutdown can close one.
 func Stopping(ctx context.Context) <-chan struct{} {
 	stopping, _ := ctx.Value(stoppingKey{}).(<-chan struct{})
 	return stopping
@@ -102,5 +101,5 @@ func Stopping(ctx context.Context) <-chan struct{} {
 // stoppingKey is the key of Stopping.
 type stoppingKey struct{}
 
-// String is for those who print a context.
-func (e *ending) String() string { return "nethttp.App" }
+// String is for contexts that are printed.
+func (e *requestContext) String() string { return "nethttp.App" }

@@ -12,12 +12,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// copyBytes is what ReadFrom reads at once.
+// copyBytes is how much ReadFrom reads at once.
 const copyBytes = 32 << 10
 
-// ReadFrom adds what is left of src. A file, or an io.LimitedReader of one, that is all
-// of the content becomes a gateway.FileBody, which the server may send by sendfile(2).
-// For io.Copy from a file the handler declares the Content-Length; http.ServeContent does.
+// ReadFrom adds the rest of src to the content. A file, or an io.LimitedReader of one, that is all of the
+// content becomes a gateway.FileBody, which the server may send by sendfile(2). For io.Copy from an *os.File the
+// handler has to declare the Content-Length, as http.ServeContent does.
 func (w *response) ReadFrom(src io.Reader) (int64, error) {
 	if n, ok := w.takeFile(src); ok {
 		return n, nil
@@ -29,9 +29,9 @@ func (w *response) ReadFrom(src io.Reader) (int64, error) {
 
 var copyBlocks = sync.Pool{New: func() any { return new([copyBytes]byte) }}
 
-// file is an *os.File, or what its WriteTo gives to ReadFrom in its place. It may be
-// some other type that has a file and reads it in a way of its own: net/http takes it
-// all the same if there is a Content-Length, and so does takeFile.
+// file is an *os.File, or the type by which its WriteTo calls ReadFrom. It may also be another type that wraps a
+// file and reads it differently: net/http uses the file of such a type if there is a Content-Length, and so does
+// takeFile.
 type file interface {
 	fs.File
 	io.Seeker
@@ -39,8 +39,8 @@ type file interface {
 	Name() string
 }
 
-// takeFile makes src the file of the response, and reads it as far as it will be sent.
-// It reports false if it cannot, or if there is no use in it.
+// takeFile makes src the file of the response, and advances it by the n bytes that will be sent. ok is false if
+// src is no file, or too small, or other content was written before.
 func (w *response) takeFile(src io.Reader) (n int64, ok bool) {
 	n = math.MaxInt64
 	limited, _ := src.(*io.LimitedReader)
@@ -54,7 +54,8 @@ func (w *response) takeFile(src io.Reader) (n int64, ok bool) {
 	_, itself := src.(*os.File)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.admit(0) != nil || !itself && w.declared < 0 || w.written > 0 || w.headOnly || !bodyAllowed(w.code) {
+	if w.prepareWrite(0) != nil || !itself && w.declared < 0 ||
+		w.written > 0 || w.isHEAD || !bodyAllowed(w.code) {
 		return 0, false
 	}
 	info, err := f.Stat()
@@ -65,7 +66,7 @@ func (w *response) takeFile(src io.Reader) (n int64, ok bool) {
 	if n = min(n, info.Size()-off); err != nil || n <= bufferBytes || w.declared >= 0 && n > w.declared {
 		return 0, false
 	}
-	own, err := dup(f) // the handler closes its own when it returns
+	own, err := dup(f) // the handler closes f when it returns, before the file is sent
 	if err != nil {
 		return 0, false
 	}
@@ -80,7 +81,7 @@ func (w *response) takeFile(src io.Reader) (n int64, ok bool) {
 	return n, true
 }
 
-// dup is f by another descriptor.
+// dup is f with a descriptor of its own.
 func dup(f file) (*os.File, error) {
 	raw, err := f.SyscallConn()
 	if err != nil {
@@ -88,7 +89,8 @@ func dup(f file) (*os.File, error) {
 	}
 	var own int
 	var failed error
-	if err := raw.Control(func(fd uintptr) { own, failed = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0) }); err != nil {
+	err = raw.Control(func(fd uintptr) { own, failed = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0) })
+	if err != nil {
 		return nil, err
 	}
 	if failed != nil {
@@ -97,8 +99,8 @@ func dup(f file) (*os.File, error) {
 	return os.NewFile(uintptr(own), f.Name()), nil
 }
 
-// copyFile sends the file as other content, for there is more behind it.
-func (w *response) copyFile() error {
+// bufferFile writes the file to the buffer, since more content follows it.
+func (w *response) bufferFile() error {
 	if w.file == nil {
 		return nil
 	}
@@ -110,9 +112,9 @@ func (w *response) copyFile() error {
 	return err
 }
 
-func (w *response) restOfFile() (gateway.Body, error) {
+func (w *response) fileBody() (gateway.Body, error) {
 	var first [sniffBytes]byte
-	if w.sniffs {
+	if w.sniffType {
 		f, off, n := w.file.Range()
 		k, err := f.ReadAt(first[:min(n, sniffBytes)], off)
 		if err != nil {
@@ -120,7 +122,7 @@ func (w *response) restOfFile() (gateway.Body, error) {
 		}
 		w.sniff(first[:k])
 	}
-	if err := w.begin(); err != nil {
+	if err := w.callStart(); err != nil {
 		return nil, err
 	}
 	file := w.file

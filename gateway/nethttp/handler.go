@@ -14,24 +14,21 @@ import (
 	"github.com/isbjorn/isbjorn/parser"
 )
 
-// Handler returns app as an http.Handler, for a server of net/http or a mux. It keeps
-// the rules that a server owes to an application; where the Body says gateway.ErrWait
-// the handler's goroutine waits. What is wrong goes to slog.Default() as it is at the
-// call of Handler. It panics if app is nil.
+// Handler returns app as an http.Handler, for net/http's server or a mux. It keeps the rules of a server of
+// package gateway; where Next returns gateway.ErrWait the goroutine of the handler waits. Errors go to
+// slog.Default() as of the call of Handler. It panics if app is nil.
 //
-// A handler around it that has cut the path, as http.StripPrefix does, has mounted the
-// application there: SCRIPT_NAME is what was cut, PATH_INFO the rest. REQUEST_URI is
-// that of the client. A head larger than the default limits of package parser is
-// answered by 431, or by 414 if it is the target. An answer has no Content-Type but the
-// application's. The environ's protocol is HTTP/1.1 for later ones. Of what is beyond
-// PEP 3333's idea an application has Flush, ErrAbort, and gateway.ErrWait alone; Stopping is
-// nil.
+// If a handler around it has cut the path, as http.StripPrefix does, SCRIPT_NAME is the part that was cut and
+// PATH_INFO the rest. REQUEST_URI is that of the client. A head larger than the default limits of package parser
+// is answered by 431, or by 414 if the target is too long. A response has a Content-Type only if the application
+// sets one. For later protocols SERVER_PROTOCOL is HTTP/1.1. Of what PEP 3333 does not have, an application has
+// Flush, ErrAbort, ErrWait, CloseInput and RequestTrailer; Stopping is nil.
 func Handler(app gateway.App) http.Handler {
 	if app == nil {
 		panic("nethttp: Handler was given a nil App; give it the application")
 	}
 	limits := parser.DefaultLimits()
-	limits.BodyBytes = -1 // net/http's handlers set their own
+	limits.BodyBytes = -1 // a handler of net/http limits content by http.MaxBytesReader
 	return &handler{app: app, limits: limits,
 		plain:  gateway.ServerInfo{Scheme: "http", Multithread: true, Log: slog.Default()},
 		secure: gateway.ServerInfo{Scheme: "https", Multithread: true, Log: slog.Default()},
@@ -58,7 +55,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, http.StatusText(refused.Status)+": "+err.Error(), refused.Status)
 		return
 	}
-	c := &call{w: w, r: r, log: h.plain.Log, woken: make(chan struct{}, 1), left: -1}
+	c := &call{w: w, r: r, log: h.plain.Log, woken: make(chan struct{}, 1), owed: -1}
 	host := &h.plain
 	if r.TLS != nil {
 		host = &h.secure
@@ -66,7 +63,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.env.Begin(&req, head, nil, host, c)
 	defer c.env.End()
 	if req.HasContent() {
-		_ = http.NewResponseController(w).EnableFullDuplex() // an application may read and write in turn
+		_ = http.NewResponseController(w).EnableFullDuplex() // so that the application may read after its first Write
 		c.env.ContentStream(r.Body, r.ContentLength)
 	}
 	mount(&c.env.Environ, r)
@@ -89,7 +86,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if thrown.Is(p, gateway.ErrAbort) {
 			panic(http.ErrAbortHandler)
 		} else if p != nil {
-			panic(p) // the stack is still that of the first
+			panic(p) // the trace still has the frames of the first panic
 		}
 	}()
 	if err := c.run(h.app); err != nil {
@@ -100,10 +97,10 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 var errHead = errors.New("nethttp: the request is no HTTP message")
 
-// appendHead appends r as a client sends it.
+// appendHead appends the head of r as a client would send it.
 func appendHead(b []byte, r *http.Request) []byte {
 	target := r.RequestURI
-	if target == "" { // a request of a client, in a test
+	if target == "" { // a request made by http.NewRequest, in a test
 		target = r.URL.RequestURI()
 	}
 	b = fmt.Appendf(b, "%s %s HTTP/1.%d\r\n", r.Method, target, minor(r))
@@ -116,7 +113,7 @@ func appendHead(b []byte, r *http.Request) []byte {
 	for name, values := range r.Header {
 		switch name {
 		case "Host", "Content-Length", "Transfer-Encoding":
-			continue // net/http has them elsewhere
+			continue // fields of Request, which are appended below and above
 		}
 		for _, value := range values {
 			field(name, value)
@@ -131,7 +128,7 @@ func appendHead(b []byte, r *http.Request) []byte {
 	return append(b, "\r\n"...)
 }
 
-// minor is that of HTTP/1: later protocols have all that 1.1 has.
+// minor is the minor version of HTTP/1; 1 also for later protocols.
 func minor(r *http.Request) int {
 	if r.ProtoAtLeast(1, 1) {
 		return 1
@@ -139,7 +136,7 @@ func minor(r *http.Request) int {
 	return 0
 }
 
-// mount shows in env what a handler around this one has made of the URL.
+// mount sets in env how a handler around this one has changed the URL.
 func mount(env *gateway.Environ, r *http.Request) {
 	if path := env.Path(); r.URL.Path != path && strings.HasPrefix(r.URL.Path, "/") {
 		script, _ := strings.CutSuffix(path, r.URL.Path)

@@ -13,8 +13,8 @@ import (
 	"github.com/isbjorn/isbjorn/internal/field"
 )
 
-// WriteHeader declares the status and the header as they are now. It sends 1xx statuses
-// at once, but 100, which is the server's, and 101, which waits for Hijack.
+// WriteHeader declares the status and the header as they are now. It sends 1xx statuses at once, except 100,
+// which the server sends, and 101, which waits for Hijack.
 func (w *response) WriteHeader(code int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -26,7 +26,8 @@ func (w *response) WriteHeader(code int) {
 		fmt.Fprintf(w.env.Errors(), "nethttp: WriteHeader(%d) on a connection that was taken over by Hijack", code)
 	case w.code != 0:
 		_, file, line, _ := runtime.Caller(1)
-		fmt.Fprintf(w.env.Errors(), "nethttp: superfluous WriteHeader(%d) at %s:%d; the status is %d already", code, file, line, w.code)
+		fmt.Fprintf(w.env.Errors(), "nethttp: superfluous WriteHeader(%d) at %s:%d; the status is %d already",
+			code, file, line, w.code)
 	case code >= 200 || code == http.StatusSwitchingProtocols:
 		w.declare(code)
 	case code > http.StatusContinue:
@@ -34,8 +35,8 @@ func (w *response) WriteHeader(code int) {
 	}
 }
 
-// inform sends an interim response with the header as it is now, but for what is not
-// for one, to who takes it.
+// inform sends an interim response with the fields of the header that one may have. For HTTP/1.0 clients, and
+// under servers without Inform, nothing is sent.
 func (w *response) inform(code int) {
 	fields := w.buf.fields[:0]
 	for name, values := range w.header {
@@ -49,28 +50,27 @@ func (w *response) inform(code int) {
 	_ = w.env.Inform(code, fields)
 }
 
-// bodyAllowed says whether a response with this code may have content.
-// RFC 9112 section 6.3, item 1.
+// bodyAllowed reports whether a response with this code may have content. RFC 9112 section 6.3, item 1.
 func bodyAllowed(code int) bool {
 	return code >= 200 && code != http.StatusNoContent && code != http.StatusNotModified
 }
 
-// declare takes what the header says now. What is the server's to say, or no field at
-// all, is left out.
+// declare takes the fields of the header as they are now. Those that only the server sends, and invalid ones,
+// are left out.
 func (w *response) declare(code int) {
 	w.code = code
-	var hops []string // names of fields that are for this connection alone, RFC 9110 section 7.6.1
+	var hops []string // values of Connection: names of hop-by-hop fields, RFC 9110 section 7.6.1
 	fields := w.buf.fields[:0]
 	for name, values := range w.header {
 		kind, err := field.Check(name, "")
 		switch {
-		case len(values) == 0: // a handler wants none of what is sent by itself
+		case len(values) == 0: // header["Date"] = nil: the server must not add its own
 			if kind == field.Date || kind == field.ServerName {
 				fields = append(fields, gateway.Header{Name: name})
 			}
-			w.trails = w.trails || kind == field.ContentLength // so the content is chunked
+			w.hasTrailers = w.hasTrailers || kind == field.ContentLength // net/http chunks the content then
 			continue
-		case code == http.StatusSwitchingProtocols: // for Hijack: as it is, but what frames content
+		case code == http.StatusSwitchingProtocols: // for Hijack: unchanged, but for the framing of content
 			if err != nil && kind == field.Plain || kind == field.ContentLength || name == "Transfer-Encoding" {
 				continue
 			}
@@ -81,13 +81,13 @@ func (w *response) declare(code int) {
 			hops = values
 			continue
 		case strings.HasPrefix(name, http.TrailerPrefix):
-			w.trails = true
+			w.hasTrailers = true
 			continue
 		case err != nil || code == http.StatusNotModified && name == "Content-Type":
 			continue
 		case kind == field.Trailer:
-			w.trails = true
-			w.announce(values)
+			w.hasTrailers = true
+			w.addTrailerNames(values)
 		case kind == field.ContentLength:
 			if values = values[:1]; !w.declareLength(values[0]) {
 				continue
@@ -103,19 +103,19 @@ func (w *response) declare(code int) {
 	sortFields(fields)
 	w.buf.fields = fields
 	_, typed := w.header["Content-Type"]
-	w.sniffs = !typed && w.header.Get("Content-Encoding") == "" && w.header.Get("Transfer-Encoding") == ""
+	w.sniffType = !typed && w.header.Get("Content-Encoding") == "" && w.header.Get("Transfer-Encoding") == ""
 }
 
-// appendField appends a field line for each value.
+// appendField appends a field for each value.
 func appendField(fields []gateway.Header, name string, values []string) []gateway.Header {
 	for _, value := range values {
-		fields = append(fields, gateway.Header{Name: name, Value: clean(value)})
+		fields = append(fields, gateway.Header{Name: name, Value: cleanValue(value)})
 	}
 	return fields
 }
 
-// withoutHops drops the fields that the values of Connection name: the server sends a
-// Connection of its own, and behind it they would go on beyond the next hop.
+// withoutHops drops the fields that the values of Connection name. The server sends a Connection without their
+// names, so that a proxy would pass them on.
 func withoutHops(fields []gateway.Header, connection []string) []gateway.Header {
 	return slices.DeleteFunc(fields, func(h gateway.Header) bool {
 		return field.KindOf(h.Name) == field.Plain && hasToken(connection, h.Name)
@@ -127,8 +127,8 @@ func sortFields(fields []gateway.Header) {
 	slices.SortStableFunc(fields, func(a, b gateway.Header) int { return strings.Compare(a.Name, b.Name) })
 }
 
-// announce takes the names of trailer fields.
-func (w *response) announce(list []string) {
+// addTrailerNames adds the names in the values of Trailer.
+func (w *response) addTrailerNames(list []string) {
 	for _, names := range list {
 		for name := range strings.SplitSeq(names, ",") {
 			w.buf.trailers = append(w.buf.trailers, http.CanonicalHeaderKey(textproto.TrimString(name)))
@@ -136,9 +136,9 @@ func (w *response) announce(list []string) {
 	}
 }
 
-// trailer is the trailer fields that the header has now: those that were announced, and
-// those with http.TrailerPrefix. What cannot be one is left out.
-func (w *response) trailer() (fields []gateway.Header) {
+// trailerFields returns the trailer fields of the header: those that were announced, and those with
+// http.TrailerPrefix. Fields that are not allowed as trailers are left out.
+func (w *response) trailerFields() (fields []gateway.Header) {
 	for key, values := range w.header {
 		if name, ok := strings.CutPrefix(key, http.TrailerPrefix); ok {
 			fields = appendField(fields, name, values)
@@ -150,7 +150,7 @@ func (w *response) trailer() (fields []gateway.Header) {
 	return slices.DeleteFunc(fields, func(h gateway.Header) bool { return gateway.CheckTrailer(&h) != nil })
 }
 
-// declareLength reports whether value is a length, for content that may be there.
+// declareLength reports whether value is a valid length of a response that may have content.
 func (w *response) declareLength(value string) bool {
 	n, err := strconv.ParseUint(value, 10, 63)
 	if err != nil {
@@ -166,10 +166,10 @@ func (w *response) declareLength(value string) bool {
 
 var newlines = strings.NewReplacer("\r", " ", "\n", " ")
 
-// clean is a value as net/http sends it: on one line, without space at its ends.
-func clean(value string) string { return textproto.TrimString(newlines.Replace(value)) }
+// cleanValue is a value as net/http sends it: line ends are spaces, and the ends are trimmed.
+func cleanValue(value string) string { return textproto.TrimString(newlines.Replace(value)) }
 
-// statusLines has those that net/http knows.
+// statusLines has the status and reason of the codes that net/http knows.
 var statusLines = func() (t [600]string) {
 	for code := range t {
 		if text := http.StatusText(code); text != "" {

@@ -35,7 +35,7 @@ func TestTarget(t *testing.T) {
 		}
 	}
 	for _, c := range []byte("abcxyzABCXYZ0123456789-_.~/$&+:=@") { // those of most paths take the short way
-		if !plainPath[c] {
+		if !plainPathByte[c] {
 			t.Errorf("%q is not plain", c)
 		}
 	}
@@ -60,17 +60,17 @@ func TestFieldNames(t *testing.T) {
 		if http.CanonicalHeaderKey(f.key) != f.key {
 			t.Errorf("%s is not canonical", f.key)
 		}
-		if amends := f.key == "Connection" || f.key == "Pragma" || f.key == "Transfer-Encoding"; f.amends != amends {
-			t.Errorf("%s amends: %t", f.key, f.amends)
+		if amends := f.key == "Connection" || f.key == "Pragma" || f.key == "Transfer-Encoding"; f.special != amends {
+			t.Errorf("%s amends: %t", f.key, f.special)
 		}
 		for _, name := range []string{f.key, strings.ToLower(f.key), strings.ToUpper(f.key)} {
-			if nameOf(name) != f {
+			if lookupName(name) != f {
 				t.Errorf("%s is not found", name)
 			}
 		}
 		for _, name := range []string{f.key + "x", "x" + f.key, f.key[1:], "_" + f.key[1:]} {
-			if name != "" && name != "E" && nameOf(name).key != "" && !strings.EqualFold(nameOf(name).key, name) {
-				t.Errorf("%s is taken for %s", name, nameOf(name).key)
+			if name != "" && name != "E" && lookupName(name).key != "" && !strings.EqualFold(lookupName(name).key, name) {
+				t.Errorf("%s is taken for %s", name, lookupName(name).key)
 			}
 		}
 	}

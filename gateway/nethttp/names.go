@@ -2,14 +2,13 @@ package nethttp
 
 import "strings"
 
-// fieldName is a name that most clients use. Its text is not copied for each request.
+// fieldName is a name that many clients send: requests share its string.
 type fieldName struct {
-	key    string // canonical
-	amends bool   // see amend
+	key     string // canonical
+	special bool   // see adjustFields
 }
 
-// fieldNames is a hash table. What is at slot, or follows it, has the name; what has
-// no key ends that.
+// fieldNames is a hash table with linear probing from slot; an entry without a key ends the search.
 var fieldNames = func() (t [256]fieldName) {
 	for name := range strings.FieldsSeq(`
 		Accept Accept-Charset Accept-Encoding Accept-Language Access-Control-Request-Headers Access-Control-Request-Method
@@ -29,14 +28,14 @@ var fieldNames = func() (t [256]fieldName) {
 	return t
 }()
 
-// slot is where a name, in any case, is looked for first.
+// slot is the hash of a name, in any case.
 func slot(name string) uint8 {
 	last := len(name) - 1
 	return uint8(last) + (name[0]|0x20)*8 + (name[last/2]|0x20)*10 + (name[last] | 0x20)
 }
 
-// nameOf is the entry of a name, which is a token; the zero one if there is none.
-func nameOf(name string) *fieldName {
+// lookupName returns the entry of a name, which is a token; one with no key if there is none.
+func lookupName(name string) *fieldName {
 	for i := slot(name); ; i++ {
 		f := &fieldNames[i]
 		if f.key == "" || f.key == name || len(f.key) == len(name) && strings.EqualFold(f.key, name) {

@@ -11,42 +11,42 @@ import (
 	"github.com/isbjorn/isbjorn/gateway"
 )
 
-// draft is a request on its way into memory of its own. All that is kept of the
-// head is gathered in text, which then becomes one string.
-type draft struct {
+// requestCopy collects the parts of a head that an http.Request keeps: text becomes one string, of which all of
+// its strings are parts.
+type requestCopy struct {
 	text  []byte
-	lines []line
+	lines []fieldLine
 }
 
-// line is a field line of a request.
-type line struct {
-	key        string // "" for a name that is in text, before the value
-	value, end int    // of the value, in text
+// fieldLine is a field line in text.
+type fieldLine struct {
+	key        string // canonical; "" for a name that is in text, before the value
+	value, end int    // offsets of the value in text
 }
 
-// draftBytesMax is what is kept of a draft for the next request.
-const draftBytesMax = 16 << 10
+// copyBytesMax is the largest array of text that is reused.
+const copyBytesMax = 16 << 10
 
-var drafts = sync.Pool{New: func() any { return new(draft) }}
+var requestCopies = sync.Pool{New: func() any { return new(requestCopy) }}
 
-// add gathers s. It returns where it ends.
-func (d *draft) add(s string) (end int) {
+// add appends s, and returns the offset of its end.
+func (d *requestCopy) add(s string) (end int) {
 	d.text = append(d.text, s...)
 	return len(d.text)
 }
 
-// release gives the memory back.
-func (d *draft) release() {
-	if cap(d.text) <= draftBytesMax {
-		clear(d.lines) // they have parts of the string
+// release gives d back to its pool.
+func (d *requestCopy) release() {
+	if cap(d.text) <= copyBytesMax {
+		clear(d.lines) // their keys may be parts of the string of this request
 		d.text, d.lines = d.text[:0], d.lines[:0]
-		drafts.Put(d)
+		requestCopies.Put(d)
 	}
 }
 
-// read fills the request from env, as net/http has it, in memory of its own.
-func (x *exchange) read(env *gateway.Environ) error {
-	d := drafts.Get().(*draft)
+// readRequest fills the request from env, as net/http's server does, with copies.
+func (x *exchange) readRequest(env *gateway.Environ) error {
+	d := requestCopies.Get().(*requestCopy)
 	defer d.release()
 	method := d.add(env.Method())
 	target := d.add(env.Target())
@@ -55,8 +55,8 @@ func (x *exchange) read(env *gateway.Environ) error {
 	addr := len(d.text)
 	amended := false
 	for name, value := range env.Headers() {
-		known := nameOf(name)
-		if known.amends {
+		known := lookupName(name)
+		if known.special {
 			amended = true
 		} else if known.key == "" {
 			d.add(name)
@@ -64,12 +64,13 @@ func (x *exchange) read(env *gateway.Environ) error {
 			continue
 		}
 		at := len(d.text)
-		d.lines = append(d.lines, line{known.key, at, d.add(value)})
+		d.lines = append(d.lines, fieldLine{known.key, at, d.add(value)})
 	}
 
 	text := string(d.text)
 	r := &x.request
-	r.Method, r.RequestURI, r.Host, r.RemoteAddr = text[:method], text[method:target], text[target:host], text[host:addr]
+	r.Method, r.RequestURI = text[:method], text[method:target]
+	r.Host, r.RemoteAddr = text[target:host], text[host:addr]
 	r.Proto, r.ProtoMajor, r.ProtoMinor = "HTTP/1.1", 1, 1
 	if env.Protocol() == "HTTP/1.0" {
 		r.Proto, r.ProtoMinor, r.Close = "HTTP/1.0", 0, true
@@ -77,26 +78,26 @@ func (x *exchange) read(env *gateway.Environ) error {
 	r.Header = x.header(text, addr, d.lines)
 	r.Body, r.ContentLength = http.NoBody, int64(env.Input().Len())
 	if amended {
-		amend(r)
+		adjustFields(r)
 	}
 	if r.ContentLength != 0 {
-		r.Body = &x.content
+		r.Body = &x.body
 	}
 	r.URL = &x.url
 	if err := parseTarget(r.URL, r.RequestURI); err != nil {
 		return err
 	}
-	if env.ScriptName() != "" { // a middleware has mounted the handler there
+	if env.ScriptName() != "" { // a middleware has mounted the handler below a prefix
 		r.URL.Path, r.URL.RawPath = strings.Clone(env.Path()), ""
-		if raw, ok := env.RawPath(); ok && raw != r.URL.EscapedPath() { // as http.StripPrefix leaves it
+		if raw, ok := env.RawPath(); ok && raw != r.URL.EscapedPath() { // as http.StripPrefix does
 			r.URL.RawPath = strings.Clone(raw)
 		}
 	}
 	return nil
 }
 
-// header is the map of the lines, the first of which begins at text[at:].
-func (x *exchange) header(text string, at int, lines []line) http.Header {
+// header is the map of the lines, of which the first begins at text[at:].
+func (x *exchange) header(text string, at int, lines []fieldLine) http.Header {
 	h := make(http.Header, len(lines))
 	values := x.values[:]
 	if len(lines) > len(values) {
@@ -111,7 +112,7 @@ func (x *exchange) header(text string, at int, lines []line) http.Header {
 		at = l.end
 		h[l.key] = values[i : i+1 : i+1]
 	}
-	if len(h) < len(lines) { // some came more than once
+	if len(h) < len(lines) { // a field came more than once
 		clear(h)
 		for i, l := range lines {
 			h[l.key] = append(h[l.key], values[i])
@@ -120,7 +121,7 @@ func (x *exchange) header(text string, at int, lines []line) http.Header {
 	return h
 }
 
-// appendAddr appends RemoteAddr: "@" for a Unix socket.
+// appendAddr appends RemoteAddr; "@" for a Unix socket, as net/http does.
 func appendAddr(b []byte, addr netip.AddrPort) []byte {
 	if !addr.IsValid() {
 		return append(b, '@')
@@ -128,8 +129,8 @@ func appendAddr(b []byte, addr netip.AddrPort) []byte {
 	return addr.AppendTo(b)
 }
 
-// plainPath has the bytes that a path and its encoding have in common.
-var plainPath = func() (t [256]bool) {
+// plainPathByte has the bytes that are the same in a path and in its percent-encoding.
+var plainPathByte = func() (t [256]bool) {
 	for c := range t {
 		u := url.URL{Path: "/" + string([]byte{byte(c)})}
 		t[c] = c != '%' && u.EscapedPath() == u.Path
@@ -137,10 +138,10 @@ var plainPath = func() (t [256]bool) {
 	return t
 }()
 
-// parseTarget is url.ParseRequestURI, without memory of its own for most targets.
+// parseTarget is url.ParseRequestURI, without an allocation for most targets.
 func parseTarget(u *url.URL, target string) error {
 	end := 0
-	for end < len(target) && plainPath[target[end]] {
+	for end < len(target) && plainPathByte[target[end]] {
 		end++
 	}
 	path, query := target[:end], target[end:]
@@ -167,10 +168,10 @@ func hasControl(s string) bool {
 	return false
 }
 
-// amend moves what net/http keeps outside of the header, or adds to it, for the fields
-// whose names say so.
-func amend(r *http.Request) {
-	if r.Header["Transfer-Encoding"] != nil { // the server takes no other than chunked
+// adjustFields does for some fields what net/http does: it moves Transfer-Encoding and Trailer from the header to
+// fields of Request, sets Close, and adds Cache-Control for Pragma.
+func adjustFields(r *http.Request) {
+	if r.Header["Transfer-Encoding"] != nil { // the server accepts no other than chunked
 		r.TransferEncoding, r.ContentLength = []string{"chunked"}, -1
 		delete(r.Header, "Transfer-Encoding")
 		for _, names := range r.Header["Trailer"] {
@@ -191,7 +192,7 @@ func amend(r *http.Request) {
 	}
 }
 
-// hasToken looks for a token in a list, RFC 9110 section 5.6.1.
+// hasToken reports whether the values of a list field have a token. RFC 9110 section 5.6.1.
 func hasToken(list []string, token string) bool {
 	for _, line := range list {
 		for item := range strings.SplitSeq(line, ",") {

@@ -13,18 +13,18 @@ import (
 )
 
 const (
-	// bufferBytes is how much of the content is gathered before any of it is sent: an
-	// answer that is not longer has a Content-Length. As in net/http.
+	// bufferBytes is the size of the buffer for content, as in net/http: a response that fits into it has a
+	// Content-Length.
 	bufferBytes = 2 << 10
 
-	// sniffBytes is what http.DetectContentType looks at.
+	// sniffBytes is how much http.DetectContentType reads.
 	sniffBytes = 512
 )
 
-var errOver = errors.New("nethttp: the ResponseWriter is used after its handler has returned")
+var errHandlerReturned = errors.New("nethttp: the ResponseWriter is used after its handler has returned")
 
-// response is the http.ResponseWriter. Content is gathered in buf and goes on from
-// there to the write() form; what is still in buf when the handler returns is the Body.
+// response is the http.ResponseWriter. Content is buffered in buf, and written from there to the writer of
+// start; what is still in buf when the handler returns is the Body.
 type response struct {
 	mu sync.Mutex // a handler may flush from a timer
 
@@ -32,52 +32,52 @@ type response struct {
 	env    *gateway.Environ // nil when the handler has returned
 	start  gateway.StartResponse
 	header http.Header
-	local  net.Addr // for the Context; nil until it was asked for
+	local  net.Addr // of the Context; nil before its first use
 
-	headOnly bool
-	sniffs   bool // Content-Type is that of the first bytes
-	eaten    bool // HEAD: more content than is gathered
-	trails   bool // trailer fields were announced
-	done     bool // the handler has returned: what comes from buf is the last
+	isHEAD       bool
+	sniffType    bool // Content-Type is to be guessed from the first bytes
+	headOverflow bool // HEAD: the content did not fit into buf, so its length is unknown
+	hasTrailers  bool // trailer fields are to be sent
+	handlerDone  bool // the handler has returned: what buf writes now is the last
 
-	code     int   // 0 until it is declared
+	code     int   // 0 before WriteHeader
 	declared int64 // Content-Length; -1 for none
 	written  int64 // bytes of content
 	buf      *buffer
 	file     *gateway.FileBody // all of the content so far
 
-	w    io.Writer // once start was called
-	err  error     // of start; http.ErrHijacked when the connection is the handler's
-	last []byte    // of the content, in the memory of buf
+	startWriter io.Writer // nil before start
+	err         error     // of start; http.ErrHijacked after Hijack
+	unsent      []byte    // end of the content, in the array of buf
 }
 
 // buffer is the memory that a response needs until its Body is closed.
 type buffer struct {
 	content  *bufio.Writer
 	fields   []gateway.Header // declared
-	trailers []string         // the names that the field "Trailer" had
+	trailers []string         // names in the field "Trailer"
 }
 
 var buffers = sync.Pool{New: func() any { return &buffer{content: bufio.NewWriterSize(nil, bufferBytes)} }}
 
-func (w *response) open(headOnly bool) {
-	w.headOnly = headOnly
+func (w *response) init(headOnly bool) {
+	w.isHEAD = headOnly
 	w.header = make(http.Header)
 	w.buf = buffers.Get().(*buffer)
-	w.buf.content.Reset((*sink)(w))
+	w.buf.content.Reset((*bufferSink)(w))
 }
 
-// release gives the memory back.
+// release gives buf back to its pool.
 func (w *response) release() {
 	clear(w.buf.fields)
 	clear(w.buf.trailers)
 	w.buf.fields, w.buf.trailers = w.buf.fields[:0], w.buf.trailers[:0]
 	w.buf.content.Reset(nil)
 	buffers.Put(w.buf)
-	w.buf, w.last = nil, nil
+	w.buf, w.unsent = nil, nil
 }
 
-// end takes the Environ back, also after a panic.
+// end drops the Environ, and a file that is not sent.
 func (w *response) end() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -88,14 +88,14 @@ func (w *response) end() {
 	}
 }
 
-// Header is the map that WriteHeader sends.
+// Header is the map that WriteHeader reads.
 func (w *response) Header() http.Header { return w.header }
 
-// Write adds content; nothing else ends when it returns an error.
+// Write adds content. After an error the response goes on: a later Write may succeed.
 func (w *response) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if err := w.admit(len(p)); err != nil || len(p) == 0 {
+	if err := w.prepareWrite(len(p)); err != nil || len(p) == 0 {
 		return 0, err
 	}
 	return w.buf.content.Write(p)
@@ -105,17 +105,18 @@ func (w *response) Write(p []byte) (int, error) {
 func (w *response) WriteString(s string) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if err := w.admit(len(s)); err != nil || len(s) == 0 {
+	if err := w.prepareWrite(len(s)); err != nil || len(s) == 0 {
 		return 0, err
 	}
 	return w.buf.content.WriteString(s)
 }
 
-// admit prepares for n bytes of content behind what is there.
-func (w *response) admit(n int) error {
+// prepareWrite checks whether n more bytes of content are allowed, and declares the status 200 if the handler
+// has declared none. Caller holds mu.
+func (w *response) prepareWrite(n int) error {
 	switch {
 	case w.env == nil:
-		return errOver
+		return errHandlerReturned
 	case w.err != nil:
 		return w.err
 	case w.code == 0:
@@ -127,7 +128,7 @@ func (w *response) admit(n int) error {
 	if w.written += int64(n); w.declared >= 0 && w.written > w.declared {
 		return http.ErrContentLength
 	}
-	return w.copyFile()
+	return w.bufferFile()
 }
 
 // Flush sends what was written, and the head.
@@ -137,72 +138,72 @@ func (w *response) Flush() { _ = w.FlushError() }
 func (w *response) FlushError() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if err := w.admit(0); err != nil {
+	if err := w.prepareWrite(0); err != nil {
 		return err
 	}
-	w.sniffs = w.sniffs && w.written > 0 // the head is what it is now
+	w.sniffType = w.sniffType && w.written > 0 // without content yet the head is sent without a type
 	if err := w.buf.content.Flush(); err != nil {
 		return err
 	}
-	if w.w == nil {
-		if err := w.begin(); err != nil {
+	if w.startWriter == nil {
+		if err := w.callStart(); err != nil {
 			return err
 		}
 	}
-	err := gateway.Flush(w.w)
+	err := gateway.Flush(w.startWriter)
 	if w.written > 0 && errors.Is(err, errors.ErrUnsupported) {
 		return nil // each Write was sent at once
 	}
-	return supported(err)
+	return asNotSupported(err)
 }
 
-// supported is err as net/http has it.
-func supported(err error) error {
+// asNotSupported makes errors.ErrUnsupported http.ErrNotSupported, too.
+func asNotSupported(err error) error {
 	if errors.Is(err, errors.ErrUnsupported) {
 		return fmt.Errorf("%w: %w", http.ErrNotSupported, err)
 	}
 	return err
 }
 
-// sink takes what buf has gathered.
-type sink response
+// bufferSink is the writer behind buf.
+type bufferSink response
 
-// Write is called with mu locked.
-func (s *sink) Write(p []byte) (int, error) {
+// Write takes what buf has collected. Caller holds mu.
+func (s *bufferSink) Write(p []byte) (int, error) {
 	w := (*response)(s)
 	w.sniff(p)
 	switch {
-	case w.done && w.w == nil && !w.eaten:
-		w.last = p
+	case w.handlerDone && w.startWriter == nil && !w.headOverflow:
+		w.unsent = p
 		return len(p), nil
-	case w.headOnly:
-		w.eaten = true
+	case w.isHEAD:
+		w.headOverflow = true
 		return len(p), nil
-	case w.w == nil:
-		if err := w.begin(); err != nil {
+	case w.startWriter == nil:
+		if err := w.callStart(); err != nil {
 			return 0, err
 		}
 	}
-	return w.w.Write(p)
+	return w.startWriter.Write(p)
 }
 
-// sniff adds the Content-Type of content that begins with p, if the handler has not.
+// sniff adds the Content-Type of content that begins with p, if the handler has set none.
 func (w *response) sniff(p []byte) {
-	if w.sniffs && len(p) > 0 {
-		w.sniffs = false
+	if w.sniffType && len(p) > 0 {
+		w.sniffType = false
 		w.buf.fields = append(w.buf.fields, gateway.Header{Name: "Content-Type", Value: http.DetectContentType(p)})
 	}
 }
 
-// begin calls start. What is written behind it may wait for Flush, as with net/http.
-func (w *response) begin() error {
-	if w.w, w.err = w.start(statusLine(w.code), w.buf.fields, nil); w.err == nil {
-		gateway.Gather(w.w)
+// callStart calls start. What is written after it may wait for Flush, as with net/http.
+func (w *response) callStart() error {
+	if w.startWriter, w.err = w.start(statusLine(w.code), w.buf.fields, nil); w.err == nil {
+		gateway.Gather(w.startWriter)
 	}
 	return w.err
 }
 
-// finish is the response when the handler has returned.
+// finish ends the response when the handler has returned, and returns what Serve returns.
 func (w *response) finish() (gateway.Body, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -210,54 +211,54 @@ func (w *response) finish() (gateway.Body, error) {
 		w.declare(http.StatusOK)
 	}
 	env := w.env
-	w.env, w.done = nil, true
+	w.env, w.handlerDone = nil, true
 	if w.err == http.ErrHijacked {
 		w.release()
 		return nil, nil
 	}
-	_ = w.buf.content.Flush()   // a client that is gone is no failure of the handler
-	if w.trails || w.w != nil { // else the length is known, and there is no place for them
-		if fields := w.trailer(); w.trails || len(fields) > 0 {
-			_ = env.Trailer(fields) // what the server has no Trailer for goes without
+	_ = w.buf.content.Flush()                  // an error is that of a client that has disconnected
+	if w.hasTrailers || w.startWriter != nil { // else the response has a length, and no place for them
+		if fields := w.trailerFields(); w.hasTrailers || len(fields) > 0 {
+			_ = env.Trailer(fields) // a server without Trailer sends none
 		}
 	}
-	body, err := w.rest()
-	if body != (*rest)(w) {
+	body, err := w.remainder()
+	if body != (*bufferedBody)(w) {
 		w.release()
 	}
 	return body, err
 }
 
-// rest is what is left to send.
-func (w *response) rest() (gateway.Body, error) {
+// remainder is the content that is not sent yet.
+func (w *response) remainder() (gateway.Body, error) {
 	switch {
-	case w.err != nil || w.w != nil:
+	case w.err != nil || w.startWriter != nil:
 		return nil, w.err
 	case w.file != nil:
-		return w.restOfFile()
-	case w.headOnly && w.declared < 0 && len(w.last) == 0:
-		return unknown{}, w.begin() // GET may have content
-	case len(w.last) == 0:
-		return nil, w.begin()
+		return w.fileBody()
+	case w.isHEAD && w.declared < 0 && len(w.unsent) == 0:
+		return unsizedBody{}, w.callStart() // the length is that of GET, which the handler has not written
+	case len(w.unsent) == 0:
+		return nil, w.callStart()
 	}
-	return (*rest)(w), w.begin()
+	return (*bufferedBody)(w), w.callStart()
 }
 
-// rest is the Body of an answer that buf holds all of.
-type rest response
+// bufferedBody is the Body of a response that is in buf completely.
+type bufferedBody response
 
-func (b *rest) Next() ([]byte, error) { return b.last, io.EOF }
-func (b *rest) Len() int64            { return int64(len(b.last)) }
-func (b *rest) Ready()                {}
+func (b *bufferedBody) Next() ([]byte, error) { return b.unsent, io.EOF }
+func (b *bufferedBody) Len() int64            { return int64(len(b.unsent)) }
+func (b *bufferedBody) Ready()                {}
 
-func (b *rest) Close() error {
+func (b *bufferedBody) Close() error {
 	(*response)(b).release()
 	return nil
 }
 
-// unknown is the Body of an answer to HEAD, of a length that nobody knows.
-type unknown struct{}
+// unsizedBody is the Body of a response to HEAD of unknown length: it has no Len.
+type unsizedBody struct{}
 
-func (unknown) Next() ([]byte, error) { return nil, io.EOF }
-func (unknown) Close() error          { return nil }
-func (unknown) Ready()                {}
+func (unsizedBody) Next() ([]byte, error) { return nil, io.EOF }
+func (unsizedBody) Close() error          { return nil }
+func (unsizedBody) Ready()                {}
