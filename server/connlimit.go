@@ -43,30 +43,31 @@ func (w *connLimiter) tick() {
 	w.idle = w.idle[:0]
 }
 
-// crowded makes room for c, which is one too many, or refuses it. Where this loop
-// has no idle connection the others are asked, and c waits for what they say.
-func (h *shard) admit(c *loop.Conn, cn *session) {
+// admit makes room for a connection beyond the limit, or refuses it. Where this loop has no idle connection
+// the other loops are asked, and the connection waits for their answer.
+func (s *session) admit() {
+	h := s.sh
 	switch {
-	case h.evictIdle(c):
+	case h.evictIdle(s.sock):
 	case h.srv.reactor.Len()-h.cfg.maxConns > refusedConnsMax:
 		h.countRefusedConn()
-		h.transition(c, cn, lastDone)
-		c.Drop()
+		s.transition(lastDone)
+		s.sock.Drop()
 	case h.cfg.loop.Loops == 1:
-		h.refuseConn(c, cn)
+		s.refuseConn()
 	default:
-		cn.awaitsAdmission = true
-		c.Pause()
+		s.awaitsAdmission = true
+		s.sock.Pause()
 		h.srv.evictIdleOn(h.srv.reactor.Loops(), func(found bool) {
 			h.loop.Do(func() {
-				if cn.awaitsAdmission = false; !c.Alive() || cn.phase != readingHead {
+				if s.awaitsAdmission = false; !s.sock.Alive() || s.phase != readingHead {
 					return
 				}
 				if found {
 					h.limit.noneIdle = false // as in Opened
-					c.Resume()
+					s.sock.Resume()
 				} else {
-					h.refuseConn(c, cn)
+					s.refuseConn()
 				}
 			})
 		})
@@ -90,13 +91,14 @@ func (s *Server) evictIdleOn(loops []*loop.Loop, then func(found bool)) {
 }
 
 // refuseCrowded answers c that there is no room for it.
-func (h *shard) refuseConn(c *loop.Conn, cn *session) {
+func (s *session) refuseConn() {
+	h := s.sh
 	h.countRefusedConn()
-	h.transition(c, cn, lastDone)
-	h.logRefusal(c, cn, errTooManyConns, nil)
+	s.transition(lastDone)
+	s.logRefusal(errTooManyConns, nil)
 	h.out = respond.AppendError(h.out, errTooManyConns.Status, errTooManyConns.Why, false, &h.date)
-	h.flush(c)
-	c.Close()
+	h.flush(s.sock)
+	s.sock.Close()
 }
 
 func (h *shard) countRefusedConn() {
@@ -142,7 +144,7 @@ func (h *shard) evictIdle(c *loop.Conn) bool {
 // idle reports whether c is open, nothing is going on, no requests are left of a turn, and it
 // does not wait to be let in.
 func isIdle(c *loop.Conn, cn *session) bool {
-	return c.Alive() && cn.phase == readingHead && !cn.awaitsAdmission && !cn.inProgress(c) && !c.Yielded()
+	return c.Alive() && cn.phase == readingHead && !cn.awaitsAdmission && !cn.inProgress() && !c.Yielded()
 }
 
 // rateLimitedLog keeps a warning that could come with every connection down to one line

@@ -58,6 +58,7 @@ func (x *exchange) dispatch(head, content []byte) {
 	if x.app.job == nil {
 		x.app.job = newJob(x)
 	}
+	x.app.run = runOnWorker
 	x.app.job.begin()
 	x.app.job.trailer = x.in.trailer
 	x.app.workerStart = x.sh.now
@@ -71,14 +72,14 @@ func (x *exchange) dispatch(head, content []byte) {
 	if !x.sh.srv.workers.Submit(&x.app.job.slot) {
 		x.app.job.exited = true
 		x.sh.count(refusedBusy)
-		x.sh.refuse(x.sock, x.session, errBusy, head)
+		x.session.refuse(errBusy, head)
 		return
 	}
 	if x.sock.HungUp() && x.app.job.unqueue() { // see HungUp, which will not come again
-		x.sh.refuse(x.sock, x.session, errHungup, head)
+		x.session.refuse(errHungup, head)
 		return
 	}
-	x.out.source.body, x.out.source.nonBlocking = x.app.job, true
+	x.out.source = source{kind: workerSource, body: x.app.job}
 	if !x.in.streaming && x.yieldToWorker() {
 		x.pull()
 		return

@@ -9,97 +9,93 @@ import (
 	"github.com/isbjorn/isbjorn/loop"
 )
 
-// EOF: a client that has sent its last byte gets the answers it still waits for;
-// in the phases that read there are none.
+// EOF: the client has sent its last byte. It gets the answers that it still waits for; in the phases that
+// read there are none.
 func (h *shard) EOF(c *loop.Conn) {
-	cn := c.Context.(*session)
+	s := c.Context.(*session)
 	switch {
-	case cn.phase == readingBody, cn.phase == readingHead && cn.x != nil && cn.x.in.req.Started():
-		h.refuse(c, cn, errIncomplete, nil)
-	case cn.phase == writing && cn.x.in.streaming:
-		cn.x.abortWith(errIncomplete)
+	case s.phase == readingBody, s.phase == readingHead && s.x != nil && s.x.in.req.Started():
+		s.refuse(errIncomplete, nil)
+	case s.phase == writing && s.x.in.streaming:
+		s.x.abortWith(errIncomplete)
 	default:
 		c.Close()
 	}
 }
 
-// HungUp: a client has ended its side while an application works for it. It may
-// still read: the response goes on, unless the application heeds its Context. A request
-// that waits for a worker gives its place in the queue to one whose client is certainly
-// there, and is answered in case this one reads.
+// HungUp: the client has ended its side while an application works for it. It may still read, so the
+// response goes on, unless the application heeds its Context.
 func (h *shard) HungUp(c *loop.Conn) {
-	cn := c.Context.(*session)
-	cn.hungUp = true
+	s := c.Context.(*session)
+	s.hungUp = true
 	switch {
-	case cn.phase != writing:
-	case cn.x.app.job != nil && cn.x.app.job.unqueue():
-		cn.x.abortWith(errHungup)
-	case !c.Unread(): // as with net/http: behind more that it has sent the client may wait for an answer to that
-		cn.x.app.env.Cancel(gateway.ErrClientGone)
+	case s.phase != writing:
+	case s.x.app.onWorker() && s.x.app.job.unqueue():
+		s.x.abortWith(errHungup) // its place in the queue is better used; the answer is for a client that reads
+	case !c.Unread(): // as net/http: behind unread input the client may wait for an answer to that
+		s.x.app.env.Cancel(gateway.ErrClientGone)
 	}
 }
 
-// Closed takes back what a connection has left.
+// Closed: the connection has ended; err is nil if in order.
 func (h *shard) Closed(c *loop.Conn, err error) {
-	cn := c.Context.(*session)
+	s := c.Context.(*session)
 	switch err {
 	case nil:
 	case loop.ErrDetached:
-		cn.x.app.job.connDetached()
+		s.x.app.job.connDetached()
 	default:
-		h.countLost(c, cn, err)
+		s.countLost(err)
 	}
-	if x := cn.x; x != nil {
-		if cn.phase == writing && err != loop.ErrDetached {
-			x.replaceStatus(closeStatus(err))
-			x.app.env.Cancel(closeCause(err))
-			if x.app.job != nil {
-				x.app.job.cancel(closeCause(err))
-			}
+	if x := s.x; x != nil && s.phase == writing && err != loop.ErrDetached {
+		x.replaceStatus(closeStatus(err))
+		x.app.env.Cancel(closeCause(err))
+		if x.app.onWorker() {
+			x.app.job.cancel(closeCause(err))
 		}
 	}
-	cn.phase = cn.phase.next(connClosed)
-	if cn.x != nil {
-		cn.x.closeBodyGuarded()
+	s.transition(connClosed)
+	if s.x != nil {
+		s.x.closeBodyGuarded()
 	}
-	h.releaseClosed(cn)
+	s.afterClosed()
 }
 
-// leaveBehind is the end of Closed, however the application's Close ends.
-func (h *shard) releaseClosed(cn *session) {
-	if cn.x != nil {
-		h.release(cn.x)
+// afterClosed is the end of Closed, however the application's Close has ended.
+func (s *session) afterClosed() {
+	h := s.sh
+	if s.x != nil {
+		h.release(s.x)
 	}
 	if h.stopping {
 		h.srv.checkEmpty()
 	}
 }
 
-// Exited: an application has ended the goroutine of its loop. Like a panic that fails the
-// response; and the connection ends, since what has come behind the request is lost with the
-// goroutine.
+// Exited: an application has ended the goroutine of its loop (runtime.Goexit). Like a panic that fails the
+// response; the connection ends too, since the input behind the request is lost with the goroutine.
 func (h *shard) Exited(c *loop.Conn) {
 	if c == nil {
 		h.out = h.out[:0]
 		return
 	}
-	cn, _ := c.Context.(*session)
+	s, _ := c.Context.(*session)
 	if !c.Alive() {
 		h.out = h.out[:0]
-		if cn != nil && cn.phase == closed { // in Closed
-			h.releaseClosed(cn)
+		if s != nil && s.phase == closed { // in Closed
+			s.afterClosed()
 		}
 		return
 	}
-	if cn == nil || cn.x == nil || cn.phase != handling && cn.phase != writing {
+	if s == nil || s.x == nil || s.phase != handling && s.phase != writing {
 		h.flush(c)
 		return
 	}
-	cn.x.out.keepAlive = false
-	cn.x.fail(errGoexit)
+	s.x.out.keepAlive = false
+	s.x.fail(errGoexit)
 }
 
-// closeStatus is the status of an answer that was not sent.
+// closeStatus is the status that is logged for an answer that was not sent.
 func closeStatus(err error) int {
 	switch err {
 	case nil, loop.ErrStopped, loop.ErrAborted:
@@ -116,52 +112,48 @@ func closeCause(err error) error {
 	return gateway.ErrClientGone
 }
 
-// lost counts a connection that has not ended in order.
-func (h *shard) countLost(c *loop.Conn, cn *session, err error) {
+// countLost counts a connection that has not ended in order.
+func (s *session) countLost(err error) {
+	h := s.sh
 	switch {
 	case errors.Is(err, loop.ErrFile):
 		h.count(failed)
 		h.count(aborted)
-		cn.x.log(slog.LevelError, "the file of a response cannot be sent whole: to change a file that is served, write a new one and rename it", slog.Any("error", err))
+		s.x.log(slog.LevelError, "the file of a response cannot be sent whole: to change a file that is served, write a new one and rename it", slog.Any("error", err))
 		return
 	case err == loop.ErrAborted: // fail has counted it
 	case err == loop.ErrStopped:
 		h.count(stopped)
 		if h.srv.cutting.Load() {
-			h.logCut(c, cn)
+			s.logCut()
 			return
 		}
 	case err == loop.ErrWriteTimeout:
 		h.count(stalled)
-	case cn.inProgress(c):
+	case s.inProgress():
 		h.count(lost)
 	default:
 		h.count(lostIdle)
 	}
-	h.cfg.log.Debug("connection lost", slog.Any("remote", c.RemoteAddr()), slog.Any("error", err))
+	h.cfg.log.Debug("connection lost", slog.Any("remote", s.sock.RemoteAddr()), slog.Any("error", err))
 }
 
-// sayCut says what a connection was doing when Shutdown was out of time.
-func (h *shard) logCut(c *loop.Conn, cn *session) {
-	attrs := []any{slog.Any("remote", c.RemoteAddr()), slog.String("phase", cn.phase.String()), slog.Int64("unsent", c.Unsent())}
-	if x := cn.x; x != nil && (cn.phase != readingHead || x.in.req.Started()) {
-		since := cn.lastActive
-		if cn.phase != readingHead {
-			if since = x.in.clock.since; x.out.source.body == x.app.job {
+// logCut says what a connection was doing when Shutdown was out of time.
+func (s *session) logCut() {
+	attrs := []any{slog.Any("remote", s.sock.RemoteAddr()), slog.String("phase", s.phase.String()), slog.Int64("unsent", s.sock.Unsent())}
+	if x := s.x; x != nil && (s.phase != readingHead || x.in.req.Started()) {
+		since := s.lastActive
+		if s.phase != readingHead {
+			if since = x.in.clock.since; x.out.source.kind == workerSource {
 				since = x.app.workerStart
 			}
 			method, target := x.requestLine()
 			attrs = append(attrs, slog.String("method", method), slog.String("target", target))
 		}
-		attrs = append(attrs, slog.Duration("running", time.Since(h.epoch)-time.Duration(since))) // h.now may be old: an application may have held the loop
+		// Not by shard.now, which is old where an application has held the loop.
+		attrs = append(attrs, slog.Duration("running", time.Since(s.sh.epoch)-time.Duration(since)))
 	}
-	h.cfg.log.Warn("shutdown: out of time, a connection is cut", attrs...)
-}
-
-// atWork reports whether something is going on: a request has begun, or a part of
-// an answer waits for the socket.
-func (cn *session) inProgress(c *loop.Conn) bool {
-	return cn.x != nil && (cn.phase != readingHead || cn.x.in.req.Started()) || c.Unsent() > 0
+	s.sh.cfg.log.Warn("shutdown: out of time, a connection is cut", attrs...)
 }
 
 // stop is Shutdown's part on this loop.
@@ -170,18 +162,18 @@ func (h *shard) stop() {
 	h.loop.StopAccepting() // after what has connected until now
 	h.srv.accepting.Add(-1)
 	h.loop.Conns(func(c *loop.Conn) {
-		switch cn := c.Context.(*session); {
-		case cn.phase == skipping:
-			h.arm(c, cn) // there is less time now
-		case cn.phase == writing:
-			cn.x.wakeForStop()
-		case cn.phase == readingHead && cn.timer == idleTimer:
-			cn.lastActive = max(cn.lastActive, h.lateTick)
-			if !cn.hadRequest {
-				cn.lastActive = h.now // its first request may be on the way
+		switch s := c.Context.(*session); {
+		case s.phase == skipping:
+			s.arm() // there is less time now
+		case s.phase == writing:
+			s.x.wakeForStop()
+		case s.phase == readingHead && s.timer == idleTimer:
+			s.lastActive = max(s.lastActive, h.lateTick)
+			if !s.hadRequest {
+				s.lastActive = h.now // its first request may be on the way
 			}
 			h.Timeout(c) // there is less idle time now
-		} // else at work: its last answer says close
+		} // else a request is at work: its answer says close
 	})
 	h.srv.checkEmpty()
 }

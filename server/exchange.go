@@ -79,16 +79,23 @@ type responseOutState struct {
 	blocked   bool // the body has returned ErrWait, and was not woken since
 }
 
-// source is where the content of a response comes from.
-type source struct {
-	body        gateway.Body      // nil if there is none
-	nonBlocking bool              // Next, Len and Close of body do not block
-	file        *gateway.FileBody // of body, once the kernel sends it
-	fileSize    int64             // how much of it is to be sent
-}
+// runState says what runs the application, and so what may touch the exchange.
+type runState uint8
+
+const (
+	runIdle      runState = iota // no request, or its content is still coming
+	runOnLoop                    // the loop calls the application
+	runOnWorker                  // a worker, or the job is queued for one
+	runHandedOff                 // the loop was handed off in a call: the goroutine of the call is the worker
+	runAbandoned                 // the response is over, and the worker still at work
+)
+
+// onWorker reports whether app.job has the request.
+func (a *appRun) onWorker() bool { return a.run >= runOnWorker }
 
 // appRun is the application's part.
 type appRun struct {
+	run         runState
 	env         gateway.ServerEnviron
 	call        callstate.Call // a call of the application on the loop
 	job         *job           // kept for applications that may block; nil until there was one
@@ -104,7 +111,7 @@ var errPanic = errors.New("server: the application panicked")
 func (x *exchange) onHead(b []byte, n int, used *int) error {
 	head, rest := b[:n:n], b[n:]
 	*used += n
-	x.in.isHEAD = isHead(&x.in.req, head)
+	x.in.isHEAD = isHEAD(&x.in.req, head)
 	if x.in.req.Expectation() == parser.ExpectUnknown {
 		return errExpectation
 	}
@@ -139,7 +146,7 @@ func (x *exchange) onHead(b []byte, n int, used *int) error {
 		x.serve(x.in.head.B, nil, nil)
 		return nil // the rest is fed by the next step
 	}
-	x.sh.transition(x.sock, x.session, headComplete)
+	x.session.transition(headComplete)
 	if x.in.req.Expectation() == parser.ExpectContinue && len(rest) == 0 {
 		x.sh.out = append(x.sh.out, "HTTP/1.1 100 Continue\r\n\r\n"...)
 	}
@@ -185,8 +192,9 @@ func (x *exchange) collect(b []byte, used *int) error {
 // this request.
 func (x *exchange) serve(head, content, unused []byte) {
 	x.in.rest, x.in.pipelined = unused, len(unused) > 0
-	x.sh.transition(x.sock, x.session, requestComplete)
+	x.session.transition(requestComplete)
 	x.session.hadRequest = true
+	x.app.run = runOnLoop
 	if x.in.streaming || x.sh.srv.usesWorkers() || x.sh.srv.workers != nil && x.sh.cfg.dispatchBy == nil && x.upgrades() {
 		x.dispatch(x.copyRequest(head, content))
 		return
@@ -203,14 +211,14 @@ func (x *exchange) serve(head, content, unused []byte) {
 	if content, ok := gateway.BytesOf(body); ok && err == nil && x.respondSmall(content) {
 		return
 	}
-	x.out.source.body, x.out.source.nonBlocking = body, body == nil || isReady(body)
+	x.out.source = sourceOf(body)
 	switch {
-	case x.out.Response.Err != nil:
-		x.fail(x.out.Response.Err)
+	case x.out.Err != nil:
+		x.fail(x.out.Err)
 	case err != nil:
 		x.fail(err)
 	default:
-		x.out.bodyDone = x.out.source.body == nil
+		x.out.bodyDone = body == nil
 		x.pull()
 	}
 }
@@ -252,34 +260,31 @@ func (x *exchange) completeBody() {
 	x.finishRequest()
 }
 
-// closed takes note of how the body of a response was closed.
+// noteClosed logs an error of the Close of a body.
 func (x *exchange) noteClosed(err error) {
 	if err != nil {
 		x.log(slog.LevelWarn, closeFailed, slog.Any("error", err))
 	}
 }
 
-// leave takes the request back from the application and decides what comes
-// after it.
+// finishRequest releases x and decides what comes after it.
 func (x *exchange) finishRequest() {
-	h, c, cn := x.sh, x.sock, x.session
+	s := x.session
 	// Content that has not come yet would be taken for a request: it is thrown away first.
-	keep, skips, content := x.out.keepAlive, x.in.streaming, x.in.decoder
+	keep, skips, decoder := x.out.keepAlive, x.in.streaming, x.in.decoder
 	if skips && !x.canSkipContent() {
 		keep = false
 	}
-	h.release(x)
 	switch {
 	case keep && skips:
-		h.skipContent(c, cn, content)
-		return
+		s.skipContent(decoder)
 	case keep:
-		h.transition(c, cn, responseDone)
-		return
+		s.endRequest(responseDone)
+	default:
+		s.endRequest(lastDone)
+		s.sh.flush(s.sock)
+		s.sock.Close()
 	}
-	h.transition(c, cn, lastDone)
-	h.flush(c)
-	c.Close()
 }
 
 // requestLine returns copies of the method and the target, once the head is

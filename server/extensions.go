@@ -8,7 +8,6 @@ import (
 
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/internal/thrown"
-	"github.com/isbjorn/isbjorn/server/internal/callstate"
 	"github.com/isbjorn/isbjorn/server/internal/respond"
 )
 
@@ -18,19 +17,19 @@ import (
 // Flush is that of gateway.Flush on the loop.
 func (w *writer) Flush() error {
 	x := (*exchange)(w)
-	was := x.sh.calls.EnterServer(&x.app.call)
-	if was == callstate.HandedOff {
-		return (*jobWriter)(x.app.job).Flush()
+	was, j := x.enter()
+	if j != nil {
+		return (*jobWriter)(j).Flush()
 	}
-	defer x.app.call.ReturnToApp(was)
+	defer x.leave(was)
 	switch {
-	case x.out.Response.Err != nil:
-		return x.out.Response.Err
-	case x.sock == nil || !x.out.Response.Started || x.out.Response.Complete: // kept beyond its response
+	case x.out.Err != nil:
+		return x.out.Err
+	case x.isOver() || !x.out.Started:
 		return net.ErrClosed
 	case !x.sock.Alive():
 		return gateway.ErrClientGone
-	case !x.out.Response.HeadSent:
+	case !x.out.HeadSent:
 		x.commit(-1)
 	}
 	x.sh.flush(x.sock)
@@ -62,13 +61,13 @@ const gatherBytes = 4 << 10
 // Gather is that of gateway.Gather on the loop.
 func (w *writer) Gather() {
 	x := (*exchange)(w)
-	was := x.sh.calls.EnterServer(&x.app.call)
-	if was == callstate.HandedOff {
-		(*jobWriter)(x.app.job).Gather()
+	was, j := x.enter()
+	if j != nil {
+		(*jobWriter)(j).Gather()
 		return
 	}
-	x.out.Response.Gather = true
-	x.app.call.ReturnToApp(was)
+	x.out.Gather = true
+	x.leave(was)
 }
 
 // Gather is that of gateway.Gather on a worker.
@@ -106,17 +105,17 @@ var errInformLate = errors.New("server: Inform was called after start, or after 
 
 // Inform implements gateway.Conn on the loop.
 func (x *exchange) Inform(code int, headers []gateway.Header) error {
-	was := x.sh.calls.EnterServer(&x.app.call)
-	if was == callstate.HandedOff {
-		return x.app.job.Inform(code, headers)
+	was, j := x.enter()
+	if j != nil {
+		return j.Inform(code, headers)
 	}
-	defer x.app.call.ReturnToApp(was)
+	defer x.leave(was)
 	switch {
 	case x.sock == nil:
 		return net.ErrClosed
 	case !x.sock.Alive():
 		return gateway.ErrClientGone
-	case x.out.Response.Started || x.out.Response.Complete:
+	case x.out.Started || x.out.Complete:
 		return errInformLate
 	case x.in.req.Minor == 0: // RFC 9110 section 15.2
 		return nil
@@ -159,15 +158,15 @@ func (j *job) sendInterim() {
 
 // Trailer implements gateway.Conn on the loop.
 func (x *exchange) Trailer(headers []gateway.Header) error {
-	was := x.sh.calls.EnterServer(&x.app.call)
-	if was == callstate.HandedOff {
-		return x.app.job.Trailer(headers)
+	was, j := x.enter()
+	if j != nil {
+		return j.Trailer(headers)
 	}
-	defer x.app.call.ReturnToApp(was)
-	if x.sock == nil || x.out.Response.Complete {
+	defer x.leave(was)
+	if x.isOver() {
 		return net.ErrClosed
 	}
-	x.out.Response.AddTrailer(headers)
+	x.out.AddTrailer(headers)
 	return nil
 }
 

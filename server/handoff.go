@@ -11,12 +11,13 @@ import (
 	"github.com/isbjorn/isbjorn/server/internal/callstate"
 )
 
-// The rescue: a loop is taken from a call of the application, and the goroutine that is
-// in the call becomes a worker. The monitor does it, or the call itself before it waits.
+// The handoff: a loop continues on a new goroutine, while its own is in a call of the application and
+// becomes the worker of that request. The monitor does it, or the call itself before it would block. The
+// model is handoffp of Go's scheduler.
 
-// takeLoop gives the loop another goroutine than the one that is in a call for x, if its
-// state is still was, and says of which request: nil if the state is another. If it fails,
-// for want of descriptors, nothing has changed but the log. With the lock of shard.calls.
+// retakeLoop gives the loop another goroutine than the one that is in a call for x, if the state of the call
+// is still was, and returns what names the request: nil if the state is another. If it fails, for want of
+// descriptors, nothing has changed but the log. Caller holds the lock of shard.calls.
 func (h *shard) retakeLoop(x *exchange, was callstate.State) (request []any) {
 	if !h.calls.HandOff(&x.app.call, was) {
 		return nil
@@ -45,26 +46,41 @@ func (h *shard) retakeLoop(x *exchange, was callstate.State) (request []any) {
 
 const retakeFailed = "a loop that is held cannot be given another goroutine; raise the limit of open files (ulimit -n, LimitNOFILE)"
 
-// taken goes on with the loop where a call of the application was, on its new
-// goroutine.
+// afterRetake is the first that the new goroutine of the loop does. To the loop the request is now a body
+// that waits, as with any worker.
 func (x *exchange) afterRetake() {
+	x.app.run = runHandedOff
 	if x.app.closingBody {
 		x.afterRetakeInClose()
 		return
 	}
-	x.out.source.body, x.out.source.nonBlocking, x.out.blocked, x.out.bodyDone = x.app.job, true, !x.app.job.socketFull, false // one that the socket is full for waits to be asked
+	x.out.source, x.out.bodyDone = source{kind: workerSource, body: x.app.job}, false
+	x.out.blocked = !x.app.job.socketFull // behind a full socket the source is asked when there is room
 	x.suspend()
-	x.sh.arm(x.sock, x.session)
+	x.session.arm()
 }
 
-// handOff is takeLoop before the call itself waits for something: for its client, which
-// says nothing of other requests, so they stay on the loop. It reports false if that
-// cannot be, or the state was another. Caller holds the lock of shard.calls.
+// afterRetakeInClose is afterRetake where the call is Close: the response is over, and the loop does not wait
+// for the worker.
+func (x *exchange) afterRetakeInClose() {
+	s := x.session
+	if s.phase == closed {
+		s.afterClosed()
+		return
+	}
+	x.finishRequest()
+	s.afterResume()
+	s.arm()
+}
+
+// handOff is retakeLoop on the goroutine of the call, before it waits for its client. It says nothing about
+// other requests, so they stay on the loop. It reports false if the loop cannot be handed off, or if the
+// state was another. Caller holds the lock of shard.calls.
 func (x *exchange) handOff(was callstate.State) bool {
 	return x.app.call.CanHandOff && x.sh.retakeLoop(x, was) != nil
 }
 
-// leaveLoop is handOff for the server's own code, after surface.
+// handOffInServer is handOff for the server's own code, behind enter, which has returned was.
 func (x *exchange) handOffInServer(was callstate.State) bool {
 	if was == callstate.None {
 		return false
@@ -149,7 +165,7 @@ func (x *exchange) callServe() (body gateway.Body, err error) {
 // next asks the body for its next chunk.
 func (x *exchange) nextChunk() (b []byte, err error) {
 	body := x.out.source.body
-	if x.out.source.nonBlocking {
+	if x.out.source.kind != appSource {
 		return body.Next()
 	}
 	x.callApp(func() { b, err = body.Next() }, func(failure error) (gateway.Body, error) {
@@ -161,7 +177,7 @@ func (x *exchange) nextChunk() (b []byte, err error) {
 // fileOf is the file that the body is, or stands for; nil if it is none.
 func (x *exchange) bodyFile() (file *gateway.FileBody) {
 	body := x.out.source.body
-	if _, wraps := body.(gateway.Wrapper); !wraps || x.out.source.nonBlocking {
+	if _, wraps := body.(gateway.Wrapper); !wraps || x.out.source.kind != appSource {
 		return gateway.FileOf(body)
 	}
 	x.callApp(func() { file = gateway.FileOf(body) }, func(failure error) (gateway.Body, error) {
@@ -178,7 +194,7 @@ func (x *exchange) bodyLength(b []byte, err error) (n int64) {
 	switch {
 	case !ok:
 		return -1
-	case x.out.source.nonBlocking:
+	case x.out.source.kind != appSource:
 		return sized.Len()
 	}
 	x.callApp(func() { n = sized.Len() }, func(failure error) (gateway.Body, error) {
@@ -200,16 +216,16 @@ func (j *job) continueBody(body gateway.Body, b []byte, err error) (_ gateway.Bo
 	return nil, failure
 }
 
-// shut closes the body of a response that is over, if it has one. Where the loop is taken
-// from that call nothing waits for it: the loop goes on behind the response (tookLeave).
+// closeBody closes the body of a response that is over, if it has one. Where the loop is handed off in that
+// call, it continues behind the response (afterRetakeInClose).
 func (x *exchange) closeBody() {
-	body := x.out.source.body
-	if body == nil {
-		return
-	}
 	x.noteFileSent()
-	x.out.source.body = nil // closed once, also if that panics
-	if x.out.source.nonBlocking {
+	kind, body := x.out.source.kind, x.out.source.body
+	x.out.source = source{} // first: the body is closed once, also if that panics
+	switch kind {
+	case noSource:
+		return
+	case readySource, workerSource:
 		x.noteClosed(body.Close())
 		return
 	}
@@ -220,21 +236,6 @@ func (x *exchange) closeBody() {
 		return nil, nil
 	})
 	x.noteClosed(err)
-}
-
-// tookLeave is taken for a call of Close.
-func (x *exchange) afterRetakeInClose() {
-	h, c, cn := x.sh, x.sock, x.session
-	if cn.phase == closed {
-		h.releaseClosed(cn)
-		return
-	}
-	x.finishRequest()
-	h.flush(c)
-	if cn.phase == readingHead || cn.phase == skipping {
-		c.Resume()
-	}
-	h.arm(c, cn)
 }
 
 const closeFailed = "closing the body of a response failed"

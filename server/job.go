@@ -115,17 +115,17 @@ func (j *job) attachCall() {
 	j.begin()
 	j.trailer = x.in.trailer
 	x.app.workerStart = x.sh.now
-	j.err = x.out.Response.Err
+	j.err = x.out.Err
 	j.hasWaker = x.app.waker != nil
 	j.loopWaiting = true
 	j.socketFull = x.sock.Full()
-	j.gathers = x.out.Response.Gather
-	j.contentless = x.out.Response.Started && x.contentless(x.out.Response.Code())
-	if j.headTaken = x.out.Response.HeadSent; !j.headTaken {
-		j.owed = x.out.Response.Room()
+	j.gathers = x.out.Gather
+	j.contentless = x.out.Started && x.contentless(x.out.Code())
+	if j.headTaken = x.out.HeadSent; !j.headTaken {
+		j.owed = x.out.Room()
 		j.resp, x.out.Response = x.out.Response, j.resp
-	} else if x.out.Response.Framing == respond.ByLength {
-		j.owed = x.out.Response.Left
+	} else if x.out.Framing == respond.ByLength {
+		j.owed = x.out.Left
 	}
 }
 
@@ -162,7 +162,7 @@ func (j *job) isCurrentTask() bool {
 
 // sayContinue asks the client for the content. RFC 9110 section 10.1.1.
 func (j *job) sayContinue() {
-	if x := j.x; j.isCurrentTask() && x.sock != nil && x.in.expect100 && !x.out.Response.HeadSent {
+	if x := j.x; j.isCurrentTask() && x.sock != nil && x.in.expect100 && !x.out.HeadSent {
 		x.in.expect100 = false
 		x.sh.out = append(x.sh.out, "HTTP/1.1 100 Continue\r\n\r\n"...)
 		x.sh.flush(x.sock)
@@ -232,7 +232,7 @@ func (j *job) Next() ([]byte, error) {
 		}
 	}
 	if j.exited && j.lateTrailer != nil {
-		j.x.out.Response.AddTrailerLines(j.lateTrailer)
+		j.x.out.AddTrailerLines(j.lateTrailer)
 		j.lateTrailer = nil
 	}
 	j.socketFull = false
@@ -255,7 +255,7 @@ func (j *job) Next() ([]byte, error) {
 	case j.err != nil:
 		return nil, j.err
 	}
-	j.x.out.source.body, j.body = j.body, nil
+	j.x.out.source, j.body = sourceOf(j.body), nil
 	return nil, nil // the exchange asks that one
 }
 

@@ -12,100 +12,162 @@ import (
 	"github.com/isbjorn/isbjorn/server/internal/respond"
 )
 
-// chunksPerTurn is how many chunks of one body are pulled before other
-// connections have their turn.
+// chunksPerTurn is how many chunks of one body are pulled before other connections have their turn.
 const chunksPerTurn = 64
 
-// pull sends the body until it ends or must wait: for the socket, because it is
-// full or has borrowed the last chunk, or for its next turn.
+// source is where the content of a response comes from.
+type source struct {
+	kind     sourceKind
+	body     gateway.Body      // nil for noSource
+	file     *gateway.FileBody // of body, once the kernel sends it
+	fileSize int64             // how much of it is to be sent
+}
+
+type sourceKind uint8
+
+const (
+	noSource     sourceKind = iota // no content, or the body was closed
+	readySource                    // gateway.Ready: text, bytes, files, whose calls do not block
+	appSource                      // calls run the application
+	workerSource                   // a worker delivers it: body is the job
+)
+
+func sourceOf(body gateway.Body) source {
+	switch {
+	case body == nil:
+		return source{}
+	case isReady(body):
+		return source{kind: readySource, body: body}
+	}
+	return source{kind: appSource, body: body}
+}
+
+// verdict is why pull stops.
+type verdict uint8
+
+const (
+	again      verdict = iota // there may be another chunk now
+	complete                  // all content was sent
+	fails                     // x.fail ends the response
+	waitSocket                // Drained comes when the socket has room
+	waitSent                  // Drained comes when the socket has sent all that it has borrowed
+	waitWake                  // Drained comes when the waker is called
+	waitClosed                // the connection is dead: Closed comes next
+	yield                     // Drained comes after the other connections
+)
+
+// pull sends the body until it ends or must wait, and then does what that calls for. x may be released
+// when it returns.
 func (x *exchange) pull() {
-	r := &x.out.Response
-	for turn := 0; ; turn++ {
-		switch {
-		case !x.sock.Alive():
-			x.suspend() // Closed comes next
-			return
-		case x.out.borrowed && x.sock.Unsent() > 0:
-			x.suspend()
+	v, err := again, error(nil)
+	for chunks := 0; v == again; chunks++ {
+		if v = x.mayPull(chunks); v == again {
+			v, err = x.pullChunk()
+		}
+	}
+	switch v {
+	case complete:
+		x.completeBody()
+	case fails:
+		x.fail(err)
+	default:
+		x.suspend()
+		switch v {
+		case waitSent:
 			x.sock.AwaitSent()
-			return
-		case r.Started && !x.out.bodyDone && x.contentless(r.Code()) && x.out.source.body != x.app.job: // a worker goes on, with its Context, until it leaves
-			if !r.HeadSent {
-				x.commit(x.contentLength(-1, nil, nil))
-			}
-			x.out.bodyDone = true
-		}
-		x.out.borrowed = false
-		switch {
-		case x.out.bodyDone:
-			x.completeBody()
-			return
-		case x.out.blocked || x.sock.Full():
-			x.suspend()
-			return
-		case turn == chunksPerTurn, turn > 0 && x.sh.slice.expired():
-			x.suspend()
+		case yield:
 			x.sock.Yield()
-			return
-		}
-		if file := x.bodyFile(); file != nil && x.pullFile(file) {
-			continue
-		}
-		b, err := x.nextChunk()
-		if r.Err != nil {
-			err = r.Err
-		}
-		switch err {
-		case nil:
-		case io.EOF:
-			x.out.bodyDone = true
-		case gateway.ErrWait:
-			if x.app.waker == nil && x.out.source.body != x.app.job {
-				x.fail(errNoWaker)
-				return
-			}
-			x.out.blocked = true
-		default:
-			x.fail(err)
-			return
-		}
-		if len(b) == 0 {
-			continue
-		}
-		if !r.HeadSent {
-			if !r.Started {
-				x.fail(errNotStarted)
-				return
-			}
-			known := int64(-1)
-			if x.out.bodyDone {
-				known = int64(len(b))
-			}
-			x.commit(x.contentLength(known, b, err))
-		}
-		if err := x.send(b); err != nil {
-			x.log(slog.LevelError, err.Error())
-			x.out.bodyDone = true
-		}
-		if r.Framing == respond.ByLength && r.Left == 0 {
-			x.out.bodyDone = true
-		}
-		if !x.out.bodyDone {
-			x.sh.flush(x.sock) // on its way before the next is asked for
-			if x.out.source.body == x.app.job && x.sock.Unsent() > 0 {
-				x.out.borrowed = true // what was copied is not asked for more either: job.write counts it until then
-			}
 		}
 	}
 }
 
-// pullFile sends the rest of a file at once. It reports false for one that Next
-// should read.
+// mayPull decides whether the source is asked for another chunk. chunks is how many it had in this turn.
+func (x *exchange) mayPull(chunks int) verdict {
+	out := &x.out
+	switch {
+	case !x.sock.Alive():
+		return waitClosed
+	case out.borrowed && x.sock.Unsent() > 0:
+		return waitSent
+	case out.Started && !out.bodyDone && x.contentless(out.Code()) && out.source.kind != workerSource:
+		// HEAD, 204, 304: nothing of the body is sent. A worker goes on, with its Context, until it exits.
+		if !out.HeadSent {
+			x.commit(x.contentLength(-1, nil, nil))
+		}
+		out.bodyDone = true
+	}
+	out.borrowed = false
+	switch {
+	case out.bodyDone:
+		return complete
+	case out.blocked:
+		return waitWake
+	case x.sock.Full():
+		return waitSocket
+	case chunks == chunksPerTurn, chunks > 0 && x.sh.slice.expired():
+		return yield
+	}
+	return again
+}
+
+// pullChunk asks the source for a chunk and sends it.
+func (x *exchange) pullChunk() (verdict, error) {
+	out := &x.out
+	if file := x.bodyFile(); file != nil && x.pullFile(file) {
+		return again, nil
+	}
+	b, err := x.nextChunk()
+	if out.Err != nil {
+		err = out.Err
+	}
+	switch err {
+	case nil:
+	case io.EOF:
+		out.bodyDone = true
+	case gateway.ErrWait:
+		if x.app.waker == nil && out.source.kind != workerSource {
+			return fails, errNoWaker
+		}
+		out.blocked = true
+	default:
+		return fails, err
+	}
+	if len(b) == 0 {
+		return again, nil
+	}
+	if !out.HeadSent {
+		if !out.Started {
+			return fails, errNotStarted
+		}
+		known := int64(-1)
+		if out.bodyDone {
+			known = int64(len(b)) // the only chunk: no need for chunked framing
+		}
+		x.commit(x.contentLength(known, b, err))
+	}
+	if err := x.send(b); err != nil {
+		x.log(slog.LevelError, err.Error())
+		out.bodyDone = true
+	}
+	if out.Framing == respond.ByLength && out.Left == 0 {
+		out.bodyDone = true
+	}
+	if !out.bodyDone {
+		x.sh.flush(x.sock) // on its way before the next is asked for
+		if out.source.kind == workerSource && x.sock.Unsent() > 0 {
+			out.borrowed = true // job.write counts what was taken from it until it is sent
+		}
+	}
+	return again, nil
+}
+
+// pullFile sends the rest of a file at once, by the kernel. It reports false for one that is so short that
+// Next should read it.
 func (x *exchange) pullFile(file *gateway.FileBody) bool {
-	if _, _, n := file.Range(); n <= copyBytesMax || !x.out.Response.Started {
+	if _, _, n := file.Range(); n <= copyBytesMax || !x.out.Started {
 		return false
 	}
-	if !x.out.Response.HeadSent {
+	if !x.out.HeadSent {
 		x.commit(file.Len())
 	}
 	if err := x.sendFile(file); err != nil {
@@ -115,60 +177,55 @@ func (x *exchange) pullFile(file *gateway.FileBody) bool {
 	return true
 }
 
-// fileSent tells the file how much of it was sent, for who wraps it.
+// noteFileSent tells the file how much of it was sent, for a body that wraps it.
 func (x *exchange) noteFileSent() {
-	if x.out.source.file != nil {
-		x.out.source.file.Advance(x.out.source.fileSize - x.sock.UnsentFile())
-		x.out.source.file = nil
+	source := &x.out.source
+	if source.file != nil {
+		source.file.Advance(source.fileSize - x.sock.UnsentFile())
+		source.file = nil
 	}
 }
 
-// known is the length of the content: what the body says, else n. Next has returned b and
-// err, or was not called yet.
+// contentLength is the length of the content: what the source says, else n. Next has returned b and err, or
+// was not called yet.
 func (x *exchange) contentLength(n int64, b []byte, err error) int64 {
-	if x.out.source.body == nil {
+	switch x.out.source.kind {
+	case noSource:
 		return 0
+	case workerSource:
+		if length := x.app.job.contentLength(); length >= 0 {
+			return length
+		}
+		return n
 	}
-	if j, ok := x.out.source.body.(*job); ok && j.contentLength() >= 0 {
-		return j.contentLength()
-	}
-	if size := x.bodyLength(b, err); size >= 0 {
-		return size
+	if length := x.bodyLength(b, err); length >= 0 {
+		return length
 	}
 	return n
 }
 
-// hold suspends the response. Views of the request stay good until it goes on.
+// suspend stops the response for now. Views of the request stay valid until it goes on.
 func (x *exchange) suspend() {
 	x.in.rest = nil
 	if x.session.phase == handling {
 		if !x.in.streaming {
-			x.sock.Pause()
+			x.sock.Pause() // a next request waits in the socket
 		}
 		if x.in.head == nil && !x.in.ownsCopy {
-			x.sock.Retain()
+			x.sock.Retain() // the request is in the loop's read buffer
 			x.in.clock.since = x.sh.now
 		}
 		if x.session.hungUp && !x.sock.Unread() {
 			x.app.env.Cancel(gateway.ErrClientGone)
 		}
 	}
-	x.sh.transition(x.sock, x.session, responseSuspended)
+	x.session.transition(responseSuspended)
 	x.sh.flush(x.sock)
 }
 
-// resume is pull for a response that was held.
-func (cn *session) resume() {
-	ended := false
-	defer cn.guard(&ended)
-	cn.x.pull()
-	ended = true
-}
-
-// dropBody closes the body of a response that is not going on, where no guard
-// may be at work.
+// closeBodyGuarded closes the body of a response that does not go on, where no guard may be at work.
 func (x *exchange) closeBodyGuarded() {
-	if x.out.source.body != nil {
+	if x.out.source.kind != noSource {
 		closed := false
 		defer func() {
 			if closed {
@@ -183,10 +240,9 @@ func (x *exchange) closeBodyGuarded() {
 	}
 }
 
-// fail answers 500, or cuts the connection if a part of the response is sent, so
-// that the client does not take it as whole. An application that was told by the
-// writer that its client is gone, and passes this on, has not failed, nor has one that
-// wants the end (gateway.ErrAbort), which gets no 500.
+// fail answers 500, or cuts the connection if a part of the response was sent, so that the client does not
+// take it for the whole. Neither an application that returns the writer's error that its client is gone
+// has failed, nor one that ends its response on purpose (gateway.ErrAbort), which gets no 500.
 func (x *exchange) fail(err error) {
 	quiet := thrown.Is(err, gateway.ErrAbort)
 	switch {
@@ -194,7 +250,7 @@ func (x *exchange) fail(err error) {
 		x.noteAbort(err)
 	case x.sock.Alive() || !thrown.Is(err, net.ErrClosed):
 		x.sh.count(failed)
-		if x.out.Response.HeadSent && !x.out.Response.Complete {
+		if x.out.HeadSent && !x.out.Complete {
 			x.sh.count(aborted)
 		}
 		if err != errPanic { // which has its line already
@@ -205,21 +261,21 @@ func (x *exchange) fail(err error) {
 		x.replaceStatus(gateway.StatusNoResponse)
 	}
 	switch {
-	case x.out.Response.Complete: // in Close: the client has all of the answer, and the next request is another
-	case quiet && !x.out.Response.HeadSent:
+	case x.out.Complete: // in Close: the client has all of the answer, and the next request is another
+	case quiet && !x.out.HeadSent:
 		x.out.keepAlive = false
-	case x.out.Response.HeadSent:
+	case x.out.HeadSent:
 		x.out.keepAlive = false
-		if x.out.Response.Framing == respond.ByClose {
+		if x.out.Framing == respond.ByClose {
 			x.sock.Abort() // nothing else shows that it is not whole
 		}
 	default:
 		const text = "Internal Server Error\n"
-		x.out.Response.Reset()
-		_ = x.out.Response.Declare("500 Internal Server Error", errorHeaders, nil)
+		x.out.Reset()
+		_ = x.out.Declare("500 Internal Server Error", errorHeaders, nil)
 		x.commit(int64(len(text)))
 		_ = x.send([]byte(text))
-		x.out.Response.Complete = true // Close writes nothing behind it
+		x.out.Complete = true // Close writes nothing behind it
 	}
 	x.closeBodyGuarded()
 	x.finishRequest()
@@ -227,10 +283,10 @@ func (x *exchange) fail(err error) {
 
 var errorHeaders = []gateway.Header{{Name: "Content-Type", Value: "text/plain; charset=utf-8"}}
 
-// sendsInstead notes what the client is sent in place of an answer of which nothing was
-// sent, for who logs it.
+// replaceStatus notes, for the access log, the status that the client is sent in place of an answer of which
+// nothing was sent.
 func (x *exchange) replaceStatus(status int) {
-	if !x.out.Response.HeadSent {
+	if !x.out.HeadSent {
 		x.out.replacedStatus.CompareAndSwap(0, int32(status))
 	}
 }
@@ -241,20 +297,20 @@ func (x *exchange) SentStatus() int { return int(x.out.replacedStatus.Load()) }
 // SentStatus implements gateway.Conn on a worker.
 func (j *job) SentStatus() int { return j.x.SentStatus() }
 
-// breakOff ends an exchange that cannot go on, by a refusal if that can still be said.
+// abortWith ends an exchange that cannot go on: by an error response if nothing was sent yet.
 func (x *exchange) abortWith(why *parser.Error) {
 	if x.in.streaming {
 		x.app.job.endContent(uploadError(why))
 	}
 	x.replaceStatus(why.Status)
 	x.closeBodyGuarded()
-	if !x.out.Response.HeadSent {
-		x.sh.refuse(x.sock, x.session, why, nil)
+	if !x.out.HeadSent {
+		x.session.refuse(why, nil)
 		return
 	}
 	x.sh.count(refused)
 	x.out.keepAlive = false
-	if x.out.Response.Framing == respond.ByClose {
+	if x.out.Framing == respond.ByClose {
 		x.sock.Abort()
 	}
 	x.finishRequest()

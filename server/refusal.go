@@ -7,31 +7,28 @@ import (
 	"os"
 
 	"github.com/isbjorn/isbjorn/gateway"
-	"github.com/isbjorn/isbjorn/loop"
 	"github.com/isbjorn/isbjorn/parser"
 	"github.com/isbjorn/isbjorn/server/internal/respond"
 )
 
-// refuse answers what cannot be served, and lets the connection end. head is what has come
-// of the request, if it is at hand.
-func (h *shard) refuse(c *loop.Conn, cn *session, why *parser.Error, head []byte) {
+// refuse answers a request that cannot be served, and ends the connection behind the answer. head is what
+// has come of the request, if it is at hand.
+func (s *session) refuse(why *parser.Error, head []byte) {
+	h := s.sh
 	h.count(refused)
-	if cn.x == nil || !cn.x.reachedApp() {
-		h.logRefusal(c, cn, why, head)
+	if s.x == nil || !s.x.reachedApp() {
+		s.logRefusal(why, head)
 	}
-	h.out = respond.AppendError(h.out, why.Status, why.Why, cn.x != nil && cn.x.in.isHEAD, &h.date)
-	h.flush(c)
-	if cn.x != nil {
-		h.release(cn.x)
-	}
-	h.transition(c, cn, lastDone)
-	c.Close()
+	h.out = respond.AppendError(h.out, why.Status, why.Why, s.x != nil && s.x.in.isHEAD, &h.date)
+	h.flush(s.sock)
+	s.endRequest(lastDone)
+	s.sock.Close()
 }
 
-// wasServed reports whether the application was given the request: then its middlewares log
-// what becomes of it.
+// reachedApp reports whether the application was given the request: then its middlewares log what becomes
+// of it.
 func (x *exchange) reachedApp() bool {
-	return x.session.phase == writing && (x.app.job == nil || !x.app.job.neverRan)
+	return x.session.phase == writing && !(x.app.onWorker() && x.app.job.neverRan)
 }
 
 // refusedLineMax is how much of a request line is logged: it is TargetBytes by default.
@@ -39,9 +36,9 @@ const refusedLineMax = 8 << 10
 
 // logRefusal gives a refusal its line: in the access log, if the application has one
 // outside of all else, or else in that of the server.
-func (h *shard) logRefusal(c *loop.Conn, cn *session, why *parser.Error, head []byte) {
-	r := gateway.Refusal{Remote: c.RemoteAddr(), Status: why.Status, Why: why.Why, Bytes: int64(len(respond.ErrorText(why.Status, why.Why)))}
-	if x := cn.x; x != nil {
+func (s *session) logRefusal(why *parser.Error, head []byte) {
+	r := gateway.Refusal{Remote: s.sock.RemoteAddr(), Status: why.Status, Why: why.Why, Bytes: int64(len(respond.ErrorText(why.Status, why.Why)))}
+	if x := s.x; x != nil {
 		switch {
 		case x.in.head != nil:
 			head = x.in.head.B
@@ -55,11 +52,11 @@ func (h *shard) logRefusal(c *loop.Conn, cn *session, why *parser.Error, head []
 	line, _, _ := bytes.Cut(head, []byte("\n"))
 	line, _ = bytes.CutSuffix(line, []byte("\r"))
 	r.Line = string(line[:min(len(line), refusedLineMax)])
-	if to := h.srv.refusals; to != nil {
-		h.cfg.logs.Do(len(r.Line), func() { to.LogRefusal(r) })
+	if to := s.sh.srv.refusals; to != nil {
+		s.sh.cfg.logs.Do(len(r.Line), func() { to.LogRefusal(r) })
 		return
 	}
-	h.cfg.log.Info("request refused", slog.Any("remote", r.Remote), slog.String("request", r.Line),
+	s.sh.cfg.log.Info("request refused", slog.Any("remote", r.Remote), slog.String("request", r.Line),
 		slog.Int("status", why.Status), slog.Int("rule", why.Rule), slog.String("why", why.Why))
 }
 

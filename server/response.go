@@ -13,24 +13,39 @@ import (
 
 var errNotStarted = errors.New("server: the application returned without calling start")
 
+// enter and leave are around all of the server that an application may call, whatever its goroutine: the
+// loop is not handed off in between, unless the code itself does that. Where a worker has the request, enter
+// returns its job, which answers in place of the exchange; leave is not called then.
+func (x *exchange) enter() (was callstate.State, j *job) {
+	if was = x.sh.calls.EnterServer(&x.app.call); was == callstate.HandedOff {
+		return was, x.app.job
+	}
+	return was, nil
+}
+
+func (x *exchange) leave(was callstate.State) { x.app.call.ReturnToApp(was) }
+
+// isOver reports whether the application has kept what it got for longer than its response.
+func (x *exchange) isOver() bool { return x.sock == nil || x.out.Complete }
+
 // startResponse makes the gateway.StartResponse of x. It renders the head at once, so that
 // nothing of the application's is kept.
 func (x *exchange) startResponse() gateway.StartResponse {
 	return func(status string, headers []gateway.Header, exc error) (io.Writer, error) {
-		was := x.sh.calls.EnterServer(&x.app.call)
-		if was == callstate.HandedOff {
-			return x.app.job.start(status, headers, exc)
+		was, j := x.enter()
+		if j != nil {
+			return j.start(status, headers, exc)
 		}
 		var w io.Writer
 		var err error
-		if x.sock == nil || x.out.Response.Complete {
-			err = net.ErrClosed // kept beyond its response
-		} else if err = x.out.Response.Declare(status, headers, exc); err == nil {
+		if x.isOver() {
+			err = net.ErrClosed
+		} else if err = x.out.Declare(status, headers, exc); err == nil {
 			w = (*writer)(x)
-		} else if x.out.Response.Err == nil {
-			x.out.Response.Err = err
+		} else if x.out.Err == nil {
+			x.out.Err = err
 		}
-		x.app.call.ReturnToApp(was)
+		x.leave(was)
 		return w, err
 	}
 }
@@ -39,7 +54,7 @@ func (x *exchange) startResponse() gateway.StartResponse {
 // is unknown.
 func (x *exchange) commit(known int64) {
 	keep := x.out.keepAlive && (!x.sh.stopping || x.in.pipelined)
-	x.sh.out, x.out.keepAlive = x.out.Response.Commit(x.sh.out, known, respond.Request{HEAD: x.in.isHEAD, HTTP10: x.in.req.Minor == 0, KeepAlive: keep}, &x.sh.date)
+	x.sh.out, x.out.keepAlive = x.out.Commit(x.sh.out, known, respond.Request{HEAD: x.in.isHEAD, HTTP10: x.in.req.Minor == 0, KeepAlive: keep}, &x.sh.date)
 	if x.in.expect100 {
 		x.in.clock.since, x.in.clock.bytes = x.sh.now, 0 // the client's time for the content begins: see workerDeadline
 	}
@@ -61,7 +76,7 @@ func (x *exchange) send(b []byte) error {
 		x.sh.out = append(x.sh.out, b...)
 		return nil
 	}
-	out, n, err := x.out.Response.Frame(x.sh.out, int64(len(b)))
+	out, n, err := x.out.Frame(x.sh.out, int64(len(b)))
 	if b = b[:n]; len(b) <= copyBytesMax {
 		out = append(out, b...)
 	} else {
@@ -69,18 +84,18 @@ func (x *exchange) send(b []byte) error {
 		out = out[:0]
 		x.out.borrowed = x.sock.Unsent() > 0
 	}
-	x.sh.out = x.out.Response.EndFrame(out, n)
+	x.sh.out = x.out.EndFrame(out, n)
 	return err
 }
 
 // sendFile is send for all that is left of a file, which the kernel sends.
 func (x *exchange) sendFile(file *gateway.FileBody) error {
 	f, off, n := file.Range()
-	out, n, err := x.out.Response.Frame(x.sh.out, n)
+	out, n, err := x.out.Frame(x.sh.out, n)
 	x.out.source.file, x.out.source.fileSize = file, n
 	x.sock.SendFile(out, f, off, n)
 	x.out.borrowed = x.sock.Unsent() > 0
-	x.sh.out = x.out.Response.EndFrame(out[:0], n)
+	x.sh.out = x.out.EndFrame(out[:0], n)
 	return err
 }
 
@@ -100,21 +115,21 @@ type writer exchange
 // waits in h.out goes out when the call returns, and when its loop is taken from it.
 func (w *writer) Write(p []byte) (n int, err error) {
 	x := (*exchange)(w)
-	was := x.sh.calls.EnterServer(&x.app.call)
-	if was == callstate.HandedOff {
-		return (*jobWriter)(x.app.job).Write(p)
+	was, j := x.enter()
+	if j != nil {
+		return (*jobWriter)(j).Write(p)
 	}
-	defer func() { x.app.call.ReturnToApp(was) }()
+	defer func() { x.leave(was) }()
 	switch {
-	case x.out.Response.Err != nil:
-		return 0, x.out.Response.Err
-	case x.sock == nil || !x.out.Response.Started || x.out.Response.Complete: // kept beyond its response
+	case x.out.Err != nil:
+		return 0, x.out.Err
+	case x.isOver() || !x.out.Started:
 		return 0, net.ErrClosed
 	case !x.sock.Alive():
 		return 0, gateway.ErrClientGone
 	case len(p) == 0:
 		return 0, nil
-	case !x.out.Response.HeadSent:
+	case !x.out.HeadSent:
 		x.commit(-1)
 	}
 	// p is the caller's again after the call: in pieces small enough to copy.
@@ -126,17 +141,17 @@ func (w *writer) Write(p []byte) (n int, err error) {
 			k, err := (*jobWriter)(x.app.job).Write(p[n:])
 			return n + k, err
 		case x.sock.Unsent() > int64(unsentHighWaters*x.sh.cfg.loop.HighWaterBytes):
-			x.out.Response.Err = errTooMuchUnsent
+			x.out.Err = errTooMuchUnsent
 			return n, errTooMuchUnsent
 		}
 		k := min(len(p)-n, copyBytesMax)
-		if x.out.Response.Framing == respond.ByLength {
-			k = int(min(int64(k), x.out.Response.Left))
+		if x.out.Framing == respond.ByLength {
+			k = int(min(int64(k), x.out.Left))
 		}
 		if k == 0 {
 			return n, respond.ErrTooLong
 		}
-		if _ = x.send(p[n : n+k]); !x.out.Response.Gather || len(x.sh.out) >= gatherBytes {
+		if _ = x.send(p[n : n+k]); !x.out.Gather || len(x.sh.out) >= gatherBytes {
 			x.sh.flush(x.sock)
 		}
 		n += k

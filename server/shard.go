@@ -1,22 +1,19 @@
 package server
 
 import (
-	"log/slog"
 	"math"
 	"net/http"
-	"net/netip"
-	"runtime/debug"
 	"time"
 
 	"github.com/isbjorn/isbjorn/gateway"
-	"github.com/isbjorn/isbjorn/internal/thrown"
 	"github.com/isbjorn/isbjorn/loop"
 	"github.com/isbjorn/isbjorn/parser"
 	"github.com/isbjorn/isbjorn/server/internal/callstate"
 	"github.com/isbjorn/isbjorn/server/internal/respond"
 )
 
-// handler is one loop's side of the server.
+// shard is one loop's part of the server. Its goroutine owns everything here, but for what calls and
+// counts say of other goroutines. It implements loop.Handler.
 type shard struct {
 	srv  *Server
 	cfg  *config
@@ -50,28 +47,6 @@ type shard struct {
 	counts counts
 }
 
-// conn is what the server knows of a connection between two events.
-type session struct {
-	phase           phase
-	timer           timer           // what the timeout that runs is for
-	hadRequest      bool            // at least one request
-	awaitsAdmission bool            // for the other loops to make room for it
-	hungUp          bool            // HungUp has come: it comes once, to the request at work then
-	lastActive      int64           // shard.now at the last sign of life, or when a head began
-	x               *exchange       // the request at work; nil while there is none
-	local           *netip.AddrPort // for workers; nil until there was one
-}
-
-// ends are the addresses of the connection. The local one is asked for once.
-func (cn *session) addresses() (remote, local netip.AddrPort) {
-	c := cn.x.sock
-	if cn.local == nil {
-		addr := c.LocalAddr()
-		cn.local = &addr
-	}
-	return c.RemoteAddr(), *cn.local
-}
-
 // outBytesMax bounds the answers that are gathered for one write, and the
 // memory a loop keeps for them: a read's worth of pipelined small requests.
 const outBytesMax = 256 << 10
@@ -93,11 +68,10 @@ func newShard(s *Server, l *loop.Loop) *shard {
 // Opened begins a connection.
 func (h *shard) Opened(c *loop.Conn) {
 	h.count(accepted)
-	cn := &session{phase: readingHead, timer: idleTimer, lastActive: h.now}
-	c.Context = cn
+	s := h.newSession(c)
 	c.SetTimeout(h.idleTime())
 	if h.srv.reactor.Len() > h.cfg.maxConns {
-		h.admit(c, cn)
+		s.admit()
 		return
 	}
 	h.limit.noneIdle = false // idle until it sends something
@@ -105,108 +79,18 @@ func (h *shard) Opened(c *loop.Conn) {
 
 // Input serves the requests in b. Their answers leave in one write.
 func (h *shard) Input(c *loop.Conn, b []byte) (used int) {
-	cn := c.Context.(*session)
+	s := c.Context.(*session)
 	h.slice.begin()
-	for !h.serveInput(c, cn, b, &used) {
+	for !s.serveInput(b, &used) {
 	}
 	h.flush(c)
-	h.arm(c, cn)
+	s.arm()
 	return used
 }
 
-// serveInput goes on at b[*used:]. It reports whether it came to the end: false
-// says that an application has panicked, and that there may be more to do.
-func (h *shard) serveInput(c *loop.Conn, cn *session, b []byte, used *int) (ended bool) {
-	defer cn.guard(&ended)
-	for *used < len(b) && !c.Full() {
-		before := *used
-		if !h.step(c, cn, b[*used:], used) {
-			*used = len(b)
-			break
-		}
-		if *used == before {
-			break
-		}
-		if len(h.out) >= outBytesMax {
-			h.flush(c)
-		}
-		if h.slice.expired() && cn.phase == readingHead && *used < len(b) {
-			c.Yield() // the rest is offered again
-			break
-		}
-	}
-	return true
-}
-
-// guard makes a panic of the application under way an answer and a line of the
-// log. There is one guard for all that a turn calls, since it costs more than
-// most of that. Its caller sets ended when it returns.
-func (cn *session) guard(ended *bool) {
-	if *ended {
-		return
-	}
-	p := thrown.Value(recover())
-	if p == nil { // the goroutine ends, and Exited comes next
-		return
-	}
-	x := cn.x
-	if x == nil || cn.phase != handling && cn.phase != writing {
-		panic(p) // not the application's: a fault of ours, and not to be hidden
-	}
-	if err := abortOf(p); err != nil {
-		x.fail(err)
-		return
-	}
-	x.log(slog.LevelError, panicked, slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
-	x.fail(errPanic)
-}
-
-// step uses what it can of b for one request, and adds it to used: nothing if more must
-// come, or if the phase wants none. used is right whenever the application runs. It
-// reports false if nothing that comes is wanted any more.
-func (h *shard) step(c *loop.Conn, cn *session, b []byte, used *int) (goesOn bool) {
-	var err error
-	switch cn.phase {
-	case readingHead:
-		if cn.x == nil {
-			h.acquire(c, cn)
-		}
-		var n int
-		if n, err = cn.x.in.req.Parse(b, &h.cfg.limits); n > 0 {
-			err = cn.x.onHead(b, n, used)
-		} else { // a refusal of HEAD has no content either, whatever is wrong with the rest
-			cn.x.in.isHEAD = isHead(&cn.x.in.req, b)
-		}
-	case readingBody:
-		err = cn.x.collect(b, used)
-	case writing:
-		if cn.x.in.streaming && !c.Paused() {
-			err = cn.x.streamContent(b, used)
-		}
-	case skipping:
-		err = cn.x.skip(b, used)
-	}
-	if err == nil {
-		return true
-	}
-	if cn.phase == readingHead && !cn.hadRequest && isTLS(b) {
-		h.tlsLog.warn(h, "a client speaks TLS to a port that does not; put a server that ends TLS before it",
-			slog.Any("remote", c.RemoteAddr()))
-	}
-	switch cn.phase {
-	case writing:
-		cn.x.abortWith(err.(*parser.Error))
-	case skipping:
-		h.endSkipping(c, cn)
-	default:
-		h.refuse(c, cn, err.(*parser.Error), b)
-	}
-	return false
-}
-
-// isHead reports whether the method is HEAD, as far as it is known. RFC 9110
+// isHEAD reports whether the method is HEAD, as far as it is known. RFC 9110
 // section 9.3.2.
-func isHead(req *parser.Request, b []byte) bool {
+func isHEAD(req *parser.Request, b []byte) bool {
 	return req.Method.Len == uint16(len(http.MethodHead)) && string(req.Method.Of(b)) == http.MethodHead
 }
 
@@ -214,32 +98,15 @@ func isHead(req *parser.Request, b []byte) bool {
 // of version 3. RFC 8446 section 5.1.
 func isTLS(b []byte) bool { return len(b) >= 2 && b[0] == 22 && b[1] == 3 }
 
-// move changes the phase of a connection. What the table does not know ends it.
-func (h *shard) transition(c *loop.Conn, cn *session, e event) {
-	next := cn.phase.next(e)
-	if next == closed {
-		h.invalidTransition(c, cn, e)
-	}
-	cn.phase = next
-}
-
-func (h *shard) invalidTransition(c *loop.Conn, cn *session, e event) {
-	h.cfg.log.Error("a connection in a phase that cannot be", slog.String("phase", cn.phase.String()), slog.Int("event", int(e)))
-	c.Abort()
-}
-
-// Drained goes on with a response that was held.
+// Drained goes on with a response that was suspended.
 func (h *shard) Drained(c *loop.Conn) {
-	cn := c.Context.(*session)
+	s := c.Context.(*session)
 	h.slice.begin()
-	if cn.phase == writing {
-		cn.resume()
-		h.flush(c)
-		if cn.phase == readingHead || cn.phase == skipping {
-			c.Resume()
-		}
+	if s.phase == writing {
+		s.resume()
+		s.afterResume()
 	}
-	h.arm(c, cn)
+	s.arm()
 }
 
 // Tick renews what depends on the time of day.

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"github.com/isbjorn/isbjorn/loop"
 	"github.com/isbjorn/isbjorn/parser"
 )
 
@@ -14,22 +13,11 @@ const skipBytesMax = 256 << 10
 // errSkipBytes ends a connection. No client sees it: the request was answered.
 var errSkipBytes = &parser.Error{Status: 413, Why: "more content was left unread than is read behind an answer"}
 
-// skippable reports whether the connection can go on although a part of the content has
-// not come yet: its end may be near, and the client does send it. One that waits for 100
-// Continue may send it or not when it sees another answer (RFC 9110 section 10.1.1), so
-// nobody knows what its next bytes are.
+// canSkipContent reports whether the connection can go on although a part of the content has not come yet:
+// its end may be near, and the client does send it. A client that waits for 100 Continue may send it or not
+// when it sees another answer (RFC 9110 section 10.1.1), so what its next bytes are is unknown.
 func (x *exchange) canSkipContent() bool {
 	return !x.in.expect100 && !x.sh.stopping && x.in.decoder.Remaining() <= skipBytesMax
-}
-
-// skipContent begins to throw away content, of the request that has just ended. An
-// exchange of its own has the state of that: the worker may not have given the other
-// back yet.
-func (h *shard) skipContent(c *loop.Conn, cn *session, content parser.Body) {
-	h.acquire(c, cn)
-	cn.x.in.decoder = content
-	cn.x.in.clock.since, cn.x.in.clock.bytes = h.now, 0
-	h.transition(c, cn, contentLeft)
 }
 
 // skip throws content of b away. It adds what it uses of b to used.
@@ -44,23 +32,19 @@ func (x *exchange) skip(b []byte, used *int) error {
 		}
 		b = b[n:]
 		*used += n
-		// Chunked content may turn out to be more. The client was not told of an end of the
-		// connection, and its next request may be behind the content: it is worth as much as
-		// what is read behind a last answer.
+		// Chunked content may turn out to be more than canSkipContent allows. The client was not told that
+		// the connection ends, and its next request may be behind the content: that is worth as much as is
+		// read behind a last answer.
 		if x.in.clock.bytes += int64(n); x.in.clock.bytes > max(skipBytesMax, x.sh.cfg.loop.LingerBytes) {
 			return errSkipBytes
 		}
 	}
-	h, c, cn := x.sh, x.sock, x.session
-	h.release(x)
-	h.transition(c, cn, responseDone)
+	x.session.endRequest(responseDone)
 	return nil
 }
 
-// skipNoMore ends a connection whose content does not end, or not well. Its request was
-// answered.
-func (h *shard) endSkipping(c *loop.Conn, cn *session) {
-	h.release(cn.x)
-	h.transition(c, cn, lastDone)
-	c.Close()
+// endSkipping ends a connection whose content does not end, or is invalid. Its request was answered.
+func (s *session) endSkipping() {
+	s.endRequest(lastDone)
+	s.sock.Close()
 }

@@ -28,68 +28,66 @@ func (h *shard) idleTime() time.Duration {
 	return h.cfg.idleTime
 }
 
-// arm sets the timeout of the phase. Between two requests this only notes the
-// time: Timeout looks how long it was, so that a busy connection costs no timer.
-// Where it is not the client that we wait for there is none: the loop watches
-// whether a full socket empties.
-func (h *shard) arm(c *loop.Conn, cn *session) {
-	if x := cn.x; x != nil && (x.in.streaming || cn.phase == readingBody || cn.phase == skipping) {
-		x.excludeFullOutput()
+// arm sets the timeout of the phase: the only place that decides what a connection waits for. Between two
+// requests it only notes the time, and Timeout compares: a busy connection costs no timer. Where the
+// connection does not wait for its client there is no timeout: the loop itself watches whether a full
+// socket empties (loop.Options.WriteTimeout).
+func (s *session) arm() {
+	h, x := s.sh, s.x
+	if x != nil && (x.in.streaming || s.phase == readingBody || s.phase == skipping) {
+		x.in.clock.pauseWhile(s.sock.Full(), h.now)
 	}
+	var left time.Duration
 	switch {
-	case cn.phase == writing && cn.x.app.job != nil:
-		var left time.Duration
-		cn.timer, left = cn.x.workerDeadline()
-		c.SetTimeout(left)
-	case c.Full() || c.Yielded() || cn.phase == writing:
-		cn.timer = noTimer
-		c.SetTimeout(0)
-	case cn.phase == readingBody, cn.phase == skipping:
-		var left time.Duration
-		cn.timer, left = cn.x.bodyDeadline()
-		if h.stopping && cn.phase == skipping { // as between two requests: the answer has not said close, and a request may be behind
+	case s.phase == writing && x.app.onWorker():
+		s.timer, left = x.workerDeadline()
+		s.sock.SetTimeout(left)
+	case s.sock.Full() || s.sock.Yielded() || s.phase == writing:
+		s.timer = noTimer
+		s.sock.SetTimeout(0)
+	case s.phase == readingBody, s.phase == skipping:
+		s.timer, left = x.bodyDeadline()
+		if h.stopping && s.phase == skipping { // the answer did not say close, so another request may be behind
 			left = min(left, stopIdleTime)
 		}
-		c.SetTimeout(left)
-	case cn.phase == readingHead:
-		if cn.x != nil && cn.x.in.req.Started() {
-			if cn.timer != headTimer { // however the head drips
-				cn.timer = headTimer
-				cn.lastActive = h.now
-				c.SetTimeout(h.cfg.headTime)
-			}
-			return
+		s.sock.SetTimeout(left)
+	case s.phase == readingHead && x != nil && x.in.req.Started():
+		if s.timer != headTimer { // absolute, however the head drips
+			s.timer = headTimer
+			s.lastActive = h.now
+			s.sock.SetTimeout(h.cfg.headTime)
 		}
-		cn.lastActive = h.now
+	case s.phase == readingHead:
+		s.lastActive = h.now
 		h.limit.noneIdle = false
-		if cn.timer != idleTimer {
-			cn.timer = idleTimer
-			c.SetTimeout(h.idleTime())
+		if s.timer != idleTimer {
+			s.timer = idleTimer
+			s.sock.SetTimeout(h.idleTime())
 		}
 	}
 }
 
-// Timeout: the client was too slow in the phase it is in.
+// Timeout: the time that arm has set has passed.
 func (h *shard) Timeout(c *loop.Conn) {
-	cn := c.Context.(*session)
-	if cn.phase == skipping {
-		h.endSkipping(c, cn) // it has its answer, and no other
+	s := c.Context.(*session)
+	if s.phase == skipping {
+		s.endSkipping() // the client has its answer, and gets no other
 		return
 	}
-	switch cn.timer {
+	switch s.timer {
 	case headTimer:
 		h.count(headTimeouts)
-		h.refuse(c, cn, errHeadTime, nil)
+		s.refuse(errHeadTime, nil)
 	case bodyTimer:
 		h.count(bodyTimeouts)
-		cn.x.abortWith(errBodyTime)
+		s.x.abortWith(errBodyTime)
 	case rateTimer:
 		h.count(rateTimeouts)
-		cn.x.abortWith(errBodyRate)
+		s.x.abortWith(errBodyRate)
 	case requestTimer:
-		cn.x.onRequestTimeout()
+		s.x.onRequestTimeout()
 	case idleTimer:
-		left := h.idleTime() - time.Duration(h.now-cn.lastActive)
+		left := h.idleTime() - time.Duration(h.now-s.lastActive)
 		if left <= 0 {
 			if !c.Unread() {
 				if !h.stopping {
@@ -98,48 +96,32 @@ func (h *shard) Timeout(c *loop.Conn) {
 				c.CloseIdle()
 				return
 			}
-			left = h.idleTime() // the event is on its way
+			left = h.idleTime() // a request is here, and its event on the way
 		}
 		c.SetTimeout(left)
 	}
 }
 
-// contentTime is how long to wait for more content, and by which timer: BodyTimeout;
-// or less, for content that comes however steadily, but slower than BodyRate.
+// bodyDeadline is how long to wait for more content, and by which timer: BodyTimeout, or less for content
+// that comes slower than BodyRate, however steadily.
 func (x *exchange) bodyDeadline() (timer, time.Duration) {
-	c := x.sh.cfg
+	c, clock := x.sh.cfg, &x.in.clock
 	if c.bodyRate >= 0 {
-		paid := time.Duration(float64(x.in.clock.bytes) / float64(c.bodyRate) * float64(time.Second))
-		if total := c.bodyTime + paid - time.Duration(x.sh.now-x.in.clock.since); total < c.bodyTime {
+		earned := time.Duration(float64(clock.bytes) / float64(c.bodyRate) * float64(time.Second))
+		if total := c.bodyTime + earned - time.Duration(x.sh.now-clock.since); total < c.bodyTime {
 			return rateTimer, max(total, 1) // 0 would be for ever
 		}
 	}
 	return bodyTimer, c.bodyTime
 }
 
-// measure begins the client's time for content anew, when it has waited for us.
-func (x *exchange) restartBodyClock() {
-	x.in.clock.since, x.in.clock.bytes, x.in.clock.fullSince = x.sh.now, 0, 0
-	x.sh.arm(x.sock, x.session)
-}
-
-// leaveOut leaves out of the client's time for content that in which answers fill the output:
-// nothing is read then, so the client cannot send, however long it takes to read them.
-func (x *exchange) excludeFullOutput() {
-	switch full := x.sock.Full(); {
-	case full && x.in.clock.fullSince == 0:
-		x.in.clock.fullSince = max(x.sh.now, 1)
-	case !full && x.in.clock.fullSince != 0:
-		x.in.clock.since += x.sh.now - x.in.clock.fullSince
-		x.in.clock.fullSince = 0
-	}
-}
-
-// patience is how long to wait for the worker, or the content that it may wait for,
-// and by which timer; 0 is for ever.
+// workerDeadline is how long to wait for the worker, or for the content that it may wait for, and by which
+// timer; 0 is for ever.
 func (x *exchange) workerDeadline() (t timer, left time.Duration) {
-	asked := !x.in.expect100 || x.out.Response.HeadSent // behind an answer no 100 Continue comes, and the client knows
-	if x.in.streaming && asked && !x.sock.Full() && !x.sock.Paused() {
+	// A client that waits for 100 Continue need not send. Behind an answer no 100 Continue comes, and the
+	// client knows.
+	expected := !x.in.expect100 || x.out.HeadSent
+	if x.in.streaming && expected && !x.sock.Full() && !x.sock.Paused() {
 		t, left = x.bodyDeadline()
 	}
 	if x.sh.cfg.requestTime > 0 && x.app.job.running() {
@@ -148,6 +130,24 @@ func (x *exchange) workerDeadline() (t timer, left time.Duration) {
 		}
 	}
 	return t, left
+}
+
+// restartBodyClock is for a client that has waited for the server: its time for content begins anew.
+func (x *exchange) restartBodyClock() {
+	x.in.clock = contentClock{since: x.sh.now}
+	x.session.arm()
+}
+
+// pauseWhile stops the clock while answers fill the output: nothing is read then, so the client cannot
+// send, however long it takes to read them.
+func (c *contentClock) pauseWhile(full bool, now int64) {
+	switch {
+	case full && c.fullSince == 0:
+		c.fullSince = max(now, 1)
+	case !full && c.fullSince != 0:
+		c.since += now - c.fullSince
+		c.fullSince = 0
+	}
 }
 
 // requestTime is what is left of RequestTimeout.

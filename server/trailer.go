@@ -3,8 +3,6 @@ package server
 import (
 	"bytes"
 	"unsafe"
-
-	"github.com/isbjorn/isbjorn/server/internal/callstate"
 )
 
 // The trailer fields of a request. Their lines are kept as they have
@@ -12,13 +10,13 @@ import (
 
 // ReadTrailer implements gateway.Conn on the loop, where all content has come.
 func (x *exchange) ReadTrailer(yield func(name, value string) bool) {
-	was := x.sh.calls.EnterServer(&x.app.call)
-	if was == callstate.HandedOff {
-		x.app.job.ReadTrailer(yield)
+	was, j := x.enter()
+	if j != nil {
+		j.ReadTrailer(yield)
 		return
 	}
 	lines := x.in.trailer
-	x.app.call.ReturnToApp(was)
+	x.leave(was)
 	yieldFields(lines, yield)
 }
 

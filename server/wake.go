@@ -89,7 +89,7 @@ func (x *exchange) wakeForStop() {
 	if x.app.waker != nil {
 		x.app.waker.wake()
 	}
-	if x.app.job != nil {
+	if x.app.onWorker() {
 		x.app.job.wakeWorker()
 	}
 }
@@ -100,31 +100,31 @@ var errNoWaker = errors.New("server: Next returned gateway.ErrWait, and nobody c
 
 // RemoteAddr is the peer's address.
 func (x *exchange) RemoteAddr() netip.AddrPort {
-	was := x.sh.calls.EnterServer(&x.app.call)
-	if was == callstate.HandedOff {
-		return x.app.job.remote
+	was, j := x.enter()
+	if j != nil {
+		return j.remote
 	}
-	defer x.app.call.ReturnToApp(was)
+	defer x.leave(was)
 	return x.sock.RemoteAddr()
 }
 
 // LocalAddr is the address that the peer connected to.
 func (x *exchange) LocalAddr() netip.AddrPort {
-	was := x.sh.calls.EnterServer(&x.app.call)
-	if was == callstate.HandedOff {
-		return x.app.job.local
+	was, j := x.enter()
+	if j != nil {
+		return j.local
 	}
-	defer x.app.call.ReturnToApp(was)
+	defer x.leave(was)
 	return x.sock.LocalAddr()
 }
 
 // Waker implements gateway.Conn.
 func (x *exchange) Waker() (wake func()) {
-	was := x.sh.calls.EnterServer(&x.app.call)
-	if was == callstate.HandedOff {
-		return x.app.job.Waker()
+	was, j := x.enter()
+	if j != nil {
+		return j.Waker()
 	}
-	defer x.app.call.ReturnToApp(was)
+	defer x.leave(was)
 	if x.app.waker == nil {
 		x.app.waker = newWaker(x)
 	}

@@ -1,0 +1,270 @@
+package server
+
+import (
+	"log/slog"
+	"net/netip"
+	"runtime/debug"
+
+	"github.com/isbjorn/isbjorn/internal/thrown"
+	"github.com/isbjorn/isbjorn/loop"
+	"github.com/isbjorn/isbjorn/parser"
+	"github.com/isbjorn/isbjorn/server/internal/buffers"
+)
+
+// session is one connection: its phase, its timer, and the request at work. Only this file changes the
+// phase, and acquires or releases an exchange.
+type session struct {
+	sh   *shard
+	sock *loop.Conn
+	x    *exchange // the request at work; nil while there is none
+
+	phase           phase
+	timer           timer           // what the timeout that runs is for
+	hadRequest      bool            // at least one request
+	awaitsAdmission bool            // the other loops are asked to make room for it
+	hungUp          bool            // HungUp was called: once, for the request at work then
+	lastActive      int64           // shard.now at the last sign of life, or when a head began
+	local           *netip.AddrPort // nil until a worker needed it
+}
+
+const (
+	// freeMax is how many exchanges without a request (about 2 KiB each, 6 with a large copy) a loop
+	// keeps.
+	freeMax = 256
+
+	// copiedBytesMax is the largest copy of a request that an exchange keeps for the next one: a
+	// browser's head has less.
+	copiedBytesMax = 4 << 10
+)
+
+func (h *shard) newSession(c *loop.Conn) *session {
+	s := &session{sh: h, sock: c, phase: readingHead, timer: idleTimer, lastActive: h.now}
+	c.Context = s
+	return s
+}
+
+// transition changes the phase. A pair that the table does not have ends the connection.
+func (s *session) transition(e event) {
+	next := s.phase.next(e)
+	if next == closed && e != connClosed {
+		s.invalidTransition(e)
+	}
+	s.phase = next
+}
+
+func (s *session) invalidTransition(e event) {
+	s.sh.cfg.log.Error("a connection in a phase that cannot be", slog.String("phase", s.phase.String()), slog.Int("event", int(e)))
+	s.sock.Abort()
+}
+
+// acquire gives the session an exchange, for a request that begins.
+func (s *session) acquire() {
+	h := s.sh
+	var x *exchange
+	if last := len(h.free) - 1; last >= 0 {
+		x = h.free[last]
+		h.free = h.free[:last]
+	} else {
+		x = &exchange{sh: h}
+		x.app.call.Owner, x.app.call.CanHandOff = x, h.srv.workers != nil
+		x.start = x.startResponse()
+	}
+	x.sock, x.session, s.x = s.sock, s, x
+}
+
+// endRequest releases the request at work, if there is one, and changes the phase.
+func (s *session) endRequest(e event) {
+	if s.x != nil {
+		s.sh.release(s.x)
+	}
+	s.transition(e)
+}
+
+// skipContent is endRequest(contentLeft), and has what is left of the content thrown away. That takes an
+// exchange of its own: the worker may not have brought back the other yet.
+func (s *session) skipContent(decoder parser.Body) {
+	s.sh.release(s.x)
+	s.acquire()
+	s.x.in.decoder = decoder
+	s.x.in.clock = contentClock{since: s.sh.now}
+	s.transition(contentLeft)
+}
+
+// release ends a request. There must be no views of it any more; nothing names x afterwards. Where a
+// worker is still at work with it, x is left to the worker, which brings it back by a task of the loop
+// that releases it again.
+func (h *shard) release(x *exchange) {
+	if x.session != nil {
+		x.session.x = nil
+	}
+	x.endStream()
+	// Also where a worker is left behind: these pin what the loop has read, and the application's body.
+	x.in.requestInState, x.out.responseOutState = requestInState{}, responseOutState{}
+	x.sock, x.session = nil, nil
+	if x.app.onWorker() {
+		if x.app.job.running() { // the job was told by whatever ended the request
+			x.app.run = runAbandoned
+			return
+		}
+		x.app.job.finish()
+	}
+	x.in.reset()
+	x.out.reset()
+	x.app.reset()
+	if len(h.free) < freeMax {
+		h.free = append(h.free, x)
+	}
+}
+
+func (in *requestIn) reset() {
+	in.req.Reset()
+	if in.head != nil {
+		buffers.Put(in.head)
+		in.head = nil
+	}
+	if cap(in.copied) > copiedBytesMax {
+		in.copied = nil
+	}
+	if !in.content.Empty() {
+		in.content.Release()
+	}
+}
+
+func (out *responseOut) reset() {
+	out.Reset()
+	if out.replacedStatus.Load() != 0 { // a load is cheaper than a store, which is a locked instruction
+		out.replacedStatus.Store(0)
+	}
+}
+
+func (a *appRun) reset() {
+	a.run, a.closingBody = runIdle, false
+	a.env.End()
+	a.call.Reset()
+	if a.waker != nil {
+		a.waker.x, a.waker = nil, nil // the application may keep it for longer
+	}
+}
+
+// serveInput serves the requests in b[*used:]. It reports false if an application has panicked: then
+// there may be more to do.
+func (s *session) serveInput(b []byte, used *int) (ended bool) {
+	defer s.guard(&ended)
+	h := s.sh
+	for *used < len(b) && !s.sock.Full() {
+		before := *used
+		if !s.step(b[*used:], used) {
+			*used = len(b)
+			break
+		}
+		if *used == before {
+			break
+		}
+		if len(h.out) >= outBytesMax {
+			h.flush(s.sock)
+		}
+		if h.slice.expired() && s.phase == readingHead && *used < len(b) {
+			s.sock.Yield() // the rest is offered again, after the other connections
+			break
+		}
+	}
+	return true
+}
+
+// guard answers a panic of the application by an error response and a line of the log. One guard covers
+// all that an event calls, since a deferred call costs more than most of that. The caller sets ended
+// when it returns.
+func (s *session) guard(ended *bool) {
+	if *ended {
+		return
+	}
+	p := thrown.Value(recover())
+	if p == nil { // runtime.Goexit: the goroutine ends, and Exited comes next
+		return
+	}
+	x := s.x
+	if x == nil || s.phase != handling && s.phase != writing {
+		panic(p) // a fault of the server, not of the application, and not to be hidden
+	}
+	if err := abortOf(p); err != nil {
+		x.fail(err)
+		return
+	}
+	x.log(slog.LevelError, panicked, slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
+	x.fail(errPanic)
+}
+
+// step uses what it can of b for one request and adds that to used: nothing if more must come, or if the
+// phase wants none. used is right whenever the application runs. It reports false if no further input is
+// wanted.
+func (s *session) step(b []byte, used *int) (goesOn bool) {
+	var err error
+	switch s.phase {
+	case readingHead:
+		if s.x == nil {
+			s.acquire()
+		}
+		in := &s.x.in
+		var n int
+		if n, err = in.req.Parse(b, &s.sh.cfg.limits); n > 0 {
+			err = s.x.onHead(b, n, used)
+		} else { // the refusal of a HEAD request has no content either, whatever else is wrong with it
+			in.isHEAD = isHEAD(&in.req, b)
+		}
+	case readingBody:
+		err = s.x.collect(b, used)
+	case writing:
+		if s.x.in.streaming && !s.sock.Paused() {
+			err = s.x.streamContent(b, used)
+		}
+	case skipping:
+		err = s.x.skip(b, used)
+	}
+	if err == nil {
+		return true
+	}
+	if s.phase == readingHead && !s.hadRequest && isTLS(b) {
+		s.sh.tlsLog.warn(s.sh, "a client speaks TLS to a port that does not; put a server that ends TLS before it",
+			slog.Any("remote", s.sock.RemoteAddr()))
+	}
+	switch s.phase {
+	case writing:
+		s.x.abortWith(err.(*parser.Error))
+	case skipping:
+		s.endSkipping()
+	default:
+		s.refuse(err.(*parser.Error), b)
+	}
+	return false
+}
+
+// resume goes on with a response that was suspended.
+func (s *session) resume() {
+	ended := false
+	defer s.guard(&ended)
+	s.x.pull()
+	ended = true
+}
+
+// afterResume is what follows behind a response that has ended in resume, or in a call of Close that was
+// handed off: more input.
+func (s *session) afterResume() {
+	s.sh.flush(s.sock)
+	if s.phase == readingHead || s.phase == skipping {
+		s.sock.Resume()
+	}
+}
+
+// inProgress reports whether a request has begun, or a part of an answer waits for the socket.
+func (s *session) inProgress() bool {
+	return s.x != nil && (s.phase != readingHead || s.x.in.req.Started()) || s.sock.Unsent() > 0
+}
+
+// addresses are those of the connection. The kernel is asked once for the local one.
+func (s *session) addresses() (remote, local netip.AddrPort) {
+	if s.local == nil {
+		addr := s.sock.LocalAddr()
+		s.local = &addr
+	}
+	return s.sock.RemoteAddr(), *s.local
+}
