@@ -12,6 +12,7 @@ import (
 
 	"github.com/isbjorn/isbjorn/internal/benchmark"
 	"github.com/isbjorn/isbjorn/server"
+	"github.com/isbjorn/isbjorn/server/servertest"
 )
 
 // TestMain is also the program that BenchmarkServe measures.
@@ -46,7 +47,7 @@ func BenchmarkExchange(b *testing.B) {
 				b.Fatal(err)
 			}
 			defer s.Close()
-			m := s.OpenMemory()
+			m := servertest.OpenMemory(s)
 			reads := slices.Collect(slices.Chunk([]byte(strings.Repeat(sc.request, sc.depth)), readBytes))
 			exchange := func() {
 				m.Out = m.Out[:0]

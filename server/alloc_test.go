@@ -58,7 +58,7 @@ func TestNoAllocations(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer s.Close()
-			m, in := s.OpenMemory(), []byte(tt.in)
+			m, in := s.openMemory(), []byte(tt.in)
 			if n := testing.AllocsPerRun(1000, func() { m.Out = m.Out[:0]; m.Feed(in) }); n != 0 && !(tt.pooled && raceEnabled) {
 				t.Errorf("%v allocations, want 0", n)
 			}
@@ -130,10 +130,10 @@ func TestMemory(t *testing.T) {
 	}
 	defer s.Close()
 	const request = "POST /?q HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n0123\r\n6\r\n456789\r\n0\r\n\r\n"
-	whole := s.OpenMemory()
+	whole := s.openMemory()
 	whole.Feed([]byte(request))
 	for cut := range len(request) {
-		m := s.OpenMemory()
+		m := s.openMemory()
 		m.Feed([]byte(request[:cut]))
 		m.Feed([]byte(request[cut:]))
 		if !bytes.HasSuffix(m.Out, []byte("\r\n\r\n0123456789")) || len(m.Out) != len(whole.Out) {
@@ -144,7 +144,7 @@ func TestMemory(t *testing.T) {
 			t.Errorf("cut at %d: open after the end of input", cut)
 		}
 	}
-	big := s.OpenMemory()
+	big := s.openMemory()
 	big.Feed(fmt.Appendf(nil, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%s", 1<<20, pattern(1<<20)))
 	if !bytes.HasSuffix(big.Out, []byte(pattern(1<<20))) {
 		t.Errorf("a large content came back as %d bytes", len(big.Out))

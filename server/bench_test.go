@@ -35,7 +35,7 @@ func benchServer(b *testing.B, app gateway.App, options Options) *Server {
 // exchanges measures a request that comes in these reads, in memory. Its answer begins
 // and ends like this.
 func exchanges(b *testing.B, app gateway.App, first, last string, reads ...string) {
-	m := benchServer(b, app, Options{}).OpenMemory()
+	m := benchServer(b, app, Options{}).openMemory()
 	var in [][]byte
 	for _, read := range reads {
 		in = append(in, []byte(read))

@@ -64,7 +64,7 @@ func TestClockStepsUnderConnections(t *testing.T) {
 			}
 			defer s.Close()
 			h := s.reactor.Loops()[0].Handler().(*shard)
-			m := s.OpenMemory()
+			m := s.openMemory()
 			m.Feed([]byte(get))
 			began := time.Now()
 			for _, tt := range []struct {

@@ -603,7 +603,7 @@ func TestContentInMemoryAllocatesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	m, want := s.OpenMemory(), []byte(pattern(64<<10))
+	m, want := s.openMemory(), []byte(pattern(64<<10))
 	for _, size := range []int{0, 1000, 20_000} {
 		in := []byte(upload(pattern(64<<10), size))
 		feed := func() {

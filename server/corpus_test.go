@@ -176,7 +176,7 @@ func TestCorpusInMemory(t *testing.T) {
 			servers[c.bodyLimit()] = s
 		}
 		feed := func(pieces ...[]byte) ([]byte, bool) {
-			m := s.OpenMemory()
+			m := s.openMemory()
 			for _, p := range pieces {
 				for len(p) > 0 && !m.Closed() {
 					n := min(len(p), 64<<10) // as much as one read brings

@@ -32,7 +32,7 @@ func FuzzExchangeCut(f *testing.F) {
 	}
 	defer s.Close()
 	feed := func(in []byte, step int) []byte {
-		m := s.OpenMemory()
+		m := s.openMemory()
 		for len(in) > 0 && !m.Closed() {
 			n := min(step, len(in))
 			m.Feed(bytes.Clone(in[:n])) // as the read buffer: gone after the call

@@ -30,14 +30,17 @@ var importTable = map[string][]string{
 	"internal/testlog":   {},
 	"internal/thrown":    {},
 
-	"server": {"loop", "parser", "gateway", "gateway/nethttp", "internal/thrown", "server/internal/buffers", "server/internal/callstate", "server/internal/logqueue", "server/internal/respond", "server/internal/spool", "server/internal/workers"},
+	"server": {"loop", "parser", "gateway", "gateway/nethttp", "internal/thrown", "server/internal/buffers", "server/internal/callstate", "server/internal/logqueue", "server/internal/respond", "server/internal/spool", "server/internal/testhook", "server/internal/workers"},
 
 	"server/internal/buffers":   {},
 	"server/internal/callstate": {},
 	"server/internal/logqueue":  {},
 	"server/internal/respond":   {"gateway", "internal/field"},
 	"server/internal/spool":     {"server/internal/buffers"},
+	"server/internal/testhook":  {"loop"},
 	"server/internal/workers":   {},
+
+	"server/servertest": {"loop", "server", "server/internal/testhook"},
 }
 
 func TestImports(t *testing.T) {

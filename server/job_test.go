@@ -1113,7 +1113,7 @@ func TestPoolNeedsSockets(t *testing.T) {
 			t.Errorf("panic %v, want one that names the option", p)
 		}
 	}()
-	s.OpenMemory()
+	s.openMemory()
 }
 
 // Content that has been stopped stays so until the worker has read most of it: it is

@@ -59,7 +59,7 @@ func TestEndOfHead(t *testing.T) {
 	now := time.Unix(1_000_000_000, 0)
 	ask := func(s *Server, request string) string {
 		s.reactor.Loops()[0].Handler().Tick(now)
-		m := s.OpenMemory()
+		m := s.openMemory()
 		m.Feed([]byte(request))
 		return string(m.Out)
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/isbjorn/isbjorn/server/internal/logqueue"
+	"github.com/isbjorn/isbjorn/server/internal/testhook"
 	"github.com/isbjorn/isbjorn/server/internal/workers"
 
 	"github.com/isbjorn/isbjorn/gateway"
@@ -324,16 +325,16 @@ func (s *Server) drain() {
 	}
 }
 
-// OpenMemory opens a connection without a socket: bytes in by Feed, bytes out in
-// Out, with all of the server between them. For tests and benchmarks of
-// applications; s must not listen, and one goroutine uses all such connections. With
-// Dispatch: Pool it panics: nothing would run what workers ask of the loop; Auto is
-// Inline here.
-func (s *Server) OpenMemory() *loop.Memory {
+func init() {
+	testhook.OpenMemory = func(s any) *loop.Memory { return s.(*Server).openMemory() }
+}
+
+// openMemory is OpenMemory of package servertest.
+func (s *Server) openMemory() *loop.Memory {
 	if s.config.dispatch == Pool {
-		panic("server: OpenMemory needs the option Dispatch: Inline: its loop does not run")
+		panic("servertest: OpenMemory does not work with the option Dispatch: Pool, since the loop does not run; use Inline")
 	}
-	s.workers, s.streamContent = nil, false // Auto is Inline where nobody can look
+	s.workers, s.streamContent = nil, false // Auto is Inline: no loop runs that the monitor could sample
 	return s.reactor.Loops()[0].OpenMemory()
 }
 

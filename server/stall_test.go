@@ -329,7 +329,7 @@ func TestLateAndHeld(t *testing.T) {
 				}
 			}
 		}
-		s.OpenMemory().Feed([]byte(get))
+		s.openMemory().Feed([]byte(get))
 		act(tt.after)
 		if reported != tt.reported || named != tt.named {
 			t.Errorf("%s: reported %v, with a request %v; want %v, %v", name, reported, named, tt.reported, tt.named)

@@ -71,7 +71,7 @@ func TestStartRefuses(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m := s.OpenMemory()
+		m := s.openMemory()
 		m.Feed([]byte(get + get))
 		if n := strings.Count(string(m.Out), "HTTP/1.1 500 Internal Server Error\r\n"); n != 2 || strings.Contains(string(m.Out), "evil") {
 			t.Errorf("%q: %q", name, m.Out)

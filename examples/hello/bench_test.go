@@ -7,6 +7,7 @@ import (
 
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/server"
+	"github.com/isbjorn/isbjorn/server/servertest"
 )
 
 // BenchmarkRequest is all of a request but the system calls of sockets.
@@ -20,7 +21,7 @@ func BenchmarkRequest(b *testing.B) {
 				b.Fatal(err)
 			}
 			defer s.Close()
-			m, request := s.OpenMemory(), []byte(bb.request)
+			m, request := servertest.OpenMemory(s), []byte(bb.request)
 			b.ReportAllocs()
 			for b.Loop() {
 				m.Out = m.Out[:0]

@@ -15,6 +15,7 @@ import (
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/gateway/gatewaytest"
 	"github.com/isbjorn/isbjorn/server"
+	"github.com/isbjorn/isbjorn/server/servertest"
 )
 
 func fields(pairs ...string) (h []gateway.Header) {
@@ -160,7 +161,7 @@ func exchangeBytes(t testing.TB, app gateway.App, raw []byte) string {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	m := s.OpenMemory()
+	m := servertest.OpenMemory(s)
 	m.Feed(raw)
 	m.EOF()
 	return string(m.Out)

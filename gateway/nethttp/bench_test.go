@@ -12,6 +12,7 @@ import (
 	"github.com/isbjorn/isbjorn/internal/head"
 	"github.com/isbjorn/isbjorn/loop"
 	"github.com/isbjorn/isbjorn/server"
+	"github.com/isbjorn/isbjorn/server/servertest"
 )
 
 // heads are requests as they come.
@@ -35,7 +36,7 @@ func inMemory(tb testing.TB, h http.Handler) *loop.Memory {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(s.Close)
-	return s.OpenMemory()
+	return servertest.OpenMemory(s)
 }
 
 // BenchmarkApp is a request through the server and App, without system calls.
