@@ -322,7 +322,7 @@ func TestContentOfAWorkerLeftBehind(t *testing.T) {
 				t.Errorf("read %d bytes, %v", len(content), err)
 			}
 			return hello(env, start)
-		}), Options{Dispatch: where, Workers: 1}) // so that content is collected with Pool, too
+		}), Options{Workers: 1, tune: on(where)}) // so that content is collected with Pool, too
 		c := s.dial()
 		c.send(upload(pattern(100_000), 0))
 		<-begun

@@ -116,7 +116,7 @@ func testUnderValidate(t *testing.T, dispatch DispatchMode) {
 	})
 	fail := func(v *gateway.Violation) { t.Error(v) }
 	var log testlog.Buffer
-	s := start(t, gateway.ValidateWith(gateway.Debug(app), fail), Options{Dispatch: dispatch, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	s := startOn(dispatch, t, gateway.ValidateWith(gateway.Debug(app), fail), Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	for range 3 {
 		c := s.dial()
 		c.send("GET /chunks HTTP/1.1\r\nHost: h\r\n\r\n")

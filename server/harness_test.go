@@ -155,6 +155,9 @@ func inEachDispatch(t *testing.T, name string, f func(t *testing.T, where Dispat
 	}
 }
 
+// on is for a helper with a DispatchMode of its own, where d may be Auto, which Options cannot tell from none.
+func on(d DispatchMode) func(*config) { return func(c *config) { c.dispatch = d } }
+
 type client struct {
 	*net.TCPConn
 	t testing.TB

@@ -108,7 +108,7 @@ func TestFormCannotBeKept(t *testing.T) {
 	} {
 		inEachDispatch(t, tt.name, func(t *testing.T, where DispatchMode) {
 			f := &files{openErr: tt.files.openErr, writeErr: tt.files.writeErr, failAt: tt.files.failAt}
-			s := startFiles(t, f, formApp(t, read, goOn), Options{Dispatch: where, BodyBytes: 4 << 20, BodyMemory: 4 << 20, tune: func(c *config) { c.content.Open = f.open }})
+			s := startFiles(t, f, formApp(t, read, goOn), Options{BodyBytes: 4 << 20, BodyMemory: 4 << 20, tune: func(c *config) { c.dispatch, c.content.Open = where, f.open }})
 			c := s.dial()
 			go func() { _, _ = io.WriteString(c, formOf(t, 1_500_000)) }()
 			resp, text := c.read("POST")
