@@ -48,7 +48,7 @@ var (
 //	wsgi.version           [2]int{1, 0}
 //	wsgi.url_scheme        string, Scheme
 //	wsgi.input             *Input
-//	wsgi.errors            ErrorStream, Errors
+//	wsgi.errors            io.Writer with a method Flush() error, Errors
 //	wsgi.multithread       bool
 //	wsgi.multiprocess      bool, false: one process serves
 //	wsgi.run_once          bool, false

@@ -31,33 +31,6 @@ func CheckHeader(h *Header) error {
 	return err
 }
 
-// CheckTrailer checks a field as given to [Environ.Trailer]: as CheckHeader does, and it is no
-// field that a client needs before the content.
-func CheckTrailer(h *Header) error {
-	if err := CheckHeader(h); err != nil {
-		return err
-	}
-	if name := strings.ToLower(h.Name); notAfterContent[name] || strings.HasPrefix(name, "if-") {
-		return fmt.Errorf("gateway: header %s has no meaning after the content; pass it to start", h.Name)
-	}
-	return nil
-}
-
-// notAfterContent has the fields that cannot be trailers, besides those that only the server
-// sends: RFC 9110 section 6.5.1.
-var notAfterContent = map[string]bool{
-	// framing and routing
-	"content-length": true, "connection": true, "host": true, "trailer": true,
-	// how a message is to be taken
-	"cache-control": true, "expect": true, "max-forwards": true, "pragma": true, "range": true,
-	// authentication
-	"authorization": true, "cookie": true, "set-cookie": true, "www-authenticate": true,
-	// control data of responses
-	"age": true, "date": true, "expires": true, "location": true, "retry-after": true, "vary": true, "warning": true,
-	// what the content is
-	"content-encoding": true, "content-range": true, "content-type": true,
-}
-
 // CheckExtra checks the pairs of [ServerInfo.Extra], which a deployer adds to every Environ.
 // Keys of the CGI and WSGI view and of isbjorn's own are errors: they come from the request.
 func CheckExtra(extra map[string]any) error {

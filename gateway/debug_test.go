@@ -110,7 +110,7 @@ func TestDebugKept(t *testing.T) {
 			}))
 			serve(app, environ(t, "POST /kept?q HTTP/1.1\r\nHost: h\r\n\r\ncontent"))
 			wants := func(what string, v *gateway.Violation) {
-				if v == nil || v.Request != "POST /kept?q" || v.Party != gateway.ApplicationSide || !strings.Contains(v.Error(), "Clone") && !strings.Contains(what, "start") {
+				if v == nil || v.Request != "POST /kept?q" || v.Party != "application" || !strings.Contains(v.Error(), "Clone") && !strings.Contains(what, "start") {
 					t.Errorf("%s, %s: %s: %v", name, end, what, v)
 				}
 			}

@@ -233,15 +233,8 @@ func (e *Environ) overlaidAddr(ap netip.AddrPort, addrKey, portKey string) netip
 func (e *Environ) Input() *Input { return &e.input }
 
 // Errors is a writer to the server's log (wsgi.errors): each Write is one line, with the method and
-// the target of the request.
-func (e *Environ) Errors() ErrorStream { return errorLog{e} }
-
-// ErrorStream takes the error reports of an application. Flush returns when all that was written has
-// reached the server's log.
-type ErrorStream interface {
-	io.Writer
-	Flush() error
-}
+// the target of the request. It also has PEP 3333's flush, a method Flush() error.
+func (e *Environ) Errors() io.Writer { return errorLog{e} }
 
 type errorLog struct{ e *Environ }
 

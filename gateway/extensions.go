@@ -79,8 +79,9 @@ func checkInterim(code int, headers []Header) error {
 }
 
 // Trailer adds fields that are sent after the content, such as a checksum of it: until Serve has
-// returned, or in Next of a Body before it returns io.EOF. Each is checked, see [CheckTrailer];
-// where one is wrong none is added, and the error does not stick.
+// returned, or in Next of a Body before it returns io.EOF. Each is checked like the headers of
+// start, and is no field that a client needs before the content, such as Content-Type; where one is
+// wrong none is added, and the error does not stick.
 //
 // Only chunked content has a place for them. They are dropped for a response with a Content-Length
 // that the application declared, for HTTP/1.0 clients, for HEAD, and for 204 and 304. Len of the
@@ -91,7 +92,7 @@ func (e *Environ) Trailer(headers []Header) error {
 	e.check()
 	var err error
 	for i := range headers {
-		if err = CheckTrailer(&headers[i]); err != nil {
+		if err = field.CheckTrailer(headers[i].Name, headers[i].Value); err != nil {
 			break
 		}
 	}

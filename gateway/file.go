@@ -3,7 +3,6 @@ package gateway
 import (
 	"io"
 	"os"
-	"time"
 )
 
 // File is the rest of f, from its current offset on, as a Body (wsgi.file_wrapper). Close closes f. A
@@ -18,17 +17,6 @@ func File(f *os.File) Body {
 	}
 	return Reader(f)
 }
-
-// ModTime is when a file was changed; ok is false for a time before 1980-01-02, which does not change
-// with the content. Reproducible builds give all files one time: Nix 1 s after 1970, Bazel 0, zip
-// archives 1980-01-01 in some time zone, the first day that zip can express; embedded files have none.
-// A Last-Modified or an ETag of such a time would match for ever, also when the content has changed.
-func ModTime(info os.FileInfo) (t time.Time, ok bool) {
-	t = info.ModTime()
-	return t, !t.Before(earliestModTime)
-}
-
-var earliestModTime = time.Date(1980, 1, 2, 0, 0, 0, 0, time.UTC)
 
 // atEOF reports whether f has no byte at off.
 func atEOF(f *os.File, off int64) bool {

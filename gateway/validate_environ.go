@@ -14,7 +14,7 @@ func (v *validator) checkEnviron(env *Environ) {
 	wrong := func(key, format string, args ...any) {
 		r := ruleEnviron
 		if _, ok := env.overlay[key]; ok { // it was Set
-			r.party = MiddlewareSide
+			r.party = middlewareSide
 		}
 		_ = v.fail(&r, key+" "+format, args...)
 	}
@@ -98,8 +98,11 @@ func (v *validator) checkEnviron(env *Environ) {
 	if _, ok := env.Get("wsgi.input").(io.Reader); !ok {
 		wrong("wsgi.input", "is no io.Reader")
 	}
-	if _, ok := env.Get("wsgi.errors").(ErrorStream); !ok {
-		wrong("wsgi.errors", "is no ErrorStream")
+	if _, ok := env.Get("wsgi.errors").(interface {
+		io.Writer
+		Flush() error
+	}); !ok {
+		wrong("wsgi.errors", "is no io.Writer with a method Flush() error")
 	}
 	if _, ok := env.Get("wsgi.file_wrapper").(func(*os.File) Body); !ok {
 		wrong("wsgi.file_wrapper", "is no func(*os.File) Body")

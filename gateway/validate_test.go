@@ -223,7 +223,7 @@ func TestValidateApplication(t *testing.T) {
 			t.Errorf("%s: the response ends with %v; reported %v", tt.name, err, found)
 			continue
 		}
-		if !strings.HasPrefix(v.Rule, tt.rule) || v.Party != gateway.ApplicationSide || v.Fix == "" || v.Request != "GET /x" {
+		if !strings.HasPrefix(v.Rule, tt.rule) || v.Party != "application" || v.Fix == "" || v.Request != "GET /x" {
 			t.Errorf("%s: %v", tt.name, v)
 		}
 		var log bytes.Buffer
@@ -349,7 +349,7 @@ func TestValidateGood(t *testing.T) {
 
 // Who writes to a chunk that is lent is found, on either side.
 func TestValidateChunk(t *testing.T) {
-	for _, culprit := range []gateway.Party{gateway.ApplicationSide, gateway.ServerSide} {
+	for _, party := range []string{"application", "server"} {
 		for _, last := range []bool{false, true} {
 			var found breaches
 			b := []byte("chunk")
@@ -360,7 +360,7 @@ func TestValidateChunk(t *testing.T) {
 				t.Fatal(err)
 			}
 			got, _ := body.Next()
-			if culprit == gateway.ServerSide {
+			if party == "server" {
 				got[0] = '#'
 			} else {
 				b[0] = '#'
@@ -370,8 +370,8 @@ func TestValidateChunk(t *testing.T) {
 			} else {
 				_, err = body.Next()
 			}
-			if len(found) != 1 || found[0].Party != culprit || !strings.HasPrefix(found[0].Rule, "a chunk") || err != error(found[0]) {
-				t.Errorf("%s: %v, %v", culprit, found, err)
+			if len(found) != 1 || found[0].Party != party || !strings.HasPrefix(found[0].Rule, "a chunk") || err != error(found[0]) {
+				t.Errorf("%s: %v, %v", party, found, err)
 			}
 		}
 	}
@@ -460,7 +460,7 @@ func TestValidateServer(t *testing.T) {
 	} {
 		var found breaches
 		tt.serve(gateway.ValidateWith(tt.app, found.add), serverEnviron(t, smallGet))
-		if len(found) != 1 || found[0].Party != gateway.ServerSide || !strings.HasPrefix(found[0].Rule, tt.rule) {
+		if len(found) != 1 || found[0].Party != "server" || !strings.HasPrefix(found[0].Rule, tt.rule) {
 			t.Errorf("%s: %v", tt.name, found)
 		}
 	}
@@ -487,7 +487,7 @@ func TestValidateSet(t *testing.T) {
 				return nil, nil
 			}), found.add), e)
 			var v *gateway.Violation
-			if len(found) == 0 || !errors.As(err, &v) || v.Party != gateway.MiddlewareSide || !strings.HasPrefix(v.Found, key+" ") || called {
+			if len(found) == 0 || !errors.As(err, &v) || v.Party != "middleware" || !strings.HasPrefix(v.Found, key+" ") || called {
 				t.Errorf("%s = %#v: %v, called %v", key, value, found, called)
 			}
 		}
@@ -547,7 +547,7 @@ func TestValidateMiddleware(t *testing.T) {
 		var found breaches
 		err := serveWell(gateway.ValidateMiddleware(tt.m, found.add)(app("200 OK", of("a", "b"))), serverEnviron(t, smallGet))
 		var v *gateway.Violation
-		if len(found) != 1 || !errors.As(err, &v) || v != found[0] || v.Party != gateway.MiddlewareSide || !strings.HasPrefix(v.Rule, tt.rule) {
+		if len(found) != 1 || !errors.As(err, &v) || v != found[0] || v.Party != "middleware" || !strings.HasPrefix(v.Rule, tt.rule) {
 			t.Errorf("%s: %v, reported %v", tt.name, err, found)
 		}
 	}

@@ -20,13 +20,14 @@ var importTable = map[string][]string{
 
 	"gateway/forwarded":   {"gateway"},
 	"gateway/gatewaytest": {"gateway", "parser"},
-	"gateway/web":         {"gateway", "gateway/forwarded"},
-	"gateway/middleware":  {"gateway", "gateway/forwarded", "internal/thrown"},
+	"gateway/web":         {"gateway", "gateway/forwarded", "internal/modtime"},
+	"gateway/middleware":  {"gateway", "gateway/forwarded", "internal/modtime", "internal/thrown"},
 	"gateway/nethttp":     {"gateway", "internal/field", "internal/thrown", "parser"},
 
 	"internal/benchmark": {},
 	"internal/field":     {},
 	"internal/head":      {},
+	"internal/modtime":   {},
 	"internal/testlog":   {},
 	"internal/thrown":    {},
 

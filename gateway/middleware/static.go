@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/internal/modtime"
 )
 
 // StaticOptions are the options of Static. The zero value has the defaults.
@@ -46,7 +47,7 @@ const sniffBytes = 512
 // with one; directories are not listed.
 //
 // A response has Last-Modified, and an ETag of the size and the time of change, unless the time does not
-// depend on the content (gateway.ModTime). Content-Type is by the extension of the name, else by the
+// depend on the content (before 1980-01-02). Content-Type is by the extension of the name, else by the
 // first bytes. One Range is answered with 206. Several are answered with the whole file, as RFC 9110
 // section 14.2 allows: a request for many overlapping ranges costs no more than one for the file.
 //
@@ -209,7 +210,7 @@ func (s *static) serveFile(env *gateway.Environ, start gateway.StartResponse, fi
 	headers := make([]gateway.Header, 1, 6)
 	headers[0] = gateway.Header{Name: "Accept-Ranges", Value: "bytes"}
 	etag := ""
-	modified, ok := gateway.ModTime(info)
+	modified, ok := modtime.Of(info)
 	if ok {
 		etag = `"` + strconv.FormatInt(modified.UnixNano(), 36) + "-" + strconv.FormatInt(size, 36) + `"`
 		headers = append(headers, gateway.Header{Name: "ETag", Value: etag},

@@ -24,7 +24,7 @@ import (
 //   - A panic before anything was sent is answered by 500, but for [http.ErrAbortHandler].
 //   - Hijack is an error after Write or Flush, and while content of the request is unread: see
 //     gateway.Environ. After WriteHeader and Hijack the bytes of the handler are sent without framing.
-//   - Trailers of the response have to be fields that gateway.CheckTrailer accepts.
+//   - Trailers of the response have to be fields that gateway.Environ.Trailer accepts.
 //   - WriteHeader(100) does nothing: the server sends 100 Continue when the Body is first read. HTTP/1.0
 //     clients get no 1xx. The status 101 is for Hijack; without it it is answered by 500, as a status
 //     over 599 and a control character in the value of a field.

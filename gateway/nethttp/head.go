@@ -147,7 +147,7 @@ func (w *response) trailerFields() (fields []gateway.Header) {
 	for _, name := range w.buf.trailers {
 		fields = appendField(fields, name, w.header[name])
 	}
-	return slices.DeleteFunc(fields, func(h gateway.Header) bool { return gateway.CheckTrailer(&h) != nil })
+	return slices.DeleteFunc(fields, func(h gateway.Header) bool { return field.CheckTrailer(h.Name, h.Value) != nil })
 }
 
 // declareLength reports whether value is a valid length of a response that may have content.

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/internal/modtime"
 )
 
 // Response is a response, and an App that always sends it. The constructors make one with the status 200;
@@ -86,7 +87,7 @@ var errNotRegular = fmt.Errorf("no regular file: %w", fs.ErrNotExist)
 
 // File is a Response with a file, which a server may send by sendfile. The type is that of
 // mime.TypeByExtension, or application/octet-stream; Last-Modified is set if the time of the file depends
-// on its content (gateway.ModTime). A file that does not exist or is not regular is a StatusError of 404.
+// on its content (not before 1980-01-02). A file that does not exist or is not regular is a StatusError of 404.
 // Every name is opened: open one that a client has chosen in an os.Root, and use Stream and gateway.File.
 func File(name string) (*Response, error) {
 	info, err := os.Stat(name) // first: to open a pipe waits for a writer
@@ -109,7 +110,7 @@ func File(name string) (*Response, error) {
 		kind = "application/octet-stream"
 	}
 	r := Stream(kind, gateway.File(f))
-	if t, ok := gateway.ModTime(info); ok {
+	if t, ok := modtime.Of(info); ok {
 		r.Modified(t)
 	}
 	return r, nil

@@ -2,7 +2,10 @@
 // server that sends them.
 package field
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // Kind is what a response field means to the server.
 type Kind uint8
@@ -105,6 +108,33 @@ func Check(name, value string) (Kind, error) {
 		}
 	}
 	return kind, nil
+}
+
+// CheckTrailer checks a trailer field of a response: as Check does, and it is no field that a client needs before the
+// content.
+func CheckTrailer(name, value string) error {
+	if _, err := Check(name, value); err != nil {
+		return err
+	}
+	if lower := strings.ToLower(name); notAfterContent[lower] || strings.HasPrefix(lower, "if-") {
+		return fmt.Errorf("gateway: header %s has no meaning after the content; pass it to start", name)
+	}
+	return nil
+}
+
+// notAfterContent has the fields that cannot be trailers, besides those that only the server
+// sends: RFC 9110 section 6.5.1.
+var notAfterContent = map[string]bool{
+	// framing and routing
+	"content-length": true, "connection": true, "host": true, "trailer": true,
+	// how a message is to be taken
+	"cache-control": true, "expect": true, "max-forwards": true, "pragma": true, "range": true,
+	// authentication
+	"authorization": true, "cookie": true, "set-cookie": true, "www-authenticate": true,
+	// control data of responses
+	"age": true, "date": true, "expires": true, "location": true, "retry-after": true, "vary": true, "warning": true,
+	// what the content is
+	"content-encoding": true, "content-range": true, "content-type": true,
 }
 
 // ValidValue reports whether a field value, or a reason phrase, has no control characters but
