@@ -14,7 +14,7 @@ import (
 	"github.com/isbjorn/isbjorn/internal/benchmark"
 )
 
-// Every benchmark works, and reports what benchstat can read.
+// Every benchmark works, and its output is readable by benchstat.
 func TestBenchmarks(t *testing.T) { benchmark.Verify(t) }
 
 // answers is a handler that gives the same answer to any input.

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// An idle connection waits for its peer only as long as that has not acknowledged all it was
-// sent: what it sends then must not reset the rest.
+// CloseIdle lingers only while the peer has not acknowledged all output: what the peer sends
+// then must not reset the connection.
 func TestCloseIdle(t *testing.T) {
 	s := startLines(t, Options{Loops: 1, HighWaterBytes: 4 << 20, LingerTime: time.Hour}, "")
 	closeIdle := func() {
@@ -28,15 +28,15 @@ func TestCloseIdle(t *testing.T) {
 	_ = slow.Conn.(*net.TCPConn).SetReadBuffer(32 << 10)
 	const size = 400_000 // fits in the send buffer of the kernel
 	slow.send(fmt.Sprintf("big %d\n", size))
-	slow.want("a") // it is under way
+	slow.want("a") // the answer has begun
 	closeIdle()
-	slow.send("late\n")
+	slow.send("more\n")
 	slow.wantBytes(pattern(size)[1:])
 	slow.wantEOF()
 }
 
-// The kernel tells a reset once. Where Unread is the one that hears of it the connection
-// ends, also while no input is wanted.
+// The kernel reports a reset once. If Unread gets that report the connection ends, also while
+// it is paused.
 func TestUnreadMeetsAReset(t *testing.T) {
 	s := startLines(t, Options{Loops: 1}, "")
 	c := s.dial()

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// A connection that is detached goes on without its loop, with the bytes that were read;
-// no poller but that of Go knows it.
+// A detached connection continues without its loop, with the bytes that were read; only Go's
+// own poller has it registered.
 func TestDetach(t *testing.T) {
 	for name, address := range map[string]string{"tcp": "", "unix": "unix " + filepath.Join(t.TempDir(), "s")} {
 		t.Run(name, func(t *testing.T) {
@@ -57,7 +57,7 @@ func TestDetach(t *testing.T) {
 	}
 }
 
-// Output that waits is the loop's to send.
+// Detach is refused while output is unsent; the loop sends it.
 func TestDetachUnsent(t *testing.T) {
 	const size = 16 << 20
 	s := startLines(t, Options{Loops: 1}, "")

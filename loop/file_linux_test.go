@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// startFile is startLines with another file, which it closes at the end.
+// startFile is startLines with another file, which is closed at the end.
 func startFile(t *testing.T, f *os.File) *lineServer {
 	t.Helper()
 	s := newLines(t, Options{})
@@ -72,7 +72,7 @@ func TestSendFileThatCannotBeSent(t *testing.T) {
 	c.want("x\n")
 }
 
-// Head and file leave in one packet where there is room, and at once.
+// Head and file leave in one packet if they fit, and at once.
 func TestSendFileInOnePacket(t *testing.T) {
 	s := startLines(t, Options{}, "")
 	c := s.dial()

@@ -38,7 +38,7 @@ func TestEcho(t *testing.T) {
 	}
 }
 
-// A wildcard listener takes both families, on each of its loops.
+// A wildcard listener accepts both families, on each of its loops.
 func TestWildcardIsDualStack(t *testing.T) {
 	s := startLines(t, Options{Loops: 4}, "tcp :0")
 	_, port, _ := net.SplitHostPort(s.addr.String())
@@ -51,8 +51,8 @@ func TestWildcardIsDualStack(t *testing.T) {
 	}
 }
 
-// Both ends of a connection agree on its addresses; an IPv4 client of a listener for
-// both families has an IPv4 address.
+// Both ends of a connection agree on its addresses. An IPv4 client of a listener for both
+// families has an IPv4 address.
 func TestAddresses(t *testing.T) {
 	for _, tt := range []struct{ listen, dial string }{
 		{"tcp 127.0.0.1:0", "127.0.0.1"}, {"tcp [::1]:0", "::1"}, {"tcp :0", "127.0.0.1"}, {"tcp :0", "::1"},
@@ -89,8 +89,8 @@ func TestInputInDrips(t *testing.T) {
 	c.want(text + "\nend\n")
 }
 
-// Only one read of the buffer's size is served before others have their turn,
-// and nothing is lost at its edges.
+// Input larger than the read buffer arrives whole, although other connections have their turn
+// after each read.
 func TestInputLargerThanTheReadBuffer(t *testing.T) {
 	s := startLines(t, Options{Loops: 1, ReadBytes: readBytesMin}, "")
 	c := s.dial()
@@ -126,7 +126,7 @@ func TestResetWhilePaused(t *testing.T) {
 	}
 }
 
-// A reset while output waits ends the connection and releases what was borrowed.
+// A reset while output is unsent ends the connection and releases borrowed bytes.
 func TestResetWithOutputPending(t *testing.T) {
 	s := startLines(t, Options{}, "")
 	c := s.dial()
@@ -151,7 +151,7 @@ func TestUnsentOfALostConnection(t *testing.T) {
 			c.send("echo x\n")
 			c.want("x\n")
 			l := s.r.loops[0]
-			l.Do(func() { // the loop cannot see the reset before it sends
+			l.Do(func() { // the reset comes while the loop runs this, so it cannot read it before it sends
 				c.reset()
 				send(l.conns[0], pattern(1000))
 			})
@@ -162,7 +162,7 @@ func TestUnsentOfALostConnection(t *testing.T) {
 	}
 }
 
-// A file that waits counts as Unsent, also of a connection that is lost.
+// A file range that was not sent counts in Unsent, also after a reset.
 func TestResetWithFilePending(t *testing.T) {
 	s := startLines(t, Options{HighWaterBytes: 16 << 20}, "")
 	c := s.dial()
@@ -212,7 +212,7 @@ func streamed(n int) []byte {
 	return b
 }
 
-// FIN and the last bytes come in one event: the end must not be missed.
+// FIN and the last bytes come in one event: EOF must not be missed.
 func TestDataAndEndTogether(t *testing.T) {
 	s := startLines(t, Options{}, "")
 	for i := range 50 {
@@ -225,7 +225,7 @@ func TestDataAndEndTogether(t *testing.T) {
 	s.waitClosed(50)
 }
 
-// Answers larger than the socket's buffers leave in several writes, whole.
+// Answers larger than the socket's buffers arrive whole, in several writes.
 func TestShortWrite(t *testing.T) {
 	s := startLines(t, Options{}, "")
 	c := s.dial()
@@ -241,8 +241,8 @@ func TestShortWrite(t *testing.T) {
 	c.want("end\n")
 }
 
-// A reader that stops: output stays near the high mark, input is not read, other
-// connections are served, and in the end every byte is right.
+// A peer that does not read: unsent output stays near the high-water mark, input is not read,
+// other connections are served; when it reads again every byte is right.
 func TestSlowReaderAndFullQueue(t *testing.T) {
 	const high = 64 << 10
 	s := startLines(t, Options{Loops: 1, HighWaterBytes: high, lowWaterBytes: 8 << 10}, "")
@@ -273,7 +273,7 @@ func TestSlowReaderAndFullQueue(t *testing.T) {
 	}
 }
 
-// A stream pulled piece by piece obeys the high mark too, and takes turns.
+// A stream made piece by piece stays below the high-water mark too, and yields to others.
 func TestStream(t *testing.T) {
 	const high = 64 << 10
 	s := startLines(t, Options{Loops: 1, HighWaterBytes: high}, "")
@@ -304,7 +304,7 @@ func TestSendFile(t *testing.T) {
 	c.want("c\n")
 }
 
-// A file shorter than its range was promised: the peer must not take it as whole.
+// A file is shorter than its range: the peer must see an incomplete answer.
 func TestSendFileTooShort(t *testing.T) {
 	s := startLines(t, Options{}, "")
 	c := s.dial()
@@ -315,7 +315,7 @@ func TestSendFileTooShort(t *testing.T) {
 	}
 }
 
-// Close with data pending: a slow reader gets all, then FIN.
+// Close with unsent output: a slow reader gets all of it, then FIN.
 func TestCloseFlushes(t *testing.T) {
 	for _, what := range []string{"big 4000000", "borrow 4000000", "file 0 3000000"} {
 		t.Run(what, func(t *testing.T) {
@@ -340,8 +340,8 @@ func TestCloseFlushes(t *testing.T) {
 	}
 }
 
-// The peer goes on sending after our last answer. Closing at once would send a
-// reset, which destroys the answer in the peer's buffer.
+// The peer continues to send after our last answer. To close at once would send a reset,
+// which destroys the answer in the peer's buffer.
 func TestCloseDrains(t *testing.T) {
 	s := startLines(t, Options{}, "")
 	c := s.dial()
@@ -357,8 +357,8 @@ func TestCloseDrains(t *testing.T) {
 	}
 }
 
-// A peer that sends all before it reads gets a large last answer too: while it
-// is flushed, input is thrown away.
+// A peer that sends all before it reads gets a large last answer too: input is discarded
+// while the answer is flushed.
 func TestCloseDrainsWhileFlushing(t *testing.T) {
 	s := startLines(t, Options{HighWaterBytes: 32 << 20}, "")
 	c := s.dial()
@@ -594,7 +594,7 @@ func TestDoAfterStop(t *testing.T) {
 	s.r.Stop()
 }
 
-// Events that are hints: a made-up event for any descriptor changes nothing.
+// Events are hints: a made-up event for any descriptor changes nothing.
 func TestStaleEventsAreHarmless(t *testing.T) {
 	s := startLines(t, Options{Loops: 2}, "")
 	clients := make([]*client, 8)
@@ -651,7 +651,7 @@ func TestManyConnections(t *testing.T) {
 	}
 }
 
-// Signals interrupt system calls; nothing is lost by it.
+// System calls are interrupted by signals (EINTR), and nothing is lost.
 func TestInterruptedCalls(t *testing.T) {
 	s := startLines(t, Options{}, "")
 	stop := make(chan struct{})
@@ -769,7 +769,8 @@ func TestNoReserve(t *testing.T) {
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &tight); err != nil {
 		t.Fatal(err)
 	}
-	if err := unix.Connect(fd, &unix.SockaddrInet4{Port: s.addr.(*net.TCPAddr).Port, Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+	peer := &unix.SockaddrInet4{Port: s.addr.(*net.TCPAddr).Port, Addr: [4]byte{127, 0, 0, 1}}
+	if err := unix.Connect(fd, peer); err != nil {
 		t.Fatal(err)
 	}
 	began, used := time.Now(), cpuTime(t)
@@ -801,7 +802,7 @@ func cpuTime(t *testing.T) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// Bytes given to Input stay as they were after Retain, whatever comes later.
+// After Retain the bytes of an Input do not change, whatever is read later.
 func TestRetain(t *testing.T) {
 	s := startLines(t, Options{Loops: 1, ReadBytes: readBytesMin}, "")
 	c, other := s.dial(), s.dial()
@@ -856,7 +857,7 @@ func TestTick(t *testing.T) {
 	}
 }
 
-// stopAccepting has every loop close its listeners.
+// stopAccepting closes the listeners of every loop.
 func stopAccepting(r *Reactor) {
 	for _, l := range r.loops {
 		_ = r.onLoop(l, func(l *Loop) error { l.StopAccepting(); return nil }) // or it has stopped
@@ -987,7 +988,7 @@ func TestStopWhilePlacing(t *testing.T) {
 	}
 }
 
-// Listeners may come while the loops run.
+// Listen works while the loops run.
 func TestListenWhileRunning(t *testing.T) {
 	s := startLines(t, Options{Loops: 2, acceptBatch: 1}, "")
 	for range 20 {

@@ -27,8 +27,8 @@ func TestKeepAliveTimes(t *testing.T) {
 	<-done
 }
 
-// A peer vanishes without FIN or reset, while its input is not read and nothing is to be
-// sent, as under a long poll: the connection ends.
+// A peer vanishes without FIN or reset while the connection is paused and has no output, as
+// during a long poll: the connection ends.
 func TestPeerVanishes(t *testing.T) {
 	if testing.Short() {
 		t.Skip("waits for a probe of the kernel: a second")

@@ -18,17 +18,17 @@ import (
 	"time"
 )
 
-// The tests drive the reactor with a line protocol. A line is a command:
+// lineServer is a reactor with a line protocol, for the tests. A line is a command:
 //
 //	echo TEXT     answers TEXT
 //	big N         answers N bytes of pattern, copied by Send
 //	borrow N      the same, borrowed
 //	file OFF N    a range of the test's file
 //	head OFF N    the same behind 9 bytes
-//	stream N      N bytes in pieces, never beyond the high mark
-//	later TEXT    answers TEXT from another goroutine
+//	stream N      N bytes in pieces, never beyond the high-water mark
+//	later TEXT    answers TEXT by a task of another goroutine
 //	retain TEXT   keeps the line and answers it on "recall"
-//	pause TEXT    pauses, resumes from another goroutine, then answers
+//	pause TEXT    pauses; a task of another goroutine answers and resumes
 //	timeout MS    answers "timeout" after MS milliseconds without input
 //	close         answers "bye" and closes
 //	abort         aborts

@@ -45,8 +45,8 @@ func TestUnixSocketStale(t *testing.T) {
 	c.want("x\n")
 }
 
-// Of two servers that start at once on a dead socket, or on none, one gets it, and the
-// other is refused. Nothing else is left in the directory.
+// Of several servers that start at once on a dead socket, or on none, one gets it and the
+// others are refused. Nothing else is left in the directory.
 func TestUnixSocketRace(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	for round := range 300 {
@@ -124,7 +124,7 @@ func TestUnixSocketLockedDirectory(t *testing.T) {
 	}
 }
 
-// A successor's socket at the same path is not ours to remove.
+// Stop does not remove another server's socket at the same path.
 func TestUnixSocketOfASuccessorStays(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	s := startLines(t, Options{}, "unix "+path)
@@ -177,7 +177,8 @@ func TestListenRefuses(t *testing.T) {
 	} {
 		addr, err := s.r.Listen(tt.network, tt.address)
 		if err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), tt.address) {
-			t.Errorf("%s: Listen(%q, %.40q) = %v, %v; want an error with %q and the address", tt.name, tt.network, tt.address, addr, err, tt.want)
+			t.Errorf("%s: Listen(%q, %.40q) = %v, %v; want an error with %q and the address",
+				tt.name, tt.network, tt.address, addr, err, tt.want)
 		}
 	}
 	if b, _ := os.ReadFile(file); string(b) != "precious" {

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Tasks that never end leave events their turn.
+// A task that always adds itself again does not starve the events.
 func TestTasksLeaveEventsTheirTurn(t *testing.T) {
 	s := startLines(t, Options{Loops: 1}, "")
 	l := s.r.Loops()[0]
@@ -104,7 +104,7 @@ func TestRenewKeepsTasks(t *testing.T) {
 	}
 }
 
-// A poller that fails says so.
+// wake, run and add of a poller whose descriptors are closed return the error.
 func TestPollerFails(t *testing.T) {
 	p, err := openPoller(func(int, readiness) {})
 	if err != nil {

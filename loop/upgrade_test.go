@@ -44,12 +44,13 @@ func (s *lineServer) release() {
 // One reactor after another adopts all listeners, with fewer loops and with more, and
 // connections reach all of its loops.
 func TestUpgrade(t *testing.T) {
-	for name, address := range map[string]string{"tcp": "tcp 127.0.0.1:0", "unix": "unix " + filepath.Join(t.TempDir(), "s")} {
+	socket := filepath.Join(t.TempDir(), "s")
+	for name, address := range map[string]string{"tcp": "tcp 127.0.0.1:0", "unix": "unix " + socket} {
 		t.Run(name, func(t *testing.T) {
 			s := startLines(t, Options{Loops: 3}, address)
 			want, first := listeners(s.r), s.r.loops[0].listeners[0]
 			if tcp := name == "tcp"; first.reusePort != (tcp && reusePortSpreads) || first.noDelay != (tcp && inheritsOptions) {
-				t.Errorf("the first is shared: %v, noDelay: %v", first.reusePort, first.noDelay)
+				t.Errorf("the first has reusePort %v, noDelay %v", first.reusePort, first.noDelay)
 			}
 			for _, loops := range []int{1, 5, 2} {
 				next := s.successor(Options{Loops: loops})
@@ -59,7 +60,8 @@ func TestUpgrade(t *testing.T) {
 					t.Errorf("%d loops have %d listeners, want all %d", loops, n, want)
 				}
 				if ln := s.r.loops[0].listeners[0]; ln.reusePort != first.reusePort || ln.noDelay != first.noDelay {
-					t.Errorf("a listener with shared %v and noDelay %v is one with %v and %v now", first.reusePort, first.noDelay, ln.reusePort, ln.noDelay)
+					t.Errorf("a listener with reusePort %v and noDelay %v is one with %v and %v now",
+						first.reusePort, first.noDelay, ln.reusePort, ln.noDelay)
 				}
 				for range 20 * loops {
 					c := s.dial()
@@ -269,7 +271,8 @@ func TestAdoptFileRefuses(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if addr, err := s.r.AdoptFile(f, true); err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), f.Name()) {
+		addr, err := s.r.AdoptFile(f, true)
+		if err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), f.Name()) {
 			t.Errorf("%s: AdoptFile = %v, %v; want an error that has %q and %q", tt.name, addr, err, tt.want, f.Name())
 		}
 		_ = f.Close()

@@ -19,11 +19,11 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// Every benchmark works, and reports what benchstat can read.
+// Every benchmark works, and its output is readable by benchstat.
 func TestBenchmarks(t *testing.T) { benchmark.Verify(t) }
 
-// The heads of the benchmark. hello is the smallest a client sends, tfb what the
-// TechEmpower benchmark sends, browser what a desktop browser sends.
+// The heads of the benchmark. hello is the smallest a client sends, tfb that of the
+// TechEmpower benchmark, browser that of a desktop browser.
 const (
 	helloHead = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -71,7 +71,7 @@ var benchmarks = []struct{ name, in string }{
 	{"cookies4k", "GET / HTTP/1.1\r\nHost: www.example.com\r\nCookie: " + strings.Repeat("name=value-0123456789; ", 178) + "end=1\r\n\r\n"},
 }
 
-// Every parser reads the head and, where it can, the content.
+// Every parser parses the head, and the content if it can.
 func BenchmarkParse(b *testing.B) {
 	for _, p := range []struct {
 		name string
@@ -113,7 +113,7 @@ func benchmarkIsbjorn(b *testing.B, in []byte) {
 	}
 }
 
-// wildcat reads no content.
+// wildcat does not parse content.
 func benchmarkWildcat(b *testing.B, in []byte) {
 	p := wildcat.NewHTTPParser()
 	for b.Loop() {

@@ -8,15 +8,14 @@ import (
 	"testing"
 )
 
-// The account of rule 48 to the byte: the chunk line comes to the limit and passes;
-// one byte longer, it is refused at its LF.
+// Rule 48 to the byte: a chunk line that reaches the limit passes; with one byte more it is
+// refused at its LF.
 func TestChunkOverhead(t *testing.T) {
-	// Sixteen bytes of data, and 15744 bytes of chunk lines that nothing pays for:
-	// 640 below the limit.
+	// Sixteen bytes of data, and 15744 bytes of excess in chunk lines: 640 below the limit.
 	most := strings.Repeat(chunk(1, 1000), 16)
 	for _, tt := range []struct {
 		name, before string
-		size, line   int // data and line of the next chunk, which comes to the limit
+		size, line   int // data and line of the next chunk, which reaches the limit
 	}{
 		{"data", most, 1, 640 + 14 + 2},
 		{"last chunk", most, 0, 640 + 14},
@@ -55,7 +54,7 @@ func TestChunkOverhead(t *testing.T) {
 }
 
 // chunk returns a chunk with size bytes of data and a line of that many bytes.
-// The last chunk comes with the CRLF that ends the content.
+// The last chunk has the final CRLF too.
 func chunk(size, line int) string {
 	b := strconv.FormatInt(int64(size), 16)
 	if len(b) < line {
@@ -64,8 +63,8 @@ func chunk(size, line int) string {
 	return b + "\r\n" + strings.Repeat("x", size) + "\r\n"
 }
 
-// The lines of a trailer section come out as they went in, wherever they are cut, and
-// nothing of the chunks or of what is behind them.
+// Trailer returns the lines of the trailer section as they were sent, wherever the input is
+// cut, and nothing else.
 func TestTrailer(t *testing.T) {
 	for _, trailer := range []string{"", "X-Sum: 1\r\n", "a:\r\nB: \tc d \r\na: 2\r\n", "X-Long: " + strings.Repeat("x", 8000) + "\r\n"} {
 		in := []byte(chunked + "5;x=y\r\nhello\r\n0\r\n" + trailer + "\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -78,9 +77,8 @@ func TestTrailer(t *testing.T) {
 	}
 }
 
-// The names of RFC 9110 section 6.5.1 that would change what has been decided, at
-// their colon, in either case, on any line; and names that are nearly like them,
-// which are nothing to us.
+// The forbidden names of RFC 9110 section 6.5.1 are refused at their colon, in either case, on
+// any line; names that differ from them by a byte are accepted.
 func TestTrailerNames(t *testing.T) {
 	lim := DefaultLimits()
 	const before = chunked + "0\r\n"
@@ -119,9 +117,9 @@ func TestTrailerNames(t *testing.T) {
 	}
 }
 
-// Invariant: content that is encoded and decoded again is the same, whatever is
-// allowed around it, and exactly its encoding is used. Where there is too much
-// around it, it is refused there, at the end of that chunk line.
+// Invariant: content that is encoded with any allowed framing decodes to the same, and exactly
+// its encoding is used. Too much framing is refused at the end of the chunk line where it
+// exceeds the limit.
 func FuzzChunkedRoundTrip(f *testing.F) {
 	// One byte of data after a line of 772, again and again.
 	overhead := []byte{1, 0, 0, 3, 0, 0, 255, 0, 0, 0, 0, 255, 0, 0, 0, 0, 255, 0, 0}
@@ -165,8 +163,7 @@ func FuzzChunkedRoundTrip(f *testing.F) {
 	})
 }
 
-// decode returns the content that in begins with and how many bytes it used, cut
-// at the places given.
+// decode returns the content at the start of in and how many bytes it used. in is cut at cuts.
 func decode(in []byte, lim *Limits, cuts []int) (content []byte, used int, err error) {
 	body := Body{length: -1, state: chunkSize}
 	for _, arrived := range append(cuts[:len(cuts):len(cuts)], len(in)) {
@@ -182,7 +179,7 @@ func decode(in []byte, lim *Limits, cuts []int) (content []byte, used int, err e
 	return content, used, nil
 }
 
-// chooser chooses as its bytes say; when they are used up, always the first.
+// chooser makes choices by its bytes; after the last byte always the first choice.
 type chooser []byte
 
 func (c *chooser) below(n int) int {
@@ -196,16 +193,16 @@ func (c *chooser) below(n int) int {
 
 func (c *chooser) of(choices ...string) string { return choices[c.below(len(choices))] }
 
-// word returns up to 255 bytes more than least, of those in alphabet.
+// word returns least to least+255 bytes of alphabet.
 func (c *chooser) word(least int, alphabet string) string {
 	size := least + c.below(256)
 	from := c.below(len(alphabet))
 	return strings.Repeat(alphabet, 2+size/len(alphabet))[from:][:size]
 }
 
-// encode encodes content with all that RFC 9112 section 7.1 allows. It keeps the
-// account of rule 48 and, if that refuses it, stops at the end of that chunk line;
-// sent is how much of the content has been encoded by then.
+// encode encodes content with all that RFC 9112 section 7.1 allows. It counts the excess of
+// rule 48 and stops at the end of a chunk line that exceeds the limit; sent is how much of
+// the content is encoded before that.
 func (c *chooser) encode(content []byte) (encoded []byte, sent int, refused bool) {
 	unpaid := 0
 	for {

@@ -13,10 +13,10 @@ import (
 )
 
 // testdata/requests.jsonl and sweeps.jsonl are this project's own cases, written
-// from the RFCs: one JSON object a line, the bytes of one connection and what
-// must come of them. requests.jsonl was made by hand; sweeps.jsonl has all 256
-// bytes in many places, and good and bad ones at offsets 0 to 40 of a name, a
-// value and a path, for slips of code that takes 8 bytes at a time.
+// from the RFCs: one JSON object a line, the bytes of one connection and the expected
+// result. requests.jsonl was made by hand; sweeps.jsonl has all 256 bytes in many
+// places, and good and bad ones at offsets 0 to 40 of a name, a value and a path, for
+// bugs of code that reads 8 bytes at a time.
 type corpusCase struct {
 	ID        string      `json:"id"`
 	Input     []byte      `json:"input_b64"`
@@ -40,7 +40,7 @@ type caseLimits struct {
 	Body *int64 `json:"body"`
 }
 
-// statuses reads null, one number or a list.
+// statuses is null, one number or a list in JSON.
 type statuses []int
 
 func (s *statuses) UnmarshalJSON(b []byte) error {
@@ -51,7 +51,7 @@ func (s *statuses) UnmarshalJSON(b []byte) error {
 	return json.Unmarshal(b, &(*s)[0])
 }
 
-// stricter lists the cases we refuse although they say "accept".
+// stricter lists the cases that this parser refuses although they say "accept".
 var stricter = map[string]*Error{
 	// RFC 3986 allows ',' in a host. No host has one, but two Host lines that a
 	// proxy has joined do. Rule 32.
@@ -130,7 +130,7 @@ func randomCuts(random *rand.Rand, n int) []int {
 	return cuts
 }
 
-// check compares what came of the input with what the case says.
+// check compares the result with that of the case.
 func (c *corpusCase) check(t *testing.T, f *feeder) {
 	t.Helper()
 	got := f.complete()
@@ -203,8 +203,8 @@ func (c *corpusCase) check(t *testing.T, f *feeder) {
 	}
 }
 
-// checkSecond runs the case after a request that leaves as much as it can in a
-// Request: nothing of it may show.
+// checkSecond runs the case after a request that sets every field of the Request: none of it
+// may show.
 func (c *corpusCase) checkSecond(t *testing.T, alone *feeder) {
 	const before = "POST http://first.example/a?b HTTP/1.3\r\nHost: first\r\nConnection: keep-alive\r\n" +
 		"Expect: 100-continue\r\nUpgrade: first\r\nContent-Type: first\r\nContent-Type: second\r\nTransfer-Encoding: chunked\r\nX: y\r\n\r\n1;a=b\r\nx\r\n0\r\nX: y\r\n\r\n"
@@ -223,12 +223,12 @@ func (c *corpusCase) checkSecond(t *testing.T, alone *feeder) {
 	}
 }
 
-// checkFollowed runs the case with another request behind it.
+// checkFollowed runs the case with another request after it.
 func (c *corpusCase) checkFollowed(t *testing.T, alone *feeder) {
 	const after = "GET /after HTTP/1.1\r\nHost: after\r\n\r\n"
 	lim := c.limits()
 	if alone.refusal == nil && !alone.closed && (alone.inBody || alone.r.Started() || bytes.HasSuffix(c.Input, []byte("\r"))) {
-		return // it is not complete: what follows is part of it
+		return // it is incomplete: the next request would be a part of it
 	}
 	got := feedCut(append(c.Input[:len(c.Input):len(c.Input)], after...), lim)
 	want := alone.requests
@@ -275,7 +275,7 @@ func corpus(tb testing.TB) []corpusCase {
 	return cases
 }
 
-// latin1 turns a string of one character a byte into bytes.
+// latin1 returns the bytes of a string that has one character for each byte.
 func latin1(s string) string {
 	var b strings.Builder
 	for _, c := range s {

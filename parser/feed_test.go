@@ -6,20 +6,20 @@ import (
 	"testing"
 )
 
-// feeder does what a server does with one connection: it gives Parse and Decode
-// what has arrived, drops what they have used, and stops at a refusal or after a
-// request that ends the connection.
+// feeder is the server's side of one connection: it passes the input to Parse and Decode,
+// drops what they have used, and stops at a refusal or after a request that ends the
+// connection.
 type feeder struct {
 	lim      Limits
 	requests []delivered
 	refusal  error
-	closed   bool // the last request said so: nothing more may be parsed
+	closed   bool // the last request ends the connection: nothing more may be parsed
 
-	// place moves the bytes of a call to where they are to lie. Nil leaves them.
+	// place moves the bytes of a call to another address. Nil leaves them.
 	place func(b []byte) []byte
 
 	r       Request
-	in      []byte // what this request's head begins with, then its content
+	in      []byte // the input from the start of this request's head, and of its content later
 	inBody  bool
 	body    Body
 	content []byte
@@ -27,17 +27,15 @@ type feeder struct {
 	head    string
 }
 
-// delivered is one complete request, in words that do not depend on where in the
-// buffer it was.
+// delivered is one complete request, as text that does not depend on its place in the buffer.
 type delivered struct {
 	method, target, version, authority string
 	fields                             [][2]string
 	content, trailer                   string
-	words                              string // everything above and the rest
+	words                              string // all of it, by describe
 }
 
-// feed takes all of in that has arrived, arrived bytes from its beginning, and
-// may be called again with more.
+// feed parses in[:arrived], and may be called again with more.
 func (f *feeder) feed(in []byte, used, arrived int) int {
 	for f.refusal == nil && !f.closed {
 		window := in[used:arrived:arrived]
@@ -88,9 +86,8 @@ func (f *feeder) feed(in []byte, used, arrived int) int {
 	return used
 }
 
-// checkDecode holds Decode to what it says of data and n, and to this: it uses all
-// it is given, up to the end of the content or of a run of data, so that there is
-// framing before more data.
+// checkDecode checks what the comment of Decode says of data and n, and that Decode uses all
+// input up to the end of the content or of a run of data, so that after data there is framing.
 func (f *feeder) checkDecode(window, data []byte, n int) {
 	if len(data) > n || cap(data) != len(data) {
 		panic(fmt.Sprintf("Decode returned %d bytes of data (capacity %d) for %d used", len(data), cap(data), n))
@@ -112,7 +109,7 @@ func (f *feeder) placed(b []byte) []byte {
 	return f.place(b)
 }
 
-// again makes f ready for another connection, with the same Request.
+// again resets f for another connection, with the same Request.
 func (f *feeder) again(lim Limits) {
 	f.lim = lim
 	f.requests = nil
@@ -122,7 +119,7 @@ func (f *feeder) again(lim Limits) {
 	f.r.Reset()
 }
 
-// complete returns the requests whose content has come too.
+// complete returns the requests whose content is complete.
 func (f *feeder) complete() []delivered {
 	if f.inBody {
 		return f.requests[:len(f.requests)-1]
@@ -143,8 +140,7 @@ func (f *feeder) String() string {
 	return s.String()
 }
 
-// feedCut feeds in, cut before each of the places given, with marks and without:
-// that must be the same.
+// feedCut feeds in, cut at cuts, with takeLines and without: the results must be equal.
 func feedCut(in []byte, lim Limits, cuts ...int) *feeder {
 	var f *feeder
 	eachWay(func() {
@@ -166,8 +162,7 @@ func (f *feeder) feedCut(in []byte, cuts ...int) {
 	f.feed(in, used, len(in))
 }
 
-// expect compares f, which was fed in as how says, with one that was fed the same
-// bytes plainly.
+// expect compares f, fed as how describes, with a feeder that was fed the same bytes at once.
 func (f *feeder) expect(t *testing.T, want *feeder, in []byte, how string, a ...any) {
 	t.Helper()
 	if f.String() != want.String() || f.refusal != want.refusal {
@@ -175,8 +170,8 @@ func (f *feeder) expect(t *testing.T, want *feeder, in []byte, how string, a ...
 	}
 }
 
-// amid returns a place for feeder: in the middle of other bytes, made of fill. Of
-// those behind, the capacity says that they are there.
+// amid returns a place for feeder: in the middle of other bytes, made of fill. The bytes
+// after it are within the capacity of the slice.
 func amid(fill string) func(b []byte) []byte {
 	const around = 64
 	other := strings.Repeat(fill, around/len(fill))
@@ -189,8 +184,8 @@ func amid(fill string) func(b []byte) []byte {
 	}
 }
 
-// cutsBy returns cuts of n bytes. Each is 1 to 256 bytes after the one before, as
-// the bytes of steps say, which are used again and again.
+// cutsBy returns cuts of n bytes. The distance of each to the one before is a byte of steps
+// plus 1; steps is used repeatedly.
 func cutsBy(steps []byte, n int) []int {
 	if len(steps) == 0 {
 		return nil
@@ -227,7 +222,7 @@ func deliver(r *Request, b []byte) delivered {
 	return d
 }
 
-// describe puts everything a Request tells into words.
+// describe returns everything that a Request says, as text.
 func describe(r *Request, b []byte) string {
 	var s strings.Builder
 	fmt.Fprintf(&s, "%q %q path=%q query=%q authority=%q form=%d minor=%d keep=%v expect=%d length=%d",

@@ -13,8 +13,8 @@ import (
 	"testing"
 )
 
-// seed adds the rows of the rules test and every so many cases of the corpus: the
-// fuzzer needs the words, not all the sentences.
+// seed adds the rows of the rules test and a sample of the corpus: the fuzzer needs its
+// vocabulary, not all of it.
 func seed(f *testing.F, add func(in []byte)) {
 	const oneIn = 25
 	for _, tt := range ruleTests {
@@ -35,7 +35,7 @@ func fuzzLimits() Limits {
 	return Limits{MethodBytes: 9, TargetBytes: 60, HeadBytes: 700, Fields: 6, BodyBytes: 200, ChunkLineBytes: 40, TrailerBytes: 60, TrailerFields: 3}
 }
 
-// Invariant: the answer does not depend on where the bytes are cut.
+// Invariant: the result does not depend on where the bytes are cut.
 func FuzzParseCut(f *testing.F) {
 	seed(f, func(in []byte) { f.Add(in, uint16(1), uint16(9)) })
 	f.Fuzz(func(t *testing.T, in []byte, step, at uint16) {
@@ -51,8 +51,8 @@ func FuzzParseCut(f *testing.F) {
 	})
 }
 
-// Invariant: the same for chunked content, and net/http reads the same content and
-// trailer out of what is accepted. Exception: net/http takes no whitespace between
+// Invariant: the same for chunked content; and of what is accepted net/http reads the same
+// content and trailer. Exception: net/http refuses whitespace between
 // chunk-size and ';', which RFC 9112 section 7.1.1 says to accept.
 func FuzzChunkedCut(f *testing.F) {
 	seed(f, func(in []byte) {
@@ -94,7 +94,7 @@ func FuzzChunkedCut(f *testing.F) {
 	})
 }
 
-// Invariant: nothing is allocated, whatever the bytes, wherever they are cut.
+// Invariant: nothing is allocated, for any bytes and any cuts.
 func FuzzParseAllocates(f *testing.F) {
 	const runs = 20 // AllocsPerRun rounds down: once in all of them does not count
 	seed(f, func(in []byte) { f.Add(in, []byte{6}) })
@@ -114,9 +114,8 @@ func FuzzParseAllocates(f *testing.F) {
 	})
 }
 
-// Invariant: progress is linear. A call looks at what is new and at a few bytes
-// before it; what the calls before have looked at may be gone. How far Decode has
-// to come with each call, feeder checks.
+// Invariant: progress is linear. A call reads the new bytes and a few before them; the bytes
+// that earlier calls have read may be overwritten. feeder checks the progress of Decode.
 func FuzzParseLinear(f *testing.F) {
 	seed(f, func(in []byte) { f.Add(in, []byte{6}) })
 	f.Fuzz(func(t *testing.T, in, steps []byte) {
@@ -146,7 +145,7 @@ func FuzzParseLinear(f *testing.F) {
 	})
 }
 
-// Invariant: what we accept, net/http reads the same way. Exceptions:
+// Invariant: net/http reads what this parser accepts in the same way. Exceptions:
 //   - net/http parses the target as a URL, and refuses a '%' that is not followed
 //     by two hexadecimal digits, and some hosts. Rule 7 leaves '%' to the path
 //     decoder.
@@ -219,8 +218,8 @@ func FuzzParseAgainstNetHTTP(f *testing.F) {
 	})
 }
 
-// Invariant: the parser and the slow reference agree on every head: complete and
-// what it says, refused and with which status, or more needed.
+// Invariant: the parser and the slow reference agree on every head: its content if it is
+// complete, the status if it is refused, or that more bytes are needed.
 func FuzzParseReference(f *testing.F) {
 	seed(f, func(in []byte) { f.Add(in) })
 	f.Fuzz(compareWithReference)
@@ -228,7 +227,7 @@ func FuzzParseReference(f *testing.F) {
 
 func compareWithReference(t *testing.T, in []byte) {
 	for _, lim := range []Limits{DefaultLimits(), fuzzLimits()} {
-		feedCut(in, lim) // with marks and without
+		feedCut(in, lim) // with takeLines and without
 		want, status := reference(in, lim)
 		var r Request
 		n, err := r.Parse(in, &lim)

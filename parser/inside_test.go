@@ -38,15 +38,15 @@ func newGuard(tb testing.TB) *guard {
 	return &guard{pages, memory}
 }
 
-// atEnd returns a copy of b right before the page behind.
+// atEnd returns a copy of b that ends at the second page.
 func (g *guard) atEnd(b []byte) []byte {
 	place := g.memory[len(g.memory)-len(b):]
 	copy(place, b)
 	return place
 }
 
-// atStart returns a copy of b right behind the page before. Its capacity is all
-// there is, with what others have left there.
+// atStart returns a copy of b that begins after the first page. Its capacity is the whole
+// memory, with bytes of earlier calls.
 func (g *guard) atStart(b []byte) []byte {
 	copy(g.memory, b)
 	return g.memory[:len(b)]
@@ -69,8 +69,8 @@ func (g *guard) inside(t *testing.T, in []byte, parse func()) {
 	parse()
 }
 
-// feed feeds in, of which each call has what it is given at either end of the
-// memory and nothing else, and compares with want.
+// feed feeds in and compares with want. The input of each call is at either end of the memory,
+// next to an unreadable page.
 func (g *guard) feed(t *testing.T, in []byte, want *feeder, cuts ...int) {
 	t.Helper()
 	for _, place := range []func([]byte) []byte{g.atEnd, g.atStart} {
@@ -84,8 +84,8 @@ func (g *guard) feed(t *testing.T, in []byte, want *feeder, cuts ...int) {
 	}
 }
 
-// Invariant: nothing is read outside of what a call is given, whatever the bytes,
-// wherever they are cut, and bytes behind or before them change nothing.
+// Invariant: a call reads nothing outside its input, for any bytes and any cuts, and bytes
+// before or after them change nothing.
 func FuzzParseInside(f *testing.F) {
 	g := newGuard(f)
 	seed(f, func(in []byte) { f.Add(in, []byte{6}, byte('\n')) })
@@ -117,9 +117,9 @@ func TestCorpusInside(t *testing.T) {
 	}
 }
 
-// Every length of what is taken several bytes at a time, so that the end of the
-// bytes is at every place in such a step; whole, and with the first call ending
-// at every place of the last few steps.
+// Every length of the elements that are read several bytes at a time, so that the input ends
+// at every offset in such a step; whole, and with the first call ending at every offset of
+// the last few steps.
 func TestLengthsInside(t *testing.T) {
 	const (
 		bytesMax = 130

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// Each limit: limit bytes (or lines) pass, one more is refused, and at the byte
-// that crosses it, with nothing behind it.
+// Each limit: limit bytes (or lines) pass; one more is refused, at the byte that exceeds the
+// limit, without any byte after it.
 func TestLimits(t *testing.T) {
 	repeat := strings.Repeat
 	for _, tt := range []struct {
@@ -15,7 +15,7 @@ func TestLimits(t *testing.T) {
 		set  func(*Limits, int)
 		n    int                       // the limit
 		in   func(n int) (pass string) // uses n of it and is complete
-		over func(n int) string        // as far as the byte that crosses it
+		over func(n int) string        // up to the byte that exceeds it
 		err  *Error
 	}{
 		{

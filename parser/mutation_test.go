@@ -11,7 +11,7 @@ import (
 // second's worth. PARSER_MUTATIONS asks for another number.
 const mutations = 15000
 
-// Pieces that mean something somewhere in a request.
+// Pieces that have a meaning somewhere in a request.
 var pieces = []string{
 	"\r", "\n", "\r\n", "\r\n\r\n", " ", "\t", ":", ",", ";", "=", "\"", "\\", "\x00", "\x7f", "\x80", "\xff",
 	"/", "?", "#", "%", "%41", "*", "@", "[", "]", "[::1]", "::", ":80", "0", "1", "a", "f", "ffff",
@@ -21,8 +21,8 @@ var pieces = []string{
 	"Expect: ", "X: y\r\n", "X:", "0\r\n\r\n", "5\r\nhello\r\n", "5;a=b\r\n",
 }
 
-// The same two invariants as the fuzz targets, for inputs that are nearly good:
-// the parser agrees with the reference, and no cut changes anything.
+// Two invariants of the fuzz targets, for inputs that are nearly valid: the parser agrees with
+// the reference, and cuts change nothing.
 func TestMutations(t *testing.T) {
 	count := mutations
 	if s := os.Getenv("PARSER_MUTATIONS"); s != "" {

@@ -8,9 +8,8 @@ import (
 	"strings"
 )
 
-// reference reads a head the slow way: one byte after the other, each rule where
-// the RFC has it, no tables, no words of 8 bytes, nothing remembered between
-// calls. It shares the limits with the parser and nothing else.
+// reference parses a head the slow way: byte by byte, each rule where the RFC has it, without
+// tables, words of 8 bytes or state between calls. It shares only the limits with the parser.
 //
 // It returns the head, if it is complete; a status to refuse it with; or neither
 // if more bytes are needed.

@@ -39,7 +39,7 @@ func TestFind(t *testing.T) {
 	}
 }
 
-// Any other byte in a known name makes it another name.
+// A known name with any byte changed is not that name.
 func TestKnown(t *testing.T) {
 	lim := DefaultLimits()
 	lim.BodyBytes = -1
@@ -99,7 +99,7 @@ func TestStarted(t *testing.T) {
 	}
 }
 
-// The spans survive a move of the buffer, before and after the head is complete.
+// The spans stay valid when the buffer moves, before and after the head is complete.
 func TestBufferMoves(t *testing.T) {
 	in := []byte("POST http://a/b?c HTTP/1.1\r\nHost: h\r\nX-Name: value \r\nContent-Length: 0\r\n\r\n")
 	want := feedCut(in, DefaultLimits()).requests[0].words
@@ -122,7 +122,7 @@ func TestBufferMoves(t *testing.T) {
 	}
 }
 
-// Bytes behind len(b) are stale: they must not decide anything.
+// Bytes beyond len(b) are stale: they must not change the result.
 func TestReadsNothingBehind(t *testing.T) {
 	in := []byte(head + "X: y\r\n\r\nGET /next HTTP/1.1\r\n")
 	lim := DefaultLimits()
@@ -138,7 +138,7 @@ func TestReadsNothingBehind(t *testing.T) {
 	}
 }
 
-// Without Reset nothing of a request is in the next one either.
+// Also without Reset nothing of a request is in the next one.
 func TestParseResets(t *testing.T) {
 	lim := DefaultLimits()
 	var r, fresh Request
@@ -223,8 +223,7 @@ func TestAllocates(t *testing.T) {
 	}
 }
 
-// parseAll does with b, cut at the places given, what a server does with it, up to
-// a refusal.
+// parseAll parses the requests in b, cut at cuts, up to a refusal, as a server does.
 func parseAll(r *Request, b []byte, cuts []int, lim *Limits) {
 	r.Reset()
 	var body Body
@@ -249,13 +248,13 @@ func parseAll(r *Request, b []byte, cuts []int, lim *Limits) {
 	}
 }
 
-// scanAgainMax is how many of the bytes of one call the next may look at again: a
-// version is looked at as a whole.
+// scanAgainMax is how many bytes of one call the next may read again: a version is always
+// parsed from its start.
 const scanAgainMax = len("HTTP/1.1\r\n")
 
-// Feeding byte by byte is linear: 64 times the bytes must not cost 64 times 64.
-// The count is of bytes looked at, as far as scan tells, not of time. And scan
-// tells the truth: of what is before it, only NULs are left for the next call.
+// Feeding byte by byte is linear: 64 times the bytes must not cost 64 times 64. Not time is
+// counted but bytes read, according to scan. That scan is right is checked too: the bytes
+// before it are overwritten with NUL for the next call.
 func TestLinear(t *testing.T) {
 	lim := DefaultLimits()
 	lim.TargetBytes = 16000
@@ -289,10 +288,9 @@ func TestLinear(t *testing.T) {
 	}
 }
 
-// spent returns b with NUL for what is before scan and not needed any more. When
-// its element or the head is complete, this may be looked at once more: a method,
-// a target that is no path, a field with a known name, and the whitespace around
-// a value.
+// spent returns b with NUL for the bytes before scan that are not needed any more. Needed once
+// more, when the element or the head is complete, are a method, a target that is not a path,
+// a field with a known name, and the whitespace around a value.
 func spent(b []byte, scan int) []byte {
 	b = bytes.Clone(b)
 	crlf := []byte("\r\n")
@@ -317,7 +315,7 @@ func erase(b []byte) {
 	}
 }
 
-// beginsKnown reports whether a known name begins so.
+// beginsKnown reports whether a known name begins with name.
 func beginsKnown(name string) bool {
 	for _, known := range []string{"host", "content-length", "transfer-encoding", "connection", "expect", "upgrade"} {
 		if strings.HasPrefix(known, asciiLower(name)) {
@@ -367,9 +365,9 @@ func TestHosts(t *testing.T) {
 	check("", 0)
 }
 
-// The marks against the table, for every byte at every place in a word, with
-// neighbours that borrow and carry: no byte that ends a scan lies below the lowest
-// mark, or in a word without any.
+// The marks against the table, for every byte at every place in a word, with neighbours that
+// borrow and carry: a byte that ends a scan is never below the lowest mark, nor in a word
+// without marks.
 func TestMarks(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -403,7 +401,7 @@ func TestMarks(t *testing.T) {
 	}
 }
 
-// The scans end where the table says, at every length and place.
+// The scans end where the table says, for every length and place.
 func TestScans(t *testing.T) {
 	for _, tt := range []struct {
 		name string

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// The rest of a request whose first line is of no interest.
+// The rest of a request, after its method and target.
 const (
 	line    = "GET / HTTP/1.1\r\n"
 	rest    = " HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -17,8 +17,8 @@ const (
 	chunked = post + "Transfer-Encoding: chunked\r\n\r\n"
 )
 
-// At least one row for each rule of the list in doc.go. want is what must be in
-// the words for the last request, if it is not refused.
+// At least one row for each rule in doc.go. want is a part of the text (describe) of the last
+// request, if it is not refused.
 var ruleTests = []struct {
 	rule     int
 	name, in string
@@ -224,8 +224,8 @@ var ruleTests = []struct {
 	{55, "1.0", "GET / HTTP/1.0\r\nExpect: x\r\n\r\n", "expect=0", nil},
 }
 
-// Each row runs whole and byte by byte. A refused one must not be refused without
-// its last byte: the refusal comes as soon as it is due, and no sooner.
+// Each row is fed whole and byte by byte. A refused row must not be refused without its last
+// byte: the refusal comes at the first wrong byte.
 func TestRules(t *testing.T) {
 	for _, tt := range ruleTests {
 		t.Run(fmt.Sprintf("rule=%d/%s", tt.rule, tt.name), func(t *testing.T) {
@@ -258,7 +258,7 @@ func TestRules(t *testing.T) {
 
 // A refusal does not wait for bytes that cannot change it.
 func TestRefusedAtOnce(t *testing.T) {
-	waits := map[*Error]bool{ // these need the whole head, line or target
+	waits := map[*Error]bool{ // refused at the end of the head, line or target
 		errTargetForm: true, errTargetScheme: true, errTargetAuthority: true,
 		errConnect: true, errConnectTarget: true, errAsterisk: true,
 		errVersionMajor: true, errHost: true, errHostMissing: true, errHostRepeated: true,
@@ -269,8 +269,7 @@ func TestRefusedAtOnce(t *testing.T) {
 		if tt.err == nil || waits[tt.err] {
 			continue
 		}
-		// The first cut after which it is refused is the one after the last byte
-		// of the shortest prefix that is refused: find it, and look at both sides.
+		// The shortest prefix that is refused at all must be refused for this reason.
 		at := len(tt.in)
 		for at > 0 && feedCut([]byte(tt.in[:at-1]), DefaultLimits()).refusal != nil {
 			at--
@@ -282,7 +281,7 @@ func TestRefusedAtOnce(t *testing.T) {
 	}
 }
 
-// What was refused stays so, whatever comes then, until Reset.
+// After a refusal every call is refused, for any input, until Reset.
 func TestRefusalStays(t *testing.T) {
 	lim := DefaultLimits()
 	good := []byte("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -311,9 +310,8 @@ func TestRefusalStays(t *testing.T) {
 	}
 }
 
-// What comes behind a refused request changes nothing: it is refused for the same
-// reason, and no request that follows is served. The bytes behind come at once, or
-// in a call of their own.
+// Bytes after a refused request change nothing: the reason is the same, and no later request
+// is served. The bytes come in the same call or in the next.
 func TestNothingFollowsRefusal(t *testing.T) {
 	const good = "GET /good" + rest
 	for _, tt := range ruleTests {
@@ -334,7 +332,7 @@ func TestNothingFollowsRefusal(t *testing.T) {
 	}
 }
 
-// Every refusal there is: its rule is in the list, and a row shows it.
+// Every refusal of errors.go has a rule number of the list, and a row.
 func TestEveryRefusalHasARow(t *testing.T) {
 	source, err := os.ReadFile("errors.go")
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// eachWay runs f with marks, where the machine can make them, and without.
+// eachWay runs f with takeLines, if the machine has AVX2, and without.
 func eachWay(f func()) {
 	f()
 	if !canTakeLines {
@@ -27,8 +27,8 @@ func needMarks(t *testing.T) {
 	}
 }
 
-// The groups of every byte: what is in none may be in a token, a host and a value,
-// and what may not be in a value is in one of the last three.
+// The groups of every byte: a byte without groups is allowed in a token, a host and a value;
+// a byte that is not allowed in a value is in one of the last three groups.
 func TestMarkGroups(t *testing.T) {
 	const plain = "!$&'*+-." + digits + "_" + letters // and no byte else
 	for c := range 256 {
@@ -42,7 +42,7 @@ func TestMarkGroups(t *testing.T) {
 	}
 }
 
-// plainLines says what takeLines should: slowly, and by the classes of bytes.
+// plainLines is a slow takeLines, by the classes of bytes.
 func plainLines(b []byte, line, room int) (fields []Field, next, hostEnd int) {
 	isPlain := func(c byte) bool { return markTables.high[c>>4]&markTables.low[c&15] == 0 }
 	for len(fields) < room {
@@ -74,8 +74,8 @@ func plainLines(b []byte, line, room int) (fields []Field, next, hostEnd int) {
 	return fields, line, hostEnd
 }
 
-// checkLines compares takeLines with plainLines. hostEnd may be missing, where a
-// block ends inside of the value, but it must not call anything plain that is not.
+// checkLines compares takeLines with plainLines. hostEnd may be 0 if a block ends inside the
+// value, but it must not include a byte that is not plain.
 func checkLines(t *testing.T, b []byte, from, room int) {
 	t.Helper()
 	var got [FieldsMax]Field
@@ -128,8 +128,7 @@ func TestTakeLines(t *testing.T) {
 	}
 }
 
-// What a client sends as a rule is taken at once: a slip that left it to head would
-// show in no result.
+// The usual heads take the fast path. If a bug left them to head no result would show it.
 func TestWhole(t *testing.T) {
 	needMarks(t)
 	for _, tt := range benchmarks {
@@ -154,7 +153,7 @@ func TestWhole(t *testing.T) {
 	}
 }
 
-// Where whole gives up, nothing of it is left.
+// After whole has returned 0 the Request is as after Reset.
 func TestNotWhole(t *testing.T) {
 	needMarks(t)
 	lim := DefaultLimits()
@@ -185,7 +184,7 @@ func TestNotWhole(t *testing.T) {
 	}
 }
 
-// Limits that make no sense are safe all the same.
+// Limits that Check refuses are safe.
 func TestNoRoom(t *testing.T) {
 	needMarks(t)
 	lim := DefaultLimits()
@@ -203,7 +202,7 @@ func TestNoRoom(t *testing.T) {
 	}
 }
 
-// Lines that end, and names, at every place around the ends of blocks.
+// Names and lines that end at every place around the ends of blocks.
 func TestBlocks(t *testing.T) {
 	needMarks(t)
 	lim := DefaultLimits()

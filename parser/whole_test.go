@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// Every number of up to five digits, and every byte in every place that is none.
+// Every number of up to five digits, and every other byte in place of each digit.
 func TestPortOf(t *testing.T) {
 	for want := range uint64(100_000) {
 		text := fmt.Sprintf("%d\r\n\r\n    ", want)

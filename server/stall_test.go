@@ -269,22 +269,22 @@ func TestBusyIsNotHeld(t *testing.T) {
 	}
 }
 
-// What Late and Held make of a request, wherever they come: what they call is done
-// in the application ("in") or when the request is over ("after").
-func TestLateAndHeld(t *testing.T) {
+// What StallSuspected and Stalled report of a request, whenever the loop calls them: in the
+// application ("in") or when the request is over ("after").
+func TestStallSuspectedAndStalled(t *testing.T) {
 	for name, tt := range map[string]struct {
 		in, after string
 		reported  bool
 		named     bool
 	}{
-		"in one call":                {in: "LH", reported: true, named: true},
-		"in the server's own code":   {in: "CH", reported: true, named: true},
-		"over before Held":           {in: "L", after: "H"},
-		"begun since Late":           {in: "H"},
-		"over, and then a task":      {in: "L", after: "LH", reported: true},
-		"a task":                     {after: "LH", reported: true},
-		"reported, and then a task":  {in: "LHT", after: "LH", reported: true},
-		"reported, and over by Held": {in: "LHTL", after: "H"},
+		"in one call":                   {in: "LH", reported: true, named: true},
+		"in the server's own code":      {in: "CH", reported: true, named: true},
+		"over before Stalled":           {in: "L", after: "H"},
+		"begun since StallSuspected":    {in: "H"},
+		"over, and then a task":         {in: "L", after: "LH", reported: true},
+		"a task":                        {after: "LH", reported: true},
+		"reported, and then a task":     {in: "LHT", after: "LH", reported: true},
+		"reported, and over by Stalled": {in: "LHTL", after: "H"},
 	} {
 		log := &testlog.Buffer{}
 		var act func(calls string)
@@ -300,13 +300,13 @@ func TestLateAndHeld(t *testing.T) {
 			return log.String()
 		}
 		h := s.reactor.Loops()[0].Handler().(*shard)
-		var reported, named bool // by the last Held
+		var reported, named bool // by the last Stalled
 		act = func(calls string) {
 			for _, call := range calls {
 				switch call {
 				case 'L':
 					h.StallSuspected()
-				case 'C': // Late, while the application calls the server
+				case 'C': // StallSuspected, while the application calls the server
 					w := h.calls.Latest()
 					was := h.calls.EnterServer(w)
 					done := make(chan bool)

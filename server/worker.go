@@ -37,8 +37,9 @@ func (j *job) run() {
 	})
 }
 
-// goOn is the rest of run for a call that was taken from its loop, on the goroutine of
-// that call, which ends with it.
+// continueOnWorker is the rest of run for a call that was taken from its loop, on the goroutine
+// of that call. It never returns: its callers are frames of the loop, which another goroutine
+// runs now (loop.Loop.Handoff). Goexit runs their deferred functions and leaves them.
 func (j *job) continueOnWorker(rest func() (gateway.Body, error)) {
 	defer j.x.sh.srv.workers.Release()
 	j.work(rest)
