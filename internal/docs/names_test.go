@@ -151,21 +151,28 @@ func (tr *tree) wrongDotted(parts []string) string {
 	return ""
 }
 
-// Every file of ours that a comment names, "see phase.go", is there.
-func TestFilesInComments(t *testing.T) {
+// Every file of ours that a comment or a page names, in a diagram too, is there.
+func TestFiles(t *testing.T) {
 	tr := readTree(t)
-	named := regexp.MustCompile(`\b[\w/]+\.go\b`)
+	named := regexp.MustCompile(`[\w/]*\w\.go\b`)
+	check := func(text, dir string, where any) {
+		for _, name := range named.FindAllString(text, -1) {
+			name = strings.TrimPrefix(name, "/") // of a link: ../server/phase.go
+			if !tr.files[name] && !tr.files[path.Join(dir, name)] && (strings.Contains(name, "/") || !tr.bases[name]) {
+				t.Errorf("%v names %s, which does not exist", where, name)
+			}
+		}
+	}
+	for page, text := range tr.pages(t) {
+		check(text, path.Dir(page), page)
+	}
 	for file, f := range tr.sources {
 		if notYet[path.Dir(file)] {
 			continue
 		}
 		for _, group := range f.Comments {
 			for _, c := range group.List {
-				for _, name := range named.FindAllString(c.Text, -1) {
-					if !tr.files[name] && !tr.bases[path.Base(name)] {
-						t.Errorf("%s: a comment names %s, which does not exist", tr.fsets[file].Position(c.Pos()), name)
-					}
-				}
+				check(c.Text, path.Dir(file), tr.fsets[file].Position(c.Pos()))
 			}
 		}
 	}

@@ -16,7 +16,7 @@ const columnsMax = 120
 // persons are words for persons; parts of a program have names. CONTRIBUTING.md, Prose.
 var persons = regexp.MustCompile(`(?i)\b(nobody|somebody|he|his)\b`)
 
-// notYet are the directories whose Go is not yet as TestProse and TestFilesInComments want it.
+// notYet are the directories whose Go is not yet as TestProse and TestFiles want it.
 var notYet = map[string]bool{
 	"server": true,
 }
