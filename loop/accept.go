@@ -39,9 +39,9 @@ func (l *Loop) accept(ln *listener) {
 	}
 }
 
-// drainBacklog accepts all connections that wait in the queue of ln, but no more than the
+// acceptAll accepts all connections that wait in the queue of ln, but no more than the
 // queue has room for: new ones may come all the time.
-func (l *Loop) drainBacklog(ln *listener) {
+func (l *Loop) acceptAll(ln *listener) {
 	for range backlog() {
 		fd, remote, err := accept(ln.fd)
 		switch err {
@@ -84,13 +84,13 @@ type incoming struct {
 	in []accepted
 }
 
-func (q *incoming) put(a accepted) {
+func (q *incoming) push(a accepted) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.in = append(q.in, a)
 }
 
-func (q *incoming) take() (a accepted, ok bool) {
+func (q *incoming) pop() (a accepted, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if len(q.in) == 0 {
@@ -107,7 +107,7 @@ func (l *Loop) enqueueAccepted(a accepted) {
 	// it closes a.
 	l.wakeMu.RLock()
 	if !l.closed {
-		l.incoming.put(a)
+		l.incoming.push(a)
 		_ = l.poller.wake(l.startAccepted)
 		l.wakeMu.RUnlock()
 		return
@@ -119,7 +119,7 @@ func (l *Loop) enqueueAccepted(a accepted) {
 
 // startAccepted is the task behind enqueueAccepted.
 func (l *Loop) startAccepted() (stop bool) {
-	for a, ok := l.incoming.take(); ok; a, ok = l.incoming.take() {
+	for a, ok := l.incoming.pop(); ok; a, ok = l.incoming.pop() {
 		l.startConn(a.fd, a.remote)
 	}
 	return false

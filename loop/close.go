@@ -18,7 +18,7 @@ func (c *Conn) Close() {
 	}
 	c.state = closing
 	c.handlerDeadline = 0
-	c.drainBudget = c.loop.opt.LingerBytes
+	c.lingerBudget = c.loop.opt.LingerBytes
 	c.progressOrDefer()
 }
 
@@ -43,9 +43,9 @@ func (c *Conn) Abort() { c.kill(ErrAborted) }
 // connections to let them linger.
 func (c *Conn) Drop() { c.kill(nil) }
 
-// lingeringClose drives a connection in state closing: FIN when all output is sent, and the
-// drain. Input is discarded also before FIN: a peer that sends all its input before it
-// reads would otherwise wait for us, and we for it.
+// lingeringClose drives a connection in state closing: it sends FIN when all output is sent,
+// and discards input until the peer's FIN. Input is discarded also before ours: a peer that
+// sends all its input before it reads would otherwise wait for us, and we for it.
 func (c *Conn) lingeringClose() {
 	releaseBuffer(c.pending)
 	c.pending = nil
@@ -63,19 +63,19 @@ func (c *Conn) lingeringClose() {
 		c.setWriteDeadline(c.loop.opt.LingerTime)
 	}
 	if c.readable && !c.eof {
-		c.drain()
+		c.discardInput()
 	}
 	if c.out == nil && c.eof && c.state == closing {
 		c.kill(nil)
 	}
 }
 
-// drain discards input, one buffer a turn and LingerBytes in all. What comes after that
+// discardInput discards input, one buffer a turn and LingerBytes in all. What comes after that
 // stays in the socket: flow control stops the peer, which can read its answer until
 // LingerTime is over. A close at that point would reset the connection and the answer with it.
-func (c *Conn) drain() {
+func (c *Conn) discardInput() {
 	b := c.loop.readSpace()
-	for c.drainBudget > 0 || c.readToEnd { // after a hangup only what the socket has already can come
+	for c.lingerBudget > 0 || c.readToEnd { // after a hangup only what the socket has already can come
 		n, err := read(int(c.fd), b)
 		switch {
 		case err == errAgain:
@@ -88,7 +88,7 @@ func (c *Conn) drain() {
 			c.readable, c.eof = false, true
 			return
 		}
-		c.drainBudget -= int64(n)
+		c.lingerBudget -= int64(n)
 		if n == len(b) {
 			c.rearm() // a full buffer: the other ready connections come first
 			return
@@ -117,7 +117,7 @@ func (c *Conn) kill(err error) {
 func (c *Conn) end() {
 	c.removeFromLoop()
 	if c.out != nil {
-		c.out.discard()
+		c.out.releaseAll()
 	}
 	releaseBuffer(c.pending)
 	c.pending = nil

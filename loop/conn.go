@@ -27,8 +27,8 @@ type Conn struct {
 
 	state        connState
 	readable     bool // an edge was seen and not used up: a read may find bytes
-	readToEnd    bool // a hangup was seen: read until EOF or EAGAIN, there may be no other edge
-	hungUp       bool // and the poller said that it is the peer's, not urgent data
+	readToEnd    bool // a hangup or urgent data was reported: read until EOF or EAGAIN, there may be no other edge
+	hungUp       bool // it was a hangup: FIN of the peer, or a failure
 	eof          bool // the peer's FIN was read
 	paused       bool // Pause was called
 	full         bool // output rose over the high-water mark and is not yet down at the low one
@@ -48,7 +48,7 @@ type Conn struct {
 	unackedBefore   int   // bytes the peer had not acknowledged when writeDeadline was set
 	handlerDeadline int64 // tick of Timeout, 0 none; after our FIN: the tick when a peer that acknowledges nothing is cut
 	writeDeadline   int64 // tick when the peer must have taken output, or when lingering ends; 0 none
-	drainBudget     int64 // closing: bytes that may still be read and discarded
+	lingerBudget    int64 // closing: bytes that may still be read and discarded
 	timerLink       timer
 
 	err    error // why it is dead
@@ -126,10 +126,8 @@ func (c *Conn) event(r readiness) {
 		c.readable = true
 		if r&readToEnd != 0 {
 			c.readToEnd = true
+			c.hungUp = c.hungUp || r&peerEnded != 0
 		}
-	}
-	if r&peerEnded != 0 {
-		c.hungUp = true
 	}
 	if r&writable != 0 && c.out != nil {
 		c.flush()

@@ -342,7 +342,7 @@ func TestCloseFlushes(t *testing.T) {
 
 // The peer continues to send after our last answer. To close at once would send a reset,
 // which destroys the answer in the peer's buffer.
-func TestCloseDrains(t *testing.T) {
+func TestCloseLingers(t *testing.T) {
 	s := startLines(t, Options{}, "")
 	c := s.dial()
 	c.send("close\n")
@@ -359,7 +359,7 @@ func TestCloseDrains(t *testing.T) {
 
 // A peer that sends all before it reads gets a large last answer too: input is discarded
 // while the answer is flushed.
-func TestCloseDrainsWhileFlushing(t *testing.T) {
+func TestCloseLingersWhileFlushing(t *testing.T) {
 	s := startLines(t, Options{HighWaterBytes: 32 << 20}, "")
 	c := s.dial()
 	c.send("big 9000000\nclose\n")
@@ -371,9 +371,9 @@ func TestCloseDrainsWhileFlushing(t *testing.T) {
 	c.wantEOF()
 }
 
-// The drain is bounded in bytes and in time: after LingerBytes flow control stops the peer,
+// Lingering is bounded in bytes and in time: after LingerBytes flow control stops the peer,
 // which can still read its answer.
-func TestDrainEnds(t *testing.T) {
+func TestLingerEnds(t *testing.T) {
 	t.Run("bytes", func(t *testing.T) {
 		s := startLines(t, Options{LingerBytes: 100_000, LingerTime: time.Second}, "")
 		c := s.dial()

@@ -199,7 +199,7 @@ func (l *Loop) cleanUp() {
 	defer l.wakeMu.Unlock()
 	l.closed = true
 	l.poller.close()
-	for a, ok := l.incoming.take(); ok; a, ok = l.incoming.take() {
+	for a, ok := l.incoming.pop(); ok; a, ok = l.incoming.pop() {
 		l.connCount.Add(-1)
 		_ = unix.Close(a.fd)
 	}

@@ -173,7 +173,7 @@ func (q *outQueue) removeFirst() {
 }
 
 // discard releases all pieces. bytes and files still count what was unsent.
-func (q *outQueue) discard() {
+func (q *outQueue) releaseAll() {
 	for !q.empty() {
 		q.removeFirst()
 	}

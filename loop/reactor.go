@@ -172,7 +172,7 @@ func (l *Loop) addListener(ln *listener) error {
 // another process has the listener too and will accept them.
 func (l *Loop) dropListener(ln *listener) {
 	if !l.reactor.listenersReleased.Load() {
-		l.drainBacklog(ln)
+		l.acceptAll(ln)
 	}
 	l.poller.removeShared(&ln.att)
 	l.closeListener(ln)
