@@ -8,7 +8,7 @@ import (
 	"github.com/isbjorn/isbjorn/gateway"
 )
 
-// What the hot path must not do: allocate.
+// The accessors and Bodies of the hot path allocate nothing.
 func TestAllocations(t *testing.T) {
 	const in = "GET /path?query HTTP/1.1\r\nHost: h\r\nUser-Agent: test\r\nAccept: */*\r\nCookie: a=1\r\nCookie: b=2\r\n\r\ncontent\n"
 	const encoded = "GET /%61/path%20with/%zz HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -91,7 +91,7 @@ func TestAllocations(t *testing.T) {
 	}
 }
 
-// once pulls a body of one chunk; "" if it was right.
+// once pulls a Body of one chunk, and returns what is wrong, or "".
 func once(body gateway.Body, want string) string {
 	b, err := body.Next()
 	if string(b) != want || err != io.EOF {
@@ -125,7 +125,7 @@ func TestCheckAllocations(t *testing.T) {
 	}
 }
 
-// A long path must not pin its memory in the pool: it is allocated each time.
+// The memory for a long path is not kept for the next request.
 func TestLongPathIsNotKept(t *testing.T) {
 	r := parse(t, "GET /"+strings.Repeat("%20", 2600)+" HTTP/1.1\r\nHost: h\r\nA: "+strings.Repeat("a", 4000)+"\r\nA: b\r\n\r\n")
 	var e gateway.ServerEnviron

@@ -44,7 +44,7 @@ func TestOneChunk(t *testing.T) {
 	}
 }
 
-// Bytes hands out what it was given, not a copy.
+// The chunk of Bytes is its argument, not a copy.
 func TestBytesIsAView(t *testing.T) {
 	e := environ(t, smallGet)
 	b := []byte("view")
@@ -55,7 +55,7 @@ func TestBytesIsAView(t *testing.T) {
 	}
 }
 
-// An application may make several bodies: only one of them can be the pooled one.
+// An application may make several Bodies: only the first is the one in the Environ.
 func TestBodiesDoNotShare(t *testing.T) {
 	var e gateway.ServerEnviron
 	r := parse(t, smallGet)
@@ -219,7 +219,7 @@ type file struct {
 
 func (f *file) Close() error { f.closes++; return f.err }
 
-// sizedFile is a file that knows what is left of it.
+// sizedFile is a file with Len.
 type sizedFile struct {
 	file
 	n int
@@ -324,8 +324,7 @@ func TestReaderCloses(t *testing.T) {
 	}
 }
 
-// A Body that is closed has ended: a sequence must not begin after it, when
-// nobody will stop it any more.
+// After Close of a Stream its sequence does not begin: its deferred cleanup would never run.
 func TestStreamAfterClose(t *testing.T) {
 	s := &sequence{parts: []string{"one", "two"}}
 	body := gateway.Stream(s.seq())
@@ -422,5 +421,5 @@ func TestStreamWaits(t *testing.T) {
 	}
 }
 
-// Where the server cannot wait the function is there all the same.
+// Under a server that cannot wait the function of Waker does nothing.
 func TestWakerOfNoServer(t *testing.T) { environ(t, smallGet).Waker()() }

@@ -224,7 +224,7 @@ func TestSetAnyType(t *testing.T) {
 	}
 }
 
-// What was not set stays as it was.
+// Set changes no other key.
 func TestSetLeavesTheRest(t *testing.T) {
 	e := environ(t, richPost)
 	before := view(e)
@@ -336,7 +336,7 @@ func TestAllAgreesWithGet(t *testing.T) {
 	}
 }
 
-// The application may change what it goes through.
+// The application may call Set while it ranges over All.
 func TestSetDuringAll(t *testing.T) {
 	e := environ(t, richPost)
 	for key := range e.All() {
@@ -351,7 +351,7 @@ func TestSetDuringAll(t *testing.T) {
 	}
 }
 
-// HTTP_* of names that differ in case only are one, in the order they came.
+// Fields whose names differ in case only are one HTTP_* key, joined in the order they came.
 func TestGetJoins(t *testing.T) {
 	e := environ(t, "GET / HTTP/1.1\r\nHost: h\r\nx-y: 1\r\nX-Y: 2\r\nX-y:\r\nSet-Cookie: a\r\nset-cookie: b\r\ncookie: c\r\nCOOKIE: d\r\nCookie2: e\r\nCookie2: f\r\n\r\n")
 	for key, want := range map[string]string{
@@ -363,7 +363,7 @@ func TestGetJoins(t *testing.T) {
 	}
 }
 
-// Addresses with what netip can carry besides.
+// REMOTE_ADDR of IPv4, IPv6, and IPv6 with a zone.
 func TestRemoteAddrKeys(t *testing.T) {
 	for addr, want := range map[string]string{
 		"192.0.2.1:1":      "192.0.2.1",
@@ -383,7 +383,7 @@ func TestRemoteAddrKeys(t *testing.T) {
 	}
 }
 
-// RemoteAddr is made of both keys. What is no address is none.
+// RemoteAddr is made of both keys. An invalid address reads as none.
 func TestSetRemoteAddr(t *testing.T) {
 	for _, tt := range []struct {
 		name       string
@@ -429,8 +429,7 @@ func TestServerNameOfSetHost(t *testing.T) {
 	}
 }
 
-// The text of an Environ's own values holds no content of the request and no
-// address of memory: the example environ prints them by %v.
+// Values of an Environ, printed by %v as in examples/environ, show no content and no address of memory.
 func TestValuesAsText(t *testing.T) {
 	e := environ(t, "POST / HTTP/1.1\r\nHost: h\r\n\r\nsecret")
 	for _, key := range []string{"wsgi.input", "wsgi.errors"} {
@@ -441,8 +440,7 @@ func TestValuesAsText(t *testing.T) {
 	}
 }
 
-// An address that a middleware found out brings no port with it: on a Unix
-// socket there is none, and "0" is not one.
+// A middleware on a Unix socket that Sets REMOTE_ADDR alone gets no REMOTE_PORT "0".
 func TestRemotePortIsNotInvented(t *testing.T) {
 	r := parse(t, smallGet)
 	r.conn = unixSocket()
@@ -457,7 +455,7 @@ func TestRemotePortIsNotInvented(t *testing.T) {
 	}
 }
 
-// A port that is none reads as 0, also one that is too large.
+// An invalid port reads as 0, also one that is too large.
 func TestRemotePortOutOfRange(t *testing.T) {
 	for _, port := range []string{"65536", "99999", "-1", "x", ""} {
 		e := environ(t, smallGet)

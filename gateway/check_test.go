@@ -90,7 +90,7 @@ func TestCheckStatusBytes(t *testing.T) {
 // inValue is RFC 9110 section 5.5.
 func inValue(c int) bool { return c == '\t' || ' ' <= c && c <= '~' || c >= 0x80 }
 
-// What is wrong is quoted in the log: it cannot forge a line there.
+// Errors quote the invalid text, so that it cannot forge a line of a log.
 func TestCheckErrorsAreOneLine(t *testing.T) {
 	const evil = "x\r\nlevel=ERROR msg=forged"
 	var errs []error

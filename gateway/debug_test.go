@@ -9,11 +9,11 @@ import (
 	"github.com/isbjorn/isbjorn/gateway"
 )
 
-// startNothing takes everything.
+// startNothing is a start that accepts everything and sends nothing.
 func startNothing(string, []gateway.Header, error) (io.Writer, error) { return io.Discard, nil }
 
-// breachOf calls f and returns the breach that it panicked with.
-func breachOf(f func()) (v *gateway.Violation) {
+// violationOf calls f and returns the violation that it panicked with.
+func violationOf(f func()) (v *gateway.Violation) {
 	defer func() { v, _ = recover().(*gateway.Violation) }()
 	f()
 	return nil
@@ -76,7 +76,7 @@ var ends = map[string]func(app gateway.App, e *gateway.Environ){
 	},
 }
 
-// endAsTold returns a Body, an error or panics, as test.end says.
+// endAsTold returns a Body or an error, or panics, as the key test.end says.
 func endAsTold(env *gateway.Environ) (gateway.Body, error) {
 	switch env.Get("test.end") {
 	case "error":
@@ -87,7 +87,7 @@ func endAsTold(env *gateway.Environ) (gateway.Body, error) {
 	return gateway.Text("x"), nil
 }
 
-// What is used beyond its response says to which it belonged.
+// A use after the response panics with a Violation that names the request.
 func TestDebugKept(t *testing.T) {
 	for name, wrap := range map[string]gateway.Middleware{
 		"Debug":    gateway.Debug,
@@ -100,7 +100,7 @@ func TestDebugKept(t *testing.T) {
 			var w io.Writer
 			app := wrap(gateway.AppFunc(func(e *gateway.Environ, s gateway.StartResponse) (gateway.Body, error) {
 				for use, f := range uses {
-					if v := breachOf(func() { f(e) }); v != nil {
+					if v := violationOf(func() { f(e) }); v != nil {
 						t.Errorf("%s: %s of a running request: %v", name, use, v)
 					}
 				}
@@ -115,10 +115,10 @@ func TestDebugKept(t *testing.T) {
 				}
 			}
 			for use, f := range uses {
-				wants(use, breachOf(func() { f(env) }))
+				wants(use, violationOf(func() { f(env) }))
 			}
 			for use, f := range inputUses {
-				wants("Input."+use, breachOf(func() { f(in) }))
+				wants("Input."+use, violationOf(func() { f(in) }))
 			}
 			var v *gateway.Violation
 			_, err := start("200 OK", nil, nil)
@@ -132,8 +132,8 @@ func TestDebugKept(t *testing.T) {
 	}
 }
 
-// What was kept of a request's memory shows it, wherever it came from; what the
-// server has stays as it was, and so do clones.
+// Views that are kept read as the poison text, whatever memory they are of; the memory of the server and clones
+// are unchanged.
 func TestDebugPoison(t *testing.T) {
 	text := lines(150_000)
 	for name, end := range ends {
@@ -185,7 +185,7 @@ func TestDebugPoison(t *testing.T) {
 	}
 }
 
-// Under Debug an application sees and answers the same.
+// Under Debug an application sees the same request and sends the same response.
 func TestDebugIsTransparent(t *testing.T) {
 	for _, in := range []string{smallGet, richPost} {
 		plain := environ(t, in)

@@ -111,8 +111,8 @@ func TestPath(t *testing.T) {
 	}
 }
 
-// Every pair of bytes behind a percent sign, against the digits spelled out.
-// RawPath is what Path was decoded from, as long as that is known.
+// Every pair of bytes after a percent sign, against the digits spelled out.
+// RawPath is the text that Path was decoded from, where it is known.
 func TestRawPath(t *testing.T) {
 	for target, want := range map[string]string{
 		"/a%2Fb/%zz%?q=%2F": "/a%2Fb/%zz%", "/": "/", "*": "/", "http://h": "/", "http://h/a%2Fb?c": "/a%2Fb", "//a": "//a",
@@ -195,8 +195,8 @@ func TestHeader(t *testing.T) {
 	}
 }
 
-// Names are compared without the case of letters, and of letters only: other
-// bytes that differ in the same bit are other names.
+// Names are compared ignoring the case of letters, and of letters only: other bytes that differ in the same bit are
+// different.
 func TestHeaderCase(t *testing.T) {
 	const token = "!#$%&'*+-.^`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 	for _, c := range []byte(token) {
@@ -272,8 +272,7 @@ func TestHeadersMost(t *testing.T) {
 	}
 }
 
-// Joined values and a decoded path share memory that grows: those handed out
-// before must stay as they were.
+// Joined values and a decoded path share memory that grows: earlier ones do not change.
 func TestViewsStay(t *testing.T) {
 	var in strings.Builder
 	in.WriteString("GET /%41" + strings.Repeat("p", 100) + " HTTP/1.1\r\nHost: h\r\n")
@@ -302,7 +301,7 @@ func TestViewsStay(t *testing.T) {
 	}
 }
 
-// A name with "_" and Proxy do not show in any view, whatever stands beside.
+// Names with "_" and Proxy are hidden in every view, whatever fields are beside them.
 func TestHiddenFields(t *testing.T) {
 	e := environ(t, "POST / HTTP/1.1\r\nHost: h\r\nX_Y: evil\r\nX-Y: good\r\nx_y: evil\r\nProxy: evil\r\npROXY: evil\r\n_: evil\r\n_A: evil\r\nA_: evil\r\n"+
 		"Only_Here: evil\r\nContent_Type: evil\r\nContent_Length: 666\r\nProxy-Authorization: good\r\nProx: good\r\nHo_st: evil\r\n\r\n")
@@ -381,7 +380,7 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// What is logged may be overwritten by the application at once.
+// Write of Errors copies: the application may overwrite its buffer at once.
 func TestErrorsCopies(t *testing.T) {
 	var log bytes.Buffer
 	r := parse(t, smallGet)
@@ -436,7 +435,7 @@ func TestAddressesOfClone(t *testing.T) {
 	}
 }
 
-// Joining repeated fields costs in proportion to their bytes, whoever sends them.
+// The cost of joining repeated fields is linear in their bytes.
 func TestJoinIsLinear(t *testing.T) {
 	const fields, size = 99, 300
 	r := parse(t, "GET / HTTP/1.1\r\nHost: h\r\n"+strings.Repeat("A: "+strings.Repeat("v", size)+"\r\n", fields)+"\r\n")
@@ -458,8 +457,7 @@ func TestJoinIsLinear(t *testing.T) {
 	}
 }
 
-// Headers shows what Set and Delete did: who stands behind a middleware that deletes
-// forged fields must not find them there.
+// Headers shows Set and Delete: inside a middleware that deletes forged fields they are not there.
 func TestHeadersChanged(t *testing.T) {
 	e := environ(t, "GET / HTTP/1.1\r\nHost: h\r\nX-Forged: a\r\nX-Two: b\r\nx-two: c\r\nX-Kept: d\r\nx-forged: e\r\n\r\n")
 	e.Delete("HTTP_X_FORGED")

@@ -13,8 +13,7 @@ import (
 	"github.com/isbjorn/isbjorn/gateway/gatewaytest"
 )
 
-// An application that fails after start replaces what it has begun. The server
-// refuses that when a part was sent.
+// An application that fails after start replaces the response. The server refuses that once a part was sent.
 func ExampleStartResponse() {
 	render := func() ([]byte, error) { return nil, errors.New("no template") }
 
@@ -35,7 +34,7 @@ func ExampleStartResponse() {
 	// Output: 503 Service Unavailable, 10, come back later
 }
 
-// Code that wants a writer gets one from start. Its bytes go before those of the Body.
+// Code that needs a writer gets one from start. Its bytes go before those of the Body.
 func ExampleStartResponse_write() {
 	app := gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		w, err := start("200 OK", []gateway.Header{{Name: "Content-Type", Value: "text/plain"}}, nil)
@@ -124,7 +123,7 @@ func ExampleEnviron_All() {
 	// HTTP_ACCEPT = text/html, */*
 }
 
-// What goes on when the response is finished gets a Clone.
+// A goroutine that runs longer than the response gets a Clone.
 func ExampleEnviron_Clone() {
 	var audits sync.WaitGroup
 	app := gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
@@ -159,7 +158,7 @@ func ExampleInput_Lines() {
 	// 2 "two"
 }
 
-// A test lets Validate look at an application, and reports what it finds.
+// A test runs an application under Validate, and reports the violations.
 func ExampleValidateWith() {
 	app := gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		_, _ = start("200 OK", []gateway.Header{{Name: "Content-Length", Value: "5"}}, nil)
@@ -180,7 +179,7 @@ func ExampleValidateWith() {
 	// count them again, or leave the length out
 }
 
-// An application keeps a view of its request. Under Debug that shows at once.
+// An application keeps a view of its request. Debug shows that at once.
 func ExampleDebug() {
 	var last string
 	app := gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {

@@ -37,8 +37,8 @@ func ExampleApp() {
 	// Allow: GET
 }
 
-// A middleware adds a field to every response. It wraps start, and hands the
-// Body of the application on as it is.
+// A middleware adds a field to every response. It wraps start, and passes the Body of the application on
+// unchanged.
 func ExampleMiddleware() {
 	var numbered gateway.Middleware = func(app gateway.App) gateway.App {
 		var requests atomic.Int64 // Serve runs on several goroutines at once

@@ -18,8 +18,8 @@ type flushes struct {
 
 func (f *flushes) Flush() error { f.n++; return nil }
 
-// A writer that can flush can do so behind Validate and Debug, as long as the response
-// lasts; another one says that it cannot.
+// A writer that can flush can do so under Validate and Debug, until the response ends; another
+// one returns errors.ErrUnsupported.
 func TestFlush(t *testing.T) {
 	for name, wrap := range map[string]gateway.Middleware{"Validate": gateway.Validate, "Debug": gateway.Debug} {
 		f := &flushes{Writer: io.Discard}
@@ -45,7 +45,7 @@ func TestFlush(t *testing.T) {
 	}
 }
 
-// LocalAddr is the connection's, but for what was Set.
+// LocalAddr is that of the connection, with the parts replaced that were Set.
 func TestLocalAddr(t *testing.T) {
 	const here = "192.0.2.80:8080" // tcp4
 	e := serverEnviron(t, "GET / HTTP/1.1\r\nHost: example.com:81\r\n\r\n")
@@ -82,8 +82,8 @@ type informed struct {
 
 func (c *informed) Inform(int, []gateway.Header) error { c.n++; return nil }
 
-// What cannot be sent is refused before a server is asked. Validate says who is at fault,
-// also of a call that comes too late.
+// Invalid interim responses are refused before the server gets them. Validate says which side is at
+// fault, also for a call that comes too late.
 func TestInform(t *testing.T) {
 	field := func(name, value string) []gateway.Header { return []gateway.Header{{Name: name, Value: value}} }
 	for name, tt := range map[string]struct {
@@ -139,8 +139,8 @@ func (c *trailed) Trailer(headers []gateway.Header) error {
 	return nil
 }
 
-// Fields that mean nothing behind the content are refused, in any case, and with them all
-// of the call.
+// Fields that mean nothing after the content are refused, in any case, and with them all fields of
+// the call.
 func TestTrailer(t *testing.T) {
 	for _, tt := range []struct {
 		name, value string

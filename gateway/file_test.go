@@ -20,7 +20,7 @@ func fileInput(t testing.TB, file io.ReaderAt, size int) *gateway.Input {
 	return e.Input()
 }
 
-// lines is n bytes with lines of all lengths up to 200,000, none like another.
+// lines is n bytes with lines of all lengths up to 200,000, all different.
 func lines(n int) string {
 	random := rand.New(rand.NewPCG(3, 4))
 	b := make([]byte, n)
@@ -33,8 +33,7 @@ func lines(n int) string {
 	return string(b)
 }
 
-// Invariant: content reads from a file as from memory, whatever is called in
-// whatever order.
+// Invariant: content in a file reads as in memory, for any order of calls.
 func TestFileInputModel(t *testing.T) {
 	random := rand.New(rand.NewPCG(5, 6))
 	for round := range 100 {
@@ -88,14 +87,14 @@ func TestFileInputAsReader(t *testing.T) {
 	}
 }
 
-// What is behind the content in a file is not content.
+// Bytes of a file after the content are not content.
 func TestFileInputEnds(t *testing.T) {
 	if b, err := io.ReadAll(fileInput(t, strings.NewReader("content and more"), 7)); string(b) != "content" || err != nil {
 		t.Errorf("read %q, %v", b, err)
 	}
 }
 
-// Lines are views that stay while the next ones are read.
+// Lines stay valid while the next ones are read.
 func TestFileInputViews(t *testing.T) {
 	text := lines(500_000)
 	in := fileInput(t, strings.NewReader(text), len(text))
@@ -182,7 +181,7 @@ func (b broken) ReadAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
-// Content that cannot be read never looks whole.
+// Content that cannot be read ends with an error.
 func TestFileInputFails(t *testing.T) {
 	for _, tt := range []struct{ is, want error }{{errTest, errTest}, {io.EOF, io.ErrUnexpectedEOF}} {
 		for _, n := range []int{0, 1, 70_000} {
@@ -222,7 +221,7 @@ func TestFileInputFails(t *testing.T) {
 	}
 }
 
-// A clone has what is left of the content, and lives on without the file.
+// A clone has the unread content, and does not need the file.
 func TestFileInputClone(t *testing.T) {
 	text := lines(300_000)
 	e := serverEnviron(t, smallGet)

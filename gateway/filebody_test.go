@@ -25,7 +25,7 @@ func openFile(t *testing.T, text string) *os.File {
 	return f
 }
 
-// A File is what is left of the file, whatever its size.
+// A File is the rest of the file, whatever its size.
 func TestFile(t *testing.T) {
 	for _, size := range []int{0, 1, 100, 64<<10 - 1, 64 << 10, 64<<10 + 1, 300_000} {
 		text := lines(size)
@@ -58,7 +58,7 @@ func TestFile(t *testing.T) {
 	}
 }
 
-// What has no size, or does not say it, is read to its end.
+// A file without a size, or with a wrong one, is read to its end.
 func TestFileWithoutSize(t *testing.T) {
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -79,8 +79,7 @@ func TestFileWithoutSize(t *testing.T) {
 	}
 }
 
-// A file that has become shorter does not look whole, and what has grown behind the
-// range is not sent.
+// A file that has become shorter is an error, and bytes that were appended after the range are not sent.
 func TestFileChanges(t *testing.T) {
 	f := openFile(t, lines(200_000))
 	body := gateway.File(f)

@@ -9,8 +9,7 @@ import (
 	"github.com/isbjorn/isbjorn/parser"
 )
 
-// pathOf is Path of a request whose raw path is anything, also what the parser
-// would not pass.
+// pathOf is Path of a request with any raw path, also one that the parser would refuse.
 func pathOf(raw string) string {
 	req := parser.Request{Path: parser.Span{Len: uint16(len(raw))}}
 	var e gateway.ServerEnviron

@@ -14,7 +14,7 @@ import (
 
 var plain = []gateway.Header{{Name: "Content-Type", Value: "text/plain; charset=utf-8"}}
 
-// greet answers by the name that is the content.
+// greet greets the name that is the content.
 func greet(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 	if env.Method() != "POST" {
 		_, err := start("405 Method Not Allowed", []gateway.Header{{Name: "Allow", Value: "POST"}}, nil)
@@ -53,7 +53,7 @@ func finished(app gateway.App) gateway.App {
 }
 
 type finishedBody struct {
-	gateway.Body // whose Next is handed on, gateway.ErrWait too
+	gateway.Body // Next is passed on, gateway.ErrWait too
 	env          *gateway.Environ
 }
 
@@ -99,9 +99,9 @@ func Example_ownKeys() {
 	// Output: ada at the pole
 }
 
-// Who wrote a middleware wants to know whether it keeps the rules.
+// The author of a middleware checks whether it keeps the rules.
 func Example_validateMiddleware() {
-	all := func(app gateway.App) gateway.App { // gathers a response: the client waits for all of it
+	all := func(app gateway.App) gateway.App { // collects the response: the client waits for all of it
 		return gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 			body, err := app.Serve(env, start)
 			if body == nil || err != nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/isbjorn/isbjorn/parser"
 )
 
-// fakeConn is a connection that is nothing but its addresses.
+// fakeConn is a gateway.Conn that has addresses only.
 type fakeConn struct {
 	gateway.NoConn
 	remote, local netip.AddrPort
@@ -34,10 +34,10 @@ func tcp6() *fakeConn {
 
 func unixSocket() *fakeConn { return &fakeConn{} }
 
-// quiet is the Host of tests that are not about it.
+// quiet is the ServerInfo of tests that are not about it.
 var quiet = &gateway.ServerInfo{Scheme: "http", Software: "test", Log: slog.New(slog.DiscardHandler)}
 
-// request is all that Begin takes, and what it lends.
+// request has the arguments of Begin.
 type request struct {
 	req    parser.Request
 	memory []byte // the head and what follows it
@@ -64,8 +64,8 @@ func (r *request) begin(e *gateway.ServerEnviron) {
 	e.Begin(&r.req, r.memory[:r.head:r.head], r.memory[r.head:], r.host, r.conn)
 }
 
-// spoil does to r what the server does when the response is finished.
-func (r *request) spoil() {
+// overwrite does to r what the server does when the response is finished.
+func (r *request) overwrite() {
 	for i := range r.memory {
 		r.memory[i] = '#'
 	}
@@ -106,7 +106,7 @@ var getKeys = []string{
 	"isbjorn.context", "deployer.key",
 }
 
-// view is all that an Environ shows, as text that holds nothing of it.
+// view is all that an Environ shows, as a copy in text.
 func view(e *gateway.Environ) string {
 	var b strings.Builder
 	for _, x := range []struct {
@@ -192,7 +192,7 @@ func content(t testing.TB, body gateway.Body) string {
 
 var errTest = errors.New("an error of the test")
 
-// logTo is a Host that logs to b, without the time.
+// logTo is a ServerInfo that logs to b, without the time.
 func logTo(b *bytes.Buffer) *gateway.ServerInfo {
 	noTime := func(_ []string, a slog.Attr) slog.Attr {
 		if a.Key == slog.TimeKey {

@@ -52,7 +52,7 @@ func TestReadLine(t *testing.T) {
 	}
 }
 
-// wantEnd checks that nothing comes any more, however it is asked for.
+// wantEnd checks that every method is at the end of the content.
 func wantEnd(t *testing.T, name string, in *gateway.Input) {
 	t.Helper()
 	for range 3 {
@@ -77,7 +77,7 @@ func wantEnd(t *testing.T, name string, in *gateway.Input) {
 	}
 }
 
-// Any order of calls, against a string that gets shorter.
+// Any order of calls, compared with a string that gets shorter.
 func TestInputModel(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for round := range 2000 {
@@ -152,7 +152,7 @@ func TestInputAsReader(t *testing.T) {
 	}
 }
 
-// The slices are views, but none that reaches what comes after it.
+// The slices are views, with no capacity beyond their ends.
 func TestInputViews(t *testing.T) {
 	in := input(t, "one\ntwo\nthree")
 	line, _ := in.ReadLine(0)
@@ -169,7 +169,7 @@ func TestInputViews(t *testing.T) {
 	}
 }
 
-// Read copies: who reads may write into his own memory.
+// Read copies: the reader may write to its own memory.
 func TestReadCopies(t *testing.T) {
 	r := parse(t, "POST / HTTP/1.1\r\nHost: h\r\n\r\ncontent")
 	var e gateway.ServerEnviron
@@ -205,8 +205,8 @@ func (f *failing) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// A writer that takes less than it was given has failed, as for bytes.Reader and
-// bytes.Buffer: content that is lost must not look whole.
+// A writer that takes less than it was given, without an error, is io.ErrShortWrite, as for bytes.Reader and
+// bytes.Buffer: content must not get lost without an error.
 func TestWriteToShort(t *testing.T) {
 	in := input(t, "0123456789")
 	n, err := in.WriteTo(short{})

@@ -39,7 +39,7 @@ func TestFileWrapper(t *testing.T) {
 	}
 }
 
-// The deployer's pairs are in every view, and an application's Set goes before.
+// The deployer's pairs are in every view, and Set replaces them.
 func TestExtra(t *testing.T) {
 	r := parse(t, smallGet)
 	r.host = &gateway.ServerInfo{Scheme: "http", Extra: map[string]any{"deployer.key": "value", "n": 1}}
@@ -114,7 +114,7 @@ func TestHostOfTarget(t *testing.T) {
 	}
 }
 
-// Each field that "_" hides is told of where it is met, and Proxy is not.
+// ServerInfo.Hidden is called for each field that is hidden for its "_", and not for Proxy.
 func TestHidden(t *testing.T) {
 	const in = "GET / HTTP/1.1\r\nHost: h\r\nX_Y: 1\r\nProxy: p\r\nX-Z: 2\r\n\r\n"
 	for _, tt := range []struct {
@@ -171,8 +171,8 @@ func TestErrorStream(t *testing.T) {
 	}
 }
 
-// The context ends with the response, or for the first reason that the server has
-// before, whether it was asked for before that or after.
+// The Context ends with the response, or with the first cause of Cancel, whether Context was called before Cancel or
+// after it.
 func TestCancel(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
@@ -215,7 +215,7 @@ func TestCancel(t *testing.T) {
 	}
 }
 
-// A server cancels while the application asks.
+// Cancel and Context at the same time.
 func TestCancelFromElsewhere(t *testing.T) {
 	for range 100 {
 		e := serverEnviron(t, smallGet)
@@ -230,7 +230,7 @@ func TestCancelFromElsewhere(t *testing.T) {
 	}
 }
 
-// Nobody pays for a context that was not asked for.
+// Without a call of Context, Cancel allocates nothing.
 func TestCancelAllocates(t *testing.T) {
 	r := parse(t, smallGet)
 	var e gateway.ServerEnviron

@@ -9,8 +9,7 @@ import (
 	"github.com/isbjorn/isbjorn/gateway"
 )
 
-// A clone shows what the request showed, when all memory of the request holds
-// another one.
+// A clone shows the same when the memory of the request has another one.
 func TestClone(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
@@ -48,7 +47,7 @@ func TestClone(t *testing.T) {
 			ctx := c.Context()
 
 			e.End()
-			r.spoil()
+			r.overwrite()
 			next := parse(t, "PUT /%78%78%78%78%78%78%78%78%78%78%78%78 HTTP/1.0\r\nA: 1\r\nA: 2\r\n\r\nother content")
 			next.begin(&e)
 			_ = view(&e.Environ)
@@ -79,7 +78,7 @@ func TestClone(t *testing.T) {
 	}
 }
 
-// Request and clone change without each other.
+// Changes of a request and of its clone do not show in each other.
 func TestCloneIsApart(t *testing.T) {
 	e := environ(t, richPost)
 	e.Set("both", "before")
@@ -141,7 +140,7 @@ func TestEndResets(t *testing.T) {
 				if n := kept.Len(); n != 0 {
 					t.Errorf("%s, %s: after End %d bytes of the content can be read", firstName, useName, n)
 				}
-				r.spoil()
+				r.overwrite()
 				parse(t, second).begin(&e)
 				name := fmt.Sprintf("%s, %s, then %s", firstName, useName, secondName)
 				if got := view(&e.Environ); got != want {

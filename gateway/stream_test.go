@@ -13,8 +13,7 @@ import (
 	"github.com/isbjorn/isbjorn/gateway"
 )
 
-// streamInput is the Input of a request of which begun has come with its head, and
-// src gives the rest.
+// streamInput is the Input of a request with the content begun after its head, and the rest in src.
 func streamInput(t testing.TB, begun string, src io.Reader, length int64) *gateway.Input {
 	t.Helper()
 	e := serverEnviron(t, "POST / HTTP/1.1\r\nHost: h\r\n\r\n"+begun)
@@ -22,8 +21,8 @@ func streamInput(t testing.TB, begun string, src io.Reader, length int64) *gatew
 	return e.Input()
 }
 
-// ragged gives its text in pieces of all sizes, and the end with the last piece or
-// after it. It fails the test when it is asked again.
+// ragged is a source that returns its text in pieces of all sizes, and the end with the last piece or after it. A Read
+// after the end fails the test.
 type ragged struct {
 	t      testing.TB
 	text   string
@@ -48,7 +47,7 @@ func (r *ragged) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// ways is how content comes: the source, and the length that it was announced with.
+// ways are the kinds of sources, and the lengths that they are announced with.
 func ways(t testing.TB, random *rand.Rand, text string) map[string]func() *gateway.Input {
 	begun := text[:random.IntN(len(text)+1)]
 	source := func(text string) *ragged { return &ragged{t: t, text: text, random: random} }
@@ -64,8 +63,7 @@ func ways(t testing.TB, random *rand.Rand, text string) map[string]func() *gatew
 	}
 }
 
-// Invariant: content reads while it comes as from memory, whatever is called in
-// whatever order, and every view stays as it was.
+// Invariant: content that comes while it is read reads as in memory, for any order of calls, and no view changes.
 func TestStreamModel(t *testing.T) {
 	random := rand.New(rand.NewPCG(7, 8))
 	for round := range 10 {
@@ -206,8 +204,8 @@ var reads = map[string]func(in *gateway.Input) (string, error){
 	"Clone": nil, // of the Environ
 }
 
-// Content whose client left, was too slow or sent less than announced never looks
-// whole, however it is read, and however often.
+// Content whose client has disconnected, was too slow or has sent less than announced ends with an error, for every
+// method and every call.
 func TestStreamFails(t *testing.T) {
 	random := rand.New(rand.NewPCG(11, 12))
 	for _, tt := range []struct {
@@ -246,7 +244,7 @@ func TestStreamFails(t *testing.T) {
 	}
 }
 
-// What came before an error can be read.
+// Bytes that came before an error can be read.
 func TestStreamBeforeError(t *testing.T) {
 	src := io.MultiReader(strings.NewReader("line\npart"), iotest.ErrReader(errTest))
 	in := streamInput(t, "", iotest.OneByteReader(src), -1)
@@ -265,7 +263,7 @@ func TestStreamBeforeError(t *testing.T) {
 	}
 }
 
-// A line is there as soon as it has come: the source is not asked for more.
+// A line is returned as soon as it has come: the source is not read again.
 func TestStreamDoesNotWait(t *testing.T) {
 	pieces := []string{"one\ntw", "o\n", "three"}
 	asked := 0
@@ -300,7 +298,7 @@ type readerFunc func(p []byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
-// A source that gives nothing, and no error, does not hang the application.
+// A source that returns no bytes and no error does not hang the application.
 func TestStreamWithoutProgress(t *testing.T) {
 	in := streamInput(t, "", readerFunc(func([]byte) (int, error) { return 0, nil }), -1)
 	if _, err := in.ReadLine(0); err != io.ErrNoProgress {
@@ -308,7 +306,7 @@ func TestStreamWithoutProgress(t *testing.T) {
 	}
 }
 
-// What is behind the content that came with the head is the server's.
+// Memory after the content that came with the head is not written to.
 func TestStreamLeavesServerMemory(t *testing.T) {
 	r := parse(t, "POST / HTTP/1.1\r\nHost: h\r\n\r\nbegun|next request")
 	end := r.head + len("begun")
@@ -360,8 +358,7 @@ func TestStreamClone(t *testing.T) {
 	}
 }
 
-// Reading lines, or passing on what comes, takes memory for what is at work only,
-// and a length that was only announced takes none.
+// Reading lines, and WriteTo, need memory for one piece at a time, and none for a length that was only announced.
 func TestStreamIsBounded(t *testing.T) {
 	deep := &asked{r: strings.NewReader(strings.Repeat("x", 1<<20))}
 	in := streamInput(t, "", deep, 1<<40)
@@ -397,7 +394,7 @@ func TestStreamIsBounded(t *testing.T) {
 	}
 }
 
-// asked counts for how many bytes it was asked.
+// asked counts the bytes that Read was asked for.
 type asked struct {
 	r io.Reader
 	n int
@@ -438,7 +435,7 @@ func TestReadLines(t *testing.T) {
 	}
 }
 
-// Who leaves the lines finds the rest where they stopped.
+// After a break out of Lines the rest is unread.
 func TestLinesLeft(t *testing.T) {
 	in := input(t, "one\ntwo\nthree")
 	for line, err := range in.Lines() {
@@ -452,8 +449,8 @@ func TestLinesLeft(t *testing.T) {
 	}
 }
 
-// What a writer has not taken is the Input's own, also when another request uses
-// the memory that it was read into.
+// Bytes that a writer has not taken stay in the Input, also when another request uses the block they were read
+// into.
 func TestWriteToKeepsTheRest(t *testing.T) {
 	text := lines(100_000)
 	in := fileInput(t, strings.NewReader(text), len(text))
@@ -470,7 +467,7 @@ func TestWriteToKeepsTheRest(t *testing.T) {
 	}
 }
 
-// Limit lets n bytes through, wherever they come from, and not one more.
+// Limit allows n bytes, wherever they come from, and not one more.
 func TestInputLimit(t *testing.T) {
 	for _, known := range []bool{true, false} {
 		for held := range 8 { // come with the head

@@ -9,7 +9,7 @@ import (
 	"github.com/isbjorn/isbjorn/gateway"
 )
 
-// A temporary file is the server's if that has some, and else one without a name.
+// TempFile is that of the server, if it has one, else a file without a name.
 func TestTempFile(t *testing.T) {
 	dir := t.TempDir()
 	f, err := environ(t, smallGet).TempFile(dir)

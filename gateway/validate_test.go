@@ -12,10 +12,10 @@ import (
 	"github.com/isbjorn/isbjorn/parser"
 )
 
-// breaches is a report that gathers.
-type breaches []*gateway.Violation
+// violations collects the reports.
+type violations []*gateway.Violation
 
-func (b *breaches) add(one *gateway.Violation) { *b = append(*b, one) }
+func (b *violations) add(one *gateway.Violation) { *b = append(*b, one) }
 
 // serveWell does what a server does, and returns the first error.
 func serveWell(app gateway.App, e *gateway.ServerEnviron) (err error) {
@@ -62,7 +62,7 @@ func of(chunks ...string) func() gateway.Body {
 
 func none() gateway.Body { return nil }
 
-// long is a Body that promises a Len.
+// long is a Body with a given Len.
 type long struct {
 	gateway.Body
 	n int64
@@ -76,8 +76,8 @@ type nextFunc func() ([]byte, error)
 func (f nextFunc) Next() ([]byte, error) { return f() }
 func (nextFunc) Close() error            { return nil }
 
-// lateApp is one whose Body has one length until its first Next, and then, with a start
-// that replaces, another, and the content.
+// lateApp has a Body with the length before until its first Next, which replaces the response by start, with the
+// length after and the content.
 func lateApp(before, after int64, content string) gateway.AppFunc {
 	return func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		_, err := start("200 OK", nil, nil)
@@ -103,7 +103,7 @@ func motd() gateway.Body {
 	return gateway.File(f)
 }
 
-// waitsOnce is a Body that says ErrWait, and then ends.
+// waitsOnce is a Body that returns ErrWait once, and then ends.
 func waitsOnce() gateway.Body {
 	return gateway.Stream(func(yield func([]byte, error) bool) { yield(nil, gateway.ErrWait) })
 }
@@ -112,7 +112,7 @@ type ready struct{ gateway.Body }
 
 func (ready) Ready() {}
 
-// upper changes what it hands on, and is no Wrapper that should say so.
+// upper changes the chunks, so it must not have Unwrap.
 type upper struct{ wrapper }
 
 func (u *upper) Next() ([]byte, error) {
@@ -120,7 +120,7 @@ func (u *upper) Next() ([]byte, error) {
 	return append(b, '!'), err
 }
 
-// What Validate and Debug return is Sized and Ready as what they got, and wakes as it.
+// The Bodies of Validate and Debug are Sized and Ready, and wait, as those of the application.
 func TestValidateIsLike(t *testing.T) {
 	for name, wrap := range map[string]gateway.Middleware{"Debug": gateway.Debug, "Validate": gateway.Validate, "both": func(app gateway.App) gateway.App {
 		return gateway.Validate(gateway.Debug(gateway.Validate(app)))
@@ -159,8 +159,7 @@ type wakingConn struct {
 
 func (c *wakingConn) Waker() func() { return func() { c.woken++ } }
 
-// Each application breaks one rule, and the breach says so, fails the response, and
-// is the only one.
+// Each application breaks one rule: the violation names it, fails the response, and is the only one.
 func TestValidateApplication(t *testing.T) {
 	for _, tt := range []struct {
 		name, rule string
@@ -216,7 +215,7 @@ func TestValidateApplication(t *testing.T) {
 		{"204 with content", "a response with 204 or 304", app("204 No Content", of("x"))},
 		{"304 with content", "a response with 204 or 304", app("304 Not Modified", of("x"))},
 	} {
-		var found breaches
+		var found violations
 		err := serveWell(gateway.ValidateWith(tt.app, found.add), serverEnviron(t, "GET /x HTTP/1.1\r\nHost: h\r\n\r\n"))
 		var v *gateway.Violation
 		if !errors.As(err, &v) || len(found) != 1 || found[0] != v {
@@ -237,9 +236,9 @@ func TestValidateApplication(t *testing.T) {
 	}
 }
 
-// What can be seen before content is sent is seen then.
+// A mistake that shows before content is sent is reported before.
 func TestValidateEarly(t *testing.T) {
-	var found breaches
+	var found violations
 	wrong := app("200 OK", func() gateway.Body { return gateway.Text("ab") }, "Content-Length", "3")
 	body, err := gateway.ValidateWith(wrong, found.add).Serve(environ(t, smallGet), startNothing)
 	if len(found) != 1 || err != error(found[0]) {
@@ -248,7 +247,7 @@ func TestValidateEarly(t *testing.T) {
 	_ = body.Close()
 }
 
-// What an application may do breaks no rule.
+// Applications that break no rule.
 func TestValidateGood(t *testing.T) {
 	for name, good := range map[string]gateway.AppFunc{
 		"text": app("200 OK", func() gateway.Body { return gateway.Text("text") }, "Content-Type", "text/plain"),
@@ -347,11 +346,11 @@ func TestValidateGood(t *testing.T) {
 	}
 }
 
-// Who writes to a chunk that is lent is found, on either side.
+// A write to a chunk is found, by either side.
 func TestValidateChunk(t *testing.T) {
 	for _, party := range []string{"application", "server"} {
 		for _, last := range []bool{false, true} {
-			var found breaches
+			var found violations
 			b := []byte("chunk")
 			body, err := gateway.ValidateWith(app("200 OK", func() gateway.Body {
 				return nextFunc(func() ([]byte, error) { return b, nil })
@@ -377,7 +376,7 @@ func TestValidateChunk(t *testing.T) {
 	}
 }
 
-// A chunk that a server keeps shows that it was lent.
+// A chunk that a server keeps is overwritten.
 func TestValidateChunkKept(t *testing.T) {
 	body, err := gateway.Validate(app("200 OK", of("first", "last"))).Serve(environ(t, smallGet), startNothing)
 	if err != nil {
@@ -458,7 +457,7 @@ func TestValidateServer(t *testing.T) {
 			_, _ = app.Serve(&e.Environ, startNothing)
 		}},
 	} {
-		var found breaches
+		var found violations
 		tt.serve(gateway.ValidateWith(tt.app, found.add), serverEnviron(t, smallGet))
 		if len(found) != 1 || found[0].Party != "server" || !strings.HasPrefix(found[0].Rule, tt.rule) {
 			t.Errorf("%s: %v", tt.name, found)
@@ -466,7 +465,7 @@ func TestValidateServer(t *testing.T) {
 	}
 }
 
-// What a middleware has Set wrongly is found, and the application is not called.
+// An invalid value that a middleware has Set is found, and the application is not called.
 func TestValidateSet(t *testing.T) {
 	for key, values := range map[string][]any{
 		"REQUEST_METHOD": {"", 1}, "SCRIPT_NAME": {"/", "app"}, "PATH_INFO": {"", "path"}, "QUERY_STRING": {nil},
@@ -476,7 +475,7 @@ func TestValidateSet(t *testing.T) {
 		"wsgi.multithread": {nil, 1}, "wsgi.multiprocess": {nil}, "wsgi.run_once": {"no"}, "wsgi.input_terminated": {nil, false}, "wsgi.file_wrapper": {nil, 1},
 	} {
 		for _, value := range values {
-			var found breaches
+			var found violations
 			e := serverEnviron(t, smallGet)
 			if e.Set(key, value); value == nil {
 				e.Delete(key)
@@ -494,7 +493,7 @@ func TestValidateSet(t *testing.T) {
 	}
 }
 
-// Each middleware breaks one rule of those that have two sides.
+// Each middleware breaks one rule of ValidateMiddleware.
 func TestValidateMiddleware(t *testing.T) {
 	gathered := func(app gateway.App) gateway.App {
 		return gateway.AppFunc(func(e *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
@@ -544,7 +543,7 @@ func TestValidateMiddleware(t *testing.T) {
 			})
 		}},
 	} {
-		var found breaches
+		var found violations
 		err := serveWell(gateway.ValidateMiddleware(tt.m, found.add)(app("200 OK", of("a", "b"))), serverEnviron(t, smallGet))
 		var v *gateway.Violation
 		if len(found) != 1 || !errors.As(err, &v) || v != found[0] || v.Party != "middleware" || !strings.HasPrefix(v.Rule, tt.rule) {
@@ -553,7 +552,7 @@ func TestValidateMiddleware(t *testing.T) {
 	}
 }
 
-// A middleware passes ErrWait on, and is not asked again at once.
+// A middleware that passes ErrWait on breaks no rule; one that returns an empty chunk instead does.
 func TestValidateMiddlewareWaits(t *testing.T) {
 	for _, swallows := range []bool{false, true} {
 		m := func(app gateway.App) gateway.App {
@@ -568,7 +567,7 @@ func TestValidateMiddlewareWaits(t *testing.T) {
 				}), body}, err
 			})
 		}
-		var found breaches
+		var found violations
 		err := serveWell(gateway.ValidateMiddleware(m, found.add)(app("200 OK", func() gateway.Body {
 			return gateway.Stream(func(yield func([]byte, error) bool) {
 				_ = yield([]byte("a"), gateway.ErrWait) && yield(nil, gateway.ErrWait) && yield([]byte("b"), nil)

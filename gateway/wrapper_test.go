@@ -12,8 +12,7 @@ type wrapper struct{ gateway.Body }
 
 func (w wrapper) Unwrap() gateway.Body { return w.Body }
 
-// A file is seen through what hands it on as it is, and through nothing else. What
-// was sent without Next is not read again.
+// FileOf finds a file in Wrappers, and in no other Body. Bytes that Advance has skipped are not read.
 func TestFileOf(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "f")
 	if err := os.WriteFile(path, []byte("0123456789"), 0o600); err != nil {

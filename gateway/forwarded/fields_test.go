@@ -10,8 +10,8 @@ import (
 	"github.com/isbjorn/isbjorn/gateway/forwarded"
 )
 
-// What a proxy does not write, its client has: it counts for nothing, and the application
-// does not see it. Of what it writes, the application sees what proxies have written.
+// Fields that a proxy does not write are those of its client: they are not used, and the application does not see them. Of
+// the fields that it writes, the application sees what proxies have written.
 func TestFields(t *testing.T) {
 	evil := fields("X-Forwarded-For", "6.6.6.6, 10.0.0.9, 203.0.113.7", "X-Forwarded-Host", "evil.example", "X-Forwarded-Proto", "https", "X-Forwarded-Port", "666",
 		"X-Forwarded-Prefix", "/evil", "X-Real-IP", "6.6.6.6", "True-Client-IP", "6.6.6.6", "X-Url-Scheme", "https", "Front-End-Https", "on", "CF-Connecting-IP", "6.6.6.6",
@@ -57,7 +57,7 @@ func TestFields(t *testing.T) {
 	}
 }
 
-// shown is the fields that an application sees, whichever way it asks.
+// shown is the fields that an application sees, in every view.
 func shown(env *gateway.Environ) string {
 	byKey, byName := map[string]bool{}, map[string]bool{}
 	for key, value := range env.All() {
@@ -92,7 +92,7 @@ func shown(env *gateway.Environ) string {
 	return strings.Join(list, " ")
 }
 
-// Of each list the part is left that proxies have written.
+// Apply leaves the part of each list that proxies have written.
 func TestListsAreCut(t *testing.T) {
 	x := forwarded.Proxies{Prefixes: prefixes, Fields: append(written, "X-Forwarded-Port", "X-Forwarded-Server", "X-Real-IP")}
 	standard := forwarded.Proxies{Prefixes: prefixes, Standard: true}

@@ -228,8 +228,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// Whatever a client sends, what the proxy appended is the result; and nothing that
-// a stranger sends has an effect.
+// Whatever a client sends, the result is what the proxy appended; fields of a peer that is no proxy have no effect.
 func FuzzResolve(f *testing.F) {
 	for _, s := range []string{"", `for="`, `for="\`, "1.1.1.1", "10.0.0.1", `a;b="c\\"`, `","`, "unknown, ::1", `host="a,b"`} {
 		f.Add(s)

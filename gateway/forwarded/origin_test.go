@@ -18,7 +18,7 @@ func header(pairs ...string) (list []gateway.Header) {
 	return list
 }
 
-// client is what p finds of a request, as text: address, scheme, host.
+// client is the Origin of a request, as text: address, scheme, host.
 func client(t testing.TB, p forwarded.Proxies, remote string, headers ...string) string {
 	t.Helper()
 	text := ""

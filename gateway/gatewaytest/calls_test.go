@@ -27,7 +27,7 @@ func chunks(err error, chunks ...string) gateway.Body {
 	})
 }
 
-// What an application does with start, write() and errors, and what comes of it.
+// The Response for every order of start, write(), Next and errors.
 func TestResponses(t *testing.T) {
 	length := []gateway.Header{{Name: "Content-Length", Value: "3"}}
 	for _, tt := range []struct {
@@ -58,7 +58,7 @@ func TestResponses(t *testing.T) {
 		{name: "too late to replace", code: 200, text: "ab", chunks: 1, want: errApp, app: func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 			w, _ := start("200 OK", nil, nil)
 			_, _ = io.WriteString(w, "ab")
-			_, _ = start("500 Internal Server Error", nil, errApp) // whose error sticks
+			_, _ = start("500 Internal Server Error", nil, errApp) // its error sticks
 			return nil, nil
 		}},
 		{name: "error after sending", code: 200, text: "ab", chunks: 1, closed: 1, want: errApp, app: func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
@@ -115,7 +115,7 @@ func TestResponses(t *testing.T) {
 	}
 }
 
-// The body is closed once when Next panics, and the panic comes through.
+// When Next panics the Body is closed once, and Call panics with the same value.
 func TestPanic(t *testing.T) {
 	closed := 0
 	defer func() {

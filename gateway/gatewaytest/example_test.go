@@ -24,7 +24,7 @@ func ExampleCall() {
 	// Output: 200 OK text/plain Hello, Ada! <nil>
 }
 
-// An application that breaks a rule is told which, and what to do.
+// The error for an application that breaks a rule names the rule and the fix.
 func ExampleGet() {
 	forgets := gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		return env.Text("Hello!"), nil
@@ -33,7 +33,7 @@ func ExampleGet() {
 	// Output: gateway: the application broke a rule: start is called before there is content, and before the response ends; but content comes before it was called; call it before Serve returns, or in the first Next (GET /)
 }
 
-// A client that leaves: the rest of the stream is not asked for, and its cleanup runs.
+// A client that disconnects: the rest of the stream is not pulled, and its cleanup runs.
 func ExampleRequest() {
 	endless := gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		_, err := start("200 OK", nil, nil)

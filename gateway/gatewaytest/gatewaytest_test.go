@@ -49,7 +49,7 @@ func TestBreaches(t *testing.T) {
 	}
 }
 
-// A body that waits is asked again when it is woken.
+// Next of a Body that waits is called again after a wake.
 func TestWait(t *testing.T) {
 	got := gatewaytest.Get(gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		_, err := start("200 OK", nil, nil)
@@ -82,7 +82,7 @@ func TestWait(t *testing.T) {
 	}
 }
 
-// Interim responses are kept, where the client would get them.
+// Interim responses are collected, unless the client speaks HTTP/1.0.
 func TestInform(t *testing.T) {
 	app := gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		if err := env.Inform(103, []gateway.Header{{Name: "Link", Value: "</a>"}}); err != nil {
@@ -100,7 +100,7 @@ func TestInform(t *testing.T) {
 	}
 }
 
-// Trailer fields are kept.
+// Trailer fields are collected.
 func TestTrailer(t *testing.T) {
 	got := gatewaytest.Get(gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		_, err := start("200 OK", nil, nil)

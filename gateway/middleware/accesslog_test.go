@@ -14,7 +14,7 @@ import (
 	"github.com/isbjorn/isbjorn/gateway/gatewaytest"
 )
 
-// combined is a line of CombinedLog, as a program that knows the format reads it.
+// combined matches a line of CombinedLog as log analyzers parse the format.
 var combined = regexp.MustCompile(`^(\S+) - (\S+) \[\d\d/[A-Z][a-z][a-z]/\d{4}:\d\d:\d\d:\d\d [-+]\d{4}\] "((?:[^"\\]|\\.)*)" (\d{3}) (\d+) "((?:[^"\\]|\\.)*)" "((?:[^"\\]|\\.)*)" (\d+) ([X+])\n$`)
 
 func TestAccessLog(t *testing.T) {
@@ -79,7 +79,7 @@ func TestAccessLog(t *testing.T) {
 	}
 }
 
-// What a server sends of a file without reading it counts as well.
+// Bytes of a file that the server sends by sendfile are counted.
 func TestAccessLogOfFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "f")
 	if err := os.WriteFile(path, []byte("0123456789"), 0o600); err != nil {
@@ -109,7 +109,7 @@ func TestAccessLogOfFile(t *testing.T) {
 	}
 }
 
-// The client is who TrustedProxies says, also from inside.
+// The address is that of TrustedProxies, also if that is inside.
 func TestAccessLogRemote(t *testing.T) {
 	var line bytes.Buffer
 	app := CombinedLog(&line)(gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
@@ -123,7 +123,7 @@ func TestAccessLogRemote(t *testing.T) {
 	}
 }
 
-// Records that a handler keeps do not change with the server's memory.
+// Records that a slog.Handler keeps do not change when the memory of the request is reused.
 func TestAccessLogKeeps(t *testing.T) {
 	kept := &keeper{}
 	app, err := Stack(&answer{}, AccessLog(slog.New(kept)), RequestID(true))
@@ -148,7 +148,7 @@ func TestAccessLogKeeps(t *testing.T) {
 	}
 }
 
-// Whatever is asked, the log has one line, which reads as one.
+// Invariant: any request is one line of the log, in its format.
 func FuzzCombined(f *testing.F) {
 	f.Add("/", "agent", "user")
 	f.Add("/\x00\n\r\"\\", "\x1b[31m\"", " x\ty ")

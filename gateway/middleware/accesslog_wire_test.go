@@ -21,7 +21,7 @@ import (
 
 var dispatches = []server.DispatchMode{server.Inline, server.Auto, server.Pool}
 
-// wireLog serves app behind CombinedLog and returns where, and the log.
+// wireLog serves app with CombinedLog around it, and returns the address and the log.
 func wireLog(t *testing.T, app gateway.App, options server.Options) (addr string, log *testlog.Buffer) {
 	t.Helper()
 	log = &testlog.Buffer{}
@@ -42,7 +42,7 @@ func wireLog(t *testing.T, app gateway.App, options server.Options) (addr string
 	return at.String(), log
 }
 
-// wantLine waits for a line of the log, and that there is no other.
+// wantLine waits for a line of the log, and fails if there is another.
 func wantLine(t *testing.T, log *testlog.Buffer, want string) {
 	t.Helper()
 	deadline := time.Now().Add(20 * time.Second)
@@ -87,8 +87,8 @@ func (b *abortBody) Next() ([]byte, error) {
 }
 func (*abortBody) Close() error { return nil }
 
-// The log says what was sent: 444 where an application has aborted its answer before
-// anything of it was sent, and the declared status and X after.
+// An application that aborts before a part of the response was sent is logged with 444, after it with the declared
+// status and X.
 func TestAccessLogOfAborts(t *testing.T) {
 	declares := func(body gateway.Body) gateway.App {
 		return gateway.AppFunc(func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
@@ -130,8 +130,7 @@ func flushAndAbort(w http.ResponseWriter, _ *http.Request) {
 	panic(http.ErrAbortHandler)
 }
 
-// A client that left before there was an answer is 499; one that has got a part of it is
-// the declared status and X.
+// A client that disconnects before the response is logged with 499, after a part of it with the declared status and X.
 func TestAccessLogOfClientsThatLeave(t *testing.T) {
 	for _, sent := range []bool{false, true} {
 		for _, d := range dispatches {
@@ -170,13 +169,13 @@ func TestAccessLogOfClientsThatLeave(t *testing.T) {
 	}
 }
 
-// waiting is a body that never has anything.
+// waiting is a Body that always returns ErrWait.
 type waiting struct{}
 
 func (waiting) Next() ([]byte, error) { return nil, gateway.ErrWait }
 func (waiting) Close() error          { return nil }
 
-// An answer that came after RequestTimeout is logged as the 504 that was sent.
+// A response that comes after RequestTimeout is logged as the 504 that was sent.
 func TestAccessLogOfATimeout(t *testing.T) {
 	for _, d := range dispatches[1:] {
 		t.Run(d.String(), func(t *testing.T) {

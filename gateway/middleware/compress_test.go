@@ -29,7 +29,7 @@ func compressOf(t testing.TB, o CompressOptions) gateway.Middleware {
 	return m
 }
 
-// decode is the content behind a coding.
+// decode decodes content of a coding.
 func decode(t testing.TB, coding, s string) string {
 	t.Helper()
 	var r io.Reader = strings.NewReader(s)
@@ -178,8 +178,8 @@ func TestCompressOnTheWire(t *testing.T) {
 	}
 }
 
-// HEAD has the status and the fields of GET, and nothing is pulled for it, wherever the
-// application runs: a FileServer's answer to HEAD has a length and no content.
+// HEAD has the status and the fields of GET, and no content is pulled for it, on loop and worker: the response of an
+// http.FileServer to HEAD has a length and no content.
 func TestCompressHEAD(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "a.txt"), []byte(page), 0o600); err != nil {
@@ -228,7 +228,7 @@ func TestCompressHEAD(t *testing.T) {
 	}
 }
 
-// Each chunk of a stream can be read before the next is taken.
+// Each chunk of a stream can be decoded before the next one is pulled.
 func TestCompressFlushes(t *testing.T) {
 	m := compressOf(t, CompressOptions{})
 	for _, coding := range []string{"gzip", "zstd"} {
@@ -256,8 +256,8 @@ func TestCompressFlushes(t *testing.T) {
 	}
 }
 
-// Content that is not what was declared is an error, since nobody else can see it
-// any more. So is one of the application's; and the Body is closed.
+// Content of another length than declared is an error, since the compressed response has no length that would show it.
+// An error of the application is one too. The Body is closed.
 func TestCompressFails(t *testing.T) {
 	m := compressOf(t, CompressOptions{MinBytes: 1})
 	text := func(length string) []gateway.Header {
@@ -276,7 +276,7 @@ func TestCompressFails(t *testing.T) {
 			t.Errorf("%+v: %s", a, show(got))
 		}
 	}
-	for _, written := range []string{"abc", "abcdef"} { // by write(), less and more than declared, and nobody heeds the error
+	for _, written := range []string{"abc", "abcdef"} { // by write(), less and more than declared, and the application ignores the error
 		short := gateway.AppFunc(func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 			w, err := start("200 OK", text("5"), nil)
 			_, _ = io.WriteString(w, written[:3])
@@ -293,8 +293,7 @@ func TestCompressFails(t *testing.T) {
 	}
 }
 
-// A chunk of any size is compressed in parts: memory is bounded, and nothing is lost.
-// Encoders that are used again know nothing of what they did.
+// A chunk of any size is compressed in parts: memory is bounded, and no byte is lost. A reused encoder begins anew.
 func TestCompressLarge(t *testing.T) {
 	m := compressOf(t, CompressOptions{})
 	random := rand.NewChaCha8([32]byte{1})
@@ -332,7 +331,7 @@ func TestCompressRefused(t *testing.T) {
 	}
 }
 
-// Invariant: what comes out of either coding is what went in, however it is cut.
+// Invariant: decoding gives the content, however it is cut into chunks.
 func FuzzCompress(f *testing.F) {
 	f.Add([]byte("content"), uint8(3), true)
 	f.Add(bytes.Repeat([]byte{0}, 70_000), uint8(0), false)
@@ -357,7 +356,7 @@ func FuzzCompress(f *testing.F) {
 	})
 }
 
-// What an application writes is flushed each time, unless it may be gathered.
+// Each write is flushed, unless Gather was called.
 func TestCompressGathers(t *testing.T) {
 	m := compressOf(t, CompressOptions{})
 	for _, gathers := range []bool{false, true} {
@@ -385,7 +384,7 @@ func TestCompressGathers(t *testing.T) {
 	}
 }
 
-// For HEAD nothing is compressed, also where what is outside asks for content, and none is missed.
+// For HEAD no content is pulled or compressed, also if a middleware around it calls Next.
 func TestCompressNothingForHEAD(t *testing.T) {
 	m := compressOf(t, CompressOptions{})
 	text := fields("Content-Type", "text/plain")

@@ -69,8 +69,8 @@ var proseOfAll = sync.OnceValue(func() string {
 	return b.String()
 })
 
-// However an http.Handler writes, its content is compressed, whole, and the connection goes
-// on; what is small, of another type or encoded is left alone.
+// However an http.Handler writes, its content is compressed and complete, and the connection is kept; content that is
+// small, of another type or encoded is not changed.
 func TestCompressHandlers(t *testing.T) {
 	ways := map[string]func(w http.ResponseWriter, s string){
 		"one Write": func(w http.ResponseWriter, s string) { _, _ = io.WriteString(w, s) },
@@ -92,7 +92,7 @@ func TestCompressHandlers(t *testing.T) {
 			_, _ = io.WriteString(w, s[len(s)/2:])
 		},
 		"flushed first": func(w http.ResponseWriter, s string) {
-			w.Header().Set("Content-Type", "text/plain") // or nobody knows it when the head leaves
+			w.Header().Set("Content-Type", "text/plain") // else the head would be sent without one
 			w.(http.Flusher).Flush()
 			_, _ = io.WriteString(w, s)
 		},
@@ -171,8 +171,8 @@ func TestCompressHandlers(t *testing.T) {
 	}
 }
 
-// What an application flushes its client can read, while the application waits: from an
-// http.Handler, and from write() with small lines, where nobody flushes.
+// The client can decode what was flushed while the application waits: of an http.Handler, and of write() with small
+// lines, which needs no Flush.
 func TestCompressFlushesOnTheWire(t *testing.T) {
 	next := make(chan string)
 	events := nethttp.App(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -230,7 +230,7 @@ func TestCompressFlushesOnTheWire(t *testing.T) {
 	}
 }
 
-// HEAD has the fields of GET, whatever makes the content, and nothing of that is made.
+// HEAD has the fields of GET for every kind of content, and no content is made.
 func TestHEADBehindCompress(t *testing.T) {
 	dir := t.TempDir()
 	for name, content := range map[string]string{"a.txt": prose(5000), "small.txt": "small", "b.png": prose(5000)} {

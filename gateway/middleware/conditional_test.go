@@ -28,7 +28,7 @@ func conditionalOf(t *testing.T, o ConditionalOptions) gateway.Middleware {
 	return m
 }
 
-// The table of RFC 9110 section 13, for an answer with validators and one without.
+// The table of RFC 9110 section 13, for a response with validators and one without.
 func TestPreconditions(t *testing.T) {
 	m := conditionalOf(t, ConditionalOptions{})
 	const none, match, since, unmodified = "If-None-Match", "If-Match", "If-Modified-Since", "If-Unmodified-Since"
@@ -105,7 +105,7 @@ func TestPreconditions(t *testing.T) {
 	}
 }
 
-// What is no 200 to GET or HEAD is as it was.
+// Responses other than a 200 to GET or HEAD do not change.
 func TestPreconditionsElsewhere(t *testing.T) {
 	m := conditionalOf(t, ConditionalOptions{ETagBytes: 1000})
 	for _, tt := range []struct{ method, status string }{{"POST", "200 OK"}, {"PUT", "200 OK"}, {"GET", "206 Partial Content"}, {"GET", "404 Not Found"}, {"GET", "201 Created"}} {
@@ -168,7 +168,7 @@ func TestMadeETag(t *testing.T) {
 	}
 }
 
-// A panic in Next that is called early closes the Body all the same.
+// A panic in the Next that is called in Serve closes the Body.
 func TestMadeETagPanic(t *testing.T) {
 	a := &answer{chunks: []string{}, sized: true, failNext: errBroken, panics: true}
 	got := gatewaytest.Call(Recover(conditionalOf(t, ConditionalOptions{ETagBytes: 10})(a)), gatewaytest.Request{})
@@ -185,8 +185,8 @@ func TestConditionalRefused(t *testing.T) {
 	}
 }
 
-// What an http.Handler writes, chunks or write(), is in place of nothing: a 304 and a 412 are
-// whole, and the connection goes on.
+// The content of an http.Handler, of chunks and of write() is dropped for a 304 and a 412, which are complete, and the
+// connection is kept.
 func TestConditionalHandlers(t *testing.T) {
 	handler := nethttp.App(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		n, _ := strconv.Atoi(r.URL.RawQuery)
@@ -210,7 +210,7 @@ func TestConditionalHandlers(t *testing.T) {
 	}
 }
 
-// A precondition is decided by the ETag that is made, where one is.
+// A precondition is evaluated with the ETag that Conditional makes.
 func TestMadeETagDecides(t *testing.T) {
 	m := conditionalOf(t, ConditionalOptions{ETagBytes: 100})
 	app := func() gateway.App { return m(&answer{chunks: []string{"content"}, sized: true}) }

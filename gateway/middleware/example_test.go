@@ -24,7 +24,7 @@ var hello = gateway.AppFunc(func(env *gateway.Environ, start gateway.StartRespon
 	return env.Text("Hello, World!"), nil
 })
 
-// get prints the status of the answer to a GET, and some headers.
+// get prints the status of the response to a GET, and some headers.
 func get(app gateway.App, target string, header []gateway.Header, names ...string) {
 	got := gatewaytest.Call(app, gatewaytest.Request{Target: target, Header: header})
 	fmt.Println(got.Status)
@@ -35,7 +35,7 @@ func get(app gateway.App, target string, header []gateway.Header, names ...strin
 	}
 }
 
-// must is for what cannot fail: the options stand in the program.
+// must is for constructors whose options are constants, and valid.
 func must[T any](v T, err error) T {
 	if err != nil {
 		panic(err)

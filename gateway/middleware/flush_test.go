@@ -15,8 +15,8 @@ import (
 	"github.com/isbjorn/isbjorn/server"
 )
 
-// Flush goes through every writer that a middleware puts around that of the server: the
-// client has the head, and each part, while the application waits.
+// Every middleware that wraps the writer passes Flush on: the client has the head, and each part, while the application
+// waits.
 func TestFlushThroughAll(t *testing.T) {
 	compress, err := Compress(CompressOptions{})
 	if err != nil {
@@ -89,7 +89,7 @@ func TestFlushThroughAll(t *testing.T) {
 	}
 }
 
-// What is not sent, because the client has it, is not flushed either; the head is.
+// For a 304 Flush sends the head and no content.
 func TestFlushConditional(t *testing.T) {
 	conditional, err := Conditional(ConditionalOptions{})
 	if err != nil {
@@ -108,7 +108,7 @@ func TestFlushConditional(t *testing.T) {
 	}
 }
 
-// An ETag comes too late when the head was flushed.
+// After Flush no ETag is made.
 func TestFlushBeforeETag(t *testing.T) {
 	conditional, err := Conditional(ConditionalOptions{ETagBytes: 100})
 	if err != nil {
@@ -145,7 +145,7 @@ func (f *flushing) Next() ([]byte, error) {
 
 func (f *flushing) Close() error { return nil }
 
-// Compress waits with content of known length, but not after Flush.
+// Compress does not flush content of known length, except for Flush.
 func TestFlushCompressed(t *testing.T) {
 	compress, err := Compress(CompressOptions{})
 	if err != nil {
@@ -169,8 +169,7 @@ func TestFlushCompressed(t *testing.T) {
 	}
 }
 
-// A head that is flushed before there is content is that of compressed content, unless that
-// is known to be small.
+// A head that is flushed before there is content says that it is compressed, unless its length is known and small.
 func TestFlushBeforeCompress(t *testing.T) {
 	compress := compressOf(t, CompressOptions{})
 	for length, want := range map[string]string{"": "gzip", "7": "", "1024": "gzip"} {

@@ -25,7 +25,7 @@ func fields(pairs ...string) (h []gateway.Header) {
 	return h
 }
 
-// answer is an application that always answers alike.
+// answer is an application that always sends the same response.
 type answer struct {
 	status  string // "" is 200 OK
 	headers []gateway.Header
@@ -53,7 +53,7 @@ func (a *answer) declare(start gateway.StartResponse) error {
 	if status == "" {
 		status = "200 OK"
 	}
-	// What start is given is lent for the call.
+	// start must copy its arguments: they change after the call.
 	var memory [][]byte
 	lent := func(s string) string {
 		b := []byte(s)
@@ -142,7 +142,7 @@ type sizedAnswer struct{ *answerBody }
 
 func (s *sizedAnswer) Len() int64 { return int64(len(strings.Join(s.a.chunks, ""))) }
 
-// show is what a client sees of an answer, on one line.
+// show is a response as a client sees it, on one line.
 func show(got *gatewaytest.Response) string {
 	return fmt.Sprintf("%s %q closed %d, %v", got.Status, got.Text(), got.Closed, got.Err)
 }
@@ -184,7 +184,7 @@ func (k *keeper) Handle(_ context.Context, r slog.Record) error {
 func (k *keeper) WithAttrs([]slog.Attr) slog.Handler { return k }
 func (k *keeper) WithGroup(string) slog.Handler      { return k }
 
-// lockedKeeper is a keeper for a server, whose lines may come from any goroutine.
+// lockedKeeper is a keeper for a server, which logs on any goroutine.
 type lockedKeeper struct {
 	mu sync.Mutex
 	keeper
@@ -196,8 +196,8 @@ func (k *lockedKeeper) Handle(ctx context.Context, r slog.Record) error {
 	return k.keeper.Handle(ctx, r)
 }
 
-// wait returns the attributes of the first n records, once they are there: the line of an
-// answer is written when that is closed, maybe after its client has it.
+// wait returns the attributes of the first n records, once they are there: a response is logged when it is closed, maybe
+// after its client has it.
 func (k *lockedKeeper) wait(t testing.TB, n int) (lines []map[string]any) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {

@@ -8,7 +8,7 @@ import (
 	"github.com/isbjorn/isbjorn/server"
 )
 
-// A connection that the application has taken over is no failure to the log.
+// A connection that the application has taken over is logged as 101, and not as aborted.
 func TestHijackIsLogged(t *testing.T) {
 	entries := make(chan *entry, 1)
 	app := logMiddleware(nil, func(e *entry) { entries <- e })(Recover(gateway.ValidateWith(gateway.Debug(gateway.AppFunc(

@@ -49,7 +49,7 @@ func TestRateLimiterTime(t *testing.T) {
 	}
 	client, now := netip.MustParseAddr("192.0.2.1"), time.Unix(1000, 0)
 	for i, tt := range []struct{ after, wait time.Duration }{
-		{0, 0}, {0, 0}, {0, 0}, {0, time.Second / 2}, {0, time.Second / 2}, // who is refused does not wait longer for it
+		{0, 0}, {0, 0}, {0, 0}, {0, time.Second / 2}, {0, time.Second / 2}, // a refused request takes no token
 		{200 * time.Millisecond, 300 * time.Millisecond}, {300 * time.Millisecond, 0}, {0, time.Second / 2},
 		{time.Hour, 0}, {0, 0}, {0, 0}, {0, time.Second / 2},
 	} {
@@ -60,7 +60,7 @@ func TestRateLimiterTime(t *testing.T) {
 	}
 }
 
-// However many clients come, no more than Clients are remembered: those that asked last.
+// At most Clients clients are remembered: those with the latest requests.
 func TestRateLimiterBounded(t *testing.T) {
 	l, err := newRateLimiter(RateOptions{Rate: 1, Burst: 1, Clients: 100})
 	if err != nil {
@@ -121,7 +121,7 @@ func TestBodyLimit(t *testing.T) {
 	}
 }
 
-// Content of which nobody knows the length counts as it is read.
+// Content of unknown length is counted while it is read.
 func TestBodyLimitOfStreams(t *testing.T) {
 	m, err := BodyLimit(10)
 	if err != nil {

@@ -15,8 +15,8 @@ import (
 	"github.com/isbjorn/isbjorn/server"
 )
 
-// A mounted http.Handler sees the path that http.StripPrefix shows it: a mux finds "a/b" in
-// a segment that was sent as a%2Fb.
+// A mounted http.Handler sees the path as behind http.StripPrefix: a mux finds "a/b" in a segment that was sent as
+// a%2Fb.
 func TestMountIsStripPrefix(t *testing.T) {
 	mux := http.NewServeMux()
 	show := func(w http.ResponseWriter, r *http.Request) {
@@ -59,8 +59,8 @@ func TestMountIsStripPrefix(t *testing.T) {
 	}
 }
 
-// However a path is written, it does not lead around a Route to what that guards: not to
-// Static, nor to a handler that decodes and cleans paths, nor by a parameter.
+// No spelling of a path leads around a Route that protects a path: not with Static, with a handler that decodes and cleans
+// paths, or with a parameter.
 func TestRouteIsNoDetour(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"open.txt", "private/secret.txt", "files/private/secret.txt", "in/private/secret.txt", "files/in/private/secret.txt"} {
@@ -122,7 +122,7 @@ func TestRouteIsNoDetour(t *testing.T) {
 	}
 }
 
-// Below a mux of net/http, whose own routes "%2F" leads around, Static finds no file for it.
+// Static below a mux of net/http finds no file for a path with "%2F", which leads around the routes of that mux.
 func TestStaticBelowAMux(t *testing.T) {
 	static := staticOf(t, StaticOptions{})
 	mux := http.NewServeMux()

@@ -39,8 +39,8 @@ func TestTrustedProxies(t *testing.T) {
 	}
 }
 
-// However a client spells them, and whatever the server shows: nothing gets through from
-// a peer that is no proxy, and from a proxy only what it has written itself.
+// For every spelling of the fields, and whether the server shows "_" or not: no field of a peer that is no proxy reaches
+// the application, and of a proxy only those that it writes.
 func TestTrustedProxiesOnTheWire(t *testing.T) {
 	sent := []string{"X_Forwarded_For: 6.6.6.6", "x-forwarded_for: 6.6.6.6", "X_Forwarded-Host: evil.example", "X-Forwarded-Proto: https", "X_Real_IP: 6.6.6.6", "X-Real-IP: 6.6.6.6", "Forwarded: for=6.6.6.6"}
 	loopback, elsewhere := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
@@ -76,7 +76,7 @@ func TestTrustedProxiesOnTheWire(t *testing.T) {
 	}
 }
 
-// showOrigin answers with what the Environ says of the client, and with all fields by name.
+// showOrigin responds with the client as the Environ shows it, and with all fields by name.
 func showOrigin(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 	lines := []string{}
 	for name, value := range env.Headers() {

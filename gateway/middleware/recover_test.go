@@ -44,7 +44,7 @@ func TestRecover(t *testing.T) {
 	}
 }
 
-// firstWithoutExc looks whether the first call of start has an exc, and only that.
+// firstWithoutExc checks that the first call of start has no exc, and all others have one.
 func firstWithoutExc(t *testing.T, app gateway.App) gateway.App {
 	return gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		first := true
@@ -84,7 +84,7 @@ func TestRecoverBeforeStart(t *testing.T) {
 	}
 }
 
-// start that was refused stays refused.
+// An error of start sticks.
 func TestRecoverStartFails(t *testing.T) {
 	app := Recover(gateway.AppFunc(func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		_, err := start("nonsense", nil, nil)
@@ -95,7 +95,7 @@ func TestRecoverStartFails(t *testing.T) {
 	}
 }
 
-// A panic with ErrAbort is one, and no 500.
+// A panic with ErrAbort is the error ErrAbort, and no 500.
 func TestRecoverAborts(t *testing.T) {
 	for _, a := range []*answer{
 		{failServe: gateway.ErrAbort, panics: true},

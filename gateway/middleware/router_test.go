@@ -8,7 +8,7 @@ import (
 	"github.com/isbjorn/isbjorn/gateway/gatewaytest"
 )
 
-// named answers with its name, some parameters, and the two parts of the path.
+// named responds with its name, some parameters, and the two parts of the path.
 func named(name string, params ...string) gateway.App {
 	return gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		out := name
@@ -133,7 +133,7 @@ func TestRouter(t *testing.T) {
 	}
 }
 
-// Somebody outside may Set another PATH_INFO: then that counts, as it is.
+// A PATH_INFO that a middleware has Set is matched as it is.
 func TestRouterPathSet(t *testing.T) {
 	inner := router(t, Route{Method: "GET", Path: "/users/{id}", App: named("user", "id")}, Mount("/m", named("m")))
 	for path, want := range map[string]string{
@@ -154,7 +154,7 @@ func TestRouterPathSet(t *testing.T) {
 	}
 }
 
-// A parameter outlives the request in a Clone, and only there.
+// A parameter may be kept in a Clone.
 func TestParamClone(t *testing.T) {
 	var kept *gateway.Environ
 	app := router(t, Route{Method: "GET", Path: "/users/{id}", App: gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {

@@ -58,7 +58,7 @@ func staticOf(t testing.TB, o StaticOptions) gateway.App {
 	return app
 }
 
-// Nobody gets out of the directory, nor at what is hidden, however it is written.
+// No spelling of a path reaches a file outside the directory, or a hidden one.
 func TestStaticPaths(t *testing.T) {
 	app := staticOf(t, StaticOptions{})
 	for target, want := range map[string]string{
@@ -255,7 +255,7 @@ func TestStaticPreconditions(t *testing.T) {
 	}
 }
 
-// Another size or another time is another ETag.
+// The ETag changes with the size and with the time.
 func TestStaticETag(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "f")
@@ -280,9 +280,8 @@ func TestStaticETag(t *testing.T) {
 	}
 }
 
-// A time that says nothing is no validator: a file that another one of the same length and
-// time has replaced is sent, whatever the client has. By Static, and by web.File behind
-// Conditional.
+// A time before 1980-01-02 is no validator: a file that was replaced by one of the same length and time is sent whatever
+// validators the client has. By Static, and by web.File with Conditional around it.
 func TestFilesWithoutATime(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "f.txt")
@@ -371,7 +370,7 @@ func TestStaticClosesFiles(t *testing.T) {
 	}
 }
 
-// Invariant: whatever is asked for, nothing comes from outside or from what is hidden.
+// Invariant: no request gets content of a file outside, or of a hidden one.
 func FuzzStatic(f *testing.F) {
 	for _, s := range []string{"a.txt", "../secret.txt", "%2e%2e/secret.txt", "out", "sub/..%5c", ".git/config", "outdir/secret.txt", "indir/../.hidden"} {
 		f.Add(s)

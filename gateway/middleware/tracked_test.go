@@ -28,7 +28,7 @@ func quiet(t *testing.T) map[string]gateway.Middleware {
 	}
 }
 
-// An answer comes through as it was: chunk by chunk, with the errors, closed once.
+// A response passes through unchanged: chunk by chunk, with the errors, closed once.
 func TestPassed(t *testing.T) {
 	for name, m := range quiet(t) {
 		for _, a := range []answer{
@@ -67,7 +67,7 @@ func TestPassed(t *testing.T) {
 	}
 }
 
-// Those that change content keep to the rule of chunks, too.
+// Middlewares that change content yield a chunk for each chunk, too.
 func TestChangedContent(t *testing.T) {
 	compress, err := Compress(CompressOptions{})
 	if err != nil {
@@ -100,7 +100,7 @@ func TestChangedContent(t *testing.T) {
 	}
 }
 
-// A length that the Body knows, and a file behind it, still show.
+// The length of the Body, and its file, show through.
 func TestLengthAndFileShow(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "f")
 	if err := os.WriteFile(path, []byte("0123456789"), 0o600); err != nil {
@@ -138,7 +138,7 @@ func TestLengthAndFileShow(t *testing.T) {
 	}
 }
 
-// Two watchers over each other see the same.
+// Two of them, one around the other, see the same.
 func TestReplySees(t *testing.T) {
 	for _, tt := range []struct {
 		a     answer

@@ -8,8 +8,7 @@ import (
 	"github.com/isbjorn/isbjorn/server"
 )
 
-// Trailer fields of an application arrive behind middlewares that decide on the headers when
-// they know its content.
+// Trailer fields of an application are sent with middlewares around it that change the headers by its content.
 func TestTrailersBehindAll(t *testing.T) {
 	conditional, err := Conditional(ConditionalOptions{ETagBytes: 10_000})
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/isbjorn/isbjorn/gateway"
 )
 
-// waiting is a Body that waits with and behind its chunks.
+// waiting is a Body that returns ErrWait with its chunks and between them.
 type waiting struct {
 	left  []string
 	asked int
@@ -36,9 +36,8 @@ type sizedWaiting struct {
 
 func (w *sizedWaiting) Len() int64 { return w.n }
 
-// What waits for an event still does so behind each middleware: nothing is held back
-// meanwhile, and ErrWait is never one of an earlier Next, since there may have been a
-// wake since.
+// A response that waits does so with each middleware around it: no chunk is held back meanwhile, and no ErrWait is
+// returned that came with an earlier Next, since there may have been a wake.
 func TestWait(t *testing.T) {
 	compress, err := Compress(CompressOptions{})
 	if err != nil {
@@ -108,7 +107,7 @@ func TestWait(t *testing.T) {
 	}
 }
 
-// drive gives the Body of an answer to one that accepts gzip to pull.
+// drive calls pull with the Body of a response to a client that accepts gzip.
 func drive(t *testing.T, app gateway.App, pull func(gateway.Body)) {
 	t.Helper()
 	server := gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
@@ -128,7 +127,7 @@ func drive(t *testing.T, app gateway.App, pull func(gateway.Body)) {
 	}
 }
 
-// A client that leaves while its answer waits has not seen a failure.
+// A client that disconnects while the response waits is no failure in the log.
 func TestAccessLogWait(t *testing.T) {
 	kept := &keeper{}
 	drive(t, AccessLog(slog.New(kept))(gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {

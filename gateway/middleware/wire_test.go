@@ -15,7 +15,7 @@ import (
 	"github.com/isbjorn/isbjorn/server"
 )
 
-// The places where an application may run: what a client sees must not depend on it.
+// dispatches are the ways to run an application: what a client sees must not depend on it.
 var dispatches = map[string]server.DispatchMode{"Inline": server.Inline, "Auto": server.Auto, "Pool": server.Pool}
 
 // wire is a connection to a server around an application.
@@ -55,7 +55,7 @@ func wireOn(t testing.TB, c net.Conn) *wire {
 	return &wire{t, c, bufio.NewReader(c)}
 }
 
-// ask sends a request without content, with field lines, and returns the head of the answer.
+// ask sends a request without content, with field lines, and returns the head of the response.
 func (w *wire) ask(method, target string, lines ...string) *http.Response {
 	w.t.Helper()
 	head := append([]string{method + " " + target + " HTTP/1.1", "Host: h"}, lines...)
@@ -69,7 +69,7 @@ func (w *wire) ask(method, target string, lines ...string) *http.Response {
 	return resp
 }
 
-// text asks, and returns the status and the content of the answer.
+// text is ask, and returns the status and the content of the response.
 func (w *wire) text(method, target string, lines ...string) string {
 	w.t.Helper()
 	resp := w.ask(method, target, lines...)

@@ -14,8 +14,8 @@ import (
 	"github.com/isbjorn/isbjorn/server"
 )
 
-// An aborted answer does not look whole, but to HTTP/1.0 on a Unix socket: there is nothing
-// but the end of the connection, and no reset.
+// An aborted response is incomplete to its client, except for HTTP/1.0 on a Unix socket: the end of the connection is the
+// end of the content, and such a socket has no reset.
 func TestAbortOnUnixSocket(t *testing.T) {
 	h := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, large[:10_000])

@@ -48,8 +48,8 @@ func TestFormIsRemoved(t *testing.T) {
 	}, server.Options{})
 }
 
-// An answer leaves at once, and says close, while another goroutine of its handler waits
-// for content: the Read ends with an error.
+// A response is sent at once, with "close", while another goroutine of its handler waits for content: the Read returns
+// an error.
 func TestReadUnderWay(t *testing.T) {
 	failed := make(chan error, 1)
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -119,8 +119,8 @@ func TestReadUnderWay(t *testing.T) {
 	})
 }
 
-// readerWaits reports whether a goroutine waits in Read of a request's Body. One that is on
-// its way there meets a Body that is closed, and then the connection may go on.
+// readerWaits reports whether a goroutine waits in Read of a request's Body. One that gets there later finds the Body
+// closed, and then the connection may be kept.
 func readerWaits() bool {
 	stacks := make([]byte, 1<<20)
 	stacks = stacks[:runtime.Stack(stacks, true)]
@@ -133,9 +133,9 @@ func readerWaits() bool {
 	return false
 }
 
-// The last that a handler writes and the end of its answer leave together, also after a
-// Flush: a client that reads to the end of a value and no further, as a decoder of JSON does,
-// has all of the answer then, and can use the connection again.
+// The last bytes of a handler and the end of the response are sent together, also after a Flush: a client that reads to
+// the end of a value and no further, as a decoder of JSON does, then has all of the response, and can reuse the
+// connection.
 func TestEndLeavesWithContent(t *testing.T) {
 	for name, h := range map[string]http.HandlerFunc{
 		"flushed": func(w http.ResponseWriter, _ *http.Request) {
@@ -182,7 +182,7 @@ func TestEndLeavesWithContent(t *testing.T) {
 	}
 }
 
-// What is gathered is on its way when it is enough, and when the handler waits for room.
+// Gathered content is sent when it is some KiB, and when the handler waits for room.
 func TestGatheredIsSent(t *testing.T) {
 	goOn := make(chan bool)
 	h := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -117,7 +117,7 @@ func TestCutUpload(t *testing.T) {
 	for _, framing := range []string{"Content-Length: 50\r\n\r\nhello", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"} {
 		c := p.dial(t)
 		c.send("POST / HTTP/1.1\r\nHost: h\r\n" + framing)
-		wait(t, "the handler", began) // who leaves before that is not served at all
+		wait(t, "the handler", began) // a client that disconnects before is not served at all
 		_ = c.Close()
 		if err := wait(t, "the error", failed); err == nil {
 			t.Errorf("%q: whole", framing)
@@ -125,7 +125,7 @@ func TestCutUpload(t *testing.T) {
 	}
 }
 
-// A client that leaves ends the context, and writes fail.
+// When the client disconnects the Context ends, and writes fail.
 func TestClientGone(t *testing.T) {
 	cause, failed := make(chan error, 1), make(chan error, 1)
 	p := isbjorn(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -150,7 +150,7 @@ func TestClientGone(t *testing.T) {
 	}
 }
 
-// What a handler keeps is its own; what has ended says so.
+// What a handler keeps of a request is a copy; Body and ResponseWriter return errors after the handler.
 func TestKept(t *testing.T) {
 	type kept struct {
 		w http.ResponseWriter
@@ -211,7 +211,7 @@ func TestResponseController(t *testing.T) {
 	}
 }
 
-// A handler that writes for HEAD as for GET is told of no error.
+// A handler that writes for HEAD as for GET gets no error.
 func TestHead(t *testing.T) {
 	p := isbjorn(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		for range 10 {
@@ -240,7 +240,7 @@ func TestSuperfluousWriteHeader(t *testing.T) {
 	}
 }
 
-// A panic is logged with the stack of the handler; the connection of others goes on.
+// A panic is logged with the stack of the handler; other connections are kept.
 func TestPanicIsLogged(t *testing.T) {
 	p := isbjorn(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panics() }), server.Options{})
 	if a := p.ask(t, get); a.status != "500 Internal Server Error" {
@@ -255,14 +255,14 @@ func TestPanicIsLogged(t *testing.T) {
 //go:noinline
 func panics() { panic("it is broken") }
 
-// A control character in a value would be taken for something else by somebody.
+// A control character in a value is a 500, since parsers read it differently.
 func TestControlCharacter(t *testing.T) {
 	if a := isbjorn(t, writes(0, "A: b\x00c", "x"), server.Options{}).ask(t, get); a.status != "500 Internal Server Error" {
 		t.Error(a.text())
 	}
 }
 
-// The files of http.ServeContent come back to the server as files.
+// The files of http.ServeContent reach the server as files.
 func TestFileReachesServer(t *testing.T) {
 	dir := files(t)
 	open := func(w http.ResponseWriter, use func(f *os.File)) {
@@ -330,7 +330,7 @@ func TestMounted(t *testing.T) {
 	}
 }
 
-// Nothing of a request is used beyond its response.
+// App uses nothing of a request after its response.
 func TestDebug(t *testing.T) {
 	for _, h := range []http.HandlerFunc{describe, writes(0, "A: b", large), writes(204, ""), func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }} {
 		var r *http.Request

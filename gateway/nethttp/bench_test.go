@@ -28,7 +28,7 @@ func hello(w http.ResponseWriter, _ *http.Request) {
 	_, _ = io.WriteString(w, "Hello, World!")
 }
 
-// inMemory is a server for h whose one connection has no socket.
+// inMemory is a server for h with one connection, without a socket.
 func inMemory(tb testing.TB, h http.Handler) *loop.Memory {
 	tb.Helper()
 	s, err := server.New(nethttp.App(h), server.Options{Loops: 1, Logger: slog.New(slog.DiscardHandler)})
@@ -62,7 +62,7 @@ func BenchmarkApp(b *testing.B) {
 // Every benchmark works, and reports what benchstat can read.
 func TestBenchmarks(t *testing.T) { benchmark.Verify(t, "req/s", "cpu-us/req") }
 
-// What a request takes is counted, from its bytes to those of the answer.
+// The allocations of a request, from its bytes to those of the response.
 func TestAllocations(t *testing.T) {
 	if race {
 		t.Skip("the race detector allocates, too")

@@ -18,20 +18,20 @@ import (
 	"github.com/isbjorn/isbjorn/server"
 )
 
-// on runs a test for App and for net/http, which must not differ.
+// on runs a test with App and with net/http, which must agree.
 func on(t *testing.T, h http.Handler, test func(t *testing.T, p place)) {
 	t.Run("isbjorn", func(t *testing.T) { test(t, isbjorn(t, h, server.Options{})) })
 	t.Run("net/http", func(t *testing.T) { test(t, theirs(t, h)) })
 }
 
-// What comes of a request's Context ends with the request.
+// Contexts derived from that of a request end with the request.
 func TestContextEnds(t *testing.T) {
 	type key struct{}
 	ended := make(chan context.Context, 10)
 	on(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/itself":
-			ended <- r.Context() // of which nobody has asked anything yet
+			ended <- r.Context() // its first use comes after the handler
 		case "/asked":
 			if err := r.Context().Err(); err != nil {
 				t.Error(err)
@@ -68,7 +68,7 @@ func TestContextEnds(t *testing.T) {
 	})
 }
 
-// They end when the client leaves, while the handler is still at it.
+// They end when the client disconnects while the handler runs.
 func TestContextOfClientGone(t *testing.T) {
 	began, ended := make(chan bool), make(chan error, 3)
 	on(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -93,7 +93,7 @@ func TestContextOfClientGone(t *testing.T) {
 	})
 }
 
-// Children need no goroutine, and a Context may be asked from any.
+// Children need no goroutine, and a Context may be used on any.
 func TestContextIsShared(t *testing.T) {
 	var all sync.WaitGroup
 	handler := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -132,8 +132,8 @@ func TestContextIsShared(t *testing.T) {
 	wait(t, "the end of them all", done)
 }
 
-// A client that closes its sending side behind several requests ends the Context of each,
-// but of one behind which there are bytes that the server has not read.
+// A client that closes its sending side after several requests ends the Context of each, except of one that is followed
+// by bytes that the server has not read.
 func TestContextOfPipelined(t *testing.T) {
 	closed := make(chan bool, 2)
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -172,7 +172,7 @@ func TestContextOfPipelined(t *testing.T) {
 	}
 }
 
-// Where the server does not say when it stops the channel is nil, which is never closed.
+// Under a server that does not announce its stop the channel is nil.
 func TestStoppingIsNil(t *testing.T) {
 	if nethttp.Stopping(t.Context()) != nil {
 		t.Error("a Context of no request has one")

@@ -12,7 +12,7 @@ import (
 	"github.com/isbjorn/isbjorn/server"
 )
 
-// A mux of net/http behind isbjorn.
+// A mux of net/http, served by isbjorn.
 func ExampleApp() {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /hello/{name}", func(w http.ResponseWriter, r *http.Request) {
@@ -53,7 +53,7 @@ func ExampleHandler() {
 	// Output: 200 /app and /page
 }
 
-// Server-sent events, until the client leaves or the server stops.
+// Server-sent events, until the client disconnects or the server stops.
 func ExampleStopping() {
 	events := make(chan string, 1)
 	s, err := server.New(nethttp.App(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

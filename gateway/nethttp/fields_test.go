@@ -11,7 +11,7 @@ import (
 	"github.com/isbjorn/isbjorn/server"
 )
 
-// onAll runs a test by each way that a handler is called, and by net/http.
+// onAll runs a test with each way to call a handler, and with net/http.
 func onAll(t *testing.T, h http.Handler, test func(t *testing.T, p place)) {
 	for name, d := range map[string]server.DispatchMode{"Inline": server.Inline, "Auto": server.Auto, "Pool": server.Pool} {
 		t.Run(name, func(t *testing.T) { test(t, isbjorn(t, h, server.Options{Dispatch: d})) })
@@ -19,9 +19,8 @@ func onAll(t *testing.T, h http.Handler, test func(t *testing.T, p place)) {
 	t.Run("net/http", func(t *testing.T) { test(t, theirs(t, h)) })
 }
 
-// A field that a handler has set to nil is not sent: Date and Server of the server, and the
-// length of the content, which is chunked then. So are Date and Server of no bytes of an
-// App, by either server.
+// A field that a handler has set to nil is not sent: Date and Server of the server, and the length of the content, which
+// is chunked then. An empty Date or Server of an App is not sent either, by both servers.
 func TestSuppressedFields(t *testing.T) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/handler", func(w http.ResponseWriter, _ *http.Request) {
@@ -51,8 +50,7 @@ func TestSuppressedFields(t *testing.T) {
 	})
 }
 
-// A field that Connection names is for the connection, which is the server's. It does not
-// go on without it.
+// A field that Connection names is dropped: the server sends a Connection of its own.
 func TestFieldsOfConnection(t *testing.T) {
 	onOurs(t, writes(0, "Connection: x-f, close|Connection: X-H|X-F: 1|X-G: 2|X-H: 3", "text"), func(t *testing.T, p place) {
 		a := p.ask(t, get)

@@ -52,7 +52,7 @@ var (
 	errPanics = errors.New("a panic")
 )
 
-// What an application answers, and that its Body is closed once.
+// The response of an application, whose Body is closed once.
 func TestHandler(t *testing.T) {
 	previous := slog.Default()
 	slog.SetDefault(slog.New(slog.DiscardHandler))
@@ -155,7 +155,7 @@ func TestThereAndBack(t *testing.T) {
 	}
 }
 
-// What the application sees, behind a handler that has cut the path.
+// SCRIPT_NAME and PATH_INFO of an application below http.StripPrefix.
 func TestHandlerMounted(t *testing.T) {
 	h := http.StripPrefix("/app", nethttp.Handler(appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		_, err := start("200 OK", nil, nil)
@@ -180,7 +180,7 @@ func TestHandlerRefuses(t *testing.T) {
 	}
 }
 
-// The write() form is sent at once, content is read as it comes, and a wake goes on.
+// write() is sent at once, content is read as it comes, and a wake calls Next again.
 func TestHandlerStreams(t *testing.T) {
 	wakes, stopped := make(chan func(), 1), make(chan error, 1)
 	h := nethttp.Handler(appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
@@ -236,8 +236,7 @@ func TestHandlerLogs(t *testing.T) {
 	}
 }
 
-// An application that aborts is not logged; the client sees the end and nothing that
-// looks whole.
+// An application that aborts is not logged; the client sees an incomplete response.
 func TestHandlerAborts(t *testing.T) {
 	var log testlog.Buffer
 	previous := slog.Default()

@@ -25,7 +25,7 @@ import (
 // patience is how long a test waits for what must come.
 const patience = 20 * time.Second
 
-// place is a server that runs: its address and its log.
+// place is a running server: its address and its log.
 type place struct {
 	addr string
 	log  *testlog.Buffer
@@ -57,7 +57,7 @@ func isbjornApp(t testing.TB, app gateway.App, options server.Options) place {
 	return p
 }
 
-// onOurs runs a test of a handler on isbjorn, by each way to a goroutine of the handler's own.
+// onOurs runs a test of a handler on isbjorn, with each way to run it on a worker.
 func onOurs(t *testing.T, h http.Handler, test func(*testing.T, place), options server.Options) {
 	for name, d := range map[string]server.DispatchMode{"Auto": server.Auto, "Pool": server.Pool} {
 		options.Dispatch = d
@@ -65,7 +65,7 @@ func onOurs(t *testing.T, h http.Handler, test func(*testing.T, place), options 
 	}
 }
 
-// eventually waits for a condition that another goroutine brings about.
+// eventually waits for a condition.
 func eventually(t testing.TB, what string, cond func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); !cond(); time.Sleep(time.Millisecond) {
@@ -111,7 +111,7 @@ func (c *client) send(s string) {
 	}
 }
 
-// answer is what a client sees.
+// answer is a response as a client sees it.
 type answer struct {
 	interim         string // responses before it, but 100
 	status, body    string
@@ -119,7 +119,7 @@ type answer struct {
 	cut             bool // it is not whole, or there is none
 }
 
-// ask sends a request and reads the answer.
+// ask sends a request and reads the response.
 func (p place) ask(t testing.TB, request string) answer {
 	t.Helper()
 	return p.dial(t).ask(request)
@@ -154,7 +154,7 @@ func (c *client) ask(request string) answer {
 	}
 }
 
-// String is all of an answer but the fields that are left out.
+// text is all of a response except the fields without.
 func (a answer) text(without ...string) string {
 	if a.cut && a.status == "" {
 		return a.interim + "no answer"

@@ -25,7 +25,7 @@ import (
 
 const get = "GET / HTTP/1.1\r\nHost: example.com\r\n\r\n"
 
-// describe answers with all that a handler can see of its request.
+// describe responds with all that a handler can see of its request.
 func describe(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintf(w, "%-8s", r.Method) // of one length: that of HEAD is compared with GET
 	fmt.Fprintln(w, r.RequestURI, r.Proto, r.ProtoMajor, r.ProtoMinor, r.Host, r.Close, r.ContentLength, r.TransferEncoding, r.Body == http.NoBody, r.TLS == nil)
@@ -49,7 +49,7 @@ func describe(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintln(w, isServer, r.Context().Err(), r.UserAgent(), r.Referer(), r.Cookies())
 }
 
-// writes answers with chunks, after it has set fields by pairs and a status.
+// writes responds with chunks, after it has set fields by pairs and a status.
 func writes(code int, pairs string, chunks ...string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		for pair := range strings.SplitSeq(pairs, "|") {
@@ -102,7 +102,7 @@ var large = func() string {
 	return b.String()
 }()
 
-// Why an answer of App differs from net/http's.
+// The reasons for which a response of App differs from net/http's.
 const (
 	headLength  = "Transfer-Encoding"  // HEAD of an unknown length says how GET would be framed
 	serversOwn  = "Keep-Alive Upgrade" // dropped: the server's to send
@@ -369,7 +369,7 @@ func same(t *testing.T, cases []sameCase) {
 
 var number = regexp.MustCompile(`[0-9]+`)
 
-// compare asks both servers, and returns the answer of App. differs names what may differ:
+// compare sends a request to both servers, and returns the response of App. differs names what may differ:
 // fields, and status, body, cut, or the numbers in the body.
 func compare(t *testing.T, ours, theirs place, request, differs string) answer {
 	t.Helper()

@@ -12,9 +12,8 @@ import (
 	"github.com/isbjorn/isbjorn/server"
 )
 
-// Trailer fields of a request: the names that it announces from the start, the values at
-// the end of the content, announced or not. In copies of the request, too, if it has
-// announced any.
+// Trailer fields of a request: the announced names from the start, the values after the content, announced or not. In
+// copies of the request too, if names were announced.
 func TestRequestTrailer(t *testing.T) {
 	part := make(chan bool, 1)
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -75,8 +74,7 @@ func TestRequestTrailer(t *testing.T) {
 	}
 }
 
-// An App has them when it has read the content, by both servers; but those that an Environ
-// does not show.
+// An App has them once it has read the content, with both servers, except those that an Environ hides.
 func TestRequestTrailerOfApp(t *testing.T) {
 	app := gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		_, err := env.Input().ReadAll()

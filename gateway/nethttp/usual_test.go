@@ -325,7 +325,7 @@ func TestSameForUsualHandlers(t *testing.T) {
 	})
 }
 
-// What becomes of a connection: the answers to a request and one behind it.
+// Whether a connection is kept: the responses to a request and to the next one.
 func TestSameConnections(t *testing.T) {
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
@@ -391,8 +391,8 @@ func TestSameConnections(t *testing.T) {
 		{"GET /304 HTTP/1.1", "", ""},
 		{"GET /abort HTTP/1.1", "", ""},
 		{"GET /abort/head HTTP/1.1", "", ""},
-		// HEAD /abort/head is not here: the answer to HEAD is whole with its head, and who
-		// is first then, the next request or the panic of the worker, is not said.
+		// Without HEAD /abort/head: the response to HEAD is complete with its head, and either the next request or the
+		// panic of the worker may come first then.
 		{"GET /abort/unsent HTTP/1.1", "", ""},
 		{"GET /flush/head HTTP/1.1", "", ""},
 		{"HEAD /flush/head HTTP/1.1", "", ""},
@@ -432,7 +432,7 @@ func TestSameConnections(t *testing.T) {
 	}
 }
 
-// goesOn is what becomes of a connection with request, and another when that is answered.
+// goesOn sends request, and another one on the same connection, and returns the responses as text.
 func (p place) goesOn(t *testing.T, request string) string {
 	c := p.dial(t)
 	var b strings.Builder

@@ -14,8 +14,7 @@ import (
 	"github.com/isbjorn/isbjorn/gateway/web"
 )
 
-// A handler takes JSON and answers with JSON. What is wrong with the content goes to
-// the client, with the right status.
+// A handler takes JSON and responds with JSON. A mistake in the content is a response with the right status.
 func ExampleHandlerFunc() {
 	app := web.HandlerFunc(func(r *web.Request) (*web.Response, error) {
 		if r.Method() != "POST" {
@@ -63,7 +62,7 @@ func ExampleResponse() {
 	// <h1>Closed for the night</h1>
 }
 
-// A cookie that is not valid spoils the Response; it never becomes a second header.
+// An invalid cookie makes the Response an error; it never becomes a second header.
 func ExampleResponse_Cookie() {
 	r := web.Redirect(303, "/welcome").Cookie(&http.Cookie{Name: "session", Value: "4711", Path: "/", HttpOnly: true, Secure: true})
 	fmt.Println(r.Code(), r.Get("Location"), r.Get("Set-Cookie"))
@@ -75,8 +74,7 @@ func ExampleResponse_Cookie() {
 	// web: Cookie: http: invalid byte '\r' in Cookie.Value
 }
 
-// What is wrong with a query is the client's fault, unless the application can do
-// without it.
+// A malformed query is an error of the client; an application may ignore it.
 func ExampleRequest_Query() {
 	app := web.HandlerFunc(func(r *web.Request) (*web.Response, error) {
 		query, err := r.Query()
@@ -144,7 +142,7 @@ func ExampleRequest_Parts() {
 	// Output: 10 bytes
 }
 
-// An error with a status is the client's to see, its cause is not.
+// The client sees the status and the text of a StatusError, and not its cause.
 func ExampleStatusError() {
 	errLocked := errors.New("row 17 is locked by job 4")
 	app := web.HandlerFunc(func(r *web.Request) (*web.Response, error) {
@@ -205,8 +203,7 @@ func ExampleRequest_BestType() {
 	// 406 text/plain; charset=utf-8
 }
 
-// A language is chosen for the client; who asks for no offered one is given the
-// default.
+// A language is chosen by the field; if no offer is acceptable the default is used.
 func ExampleBestLanguage() {
 	for _, accept := range []string{"de-CH, en;q=0.5", "en-GB", "fr"} {
 		language := web.BestLanguage(accept, "en", "de")

@@ -18,9 +18,8 @@ import (
 	"github.com/isbjorn/isbjorn/parser"
 )
 
-// begin binds env to raw; spoil does what a server does when the response is
-// finished.
-func begin(t *testing.T, env *gateway.ServerEnviron, raw string) (spoil func()) {
+// begin binds env to raw; overwrite does what a server does when the response is finished.
+func begin(t *testing.T, env *gateway.ServerEnviron, raw string) (overwrite func()) {
 	t.Helper()
 	b, req, limits := []byte(raw), new(parser.Request), parser.DefaultLimits()
 	n, err := req.Parse(b, &limits)
@@ -106,7 +105,7 @@ func text(t testing.TB, u *web.Upload) string {
 	return string(b)
 }
 
-// Files in memory, beside it, and over its end, all read the same.
+// Files in memory, in the temporary file, and partly in both, read the same.
 func TestParts(t *testing.T) {
 	large, huge := strings.Repeat("0123456789", 100), strings.Repeat("abcdefghij", 10_000)
 	for _, memory := range []int{1 << 20, 2000, 1004, 1} {
@@ -251,8 +250,7 @@ func TestPartsOneByOne(t *testing.T) {
 	})
 }
 
-// The temporary file goes with the request, whatever the application does; and
-// earlier with Close.
+// The temporary file is closed at the end of the request, whatever the application does, or by Close.
 func TestFilesEndWithTheRequest(t *testing.T) {
 	o := web.DefaultOptions()
 	o.FormMemoryBytes, o.TempDir = 1000, t.TempDir()
@@ -310,7 +308,7 @@ func TestFilesEndWithTheRequest(t *testing.T) {
 	}
 }
 
-// A file is there as long as the response is under way.
+// A file exists until the response is finished.
 func TestUploadAsResponse(t *testing.T) {
 	o := web.DefaultOptions()
 	o.FormMemoryBytes, o.TempDir = 1000, t.TempDir()
@@ -340,8 +338,8 @@ func TestNoTempDir(t *testing.T) {
 	})
 }
 
-// Invariant: a form is read whole or is an error of 400 or 413; what Form gives is
-// what Parts gives, and no more than was sent.
+// Invariant: a form is read completely or is an error of 400 or 413; Form has what Parts yields, and no more than was
+// sent.
 func FuzzForm(f *testing.F) {
 	for _, s := range []string{
 		"", "--b--", "--b\r\n\r\n\r\n--b--", "--b\r\nContent-Disposition: form-data; name=a\r\n\r\nx\r\n--b--",

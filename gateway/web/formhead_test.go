@@ -8,8 +8,8 @@ import (
 	"github.com/isbjorn/isbjorn/gateway/web"
 )
 
-// The head of a part is memory that the client fills: one has a bound, all count in
-// FormValueBytes, and what is too much is not read first.
+// Heads of parts are memory that the client fills: one is limited, all count in FormValueBytes, and what is too much is
+// not read first.
 func TestHeadsOfParts(t *testing.T) {
 	o := web.DefaultOptions()
 	o.FormMemoryBytes, o.FormValueBytes, o.TempDir = 1000, 40_000, t.TempDir()

@@ -96,10 +96,10 @@ func TestCookies(t *testing.T) {
 	}
 }
 
-// What is parsed lives on when the memory of the request holds another.
+// Parsed values do not change when the memory of the request has another one.
 func TestParsedIsCopied(t *testing.T) {
 	var env gateway.ServerEnviron
-	spoil := begin(t, &env, "GET /?q=query HTTP/1.1\r\nHost: h\r\nCookie: c=cookie\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 6\r\n\r\nf=form")
+	overwrite := begin(t, &env, "GET /?q=query HTTP/1.1\r\nHost: h\r\nCookie: c=cookie\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 6\r\n\r\nf=form")
 	r := web.NewRequest(&env.Environ, nil)
 	query, _ := r.Query()
 	cookie := r.Cookie("c")
@@ -107,13 +107,13 @@ func TestParsedIsCopied(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	spoil()
+	overwrite()
 	if query.Get("q") != "query" || cookie.Value != "cookie" || form.Values.Get("f") != "form" {
 		t.Errorf("%v, %v, %v", query, cookie, form.Values)
 	}
 }
 
-// picky is a type that takes some values only.
+// picky is a type whose UnmarshalJSON accepts some values only.
 type picky struct{}
 
 func (*picky) UnmarshalJSON([]byte) error { return errors.New("of the program: secret") }
@@ -183,7 +183,7 @@ func TestJSON(t *testing.T) {
 	})
 }
 
-// Content that the server cannot read is no fault of the client.
+// A failure to read content is no StatusError.
 func TestBrokenContent(t *testing.T) {
 	for kind, read := range map[string]func(*web.Request) error{
 		"application/json":                  func(r *web.Request) error { return r.JSON(new(any)) },
@@ -206,7 +206,7 @@ func header(pairs ...string) (list []gateway.Header) {
 	return list
 }
 
-// The proxies of the options say who the client is.
+// Client uses the proxies of the options.
 func TestClient(t *testing.T) {
 	o := web.DefaultOptions()
 	o.Proxies.Prefixes = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
@@ -226,7 +226,7 @@ func TestClient(t *testing.T) {
 	}
 }
 
-// The limits hold for content of which nobody knows the length, too.
+// The limits apply to content of unknown length, too.
 func TestLimitsOfStreams(t *testing.T) {
 	o := web.DefaultOptions()
 	o.JSONBytes, o.FormBytes, o.FormValueBytes = 100, 3000, 2000

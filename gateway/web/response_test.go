@@ -77,7 +77,7 @@ func TestResponses(t *testing.T) {
 	}
 }
 
-// A Response that has all of its content may be served again, one of a Body not.
+// A Response with all of its content may be sent again, one with a Body not.
 func TestServedAgain(t *testing.T) {
 	text := web.Text("x")
 	for range 2 {
@@ -171,7 +171,7 @@ func TestFileErrors(t *testing.T) {
 	}
 }
 
-// ways are all that puts text of a caller into a head.
+// ways are all methods that put text of a caller into a head.
 var ways = map[string]func(s string) *web.Response{
 	"Bytes":         func(s string) *web.Response { return web.Bytes(s, nil) },
 	"Stream":        func(s string) *web.Response { return web.Stream(s, gateway.Text(s)) },
@@ -199,7 +199,7 @@ var ways = map[string]func(s string) *web.Response{
 	},
 }
 
-// declared is all that app declares to a server that checks nothing.
+// declared is the head that app declares to a server that checks nothing.
 func declared(t *testing.T, app gateway.App) (head []string) {
 	start := func(status string, headers []gateway.Header, exc error) (io.Writer, error) {
 		head = append(head, status)

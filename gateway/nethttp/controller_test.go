@@ -20,10 +20,10 @@ import (
 	"github.com/isbjorn/isbjorn/server"
 )
 
-// What is sent before the content, behind it, and at once.
+// Interim responses, trailers and flushes, compared with net/http.
 func TestSameBeyondContent(t *testing.T) {
 	f := func(h http.HandlerFunc) http.Handler { return h }
-	// then sets fields by pairs behind the content.
+	// then sets fields by pairs after the content.
 	then := func(h http.HandlerFunc, pairs ...string) http.Handler {
 		return f(func(w http.ResponseWriter, r *http.Request) {
 			h(w, r)
@@ -181,8 +181,7 @@ func TestHijack(t *testing.T) {
 	}
 }
 
-// A handler that has answered with a status and goes on with bytes of its own, as for
-// CONNECT, has no framing around them.
+// The bytes of a handler that hijacks after WriteHeader, as for CONNECT, are sent without framing.
 func TestHijackBehindStatus(t *testing.T) {
 	p := isbjorn(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("X-A", "b")
@@ -222,7 +221,7 @@ func TestHijackTooLate(t *testing.T) {
 	}
 }
 
-// Hijack does not wait for who reads content that does not come.
+// Hijack does not wait for a goroutine that reads content that does not come.
 func TestHijackWhileReading(t *testing.T) {
 	p := isbjorn(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		go func() { _, _ = io.Copy(io.Discard, r.Body) }()
@@ -269,7 +268,7 @@ func TestHijackIsNoError(t *testing.T) {
 	}
 }
 
-// The server asks nothing of the connection any more, and the context ends with the handler.
+// After Hijack no time limit of the server applies, and the Context ends with the handler.
 func TestContextOfHijacked(t *testing.T) {
 	ctxs, goOn := make(chan context.Context, 1), make(chan bool)
 	on(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -297,7 +296,7 @@ func TestContextOfHijacked(t *testing.T) {
 	})
 }
 
-// A server that has nothing beyond start is told of.
+// Under a server without extensions the errors are http.ErrNotSupported.
 func TestNotSupported(t *testing.T) {
 	want := map[string]error{}
 	app := nethttp.App(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -380,7 +379,7 @@ func TestDeadlines(t *testing.T) {
 	})
 }
 
-// The channel of http.CloseNotifier says that the client has left, and nothing else.
+// The channel of http.CloseNotifier gets a value when the client disconnects, and at no other time.
 func TestCloseNotify(t *testing.T) {
 	began, kept := make(chan bool), make(chan (<-chan bool), 1)
 	on(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -423,7 +422,7 @@ func TestLocalAddr(t *testing.T) {
 	})
 }
 
-// Who aborts is not logged, and a client that has got nothing gets nothing.
+// A handler that aborts is not logged, and if nothing was sent the client gets no response.
 func TestAbortIsQuiet(t *testing.T) {
 	for _, err := range []error{http.ErrAbortHandler, fmt.Errorf("wrapped: %w", http.ErrAbortHandler), gateway.ErrAbort} {
 		p := isbjorn(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(err) }), server.Options{})
