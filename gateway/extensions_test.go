@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/isbjorn/isbjorn/gateway"
 )
@@ -171,5 +172,31 @@ func TestTrailer(t *testing.T) {
 	}
 	if err := environ(t, smallGet).Trailer(nil); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("a server without it: %v", err)
+	}
+}
+
+// An Environ that is kept after End returns errors, and does not panic.
+func TestExtensionsAfterEnd(t *testing.T) {
+	e := serverEnviron(t, smallGet)
+	e.End()
+	_, _, hijack := e.Hijack()
+	for name, err := range map[string]error{
+		"Inform":           e.Inform(103, nil),
+		"Trailer":          e.Trailer(nil),
+		"Hijack":           hijack,
+		"SetReadDeadline":  e.SetReadDeadline(time.Now()),
+		"SetWriteDeadline": e.SetWriteDeadline(time.Now()),
+	} {
+		if !errors.Is(err, errors.ErrUnsupported) {
+			t.Errorf("%s: %v, want errors.ErrUnsupported", name, err)
+		}
+	}
+	e.CloseInput()
+	e.Waker()()
+	for name := range e.RequestTrailer() {
+		t.Errorf("the trailer field %s", name)
+	}
+	if got := e.SentStatus(); got != 0 {
+		t.Errorf("SentStatus %d, want 0", got)
 	}
 }

@@ -82,7 +82,7 @@ func (in *Input) Limit(n int64, err error) bool {
 	if left := in.unread(); left != unknownLength {
 		return left <= n
 	}
-	in.src = &limitedReader{in.src, n - int64(len(in.b)), err}
+	in.src = &limitedReader{in.src, n - int64(len(in.b)), err} // chunked content: counted while it comes
 	return true
 }
 
@@ -138,13 +138,13 @@ func (in *Input) readMore(p []byte) (n int, err error) {
 		n, err = in.src.Read(p)
 	}
 	switch {
-	case in.remaining > 0:
+	case in.remaining > 0: // a file, or a Content-Length
 		if in.remaining -= int64(n); in.remaining == 0 {
 			err = nil // all bytes are there: an error after them does not matter
 		} else if err == io.EOF {
 			err = io.ErrUnexpectedEOF
 		}
-	case err == io.EOF:
+	case err == io.EOF: // the last chunk: now the length is known
 		in.remaining, err = 0, nil
 	}
 	if n == 0 && err == nil && in.remaining != 0 {
@@ -203,7 +203,7 @@ func (in *Input) ReadLine(limit int) ([]byte, error) {
 		switch {
 		case n > 0:
 			n += searched
-		case in.remaining == 0:
+		case in.remaining == 0: // the last line, without LF
 			n = len(in.b)
 		case limit <= 0 || len(in.b) < limit:
 			searched = len(in.b) // no LF up to here: the next search begins there
@@ -211,7 +211,7 @@ func (in *Input) ReadLine(limit int) ([]byte, error) {
 				return nil, err
 			}
 			continue
-		default:
+		default: // a part of a line longer than limit
 			n = limit
 		}
 		if n == 0 {
@@ -281,7 +281,7 @@ func (in *Input) WriteTo(w io.Writer) (written int64, err error) {
 		if block == nil {
 			block = fileBlocks.Get().(*fileBlock)
 		}
-		n, _ = in.readMore(block[:])
+		n, _ = in.readMore(block[:]) // its error is in.err, for after the write
 		in.b = block[:n:n]
 	}
 }
@@ -302,7 +302,7 @@ type inputBody Input
 func (b *inputBody) Next() ([]byte, error) {
 	in := (*Input)(b)
 	if in.remaining == 0 {
-		return in.consume(len(in.b)), io.EOF
+		return in.consume(len(in.b)), io.EOF // with the end: a response of one chunk is one write
 	}
 	if len(in.b) > 0 {
 		return in.consume(len(in.b)), nil

@@ -109,6 +109,7 @@ func (c *compressed) serve(app gateway.App, env *gateway.Environ) (gateway.Body,
 	if err == nil {
 		err = c.passStart()
 	}
+	// Without a coding, or with a response that is not compressed, the Body passes through: sendfile stays possible.
 	if err != nil || c.coding == nil || c.declared && !c.active {
 		c.release()
 		return body, err

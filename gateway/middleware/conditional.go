@@ -73,6 +73,7 @@ func (c *conditional) serve(app gateway.App) (gateway.Body, error) {
 	switch {
 	case err != nil:
 		return body, err
+	// The response waits for its ETag, and the Body is small enough. A file is sent by sendfile instead.
 	case ok && c.headers != nil && s.Len() <= c.options.ETagBytes && gateway.FileOf(body) == nil:
 		err = c.addETag(s.Len())
 	default:

@@ -133,6 +133,7 @@ func (n *node) find(env *gateway.Environ, segments []string, depth int) (*node, 
 				return found, at
 			}
 		}
+		// Backtracking: "/users/me/posts" is found below {id} if text has no such route.
 		if n.param != nil && segment != "" {
 			if found, at := n.param.find(env, segments, depth+1); found != nil {
 				if env != nil {

@@ -87,7 +87,7 @@ func (s *static) Serve(env *gateway.Environ, start gateway.StartResponse) (gatew
 		return s.NotFound.Serve(env, start)
 	case errors.Is(err, errNotHere):
 		return refuse(env, start, "404 Not Found")
-	case errors.Is(err, errDirectory) || err == nil && !isGetOrHead(env):
+	case errors.Is(err, errDirectory) || err == nil && !isGetOrHead(env): // POST of a file or a directory
 		if file != nil {
 			_ = file.Close()
 		}

@@ -114,7 +114,7 @@ func (c *call) pull(body gateway.Body) error {
 	}
 	for ended := body == nil; !ended; {
 		if c.code != 0 && (c.r.Method == http.MethodHead || !bodyAllowed(c.code)) {
-			break
+			break // no content is pulled that is not sent
 		}
 		if file, ok := body.(*gateway.FileBody); ok && c.code != 0 {
 			if err := c.sendFile(file, known); err != nil {
@@ -131,7 +131,7 @@ func (c *call) pull(body gateway.Body) error {
 			return err
 		}
 		if len(b) > 0 {
-			if ended && !c.sent && known < 0 {
+			if ended && !c.sent && known < 0 { // one chunk is all: it has a length
 				known = int64(len(b))
 			}
 			if err := c.send(b, known, !ended); err != nil {
