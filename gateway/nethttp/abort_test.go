@@ -31,7 +31,7 @@ func TestAbortOnUnixSocket(t *testing.T) {
 	if _, err := s.Listen("unix:" + path); err != nil {
 		t.Fatal(err)
 	}
-	tcp := isbjorn(t, h, server.Options{})
+	tcp := serveIsbjorn(t, h, server.Options{})
 	for _, tt := range []struct{ network, addr, version string }{
 		{"unix", path, "1.0"}, {"unix", path, "1.1"}, {"tcp", tcp.addr, "1.0"}, {"tcp", tcp.addr, "1.1"},
 	} {
@@ -40,7 +40,7 @@ func TestAbortOnUnixSocket(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		_ = c.SetDeadline(time.Now().Add(patience))
+		_ = c.SetDeadline(time.Now().Add(waitMax))
 		a := (&client{c, t, bufio.NewReader(c)}).ask(fmt.Sprintf("GET / HTTP/%s\r\nHost: h\r\n\r\n", tt.version))
 		if looksWhole := tt.network == "unix" && tt.version == "1.0"; a.cut == looksWhole {
 			t.Errorf("%s, HTTP/%s: cut: %t", tt.network, tt.version, a.cut)

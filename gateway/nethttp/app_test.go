@@ -40,7 +40,7 @@ func wait[T any](t testing.TB, what string, c <-chan T) (v T) {
 	t.Helper()
 	select {
 	case v = <-c:
-	case <-time.After(patience):
+	case <-time.After(waitMax):
 		t.Fatal(what, "did not come")
 	}
 	return v
@@ -49,7 +49,7 @@ func wait[T any](t testing.TB, what string, c <-chan T) (v T) {
 // Events pass through a proxy as they are sent.
 func TestServerSentEvents(t *testing.T) {
 	next := make(chan int)
-	upstream := isbjorn(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	upstream := serveIsbjorn(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
 		for i := range next {
 			fmt.Fprintf(w, "data: %d\n\n", i)
@@ -60,7 +60,7 @@ func TestServerSentEvents(t *testing.T) {
 	}), server.Options{})
 	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: upstream.addr})
 	proxy.Transport = transport(t)
-	c := isbjorn(t, proxy, server.Options{}).dial(t)
+	c := serveIsbjorn(t, proxy, server.Options{}).dial(t)
 	c.send(get)
 	for i := range 5 {
 		next <- i
@@ -72,7 +72,7 @@ func TestServerSentEvents(t *testing.T) {
 
 // A handler answers what it has read while the client still sends.
 func TestUploadIsStreamed(t *testing.T) {
-	p := isbjorn(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	p := serveIsbjorn(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		b := make([]byte, 100)
 		for {
 			n, err := r.Body.Read(b)
@@ -99,7 +99,7 @@ func TestUploadIsStreamed(t *testing.T) {
 
 // No 100 Continue for a handler that does not read.
 func TestExpectIsRefused(t *testing.T) {
-	c := isbjorn(t, writes(401, "", "who?"), server.Options{}).dial(t)
+	c := serveIsbjorn(t, writes(401, "", "who?"), server.Options{}).dial(t)
 	c.send("POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
 	if line, err := c.r.ReadString('\n'); line != "HTTP/1.1 401 Unauthorized\r\n" {
 		t.Error(line, err)
@@ -109,7 +109,7 @@ func TestExpectIsRefused(t *testing.T) {
 // An upload that is cut is an error, whatever its framing.
 func TestCutUpload(t *testing.T) {
 	began, failed := make(chan bool, 1), make(chan error, 1)
-	p := isbjorn(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	p := serveIsbjorn(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began <- true
 		_, err := io.Copy(io.Discard, r.Body)
 		failed <- err
@@ -128,7 +128,7 @@ func TestCutUpload(t *testing.T) {
 // When the client disconnects the Context ends, and writes fail.
 func TestClientGone(t *testing.T) {
 	cause, failed := make(chan error, 1), make(chan error, 1)
-	p := isbjorn(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	p := serveIsbjorn(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		for {
 			if _, err := io.WriteString(w, large); err != nil {
 				failed <- err
@@ -157,7 +157,7 @@ func TestKept(t *testing.T) {
 		r *http.Request
 	}
 	all := make(chan kept, 100)
-	p := isbjorn(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	p := serveIsbjorn(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, r.PathValue("x"))
 		all <- kept{w, r}
 	}), server.Options{})
@@ -213,7 +213,7 @@ func TestResponseController(t *testing.T) {
 
 // A handler that writes for HEAD as for GET gets no error.
 func TestHead(t *testing.T) {
-	p := isbjorn(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	p := serveIsbjorn(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		for range 10 {
 			if _, err := io.WriteString(w, large); err != nil {
 				t.Error(err)
@@ -227,7 +227,7 @@ func TestHead(t *testing.T) {
 }
 
 func TestSuperfluousWriteHeader(t *testing.T) {
-	p := isbjorn(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	p := serveIsbjorn(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusEarlyHints) // is not the final one
 		w.WriteHeader(http.StatusAccepted)
 		w.WriteHeader(http.StatusTeapot)
@@ -242,7 +242,7 @@ func TestSuperfluousWriteHeader(t *testing.T) {
 
 // A panic is logged with the stack of the handler; other connections are kept.
 func TestPanicIsLogged(t *testing.T) {
-	p := isbjorn(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panics() }), server.Options{})
+	p := serveIsbjorn(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panics() }), server.Options{})
 	if a := p.ask(t, get); a.status != "500 Internal Server Error" {
 		t.Error(a.text())
 	}
@@ -257,7 +257,7 @@ func panics() { panic("it is broken") }
 
 // A control character in a value is a 500, since parsers read it differently.
 func TestControlCharacter(t *testing.T) {
-	if a := isbjorn(t, writes(0, "A: b\x00c", "x"), server.Options{}).ask(t, get); a.status != "500 Internal Server Error" {
+	if a := serveIsbjorn(t, writes(0, "A: b\x00c", "x"), server.Options{}).ask(t, get); a.status != "500 Internal Server Error" {
 		t.Error(a.text())
 	}
 }

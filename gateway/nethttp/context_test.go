@@ -18,17 +18,17 @@ import (
 	"github.com/isbjorn/isbjorn/server"
 )
 
-// on runs a test with App and with net/http, which must agree.
-func on(t *testing.T, h http.Handler, test func(t *testing.T, p place)) {
-	t.Run("isbjorn", func(t *testing.T) { test(t, isbjorn(t, h, server.Options{})) })
-	t.Run("net/http", func(t *testing.T) { test(t, theirs(t, h)) })
+// onBoth runs a test with App and with net/http, which must agree.
+func onBoth(t *testing.T, h http.Handler, test func(t *testing.T, p testServer)) {
+	t.Run("isbjorn", func(t *testing.T) { test(t, serveIsbjorn(t, h, server.Options{})) })
+	t.Run("net/http", func(t *testing.T) { test(t, serveNetHTTP(t, h)) })
 }
 
 // Contexts derived from that of a request end with the request.
 func TestContextEnds(t *testing.T) {
 	type key struct{}
 	ended := make(chan context.Context, 10)
-	on(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	onBoth(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/itself":
 			ended <- r.Context() // its first use comes after the handler
@@ -48,7 +48,7 @@ func TestContextEnds(t *testing.T) {
 		case "/after":
 			context.AfterFunc(r.Context(), func() { ended <- r.Context() })
 		}
-	}), func(t *testing.T, p place) {
+	}), func(t *testing.T, p testServer) {
 		for _, path := range []string{"/itself", "/asked", "/child", "/of%20a%20copy", "/after"} {
 			if a := p.ask(t, "GET "+path+" HTTP/1.1\r\nHost: h\r\n\r\n"); a.status != "200 OK" {
 				t.Error(a.text())
@@ -71,7 +71,7 @@ func TestContextEnds(t *testing.T) {
 // They end when the client disconnects while the handler runs.
 func TestContextOfClientGone(t *testing.T) {
 	began, ended := make(chan bool), make(chan error, 3)
-	on(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	onBoth(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		child, cancel := context.WithCancel(r.Context())
 		defer cancel()
 		context.AfterFunc(r.Context(), func() { ended <- r.Context().Err() })
@@ -80,7 +80,7 @@ func TestContextOfClientGone(t *testing.T) {
 		ended <- r.Context().Err()
 		<-child.Done()
 		ended <- child.Err()
-	}), func(t *testing.T, p place) {
+	}), func(t *testing.T, p testServer) {
 		c := p.dial(t)
 		c.send(get)
 		wait(t, "the handler", began)
@@ -141,11 +141,11 @@ func TestContextOfPipelined(t *testing.T) {
 		select {
 		case <-r.Context().Done():
 			fmt.Fprint(w, "ended")
-		case <-time.After(patience):
+		case <-time.After(waitMax):
 			fmt.Fprint(w, "goes on")
 		}
 	})
-	ask := func(t *testing.T, p place) (answers [2]string) {
+	ask := func(t *testing.T, p testServer) (answers [2]string) {
 		c := p.dial(t)
 		c.send(get + get)
 		_ = c.Conn.(*net.TCPConn).CloseWrite()
@@ -162,12 +162,12 @@ func TestContextOfPipelined(t *testing.T) {
 		return answers
 	}
 	want := [2]string{"ended", "ended"}
-	onOurs(t, h, func(t *testing.T, p place) {
+	onWorkers(t, h, func(t *testing.T, p testServer) {
 		if got := ask(t, p); got != want {
 			t.Errorf("%q", got)
 		}
 	}, server.Options{})
-	if got := ask(t, theirs(t, h)); got != want {
+	if got := ask(t, serveNetHTTP(t, h)); got != want {
 		t.Errorf("net/http: %q", got)
 	}
 }

@@ -32,7 +32,7 @@ func TestSameBeyondContent(t *testing.T) {
 			}
 		})
 	}
-	same(t, []sameCase{
+	compareCases(t, []compareCase{
 		{"the head, flushed", writes(202, "X-A: b", "FLUSH"), get, ""},
 		{"the head, flushed, of a known length", writes(0, "Content-Length: 3", "FLUSH", "abc"), get, ""},
 		{"the head, flushed, of no content", writes(204, "", "FLUSH"), get, ""},
@@ -100,7 +100,7 @@ func TestSameBeyondContent(t *testing.T) {
 }
 
 // raw is all that a client gets until the end of the connection, but the date.
-func (p place) raw(t *testing.T, request string) string {
+func (p testServer) raw(t *testing.T, request string) string {
 	t.Helper()
 	c := p.dial(t)
 	c.send(request)
@@ -122,7 +122,7 @@ func TestHijack(t *testing.T) {
 				return
 			}
 			defer conn.Close()
-			_ = conn.SetDeadline(time.Now().Add(patience))
+			_ = conn.SetDeadline(time.Now().Add(waitMax))
 			var b strings.Builder
 			fmt.Fprintln(&b, rw.Reader.Size(), rw.Writer.Size(), rw.Reader.Buffered() > 0)
 			n, err := w.Write([]byte("no"))
@@ -161,13 +161,13 @@ func TestHijack(t *testing.T) {
 		{"an interim response", func(w http.ResponseWriter) { w.WriteHeader(http.StatusEarlyHints) }, "GET / HTTP/1.1\r\nHost: h\r\n\r\nbehind\n"},
 	} {
 		h := hijacks(tt.before)
-		want := theirs(t, h).raw(t, tt.request)
+		want := serveNetHTTP(t, h).raw(t, tt.request)
 		told := wait(t, "the handler", results)
 		if tt.name == "with much behind" { // their buffer holds some of it, ours all
 			told = strings.Replace(told, "4096 ", "18001 ", 1)
 		}
 		for _, d := range []server.DispatchMode{server.Pool, server.Auto} {
-			p := isbjorn(t, h, server.Options{Dispatch: d})
+			p := serveIsbjorn(t, h, server.Options{Dispatch: d})
 			if got := p.raw(t, tt.request); got != want {
 				t.Errorf("%s, %v: %.500q\nnet/http: %.500q", tt.name, d, got, want)
 			}
@@ -183,7 +183,7 @@ func TestHijack(t *testing.T) {
 
 // The bytes of a handler that hijacks after WriteHeader, as for CONNECT, are sent without framing.
 func TestHijackBehindStatus(t *testing.T) {
-	p := isbjorn(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	p := serveIsbjorn(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("X-A", "b")
 		w.WriteHeader(http.StatusOK)
 		conn, _, err := w.(http.Hijacker).Hijack()
@@ -210,7 +210,7 @@ func TestHijackTooLate(t *testing.T) {
 		if strings.HasPrefix(name, "content") {
 			request = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nab"
 		}
-		p := isbjorn(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p := serveIsbjorn(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			before(w, r)
 			_, _, err := w.(http.Hijacker).Hijack()
 			fmt.Fprint(w, err)
@@ -223,9 +223,9 @@ func TestHijackTooLate(t *testing.T) {
 
 // Hijack does not wait for a goroutine that reads content that does not come.
 func TestHijackWhileReading(t *testing.T) {
-	p := isbjorn(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	p := serveIsbjorn(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		go func() { _, _ = io.Copy(io.Discard, r.Body) }()
-		for end := time.Now().Add(patience); ; {
+		for end := time.Now().Add(waitMax); ; {
 			_, _, err := w.(http.Hijacker).Hijack()
 			if err == nil || strings.Contains(err.Error(), "another goroutine") || time.Now().After(end) {
 				fmt.Fprint(w, err)
@@ -262,7 +262,7 @@ func TestHijackIsNoError(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	place{addr: addr.String()}.dial(t).send(get)
+	testServer{addr: addr.String()}.dial(t).send(get)
 	if err := wait(t, "the end of Serve", returned); err != nil {
 		t.Error(err)
 	}
@@ -271,7 +271,7 @@ func TestHijackIsNoError(t *testing.T) {
 // After Hijack no time limit of the server applies, and the Context ends with the handler.
 func TestContextOfHijacked(t *testing.T) {
 	ctxs, goOn := make(chan context.Context, 1), make(chan bool)
-	on(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	onBoth(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		conn, _, err := w.(http.Hijacker).Hijack()
 		if err != nil {
 			t.Error(err)
@@ -282,7 +282,7 @@ func TestContextOfHijacked(t *testing.T) {
 		_ = conn.Close()
 		ctxs <- r.Context()
 		<-goOn
-	}), func(t *testing.T, p place) {
+	}), func(t *testing.T, p testServer) {
 		c := p.dial(t)
 		c.send(get)
 		c.until("hijacked")
@@ -365,7 +365,7 @@ func TestDeadlines(t *testing.T) {
 			}
 		}
 	})
-	on(t, h, func(t *testing.T, p place) {
+	onBoth(t, h, func(t *testing.T, p testServer) {
 		c := p.dial(t)
 		c.send("POST /read HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhe")
 		if err := wait(t, "the error of a read", failed); !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -382,7 +382,7 @@ func TestDeadlines(t *testing.T) {
 // The channel of http.CloseNotifier gets a value when the client disconnects, and at no other time.
 func TestCloseNotify(t *testing.T) {
 	began, kept := make(chan bool), make(chan (<-chan bool), 1)
-	on(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	onBoth(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		gone := w.(http.CloseNotifier).CloseNotify() //lint:ignore SA1019 gin's Context.Stream cannot do without
 		if r.URL.Path == "/stay" {
 			kept <- gone
@@ -391,7 +391,7 @@ func TestCloseNotify(t *testing.T) {
 		began <- true
 		<-gone
 		began <- true
-	}), func(t *testing.T, p place) {
+	}), func(t *testing.T, p testServer) {
 		if a := p.ask(t, "GET /stay HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"); a.status != "200 OK" {
 			t.Error(a.text())
 		}
@@ -408,12 +408,12 @@ func TestCloseNotify(t *testing.T) {
 
 func TestLocalAddr(t *testing.T) {
 	addrs := make(chan net.Addr, 1)
-	on(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	onBoth(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithCancel(r.Context())
 		defer cancel()
 		addr, _ := ctx.Value(http.LocalAddrContextKey).(net.Addr)
 		addrs <- addr
-	}), func(t *testing.T, p place) {
+	}), func(t *testing.T, p testServer) {
 		c := p.dial(t)
 		c.send(get)
 		if addr, ok := wait(t, "the address", addrs).(*net.TCPAddr); !ok || addr.String() != c.RemoteAddr().String() {
@@ -425,7 +425,7 @@ func TestLocalAddr(t *testing.T) {
 // A handler that aborts is not logged, and if nothing was sent the client gets no response.
 func TestAbortIsQuiet(t *testing.T) {
 	for _, err := range []error{http.ErrAbortHandler, fmt.Errorf("wrapped: %w", http.ErrAbortHandler), gateway.ErrAbort} {
-		p := isbjorn(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(err) }), server.Options{})
+		p := serveIsbjorn(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(err) }), server.Options{})
 		if a := p.ask(t, get); a.text() != "no answer" {
 			t.Error(err, a.text())
 		}

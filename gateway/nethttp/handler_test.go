@@ -117,7 +117,7 @@ func TestHandler(t *testing.T) {
 		s := httptest.NewUnstartedServer(h)
 		s.Config.ErrorLog = quiet
 		s.Start()
-		got := place{addr: s.Listener.Addr().String()}.ask(t, request)
+		got := testServer{addr: s.Listener.Addr().String()}.ask(t, request)
 		s.Close()
 		if text := got.text("Date"); got.cut != tt.cut || !tt.cut && text != tt.want {
 			t.Errorf("%s:\n%s\nwant\n%s", tt.name, text, tt.want)
@@ -145,7 +145,7 @@ func TestThereAndBack(t *testing.T) {
 		"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n",
 		"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
 	} {
-		got, want := theirs(t, both(http.HandlerFunc(describe))).ask(t, request), theirs(t, http.HandlerFunc(describe)).ask(t, request)
+		got, want := serveNetHTTP(t, both(http.HandlerFunc(describe))).ask(t, request), serveNetHTTP(t, http.HandlerFunc(describe)).ask(t, request)
 		if got, want := got.text("Date"), want.text("Date"); got != want {
 			t.Errorf("%q:\n%s\nwant\n%s", request, got, want)
 		}
@@ -161,7 +161,7 @@ func TestHandlerMounted(t *testing.T) {
 		_, err := start("200 OK", nil, nil)
 		return gateway.Text(fmt.Sprint(env.ScriptName(), " ", env.Path(), " ", env.Query(), " ", env.Target(), " ", env.RemoteAddr().Addr(), " ", env.Get("SERVER_NAME"), " ", env.Get("SERVER_PORT"))), err
 	})))
-	if a := theirs(t, h).ask(t, "GET /app/x%20y?q HTTP/1.1\r\nHost: h:81\r\n\r\n"); a.body != "/app /x y q /app/x%20y?q 127.0.0.1 h 81" {
+	if a := serveNetHTTP(t, h).ask(t, "GET /app/x%20y?q HTTP/1.1\r\nHost: h:81\r\n\r\n"); a.body != "/app /x y q /app/x%20y?q 127.0.0.1 h 81" {
 		t.Error(a.body)
 	}
 }
@@ -174,7 +174,7 @@ func TestHandlerRefuses(t *testing.T) {
 		"GET / HTTP/1.1\r\nHost: h\r\nA: " + strings.Repeat("x", 40_000) + "\r\n\r\n": "431",
 		"GET / HTTP/1.1\r\nHost: h\r\n" + strings.Repeat("A: b\r\n", 101) + "\r\n":    "431",
 	} {
-		if a := theirs(t, h).ask(t, request); !strings.HasPrefix(a.status, want) {
+		if a := serveNetHTTP(t, h).ask(t, request); !strings.HasPrefix(a.status, want) {
 			t.Errorf("%.40q: %s", request, a.text())
 		}
 	}
@@ -203,7 +203,7 @@ func TestHandlerStreams(t *testing.T) {
 			stopped <- context.Cause(ctx)
 		}), nil
 	}))
-	c := theirs(t, h).dial(t)
+	c := serveNetHTTP(t, h).dial(t)
 	c.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\n")
 	c.until("written")
 	c.send("one\n")
@@ -256,7 +256,7 @@ func TestHandlerAborts(t *testing.T) {
 			return &parts{[]string{"a"}, aborts, &closed}, err
 		},
 	} {
-		p := theirs(t, nethttp.Handler(app))
+		p := serveNetHTTP(t, nethttp.Handler(app))
 		if a := p.ask(t, get); !a.cut || (a.status != "") != (name == "error in the content") {
 			t.Errorf("%s: %s", name, a.text())
 		}
@@ -269,7 +269,7 @@ func TestHandlerAborts(t *testing.T) {
 // Flush sends the head before there is content.
 func TestHandlerFlush(t *testing.T) {
 	flushed := make(chan error, 2)
-	p := theirs(t, nethttp.Handler(appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+	p := serveNetHTTP(t, nethttp.Handler(appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		w, err := start("202 Accepted", nil, nil)
 		if err != nil {
 			return nil, err

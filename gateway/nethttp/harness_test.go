@@ -22,24 +22,24 @@ import (
 	"github.com/isbjorn/isbjorn/server"
 )
 
-// patience is how long a test waits for what must come.
-const patience = 20 * time.Second
+// waitMax is how long a test waits for what must come.
+const waitMax = 20 * time.Second
 
-// place is a running server: its address and its log.
-type place struct {
+// testServer is a running server: its address and its log.
+type testServer struct {
 	addr string
 	log  *testlog.Buffer
 }
 
-// isbjorn serves h behind App, by default as http.Handlers are: Dispatch: Auto.
-func isbjorn(t testing.TB, h http.Handler, options server.Options) place {
+// serveIsbjorn serves h behind App, by default as http.Handlers are: Dispatch: Auto.
+func serveIsbjorn(t testing.TB, h http.Handler, options server.Options) testServer {
 	t.Helper()
-	return isbjornApp(t, nethttp.App(h), options)
+	return serveApp(t, nethttp.App(h), options)
 }
 
-func isbjornApp(t testing.TB, app gateway.App, options server.Options) place {
+func serveApp(t testing.TB, app gateway.App, options server.Options) testServer {
 	t.Helper()
-	p := place{log: &testlog.Buffer{}}
+	p := testServer{log: &testlog.Buffer{}}
 	options.Logger, options.Loops = slog.New(slog.NewTextHandler(p.log, nil)), 1
 	if options.BodyBytes == 0 {
 		options.BodyBytes = 16 << 20
@@ -57,28 +57,28 @@ func isbjornApp(t testing.TB, app gateway.App, options server.Options) place {
 	return p
 }
 
-// onOurs runs a test of a handler on isbjorn, with each way to run it on a worker.
-func onOurs(t *testing.T, h http.Handler, test func(*testing.T, place), options server.Options) {
+// onWorkers runs a test of a handler on isbjorn, with each way to run it on a worker.
+func onWorkers(t *testing.T, h http.Handler, test func(*testing.T, testServer), options server.Options) {
 	for name, d := range map[string]server.DispatchMode{"Auto": server.Auto, "Pool": server.Pool} {
 		options.Dispatch = d
-		t.Run(name, func(t *testing.T) { test(t, isbjorn(t, h, options)) })
+		t.Run(name, func(t *testing.T) { test(t, serveIsbjorn(t, h, options)) })
 	}
 }
 
 // eventually waits for a condition.
 func eventually(t testing.TB, what string, cond func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !cond(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(waitMax); !cond(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within %v: %s", patience, what)
+			t.Fatalf("not within %v: %s", waitMax, what)
 		}
 	}
 }
 
-// theirs serves h by net/http.
-func theirs(t testing.TB, h http.Handler) place {
+// serveNetHTTP serves h by net/http.
+func serveNetHTTP(t testing.TB, h http.Handler) testServer {
 	t.Helper()
-	p := place{log: &testlog.Buffer{}}
+	p := testServer{log: &testlog.Buffer{}}
 	s := httptest.NewUnstartedServer(h)
 	s.Config.ErrorLog = log.New(p.log, "", 0)
 	s.Start()
@@ -93,13 +93,13 @@ type client struct {
 	r *bufio.Reader
 }
 
-func (p place) dial(t testing.TB) *client {
+func (p testServer) dial(t testing.TB) *client {
 	t.Helper()
 	c, err := net.Dial("tcp", p.addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = c.SetDeadline(time.Now().Add(patience))
+	_ = c.SetDeadline(time.Now().Add(waitMax))
 	t.Cleanup(func() { _ = c.Close() })
 	return &client{c, t, bufio.NewReader(c)}
 }
@@ -120,7 +120,7 @@ type answer struct {
 }
 
 // ask sends a request and reads the response.
-func (p place) ask(t testing.TB, request string) answer {
+func (p testServer) ask(t testing.TB, request string) answer {
 	t.Helper()
 	return p.dial(t).ask(request)
 }

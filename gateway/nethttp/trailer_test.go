@@ -37,7 +37,7 @@ func TestRequestTrailer(t *testing.T) {
 		{"Trailer: X-Sum\r\n", ""},
 		{"", ""},
 	}
-	answer := func(t *testing.T, p place, target string, i int) string {
+	answer := func(t *testing.T, p testServer, target string, i int) string {
 		c := p.dial(t)
 		c.send("POST " + target + head + tests[i].fields + "\r\n5\r\nhello\r\n")
 		if target == "/late" {
@@ -51,13 +51,13 @@ func TestRequestTrailer(t *testing.T) {
 		b, err := io.ReadAll(resp.Body)
 		return fmt.Sprintf("%s%v", b, err)
 	}
-	theirs := theirs(t, h)
-	places := map[string]place{
-		"Inline":    isbjorn(t, h, server.Options{Dispatch: server.Inline}),
-		"Auto":      isbjorn(t, h, server.Options{Dispatch: server.Auto}),
-		"Pool":      isbjorn(t, h, server.Options{Dispatch: server.Pool}),
-		"collected": isbjornApp(t, gateway.AppFunc(nethttp.App(h).Serve), server.Options{}),
-		"validated": isbjornApp(t, gateway.Validate(nethttp.App(h)), server.Options{}),
+	theirs := serveNetHTTP(t, h)
+	places := map[string]testServer{
+		"Inline":    serveIsbjorn(t, h, server.Options{Dispatch: server.Inline}),
+		"Auto":      serveIsbjorn(t, h, server.Options{Dispatch: server.Auto}),
+		"Pool":      serveIsbjorn(t, h, server.Options{Dispatch: server.Pool}),
+		"collected": serveApp(t, gateway.AppFunc(nethttp.App(h).Serve), server.Options{}),
+		"validated": serveApp(t, gateway.Validate(nethttp.App(h)), server.Options{}),
 	}
 	for i := range tests {
 		for _, target := range []string{"/", "/late"} {
@@ -87,9 +87,9 @@ func TestRequestTrailerOfApp(t *testing.T) {
 		}
 		return gateway.Text(b.String()), err
 	})
-	places := map[string]place{"net/http": theirs(t, nethttp.Handler(app))}
+	places := map[string]testServer{"net/http": serveNetHTTP(t, nethttp.Handler(app))}
 	for _, d := range []server.DispatchMode{server.Inline, server.Auto, server.Pool} {
-		places[fmt.Sprint(d)] = isbjornApp(t, app, server.Options{Dispatch: d})
+		places[fmt.Sprint(d)] = serveApp(t, app, server.Options{Dispatch: d})
 	}
 	for name, p := range places {
 		a := p.ask(t, "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n5\r\nhello\r\n0\r\nX-Sum: 1\r\nX_Other: 2\r\nProxy: 3\r\n\r\n")

@@ -107,7 +107,7 @@ func TestSameForUsualHandlers(t *testing.T) {
 		fmt.Fprintf(&fields, "X-Field-%d: %d\r\nx-twice: %d\r\n", i, i, i)
 	}
 
-	same(t, []sameCase{
+	compareCases(t, []compareCase{
 		// Routes.
 		{"wildcards", mux, of("/a/1/b/2", ""), ""},
 		{"wildcards of another method", mux, request("POST /a/1/b/2 HTTP/1.1", "Content-Length: 0\r\n", ""), ""},
@@ -369,10 +369,10 @@ func TestSameConnections(t *testing.T) {
 		}
 		fmt.Fprint(w, r.URL.Path)
 	})
-	theirs := theirs(t, handler)
-	ours := map[string]place{}
+	theirs := serveNetHTTP(t, handler)
+	ours := map[string]testServer{}
 	for name, d := range map[string]server.DispatchMode{"Inline": server.Inline, "Auto": server.Auto, "Pool": server.Pool} {
-		ours[name] = isbjorn(t, handler, server.Options{Dispatch: d})
+		ours[name] = serveIsbjorn(t, handler, server.Options{Dispatch: d})
 	}
 	for _, tt := range []struct{ line, fields, content string }{
 		{"GET /a HTTP/1.1", "", ""},
@@ -420,20 +420,20 @@ func TestSameConnections(t *testing.T) {
 		{"POST /a HTTP/1.1", "Expect: 100-continue\r\nContent-Length: 4\r\n", ""},
 	} {
 		request := tt.line + "\r\nHost: h\r\n" + tt.fields + "\r\n" + tt.content
-		want := theirs.goesOn(t, request)
+		want := theirs.sendTwo(t, request)
 		for name, p := range ours {
 			if name == "Inline" && strings.Contains(tt.fields, "Expect") {
 				continue // the content is collected, and so asked for, whatever the handler does
 			}
-			if got := p.goesOn(t, request); got != want {
+			if got := p.sendTwo(t, request); got != want {
 				t.Errorf("%s: %q:\n%s\nnet/http:\n%s", name, request, got, want)
 			}
 		}
 	}
 }
 
-// goesOn sends request, and another one on the same connection, and returns the responses as text.
-func (p place) goesOn(t *testing.T, request string) string {
+// sendTwo sends request, and another one on the same connection, and returns the responses as text.
+func (p testServer) sendTwo(t *testing.T, request string) string {
 	c := p.dial(t)
 	var b strings.Builder
 	for _, request := range []string{request, "GET /last HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"} {

@@ -37,7 +37,7 @@ func TestFormIsRemoved(t *testing.T) {
 		}
 		_, _ = io.WriteString(w, "done")
 	})
-	onOurs(t, h, func(t *testing.T, p place) {
+	onWorkers(t, h, func(t *testing.T, p testServer) {
 		for _, target := range []string{"/", "/closed", "/panic"} {
 			p.ask(t, strings.Replace(multipart(large), "/", target, 1))
 			eventually(t, "no file is left", func() bool {
@@ -82,7 +82,7 @@ func TestReadUnderWay(t *testing.T) {
 			_, _ = io.WriteString(w, large)
 		}
 	})
-	ask := func(t *testing.T, p place, target string) {
+	ask := func(t *testing.T, p testServer, target string) {
 		c := p.dial(t)
 		c.send("POST " + target + " HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nab")
 		resp, err := http.ReadResponse(c.r, nil)
@@ -109,13 +109,13 @@ func TestReadUnderWay(t *testing.T) {
 		}
 	}
 	targets := []string{"/", "/204", "/302", "/413", "/length", "/flushed", "/trailer", "/large"}
-	onOurs(t, h, func(t *testing.T, p place) {
+	onWorkers(t, h, func(t *testing.T, p testServer) {
 		for _, target := range targets {
 			ask(t, p, target)
 		}
 	}, server.Options{BodyTimeout: time.Hour})
 	t.Run("App behind Handler", func(t *testing.T) {
-		ask(t, theirs(t, nethttp.Handler(nethttp.App(h))), "/204")
+		ask(t, serveNetHTTP(t, nethttp.Handler(nethttp.App(h))), "/204")
 	})
 }
 
@@ -159,7 +159,7 @@ func TestEndLeavesWithContent(t *testing.T) {
 		},
 	} {
 		for _, d := range []server.DispatchMode{server.Inline, server.Auto, server.Pool} {
-			p := isbjorn(t, h, server.Options{Dispatch: d})
+			p := serveIsbjorn(t, h, server.Options{Dispatch: d})
 			c := p.dial(t)
 			for range 50 {
 				c.send(get)
@@ -198,7 +198,7 @@ func TestGatheredIsSent(t *testing.T) {
 		"Pool with less room": {Dispatch: server.Pool, HighWaterBytes: 4096},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := isbjorn(t, h, options).dial(t)
+			c := serveIsbjorn(t, h, options).dial(t)
 			c.send(get)
 			if _, err := io.ReadFull(c.r, make([]byte, 30_000)); err != nil {
 				t.Fatal(err)
@@ -216,11 +216,11 @@ func TestPanicNil(t *testing.T) {
 		w.(http.Flusher).Flush()
 		panic(nil)
 	})
-	cut := func(t *testing.T, p place) {
+	cut := func(t *testing.T, p testServer) {
 		if a := p.ask(t, get); !a.cut {
 			t.Error(a.text())
 		}
 	}
-	onOurs(t, h, cut, server.Options{})
-	t.Run("App behind Handler", func(t *testing.T) { cut(t, theirs(t, nethttp.Handler(nethttp.App(h)))) })
+	onWorkers(t, h, cut, server.Options{})
+	t.Run("App behind Handler", func(t *testing.T) { cut(t, serveNetHTTP(t, nethttp.Handler(nethttp.App(h)))) })
 }

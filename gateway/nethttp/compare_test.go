@@ -117,7 +117,7 @@ func TestSameAsNetHTTP(t *testing.T) {
 	mux.HandleFunc("POST /items/{rest...}", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Pattern, " ", r.PathValue("rest")) })
 	mux.HandleFunc("/dir/", describe)
 	mux.HandleFunc("example.org/", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "by host ", r.Host) })
-	upstream := theirs(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	upstream := serveNetHTTP(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Up", "1")
 		w.Header().Set("Keep-Alive", "timeout=5")
 		switch r.URL.Path {
@@ -149,7 +149,7 @@ func TestSameAsNetHTTP(t *testing.T) {
 		return "GET " + target + " HTTP/1.1\r\nHost: example.com\r\n" + fields + "\r\n"
 	}
 
-	same(t, []sameCase{
+	compareCases(t, []compareCase{
 		// What a handler sees.
 		{"request", http.HandlerFunc(describe), get, ""},
 		{"request with fields", http.HandlerFunc(describe), of("/a/b?c=d&e", "accept: */*\r\nX-one: 1\r\nUser-Agent: test\r\nx-ONE: 2\r\nCookie: a=1\r\nCookie: b=2\r\nReferer: r\r\nEmpty:\r\n"), ""},
@@ -333,22 +333,22 @@ func TestSameAsNetHTTP(t *testing.T) {
 	})
 }
 
-// sameCase is a request to a handler that App and net/http serve.
-type sameCase struct {
+// compareCase is a request to a handler that App and net/http serve.
+type compareCase struct {
 	name    string
 	handler http.Handler
 	request string
 	differs string // field names that may; see the constants
 }
 
-// same runs cases, those of GET with HEAD, too.
-func same(t *testing.T, cases []sameCase) {
+// compareCases runs cases, those of GET with HEAD, too.
+func compareCases(t *testing.T, cases []compareCase) {
 	var handler atomic.Pointer[http.Handler]
 	now := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*handler.Load()).ServeHTTP(w, r) })
-	theirs := theirs(t, now)
-	var places []place
+	theirs := serveNetHTTP(t, now)
+	var places []testServer
 	for _, d := range []server.DispatchMode{server.Inline, server.Auto, server.Pool} {
-		places = append(places, isbjorn(t, now, server.Options{Dispatch: d}))
+		places = append(places, serveIsbjorn(t, now, server.Options{Dispatch: d}))
 	}
 	for _, tt := range cases {
 		t.Run(tt.name, func(t *testing.T) {
@@ -371,7 +371,7 @@ var number = regexp.MustCompile(`[0-9]+`)
 
 // compare sends a request to both servers, and returns the response of App. differs names what may differ:
 // fields, and status, body, cut, or the numbers in the body.
-func compare(t *testing.T, ours, theirs place, request, differs string) answer {
+func compare(t *testing.T, ours, theirs testServer, request, differs string) answer {
 	t.Helper()
 	got, want := ours.ask(t, request), theirs.ask(t, request)
 	asIs := got
