@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -61,6 +62,57 @@ func ExampleMiddleware() {
 	// 200 OK
 	// X-Request-Id: 1
 	//
+	// Hello, World!
+}
+
+// printer is the connection of a server that has interim responses, and nothing else of Conn.
+type printer struct{ gateway.NoConn }
+
+func (printer) Inform(code int, headers []gateway.Header) error {
+	fmt.Println(code, headers)
+	return nil
+}
+
+// A server calls an application. This one prints what it would send.
+func ExampleServerEnviron() {
+	app := gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		if err := env.Inform(103, []gateway.Header{{Name: "Link", Value: "</style.css>"}}); err != nil {
+			return nil, err
+		}
+		_, _, err := env.Hijack()
+		fmt.Println(errors.Is(err, errors.ErrUnsupported))
+		_, err = start("200 OK", nil, nil)
+		return env.Text("Hello, World!"), err
+	})
+
+	const head = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+	var req parser.Request
+	limits := parser.DefaultLimits()
+	if _, err := req.Parse([]byte(head), &limits); err != nil {
+		fmt.Println(err) // a real server answers 400
+		return
+	}
+	info := &gateway.ServerInfo{Scheme: "http"} // one for all requests
+	var env gateway.ServerEnviron               // reused for the next request
+	env.Begin(&req, []byte(head), nil, info, printer{})
+	defer env.End()
+	body, err := app.Serve(&env.Environ, func(status string, _ []gateway.Header, _ error) (io.Writer, error) {
+		fmt.Println(status)
+		return io.Discard, nil
+	})
+	if err != nil || body == nil {
+		return
+	}
+	defer body.Close()
+	for err == nil {
+		var chunk []byte
+		chunk, err = body.Next()
+		fmt.Printf("%s\n", chunk)
+	}
+	// Output:
+	// 103 [{Link </style.css>}]
+	// true
+	// 200 OK
 	// Hello, World!
 }
 
