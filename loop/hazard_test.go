@@ -453,11 +453,17 @@ func TestSlowReaderIsNotCut(t *testing.T) {
 			at := 0
 			for began := time.Now(); time.Since(began) < 4*timeout; at += 4 << 10 {
 				c.wantBytes(want[at : at+4<<10])
-				time.Sleep(timeout / 60) // the rate of the reader: 0.8 MB/s
+				steady(began, at, timeout)
 			}
 			c.wantBytes(want[at:])
 		})
 	}
+}
+
+// steady sleeps until a reader of 4 KiB every timeout/60, 0.8 MB/s, reads its next piece. A
+// sleep that took too long on a busy machine is made up for.
+func steady(began time.Time, at int, timeout time.Duration) {
+	time.Sleep(time.Until(began.Add(time.Duration(at>>12+1) * timeout / 60)))
 }
 
 // The same after FIN, when only the kernel still has a part of the answer.
@@ -472,7 +478,7 @@ func TestSlowReaderOfTheLastAnswer(t *testing.T) {
 	for began := time.Now(); time.Since(began) < 3*timeout; at += 4 << 10 {
 		c.send("x") // to a socket that is closed it would be answered by a reset
 		c.wantBytes(want[at : at+4<<10])
-		time.Sleep(timeout / 60)
+		steady(began, at, timeout)
 	}
 	c.wantBytes(want[at:])
 	c.want("bye\n")
