@@ -1,10 +1,10 @@
 package loop
 
 // Handoff continues the loop on a new goroutine while the present one is in a callback of c
-// that may never return, as handoffp of Go's scheduler does with a P. The caller guarantees
-// that the old goroutine touches nothing of the loop any more and ends by runtime.Goexit if
-// the callback does return; nothing else touches the loop during the call. The caller may
-// be any goroutine, the old one included.
+// (nil: in a task) that may never return, as handoffp of Go's scheduler does with a P. The
+// caller guarantees that the old goroutine touches nothing of the loop any more and ends by
+// runtime.Goexit if the callback does return, and that nothing else touches the loop during
+// the call. The caller may be any goroutine, the old one included.
 //
 // unused are the bytes of Input that are to be offered again; nil in other callbacks. The
 // loop copies them, and does not write to the memory of that Input again. then runs first on

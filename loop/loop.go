@@ -119,7 +119,7 @@ func newLoop(r *Reactor) (*Loop, error) {
 	return l, nil
 }
 
-// Handler is what newShard made for this loop.
+// Handler returns what the function given to New has made for this loop.
 func (l *Loop) Handler() Handler { return l.handler }
 
 // Do makes f run on the loop's goroutine, after the events at hand. Calls from one

@@ -34,13 +34,13 @@ func (l *Loop) checkStall() {
 	}
 }
 
-// Tracer returns a function that returns the stack of the loop's present goroutine, also
-// after a handoff to another one. The stack is as in the trace of a panic; nil if that
-// goroutine has ended or is not found within stackBytesMax. From any goroutine.
+// Tracer returns a function that returns the stack of the goroutine that the loop has now,
+// also if a handoff has given the loop to another one by then. The stack is as in the trace of
+// a panic; nil if that goroutine has ended, or is not found among some thousand others. From
+// any goroutine.
 //
-// The stack is read without any lock of the loop: runtime.Stack stops all goroutines, and
-// the text is that of one moment. A lock that the blocked callback holds, or waits for, could
-// block the caller as well.
+// trace takes no lock of the loop: runtime.Stack stops all goroutines, so the text is that of
+// one moment, and a lock that the blocked callback holds could block the caller as well.
 func (l *Loop) Tracer() (trace func() []byte) {
 	header := l.goroutineHeader.Load()
 	return func() []byte {
@@ -64,7 +64,8 @@ const (
 )
 
 // StackWith returns the stack of a goroutine whose trace contains text, as in the trace of a
-// panic; nil if there is none within stackBytesMax. It stops all goroutines meanwhile.
+// panic; nil if there is none, or not among some thousand goroutines. It stops all goroutines
+// meanwhile.
 func StackWith(text string) []byte {
 	return stackOf(func(stack []byte) bool { return bytes.Contains(stack, []byte(text)) })
 }

@@ -2,6 +2,8 @@ package loop
 
 import (
 	"bytes"
+	"reflect"
+	"runtime"
 	"testing"
 	"time"
 )
@@ -25,9 +27,10 @@ func TestStalled(t *testing.T) {
 		stack []byte
 	}
 	reports := make(chan report, 10)
+	blocks := []byte(runtime.FuncForPC(reflect.ValueOf(blocksTheLoop).Pointer()).Name() + "(")
 	s := newLines(t, Options{Loops: 2, StallWarning: limit})
 	s.stalled = func(d time.Duration, stack []byte) bool {
-		if bytes.Contains(stack, []byte("blocksTheLoop(")) { // otherwise the machine is busy
+		if bytes.Contains(stack, blocks) { // otherwise the machine is busy
 			reports <- report{d, stack}
 		}
 		return true
