@@ -15,7 +15,7 @@ const (
 	// freed as it is sent and not only at its end.
 	pieceBytesMax = 64 << 10
 
-	// keepBytesMax is the largest buffer that goes back to the pool: one large
+	// pooledBytesMax is the largest buffer that goes back to the pool: one large
 	// answer must not keep its memory in the pool.
 	pooledBytesMax = 64 << 10
 
@@ -172,7 +172,7 @@ func (q *outQueue) removeFirst() {
 	releaseBuffer(own)
 }
 
-// discard releases all pieces. bytes and files still count what was unsent.
+// releaseAll releases all pieces. bytes and files still count what was unsent.
 func (q *outQueue) releaseAll() {
 	for !q.empty() {
 		q.removeFirst()

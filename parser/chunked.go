@@ -117,7 +117,7 @@ func (d *Body) Done() bool { return d.state == bodyDone }
 //
 // RFC 9112 sections 6.3 and 7.1.
 func (d *Body) Decode(b []byte, lim *Limits) (data []byte, n int, err error) {
-	if d.state <= bodyPlain {
+	if d.state <= bodyPlain { // Content-Length, or no content: no framing between the data
 		data = d.takeData(b)
 		if d.remaining == 0 {
 			d.state = bodyDone
@@ -138,7 +138,7 @@ func (d *Body) Decode(b []byte, lim *Limits) (data []byte, n int, err error) {
 			d.crlfRun = len("\r")
 		}
 	}
-	if d.state == chunkData {
+	if d.state == chunkData { // frame has stopped at the data of a chunk
 		data = d.takeData(b[n:])
 		n += len(data)
 		if d.remaining == 0 {
@@ -230,9 +230,9 @@ func (d *Body) frame(b []byte, lim *Limits) (n int, refusal *Error) {
 func (d *Body) sizeByte(c byte, lim *Limits) *Error {
 	digit := hexDigit(c)
 	switch {
-	case digit > 15 && d.digits == 0:
+	case digit > 15 && d.digits == 0: // a line without a size
 		return errChunkSize
-	case digit > 15:
+	case digit > 15: // the byte after the size
 		if !d.afterExtension(c) {
 			return errChunkSize
 		}
@@ -353,7 +353,7 @@ func (d *Body) endLine() *Error {
 		return errChunkOverhead
 	}
 	d.state = chunkData
-	if d.size == 0 {
+	if d.size == 0 { // the last chunk
 		d.state = trailerLine
 	}
 	d.total += d.size
@@ -397,7 +397,7 @@ func (d *Body) trailerByte(c byte, lim *Limits) *Error {
 	case trailerName:
 		switch {
 		case is(c, tokenByte):
-			if int(d.nameLen) < len(d.name) {
+			if int(d.nameLen) < len(d.name) { // longer names are not forbidden ones
 				d.name[d.nameLen] = lower(c)
 				d.nameLen++
 			}

@@ -15,7 +15,7 @@ func (r *Request) fieldLines(b []byte, line, i int, lim *Limits) (int, *Error) {
 				if i == len(b) {
 					break
 				}
-				if b[i] == '\r' {
+				if b[i] == '\r' { // the end of the head
 					if i+1 == len(b) {
 						break
 					}
@@ -80,7 +80,7 @@ func (r *Request) fieldLines(b []byte, line, i int, lim *Limits) (int, *Error) {
 		if b[i+1] != '\n' {
 			return 0, errBareCR
 		}
-		// The line is complete.
+		// The line is complete: trim the value and store it.
 		f := &r.fields[count]
 		start, end := line+int(f.Name.Len)+len(":"), i
 		for start < end && isSpace(b[start]) {

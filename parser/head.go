@@ -40,6 +40,8 @@ func (r *Request) resumeAt(p phase, mark, scan int) {
 //
 // RFC 9112 sections 2.2, 3, 5 and 6.
 func (r *Request) Parse(b []byte, lim *Limits) (n int, err error) {
+	// Nearly always b begins with a whole head. If not, the general way starts from the
+	// same byte, and finds out what is missing or wrong.
 	if canTakeLines && r.phase == phaseStart {
 		if n := r.whole(b, lim); n > 0 {
 			return n, nil
@@ -72,7 +74,7 @@ func (r *Request) Parse(b []byte, lim *Limits) (n int, err error) {
 		head = b[:max(end, 0):max(end, 0)]
 	}
 	n, refusal := r.head(head, mark, scan, lim)
-	if refusal == nil && n == 0 && len(b) > end {
+	if refusal == nil && n == 0 && len(b) > end { // needs more bytes than the limit allows
 		refusal = errHeadSize
 	}
 	if refusal != nil {

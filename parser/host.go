@@ -34,13 +34,13 @@ func (r *Request) host(b []byte, plainEnd int) *Error {
 // An empty b is valid; a port without a host is not. The first i bytes are known to be
 // valid in any host. RFC 3986 section 3.2.
 func hostPort(b []byte, i int) (colon int, ok bool) {
-	if i == 0 && len(b) > 0 && b[0] == '[' {
+	if i == 0 && len(b) > 0 && b[0] == '[' { // IP-literal
 		i = ipLiteral(b)
 		if i == 0 {
 			return 0, false
 		}
 	} else {
-		for i < len(b) {
+		for i < len(b) { // reg-name, which includes IPv4
 			if is(b[i], hostByte) {
 				i++
 			} else if b[i] == '%' && len(b)-i > 2 && is(b[i+1], hexByte) && is(b[i+2], hexByte) {
@@ -50,13 +50,13 @@ func hostPort(b []byte, i int) (colon int, ok bool) {
 			}
 		}
 	}
-	if i == len(b) {
+	if i == len(b) { // no port
 		return i, true
 	}
-	if b[i] != ':' || i == 0 {
+	if b[i] != ':' || i == 0 { // a byte that is not allowed, or a port without a host
 		return 0, false
 	}
-	port := 0
+	port := 0 // *DIGIT: it may be empty
 	if len(b)-i > len(":65535") {
 		return 0, false
 	}
@@ -100,7 +100,7 @@ func isIPv6(b []byte) bool {
 		for n < len(b) && is(b[n], hexByte) {
 			n++
 		}
-		if n < len(b) && b[n] == '.' {
+		if n < len(b) && b[n] == '.' { // an IPv4 address in place of the last two groups
 			groups += 2
 			if !isIPv4(b) {
 				return false
@@ -115,7 +115,7 @@ func isIPv6(b []byte) bool {
 		if len(b) == 0 {
 			break
 		}
-		if b[0] != ':' || len(b) == 1 {
+		if b[0] != ':' || len(b) == 1 { // a single colon at the end
 			return false
 		}
 		b = b[1:]

@@ -29,7 +29,7 @@ func (r *Request) method(b []byte, start, i int, lim *Limits) (int, *Error) {
 	case i == len(b):
 		r.resumeAt(phaseMethod, start, i)
 		return 0, nil
-	case i == start && b[i] <= ' ':
+	case i == start && b[i] <= ' ': // a second empty line, or whitespace: rule 21
 		return 0, errLeading
 	case b[i] != ' ' || i == start:
 		return 0, errMethod
@@ -56,7 +56,7 @@ func (r *Request) version(b []byte, start int) (int, *Error) {
 		}
 		c := b[start+k]
 		switch {
-		case k == len("HTTP/") || k == len("HTTP/1."):
+		case k == len("HTTP/") || k == len("HTTP/1."): // any digit so far: rules 15 and 16
 			if c-'0' > 9 {
 				return 0, errVersion
 			}
@@ -65,7 +65,7 @@ func (r *Request) version(b []byte, start int) (int, *Error) {
 			return 0, errVersion
 		case c == '\n':
 			return 0, errBareLF
-		case k == len("HTTP/1.1"):
+		case k == len("HTTP/1.1"): // neither CR nor LF after the version
 			return 0, errRequestLineTrail
 		default:
 			return 0, errBareCR

@@ -31,7 +31,7 @@ func (m Meter) Report(b *testing.B) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "req/s")
 }
 
-// used is the processor time that a process has used, if that is known.
+// cpuTime is processorTime for a benchmark. known is false if the system cannot say.
 func cpuTime(b *testing.B, pid int) (d time.Duration, known bool) {
 	d, err := processorTime(pid)
 	if err != nil && !errors.Is(err, errors.ErrUnsupported) {
