@@ -116,7 +116,8 @@ func (h *shard) evictIdle(c *loop.Conn) bool {
 			i := w.idle[last]
 			w.idle[last] = idleConn{}
 			w.idle = w.idle[:last]
-			if cn, ok := i.sock.Context.(*session); ok && cn.lastActive == i.lastActive && isIdle(i.sock, cn) && !i.sock.Unread() {
+			cn, ok := i.sock.Context.(*session)
+			if ok && cn.lastActive == i.lastActive && isIdle(i.sock, cn) && !i.sock.Unread() {
 				h.count(evictedIdle)
 				w.evictedLog.warn(h, "an idle connection is closed for a new one: raise the option MaxConnections, or lower IdleTimeout",
 					slog.Int("MaxConnections", h.cfg.maxConns))

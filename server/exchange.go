@@ -203,7 +203,7 @@ func (x *exchange) serve(head, content, unused []byte) {
 	if x.in.content.File() != nil {
 		x.app.env.ContentFrom(x.in.content.File(), x.in.content.Size())
 	}
-	if x.sh.cfg.dispatchBy != nil && x.dispatchByOption() { // what it has seen of the request are views: no copy can take their place
+	if x.sh.cfg.dispatchBy != nil && x.dispatchByOption() { // no copy: it may keep views until the response ends
 		x.dispatch(head, content)
 		return
 	}
@@ -227,7 +227,8 @@ func (x *exchange) serve(head, content, unused []byte) {
 // false, and has done nothing, where anything is not as it mostly is.
 func (x *exchange) respondSmall(content []byte) bool {
 	r := &x.out.Response
-	if !r.Started || r.HeadSent || r.Err != nil || x.contentless(r.Code()) || len(content) > copyBytesMax || !x.sock.Alive() || x.sock.Full() {
+	if !r.Started || r.HeadSent || r.Err != nil || x.contentless(r.Code()) || len(content) > copyBytesMax ||
+		!x.sock.Alive() || x.sock.Full() {
 		return false
 	}
 	x.commit(int64(len(content)))

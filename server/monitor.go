@@ -73,7 +73,7 @@ type monitor struct {
 
 	stackAt    time.Time // of the last stack of a call that was found once
 	budget     traceBudget
-	waitScore  int                   // times that a loop was seen blocked, less those that it ran, in parts of lockWaitsPerWait
+	waitScore  int                   // samples of blocked calls less those of running ones, times lockWaitsPerWait
 	retakes    [retakesMax]time.Time // the last ones that count
 	nextRetake int                   // of retakes
 
@@ -190,7 +190,7 @@ func (w *monitor) sampleStack(h *shard, c *callstate.Call) {
 		request = c.Owner.(*exchange).describe()
 	case !bytes.Contains(stack, []byte(inServe)):
 		return
-	} // else the call has ended since the stack was taken, as a short sleep whose timer woke the monitor too: it counts, without its request
+	} // else the call has ended since, as a short sleep whose timer woke the monitor too: it counts, without its request
 	if w.weigh(stack) {
 		w.promote("the application blocks its loop", stack, request)
 	}

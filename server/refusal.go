@@ -37,7 +37,10 @@ const refusedLineMax = 8 << 10
 // logRefusal gives a refusal its line: in the access log, if the application has one
 // outside of all else, or else in that of the server.
 func (s *session) logRefusal(why *parser.Error, head []byte) {
-	r := gateway.Refusal{Remote: s.sock.RemoteAddr(), Status: why.Status, Why: why.Why, Bytes: int64(len(respond.ErrorText(why.Status, why.Why)))}
+	r := gateway.Refusal{
+		Remote: s.sock.RemoteAddr(), Status: why.Status, Why: why.Why,
+		Bytes: int64(len(respond.ErrorText(why.Status, why.Why))),
+	}
 	if x := s.x; x != nil {
 		switch {
 		case x.in.head != nil:

@@ -54,7 +54,8 @@ func (x *exchange) startResponse() gateway.StartResponse {
 // is unknown.
 func (x *exchange) commit(known int64) {
 	keep := x.out.keepAlive && (!x.sh.stopping || x.in.pipelined)
-	x.sh.out, x.out.keepAlive = x.out.Commit(x.sh.out, known, respond.Request{HEAD: x.in.isHEAD, HTTP10: x.in.req.Minor == 0, KeepAlive: keep}, &x.sh.date)
+	request := respond.Request{HEAD: x.in.isHEAD, HTTP10: x.in.req.Minor == 0, KeepAlive: keep}
+	x.sh.out, x.out.keepAlive = x.out.Commit(x.sh.out, known, request, &x.sh.date)
 	if x.in.expect100 {
 		x.in.clock.since, x.in.clock.bytes = x.sh.now, 0 // the client's time for the content begins: see workerDeadline
 	}

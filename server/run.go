@@ -28,7 +28,8 @@ const secondSignal = time.Second
 // "listening on ..." for each address, and tells systemd that it serves (Type=notify).
 //
 // SIGINT or SIGTERM: it stops in order within [Options.StopTime], prints "stopping", and returns
-// nil, or an error if that time was over (see [Server.Shutdown]). Another one, a second or more after the first, stops it at once, with an error.
+// nil, or an error if that time was over (see [Server.Shutdown]). Another one, a second or more after
+// the first, stops it at once, with an error.
 //
 // SIGUSR2: it prints "restarting" and starts the program again, by its name, with
 // its arguments, in the directory where it was started. The new process takes the
@@ -79,7 +80,9 @@ type runner struct {
 }
 
 // run is Run without the process around it.
-func (p *processUpgrade) run(app gateway.App, addrs []string, options Options, signals <-chan os.Signal, stdout io.Writer) error {
+func (p *processUpgrade) run(
+	app gateway.App, addrs []string, options Options, signals <-chan os.Signal, stdout io.Writer,
+) error {
 	defer p.end()
 	s, err := New(app, options)
 	if err != nil {

@@ -35,7 +35,7 @@ type Server struct {
 	emptyOnce   sync.Once
 	monitorOnce sync.Once     // the monitor runs
 	monitor     *monitor      // nil unless Dispatch: Auto
-	appBlocks   atomic.Bool   // Dispatch: Pool, or the application was seen to block (trial.go): workers run it, unless DispatchBy says otherwise
+	appBlocks   atomic.Bool   // workers run all: Dispatch: Pool, or the application was seen to block (trial.go)
 	warnOnce    sync.Once     // a field with "_" in its name was logged
 	stopBegan   chan struct{} // closed when Shutdown or Close begins
 	empty       chan struct{} // closed when the last connection went after Shutdown
@@ -296,8 +296,8 @@ func (s *Server) OnShutdown(f func()) {
 	s.onShutdown = append(s.onShutdown, f)
 }
 
-// leaveWorkers waits for applications that nobody waits for any more: their Context has
-// ended, and most heed it.
+// stopWorkers waits for the applications of abandoned requests: their Context has ended, and most
+// return then.
 func (s *Server) stopWorkers() {
 	s.workers.Stop()
 	select {

@@ -25,7 +25,7 @@ type Stats struct {
 
 	// Requests that the application failed, each with a line in the log.
 	Failed  uint64 // by an error, a panic, or a response that cannot be
-	Aborted uint64 // those of them whose answer had begun: the rest got a 500; also by gateway.ErrAbort, which is no failure
+	Aborted uint64 // those of them whose answer had begun, also by gateway.ErrAbort; the others got a 500
 
 	// Requests that the server itself answered by 4xx or 5xx, in place of the
 	// application; also those that the client ended in the middle, but in order.
@@ -40,7 +40,7 @@ type Stats struct {
 
 	// Requests on workers: none with Dispatch: Inline. Working near Workers, and Waiting over
 	// 0 for a while, say that requests wait for each other.
-	Working     int    // at work now; those that nobody waits for any more included
+	Working     int    // at work now; abandoned ones that have not returned included
 	Waiting     int    // for a worker, now
 	RefusedBusy uint64 // refused: as many were at work and waited as Workers and WorkerQueue allow
 
@@ -107,7 +107,8 @@ func (s *Server) Stats() Stats {
 		Stalled: n[stalled], Stopped: n[stopped],
 		Failed: n[failed], Aborted: n[aborted],
 		Refused:      n[refused],
-		HeadTimeouts: n[headTimeouts], BodyTimeouts: n[bodyTimeouts], RateTimeouts: n[rateTimeouts], IdleTimeouts: n[idleTimeouts],
+		HeadTimeouts: n[headTimeouts], BodyTimeouts: n[bodyTimeouts],
+		RateTimeouts: n[rateTimeouts], IdleTimeouts: n[idleTimeouts],
 		RequestTimeouts: n[requestTimeouts], RefusedBusy: n[refusedBusy],
 		LoopStalls: n[loopStalls], LoopHandoffs: n[loopHandoffs],
 		EvictedIdle: n[evictedIdle], RefusedFull: n[refusedFull], NoDescriptor: n[noDescriptor],
