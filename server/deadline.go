@@ -35,10 +35,10 @@ func (x *exchange) SetWriteDeadline(t time.Time) error {
 }
 
 // SetReadDeadline implements gateway.Conn on a worker.
-func (j *job) SetReadDeadline(t time.Time) error { return j.setDeadline(&j.readDeadline, t) }
+func (j *job) SetReadDeadline(t time.Time) error { return j.setDeadline(&j.in.deadline, t) }
 
 // SetWriteDeadline implements gateway.Conn on a worker.
-func (j *job) SetWriteDeadline(t time.Time) error { return j.setDeadline(&j.writeDeadline, t) }
+func (j *job) SetWriteDeadline(t time.Time) error { return j.setDeadline(&j.out.deadline, t) }
 
 // CloseInput implements gateway.Conn. On a loop all content has come before the call, so no Read
 // waits.
@@ -48,8 +48,8 @@ func (x *exchange) CloseInput() {}
 func (j *job) CloseInput() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.readDeadline.stop()
-	j.readDeadline.passed, j.readBroken = true, true // broken now: Read may say so when the head is on its way
+	j.in.deadline.stop()
+	j.in.deadline.passed, j.in.broken = true, true // broken now: Read may say so when the head is on its way
 	j.cond.Broadcast()
 }
 

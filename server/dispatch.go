@@ -60,11 +60,11 @@ func (x *exchange) dispatch(head, content []byte) {
 	}
 	x.app.run = runOnWorker
 	x.app.job.begin()
-	x.app.job.trailer = x.in.trailer
+	x.app.job.in.trailer = x.in.trailer
 	x.app.workerStart = x.sh.now
 	x.app.env.Begin(&x.in.req, head, content, &x.sh.info, x.app.job)
 	if x.in.streaming {
-		x.app.job.inEnd, x.app.job.expect100 = nil, x.in.expect100
+		x.app.job.in.end, x.app.job.in.expect100 = nil, x.in.expect100
 		x.app.env.ContentStream(x.app.job, x.in.decoder.Length())
 	} else if x.in.content.File() != nil {
 		x.app.env.ContentFrom(x.in.content.File(), x.in.content.Size())

@@ -44,12 +44,12 @@ func (w *jobWriter) Flush() error {
 	switch {
 	case j.closedToApp():
 		return writerError(j.abandonCause)
-	case j.err != nil:
-		return j.err
-	case !j.headTaken && !j.resp.Started: // kept from a request before
+	case j.out.err != nil:
+		return j.out.err
+	case !j.out.headTaken && !j.out.resp.Started: // kept from a request before
 		return net.ErrClosed
 	}
-	j.flushed, j.flushedTo = true, j.out.Len()
+	j.out.flushed, j.out.flushedTo = true, j.out.queue.Len()
 	j.wakeLoop()
 	return nil
 }
@@ -74,7 +74,7 @@ func (w *writer) Gather() {
 func (w *jobWriter) Gather() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.gathers = true
+	w.out.gathers = true
 }
 
 // told is what a call of an application returns whose response is over, and why.
@@ -129,29 +129,29 @@ func (x *exchange) Inform(code int, headers []gateway.Header) error {
 func (j *job) Inform(code int, headers []gateway.Header) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	for j.abandonCause == nil && !j.writeDeadline.passed && len(j.interim) >= j.x.sh.cfg.loop.HighWaterBytes {
+	for j.abandonCause == nil && !j.out.deadline.passed && len(j.out.interim) >= j.x.sh.cfg.loop.HighWaterBytes {
 		j.cond.Wait()
 	}
 	switch {
 	case j.closedToApp():
 		return writerError(j.abandonCause)
-	case j.writeDeadline.passed:
+	case j.out.deadline.passed:
 		return os.ErrDeadlineExceeded
-	case j.headTaken || j.resp.Started:
+	case j.out.headTaken || j.out.resp.Started:
 		return errInformLate
 	case j.x.in.req.Minor == 0:
 		return nil
 	}
-	j.interim = respond.AppendInterim(j.interim, code, headers)
+	j.out.interim = respond.AppendInterim(j.out.interim, code, headers)
 	j.wakeLoop()
 	return nil
 }
 
 // takeInterim puts what Inform was given on its way.
 func (j *job) sendInterim() {
-	if len(j.interim) > 0 {
-		j.x.sh.out = append(j.x.sh.out, j.interim...)
-		j.interim = j.interim[:0]
+	if len(j.out.interim) > 0 {
+		j.x.sh.out = append(j.x.sh.out, j.out.interim...)
+		j.out.interim = j.out.interim[:0]
 		j.cond.Broadcast()
 	}
 }
@@ -177,10 +177,10 @@ func (j *job) Trailer(headers []gateway.Header) error {
 	switch {
 	case j.closedToApp():
 		return writerError(j.abandonCause)
-	case j.headTaken || j.flushed || j.out.Len() > 0: // however far the loop is
-		j.lateTrailer = respond.AppendFields(j.lateTrailer, headers)
+	case j.out.headTaken || j.out.flushed || j.out.queue.Len() > 0: // however far the loop is
+		j.out.lateTrailer = respond.AppendFields(j.out.lateTrailer, headers)
 	default:
-		j.resp.AddTrailer(headers)
+		j.out.resp.AddTrailer(headers)
 	}
 	return nil
 }

@@ -313,7 +313,7 @@ func TestInformWaits(t *testing.T) {
 			j := lc.Context.(*session).x.app.job
 			j.mu.Lock()
 			defer j.mu.Unlock()
-			if n = len(j.interim); n > h.cfg.loop.HighWaterBytes+2*size || lc.Unsent() > int64(3*h.cfg.loop.HighWaterBytes) {
+			if n = len(j.out.interim); n > h.cfg.loop.HighWaterBytes+2*size || lc.Unsent() > int64(3*h.cfg.loop.HighWaterBytes) {
 				t.Errorf("%d bytes wait for the loop, and %d for the socket", n, lc.Unsent())
 			}
 		})

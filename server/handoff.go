@@ -55,7 +55,7 @@ func (x *exchange) afterRetake() {
 		return
 	}
 	x.out.source, x.out.bodyDone = source{kind: workerSource, body: x.app.job}, false
-	x.out.blocked = !x.app.job.socketFull // behind a full socket the source is asked when there is room
+	x.out.blocked = !x.app.job.out.socketFull // behind a full socket the source is asked when there is room
 	x.suspend()
 	x.session.arm()
 }

@@ -38,21 +38,21 @@ func (j *job) Hijack() (net.Conn, []byte, error) {
 	switch {
 	case j.closedToApp():
 		return nil, nil, writerError(j.abandonCause)
-	case j.headTaken || j.flushed || j.out.Len() > 0:
+	case j.out.headTaken || j.out.flushed || j.out.queue.Len() > 0:
 		return nil, nil, errHijackLate
 	}
-	j.hijack = hijack{requested: true}
+	j.out.hijack = hijack{requested: true}
 	j.wakeLoop()
-	for j.abandonCause == nil && j.hijack.err == nil {
+	for j.abandonCause == nil && j.out.hijack.err == nil {
 		j.cond.Wait()
 	}
 	switch {
 	case j.abandonCause == gateway.ErrHijacked:
-		return j.hijack.conn, j.hijack.rest, nil
+		return j.out.hijack.conn, j.out.hijack.rest, nil
 	case j.abandonCause != nil:
 		return nil, nil, writerError(j.abandonCause)
 	}
-	return nil, nil, j.hijack.err
+	return nil, nil, j.out.hijack.err
 }
 
 // giveUp gives the connection to the worker, if all is sent that was to be: else it is
@@ -65,9 +65,9 @@ func (j *job) detachConn() (done bool) {
 		x.out.borrowed = true
 		return true
 	}
-	j.hijack.conn, j.hijack.rest, j.hijack.err = x.sock.Detach()
-	j.hijack.requested = false
-	if j.hijack.err != nil {
+	j.out.hijack.conn, j.out.hijack.rest, j.out.hijack.err = x.sock.Detach()
+	j.out.hijack.requested = false
+	if j.out.hijack.err != nil {
 		j.cond.Broadcast()
 		return !x.sock.Alive()
 	}

@@ -200,7 +200,7 @@ func TestHijackWaitsForItsOwn(t *testing.T) {
 			j := lc.Context.(*session).x.app.job
 			j.mu.Lock()
 			defer j.mu.Unlock()
-			n, asked = lc.Unsent(), j.hijack.requested
+			n, asked = lc.Unsent(), j.out.hijack.requested
 		})
 		return n, asked
 	}

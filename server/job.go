@@ -15,67 +15,92 @@ import (
 	"github.com/isbjorn/isbjorn/server/internal/workers"
 )
 
-// job is a request whose application a worker runs. The worker has the environ and
-// nothing else of the exchange; the loop has all the rest, and pulls the job as it
-// pulls any Body. They meet in the fields below mu, and neither ever waits for the
-// other but the worker: for content that has not come, and for room in out.
+// job is a request whose application runs on a worker. The worker has the environ and nothing else of the
+// exchange; the loop has the rest, and pulls the job as it pulls any Body. They meet in the fields below mu.
+// The loop never waits for the worker. The worker waits for content that has not come, and for room in the
+// output.
 //
 //	loop:    dispatch    Next -> ErrWait ... Next -> chunk ... Close
-//	worker:      run: Serve  start  put ................. leave
+//	worker:      run: Serve  start  write ................. exit
 //
-// The worker may be the last to leave: nobody can end it. A connection that does
-// not wait for it lets the exchange go (shard.release), and the worker brings it back.
+// The worker may be the last to exit: nothing can end it. A connection that does not wait for it releases the
+// exchange, and the worker brings it back (job.exit, shard.release).
 type job struct {
 	x      *exchange
 	start  gateway.StartResponse // startResponse, bound once
 	waker  *waker                // of the loop: there is something to pull
+	slot   workers.Job           // in the pool
 	remote netip.AddrPort
 	local  netip.AddrPort
 
-	slot workers.Job // in the pool
+	// number is that of the request, and taskNumber that of the one whose Read has asked the loop for a task
+	// last: a task that comes late must not serve the next request.
+	number, taskNumber uint64
 
-	mu           sync.Mutex
-	cond         sync.Cond    // the worker waits
-	abandonCause error        // why nobody wants the response any more; nil while somebody does
-	exited       bool         // the worker has left
-	neverRan     bool         // it left the queue: the application knows nothing of the request
-	hasWaker     bool         // the application has a waker; of the worker alone
-	workerWaker  *workerWaker // that waker, unless it is the loop's; of the worker alone, and of the loop when that has left
-	pulled       bool         // the body was pulled; of the worker alone
-	woken        bool         // it was called
-	closingBody  bool         // the body is being closed: nothing more is sent
+	mu   sync.Mutex
+	cond sync.Cond // the worker waits
+	jobState
+	in  jobIn
+	out jobOut
+}
 
-	// Content, brought by the loop.
-	in          buffers.Queue
-	trailer     []byte // its trailer lines, when all of it has come
-	inEnd       error  // what comes after in: io.EOF, or what has happened; nil while more may come
-	expect100   bool   // the client waits for 100 Continue
-	inputPaused bool   // the loop reads no more until in is nearly empty
+// jobState is the state of one request. Its zero value is the initial state.
+type jobState struct {
+	abandonCause error // why the response is wanted no more; nil while it is
+	exited       bool  // the worker has exited, or was never asked for
+	neverRan     bool  // the job left the queue: the application knows nothing of the request
 
-	// The response, brought by the worker.
-	resp        respond.Response // what start has declared, until the loop takes it
-	headTaken   bool             // the loop has taken it, and resp is not this response any more
-	contentless bool             // it has no content, whatever the application gives
-	usedWrite   bool             // the write() form was used
-	gathers     bool             // what is written may wait, see gateway.Gather
-	flushed     bool             // the head is to be sent, whether there is content or not
-	size        int64            // of the content, if the body says; else -1
-	owed        int64            // what the declared Content-Length has still room for; -1 without one
-	lateTrailer []byte           // trailer fields that came when the head was on its way
-	interim     []byte           // interim responses that the loop has not taken
-	out         buffers.Queue    // content that the loop has not taken
-	flushedTo   int              // so much of out was there at the last Flush
-	inFlight    buffers.Queue    // what it took last
-	socketFull  bool             // what the loop had sent before the worker began fills the socket
-	body        gateway.Body     // the loop may pull it itself
-	err         error            // how the worker ended; nil in order
+	// Of the worker alone, and of the loop when the worker has exited.
+	hasWaker    bool // the application has a waker
+	workerWaker *workerWaker
+	pulled      bool // the body was asked once
+
+	woken bool // the waker was called
+}
+
+// jobIn is the content, brought by the loop.
+type jobIn struct {
+	queue buffers.Queue
+	jobInState
+}
+
+type jobInState struct {
+	trailer   []byte // field lines, when all content has come
+	end       error  // what comes behind queue: io.EOF, or what has happened; nil while more may come
+	expect100 bool   // the client waits for 100 Continue
+	paused    bool   // the loop reads no more until queue is nearly empty
+	broken    bool   // a read was broken off: the connection ends behind the response
+	deadline  deadline
+}
+
+// jobOut is the response, brought by the worker.
+type jobOut struct {
+	resp     respond.Response // what start has declared, until the loop takes it
+	queue    buffers.Queue    // content that the loop has not taken
+	inFlight buffers.Queue    // content that it took last, and that may not be sent yet
+	jobOutState
+}
+
+type jobOutState struct {
+	headTaken   bool // the loop has taken resp, which is not that of this response any more
+	flushed     bool // the head is to be sent, whether there is content or not
+	contentless bool // there is no content, whatever the application gives
+	usedWrite   bool // the write() form was used
+	gathers     bool // what is written may wait, see gateway.Gather
+	socketFull  bool // what the loop had sent before the worker began fills the socket
+	closing     bool // the body is being closed: nothing more is sent
+	loopWaiting bool // the loop wants to be told of more
+	pendingWake bool // there was more when it did not
+
+	size        int64  // of the content, if the body says; else -1
+	owed        int64  // what the declared Content-Length still has room for; -1 without one
+	flushedTo   int    // so much of queue was there at the last Flush
+	lateTrailer []byte // field lines that came when the head was on its way
+	interim     []byte // interim responses that the loop has not taken
+	deadline    deadline
+	body        gateway.Body // the rest, for the loop to pull itself
+	err         error        // how the worker has ended; nil in order
 	hijack      hijack
-
-	number, taskNumber          uint64 // of the request, and of the one whose Read has last asked the loop for a task
-	readDeadline, writeDeadline deadline
-	readBroken                  bool // by a read that was broken off: the connection goes on no more
-	loopWaiting                 bool // the loop wants to be told of more
-	pendingWake                 bool // there was more when it did not
 }
 
 // errAbandoned is for an application whose response has ended without it: the cause of its
@@ -96,71 +121,68 @@ func newJob(x *exchange) *job {
 // begin prepares j for the request of its exchange.
 func (j *job) begin() {
 	j.number++
-	j.readDeadline.stop()
-	j.writeDeadline.stop()
+	j.in.deadline.stop()
+	j.out.deadline.stop()
 	j.remote, j.local = j.x.session.addresses()
-	j.abandonCause, j.exited, j.hasWaker, j.pulled = nil, false, false, false
-	j.inEnd, j.expect100, j.inputPaused = io.EOF, false, false
-	j.resp.Reset()
-	j.readBroken = false
-	j.headTaken, j.contentless, j.usedWrite, j.gathers, j.flushed, j.size, j.body, j.err = false, false, false, false, false, -1, nil, nil
-	j.flushedTo, j.socketFull, j.loopWaiting, j.pendingWake = 0, false, false, false
-	j.owed, j.closingBody = -1, false
+	j.jobState = jobState{}
+	j.in.jobInState = jobInState{end: io.EOF}
+	j.out.jobOutState = jobOutState{size: -1, owed: -1}
+	j.out.resp.Reset()
 }
 
-// adopt begins j for a call that is under way on the loop, with the response as far as
-// it is.
+// attachCall is begin for a call that is under way on the loop, with the response as far as it is.
 func (j *job) attachCall() {
 	x := j.x
 	j.begin()
-	j.trailer = x.in.trailer
+	j.in.trailer = x.in.trailer
 	x.app.workerStart = x.sh.now
-	j.err = x.out.Err
+	j.out.err = x.out.Err
 	j.hasWaker = x.app.waker != nil
-	j.loopWaiting = true
-	j.socketFull = x.sock.Full()
-	j.gathers = x.out.Gather
-	j.contentless = x.out.Started && x.contentless(x.out.Code())
-	if j.headTaken = x.out.HeadSent; !j.headTaken {
-		j.owed = x.out.Room()
-		j.resp, x.out.Response = x.out.Response, j.resp
+	j.out.loopWaiting = true
+	j.out.socketFull = x.sock.Full()
+	j.out.gathers = x.out.Gather
+	j.out.contentless = x.out.Started && x.contentless(x.out.Code())
+	if j.out.headTaken = x.out.HeadSent; !j.out.headTaken {
+		j.out.owed = x.out.Room()
+		j.out.resp, x.out.Response = x.out.Response, j.out.resp
 	} else if x.out.Framing == respond.ByLength {
-		j.owed = x.out.Left
+		j.out.owed = x.out.Left
 	}
 }
 
-// disown takes adopt back.
+// detachCall undoes attachCall.
 func (j *job) detachCall() {
 	x := j.x
 	j.exited = true
-	if !j.headTaken {
-		j.resp, x.out.Response = x.out.Response, j.resp
+	if !j.out.headTaken {
+		j.out.resp, x.out.Response = x.out.Response, j.out.resp
 	}
 }
 
-// finish empties the buffers when the worker has left.
+// finish releases what the job holds, when the worker has exited. What the application has kept of the
+// request still finds how it ended.
 func (j *job) finish() {
-	j.trailer, j.lateTrailer, j.interim, j.hijack, j.neverRan = nil, nil, nil, hijack{}, false
+	j.neverRan = false
+	j.in.trailer, j.out.lateTrailer, j.out.interim, j.out.hijack = nil, nil, nil, hijack{}
 	if j.workerWaker != nil {
 		j.workerWaker.end()
 		j.workerWaker = nil
 	}
-	for _, q := range []*buffers.Queue{&j.in, &j.out, &j.inFlight} {
+	for _, q := range []*buffers.Queue{&j.in.queue, &j.out.queue, &j.out.inFlight} {
 		q.Release()
 	}
 }
 
 // The loop's side.
 
-// asks reports whether it is the request at hand whose worker has asked for a task, and not
-// one before it.
+// isCurrentTask reports whether the task was asked for by the request at hand, and not by one before it.
 func (j *job) isCurrentTask() bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.taskNumber == j.number
 }
 
-// sayContinue asks the client for the content. RFC 9110 section 10.1.1.
+// sayContinue sends 100 Continue, when the application first reads. RFC 9110 section 10.1.1.
 func (j *job) sayContinue() {
 	if x := j.x; j.isCurrentTask() && x.sock != nil && x.in.expect100 && !x.out.HeadSent {
 		x.in.expect100 = false
@@ -170,7 +192,7 @@ func (j *job) sayContinue() {
 	}
 }
 
-// readOn goes on with content when the worker has taken what there was.
+// readOn resumes the content when the worker has taken what there was.
 func (j *job) readOn() {
 	if x := j.x; j.isCurrentTask() && x.sock != nil && x.in.streaming {
 		x.sock.Resume()
@@ -178,105 +200,108 @@ func (j *job) readOn() {
 	}
 }
 
-// await has the worker tell of what it brings, and of what it has brought.
+// awaitMore has the worker wake the loop for more output, or for what there is already.
 func (j *job) awaitMore() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.loopWaiting = true; j.pendingWake {
+	if j.out.loopWaiting = true; j.out.pendingWake {
 		j.wakeLoop()
 	}
 }
 
-// feed brings content. It reports whether there is room for more.
+// addContent reports whether there is room for more.
 func (j *job) addContent(b []byte) (room bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	most := j.x.sh.cfg.loop.HighWaterBytes
-	j.in.Add(b, most)
-	j.expect100 = false                                 // it has not waited
-	j.inputPaused = j.inputPaused || j.in.Len() >= most // it is Read that goes on
+	j.in.queue.Add(b, most)
+	j.in.expect100 = false                                // the client has not waited for 100 Continue
+	j.in.paused = j.in.paused || j.in.queue.Len() >= most // Read resumes it
 	j.cond.Broadcast()
-	return !j.inputPaused
+	return !j.in.paused
 }
 
-// end says that no more content comes, and why.
+// endContent says that no more content comes, and why.
 func (j *job) endContent(why error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.inEnd == nil {
-		j.inEnd = why
+	if j.in.end == nil {
+		j.in.end = why
 	}
 	j.cond.Broadcast()
 }
 
-// Next returns what the worker has brought, or gateway.ErrWait.
+// Next returns what the worker has brought, or gateway.ErrWait. The order matters: an interim response goes
+// before the head, the connection can be detached only while nothing of the response was taken, and the head
+// is taken with the first content, or when the worker has exited: then the length is known.
 func (j *job) Next() ([]byte, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.readBroken {
+	if j.in.broken {
 		j.x.out.keepAlive = false
 	}
 	j.sendInterim()
-	if j.hijack.requested && j.detachConn() {
+	if j.out.hijack.requested && j.detachConn() {
 		return nil, nil
 	}
 	ripe := j.takeable()
-	if !j.headTaken && (j.flushed || ripe > 0 || j.exited) {
-		j.headTaken = true
-		j.x.out.Response, j.resp = j.resp, j.x.out.Response
+	if !j.out.headTaken && (j.out.flushed || ripe > 0 || j.exited) {
+		j.out.headTaken = true
+		j.x.out.Response, j.out.resp = j.out.resp, j.x.out.Response
 		if j.exited && j.x.in.streaming && !j.x.canSkipContent() {
-			j.x.out.keepAlive = false // nobody reads the rest of the content, and the client is told
+			j.x.out.keepAlive = false // the rest of the content will not be read: the head says close
 		}
-		if j.flushed {
+		if j.out.flushed {
 			j.x.commit(-1)
 		}
 	}
-	if j.exited && j.lateTrailer != nil {
-		j.x.out.AddTrailerLines(j.lateTrailer)
-		j.lateTrailer = nil
+	if j.exited && j.out.lateTrailer != nil {
+		j.x.out.AddTrailerLines(j.out.lateTrailer)
+		j.out.lateTrailer = nil
 	}
-	j.socketFull = false
-	if j.inFlight.Reset(); ripe == j.out.Len() {
-		j.inFlight, j.out = j.out, j.inFlight
+	j.out.socketFull = false
+	if j.out.inFlight.Reset(); ripe == j.out.queue.Len() {
+		j.out.inFlight, j.out.queue = j.out.queue, j.out.inFlight
 	} else {
-		j.inFlight.Add(j.out.Bytes()[:ripe], ripe)
-		j.out.Skip(ripe)
+		j.out.inFlight.Add(j.out.queue.Bytes()[:ripe], ripe)
+		j.out.queue.Skip(ripe)
 	}
-	j.flushedTo = 0
+	j.out.flushedTo = 0
 	j.cond.Broadcast() // there is room
 	switch {
-	case !j.exited && j.inFlight.Len() == 0:
-		j.loopWaiting = true
+	case !j.exited && j.out.inFlight.Len() == 0:
+		j.out.loopWaiting = true
 		return nil, gateway.ErrWait
-	case j.exited && j.err == nil && j.body == nil:
-		return j.inFlight.Bytes(), io.EOF
-	case j.inFlight.Len() > 0:
-		return j.inFlight.Bytes(), nil
-	case j.err != nil:
-		return nil, j.err
+	case j.exited && j.out.err == nil && j.out.body == nil:
+		return j.out.inFlight.Bytes(), io.EOF
+	case j.out.inFlight.Len() > 0:
+		return j.out.inFlight.Bytes(), nil
+	case j.out.err != nil:
+		return nil, j.out.err
 	}
-	j.x.out.source, j.body = sourceOf(j.body), nil
-	return nil, nil // the exchange asks that one
+	j.x.out.source, j.out.body = sourceOf(j.out.body), nil
+	return nil, nil // from now on the exchange pulls the rest itself
 }
 
-// ripe is how much of out the loop may take. What is gathered waits for Flush or the end, or
-// until it is gatherBytes: HighWaterBytes is no less, so no worker waits for room that way.
+// takeable is how much of the output the loop may take. What is gathered waits for Flush, for the end, or
+// until it is gatherBytes: HighWaterBytes is at least that, so the worker does not wait for room meanwhile.
+// Caller holds mu.
 func (j *job) takeable() int {
-	n := j.out.Len()
-	if j.gathers && !j.exited && n < gatherBytes {
-		return j.flushedTo
+	n := j.out.queue.Len()
+	if j.out.gathers && !j.exited && n < gatherBytes {
+		return j.out.flushedTo
 	}
 	return n
 }
 
-// Close says that the response is over.
+// Close ends the response.
 func (j *job) Close() error {
 	j.cancel(errAbandoned)
 	j.mu.Lock()
-	rest := j.body
-	j.body = nil
+	rest := j.out.body
+	j.out.body = nil
 	if j.x.out.borrowed {
-		j.inFlight = buffers.Queue{} // the socket still has it
+		j.out.inFlight = buffers.Queue{} // the socket still has it
 	}
 	j.mu.Unlock()
 	if rest != nil {
@@ -285,14 +310,14 @@ func (j *job) Close() error {
 	return nil
 }
 
-// withdraw takes a job back that waits for a worker. It reports false if it does not wait.
+// unqueue takes the job out of the queue for a worker. It reports false if it is not in it.
 func (j *job) unqueue() bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.unqueueLocked()
 }
 
-// withdrawn is withdraw with mu.
+// unqueueLocked is unqueue. Caller holds mu.
 func (j *job) unqueueLocked() bool {
 	if j.exited || !j.x.sh.srv.workers.Remove(&j.slot) {
 		return false
@@ -301,8 +326,8 @@ func (j *job) unqueueLocked() bool {
 	return true
 }
 
-// cancel tells a worker that is still at it that nobody waits for it any more. A job that
-// waits for a worker waits no more.
+// cancel tells a worker that its response is not wanted any more, and why. A job that is queued leaves the
+// queue.
 func (j *job) cancel(why error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -314,18 +339,17 @@ func (j *job) cancel(why error) {
 	j.cond.Broadcast()
 }
 
-// length is that of the content, -1 if nobody knows.
+// contentLength is what the body says, -1 if it says none.
 func (j *job) contentLength() int64 {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return j.size
+	return j.out.size
 }
 
-// stack is what the worker is doing, as in the trace of a panic. All goroutines
-// stand still meanwhile.
+// stack is the stack of the worker, as in the trace of a panic. All goroutines stand still meanwhile.
 func (j *job) stack() string {
 	stack := loop.StackWith(fmt.Sprintf("%s%p", inWork, j))
-	for _, call := range []string{inServe, inCall} { // that were taken from their loop
+	for _, call := range []string{inServe, inCall} { // a call that was handed off is not below work
 		if stack == nil {
 			stack = loop.StackWith(fmt.Sprintf("%s%p", call, j.x))
 		}
@@ -333,7 +357,7 @@ func (j *job) stack() string {
 	return string(stack)
 }
 
-// atWork reports whether the worker is still at it, and has the environ.
+// running reports whether the job is queued or its worker at work, which has the environ then.
 func (j *job) running() bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()

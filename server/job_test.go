@@ -249,7 +249,7 @@ func TestPoolContentBackpressure(t *testing.T) {
 	s.onLoops(func(_ *shard, lc *loop.Conn) {
 		if x := lc.Context.(*session).x; x != nil && x.app.job != nil {
 			x.app.job.mu.Lock()
-			held += x.app.job.in.Len()
+			held += x.app.job.in.queue.Len()
 			x.app.job.mu.Unlock()
 		}
 	})
@@ -839,7 +839,7 @@ func TestRequestTimeoutKeepsWhatIsLent(t *testing.T) {
 				j := lc.Context.(*session).x.app.job
 				j.mu.Lock()
 				defer j.mu.Unlock()
-				taken, now = j.loopWaiting, lc.Unsent()
+				taken, now = j.out.loopWaiting, lc.Unsent()
 			})
 			if now > 0 && now != last {
 				time.Sleep(10 * time.Millisecond)
@@ -1023,7 +1023,7 @@ func TestPoolKeepsNoMemory(t *testing.T) {
 		s.onLoops(func(h *shard, _ *loop.Conn) {
 			for _, x := range h.free {
 				back = true
-				if n := max(x.app.job.in.Cap(), x.app.job.out.Cap(), x.app.job.inFlight.Cap()); n > buffers.KeptMax {
+				if n := max(x.app.job.in.queue.Cap(), x.app.job.out.queue.Cap(), x.app.job.out.inFlight.Cap()); n > buffers.KeptMax {
 					t.Errorf("a buffer of %d bytes is kept", n)
 				}
 			}

@@ -226,7 +226,7 @@ func TestHijackIsLeftBehind(t *testing.T) {
 		eventually(t, "it asks", func() bool {
 			j.mu.Lock()
 			defer j.mu.Unlock()
-			return j.hijack.requested
+			return j.out.hijack.requested
 		})
 		jobs <- j
 		return hello(env, start)

@@ -23,7 +23,7 @@ func (x *exchange) ReadTrailer(yield func(name, value string) bool) {
 // ReadTrailer implements gateway.Conn on a worker. Until the content has come it has none.
 func (j *job) ReadTrailer(yield func(name, value string) bool) {
 	j.mu.Lock()
-	lines := j.trailer
+	lines := j.in.trailer
 	j.mu.Unlock()
 	yieldFields(lines, yield)
 }
@@ -32,7 +32,7 @@ func (j *job) ReadTrailer(yield func(name, value string) bool) {
 func (j *job) setTrailer() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.trailer = j.x.in.trailer
+	j.in.trailer = j.x.in.trailer
 }
 
 // yieldFields yields the fields of lines, as views of them.

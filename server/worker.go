@@ -16,10 +16,8 @@ import (
 	"github.com/isbjorn/isbjorn/server/internal/respond"
 )
 
-// This is the worker's side of a job: what runs on the worker's goroutine, or on the one
-// that was taken from its loop.
-//
-// The job is the Environ's gateway.Conn, since only the loop may ask the real one.
+// The worker's side of a job: what runs on the goroutine of a worker, or of a call that was handed off. The
+// job implements gateway.Conn for the environ, since only the loop may use the connection.
 
 // RemoteAddr is the peer's address.
 func (j *job) RemoteAddr() netip.AddrPort { return j.remote }
@@ -27,7 +25,7 @@ func (j *job) RemoteAddr() netip.AddrPort { return j.remote }
 // LocalAddr is the address that the peer connected to.
 func (j *job) LocalAddr() netip.AddrPort { return j.local }
 
-// run is the work.
+// run serves the request. The pool calls it.
 func (j *job) run() {
 	j.work(func() (gateway.Body, error) {
 		if j.abandoned(false) { // while it was queued
@@ -46,20 +44,20 @@ func (j *job) continueOnWorker(rest func() (gateway.Body, error)) {
 	runtime.Goexit()
 }
 
-// work does f, whose Body the loop may pull, and leaves.
+// work calls f and exits, with the Body that f returns for the loop to pull.
 //
 //go:noinline
-func (j *job) work(f func() (gateway.Body, error)) { // stack looks for it by this name
+func (j *job) work(f func() (gateway.Body, error)) { // job.stack looks for this frame
 	var rest gateway.Body
 	err := errGoexit // unless f returns
 	defer func() { j.exit(rest, err) }()
 	rest, err = f()
-	runtime.KeepAlive(j) // in the trace
+	runtime.KeepAlive(j) // so that the trace has its address
 }
 
-// respond brings what the application has returned, or leaves it to the loop.
+// deliverResponse delivers what Serve has returned, or leaves it to the loop where its calls do not block.
 func (j *job) deliverResponse(body gateway.Body, failure error) (rest gateway.Body, err error) {
-	if j.hijack.conn != nil { // what it has returned is of no interest
+	if j.out.hijack.conn != nil { // the connection is the application's
 		if body != nil {
 			j.close(body)
 		}
@@ -80,16 +78,16 @@ func (j *job) deliverResponse(body gateway.Body, failure error) (rest gateway.Bo
 	return nil, failure
 }
 
-// sendsNothing is sendsInstead for a response that the application aborts.
+// noteAborted is replaceStatus for a response that the application aborts.
 func (j *job) noteAborted() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if !j.headTaken && !j.flushed && j.out.Len() == 0 {
+	if !j.out.headTaken && !j.out.flushed && j.out.queue.Len() == 0 {
 		j.x.out.replacedStatus.CompareAndSwap(0, gateway.StatusNoResponse)
 	}
 }
 
-// isReady reports whether the loop may pull body: it never waits.
+// isReady reports whether the loop may pull body: its calls do not block.
 func isReady(body gateway.Body) bool {
 	_, ok := body.(gateway.Ready)
 	return ok
@@ -101,9 +99,8 @@ func (j *job) serve() (body gateway.Body, err error) {
 	return j.x.sh.srv.app.Serve(&j.x.app.env.Environ, j.start)
 }
 
-// pull brings what body has, until it ends or nobody wants it. Of a response that has no
-// content it asks nothing, as soon as it knows: that may be only after the first Next,
-// which may call start.
+// pull delivers what body has, until it ends or the response is abandoned. A body whose response has no
+// content is not asked: that may be known only after the first Next, which may call start.
 func (j *job) pull(body gateway.Body) (err error) {
 	err = errGoexit
 	defer j.catch(&err)
@@ -119,8 +116,7 @@ func (j *job) pull(body gateway.Body) (err error) {
 	}
 }
 
-// bring is what comes after Next, which has returned b and err. It reports whether to
-// ask again.
+// deliver is what follows a call of Next, which has returned b and err. It reports whether to ask again.
 func (j *job) deliver(body gateway.Body, b []byte, err error) (more bool, failure error) {
 	if sized, ok := body.(gateway.Sized); ok && !j.pulled { // Next may have called start
 		j.setSize(sized.Len())
@@ -148,43 +144,42 @@ func (j *job) deliver(body gateway.Body, b []byte, err error) (more bool, failur
 	return true, nil
 }
 
-// takeSize notes the length of the content, unless there is more than the body.
+// setSize notes the length of the content, unless write() was used: then there is more than the body.
 func (j *job) setSize(size int64) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if !j.usedWrite {
-		j.size = size
+	if !j.out.usedWrite {
+		j.out.size = size
 	}
 }
 
-// passesOver reports whether nothing of body is sent: start has failed, or the response has
-// no content. Then the head says of the length
-// of body what it says in the answer to a GET.
+// skipsBody reports whether nothing of body is sent: start has failed, or the response has no content. Then
+// the head has the length that it has in the answer to a GET.
 func (j *job) skipsBody(body gateway.Body) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.err != nil { // of start: what the body has is not sent
+	if j.out.err != nil { // of start
 		return true
 	}
-	if !j.contentless {
+	if !j.out.contentless {
 		return false
 	}
-	if sized, ok := body.(gateway.Sized); ok && !j.usedWrite {
-		j.size = sized.Len()
+	if sized, ok := body.(gateway.Sized); ok && !j.out.usedWrite {
+		j.out.size = sized.Len()
 	} else {
-		j.flushed = true
+		j.out.flushed = true
 	}
 	return true
 }
 
-// settle forgets wakes that came before Next looks.
+// clearWake drops a wake that came before Next looks: what Next finds is newer.
 func (j *job) clearWake() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.woken = false
 }
 
-// ended reports whether nobody wants more. Where Next waits for a wake it waits, too.
+// abandoned reports whether the response is not wanted any more. With waits it waits for a wake first.
 func (j *job) abandoned(waits bool) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -194,10 +189,10 @@ func (j *job) abandoned(waits bool) bool {
 	return j.abandonCause != nil
 }
 
-// close closes the body of a response, of which nothing more is sent, as on the loop.
+// close closes the body. Nothing more is sent meanwhile, as on the loop.
 func (j *job) close(body gateway.Body) {
 	j.mu.Lock()
-	j.closingBody = true
+	j.out.closing = true
 	j.mu.Unlock()
 	err := errGoexit
 	defer func() { j.noteClosed(err) }()
@@ -205,7 +200,7 @@ func (j *job) close(body gateway.Body) {
 	err = body.Close()
 }
 
-// closed takes note of how a body was closed, as fail does on the loop.
+// noteClosed counts and logs how a body was closed, as fail does on the loop.
 func (j *job) noteClosed(err error) {
 	if err == errPanic || err == errGoexit {
 		j.x.sh.count(failed)
@@ -215,8 +210,8 @@ func (j *job) noteClosed(err error) {
 	}
 }
 
-// catch makes a panic an error, and a line of the log. Its caller has set err to errGoexit,
-// which a call that returns replaces.
+// catch makes a panic an error and a line of the log. The caller has set err to errGoexit, which a call that
+// returns replaces.
 func (j *job) catch(err *error) {
 	if *err != errGoexit {
 		return
@@ -228,8 +223,8 @@ func (j *job) catch(err *error) {
 	*err = j.panicError(p)
 }
 
-// threw is the error of a call that has panicked with p, which is a line of the log, or has
-// ended its goroutine. The deferred function that has recovered p calls it.
+// panicError is the error of a call that has panicked with p, which it logs, or that has ended its goroutine
+// (nil). The deferred function that has recovered p calls it.
 func (j *job) panicError(p any) error {
 	if p == nil {
 		return errGoexit
@@ -250,14 +245,14 @@ func (j *job) log(level slog.Level, msg string, attrs ...slog.Attr) {
 func (j *job) startResponse(status string, headers []gateway.Header, exc error) (io.Writer, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	r := &j.resp
+	r := &j.out.resp
 	switch {
 	case j.closedToApp():
 		return nil, writerError(j.abandonCause)
-	case j.headTaken && exc == nil:
+	case j.out.headTaken && exc == nil:
 		j.setErr(respond.ErrStartTwice)
 		return nil, respond.ErrStartTwice
-	case j.headTaken || j.flushed || j.out.Len() > 0:
+	case j.out.headTaken || j.out.flushed || j.out.queue.Len() > 0:
 		if exc == nil {
 			exc = respond.ErrStartTwice
 		}
@@ -268,33 +263,32 @@ func (j *job) startResponse(status string, headers []gateway.Header, exc error) 
 		j.setErr(err)
 		return nil, err
 	}
-	j.contentless = j.x.contentless(r.Code())
-	j.owed = r.Room()
+	j.out.contentless = j.x.contentless(r.Code())
+	j.out.owed = r.Room()
 	return (*jobWriter)(j), nil
 }
 
-// gone reports whether nothing that the application does comes to the client any more. What
-// it has kept from a request that is over finds that it has left, until the next begins. With mu.
-func (j *job) closedToApp() bool { return j.abandonCause != nil || j.exited || j.closingBody }
+// closedToApp reports whether nothing that the application does reaches the client any more. What it has kept
+// of a request that is over finds exited set, until the next request begins. Caller holds mu.
+func (j *job) closedToApp() bool { return j.abandonCause != nil || j.exited || j.out.closing }
 
-// fails makes err stick.
+// setErr keeps the first error. Caller holds mu.
 func (j *job) setErr(err error) {
-	if j.err == nil {
-		j.err = err
+	if j.out.err == nil {
+		j.out.err = err
 	}
 }
 
-// put brings a chunk, piece by piece as there is room: no more than HighWaterBytes wait,
-// those that the loop has taken and the socket has not among them. It returns how much it
-// has brought, and why there will be no room for the rest. With later the loop does not hear
-// of the end of it now: of the last chunk it hears when the worker leaves, and so knows that
-// it is the last.
+// write queues a chunk, piece by piece as there is room: no more than HighWaterBytes are unsent, including
+// those that the loop has taken. It returns how much it has queued, and why there will be no room for the
+// rest. With later the loop is not woken for the end of the chunk: for the last chunk it is woken when the
+// worker exits, and so knows that it is the last.
 func (j *job) write(b []byte, later bool) (n int, err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	most := j.x.sh.cfg.loop.HighWaterBytes
 	for {
-		for j.abandonCause == nil && j.err == nil && !j.writeDeadline.passed && j.unsent() >= most {
+		for j.abandonCause == nil && j.out.err == nil && !j.out.deadline.passed && j.unsent() >= most {
 			j.cond.Wait()
 		}
 		switch {
@@ -302,23 +296,23 @@ func (j *job) write(b []byte, later bool) (n int, err error) {
 			return n, j.abandonCause
 		case j.closedToApp():
 			return n, errAbandoned
-		case j.err != nil:
-			return n, j.err
-		case j.writeDeadline.passed:
+		case j.out.err != nil:
+			return n, j.out.err
+		case j.out.deadline.passed:
 			j.setErr(errWriteTime)
-			return n, j.err
-		case !j.headTaken && !j.resp.Started:
+			return n, j.out.err
+		case !j.out.headTaken && !j.out.resp.Started:
 			return n, errNotStarted
-		case j.contentless: // it is dropped, but the head goes out, as on the loop
-			j.flushed = true
+		case j.out.contentless: // the chunk is dropped, but the head goes out, as on the loop
+			j.out.flushed = true
 			j.wakeLoop()
 			return len(b), nil
 		}
 		// One half of a large chunk can be on its way while the other is copied.
 		piece := b[n:min(len(b), n+max(most/2, 1), n+most-j.unsent())]
-		j.out.Add(piece, most)
-		if j.owed >= 0 {
-			j.owed = max(j.owed-int64(len(piece)), 0)
+		j.out.queue.Add(piece, most)
+		if j.out.owed >= 0 {
+			j.out.owed = max(j.out.owed-int64(len(piece)), 0)
 		}
 		if n += len(piece); n < len(b) || !later {
 			j.wakeLoop()
@@ -329,36 +323,36 @@ func (j *job) write(b []byte, later bool) (n int, err error) {
 	}
 }
 
-// waiting is how much content was brought and is not sent. With mu.
+// unsent is how much content was queued and is not sent. Caller holds mu.
 func (j *job) unsent() int {
-	if j.socketFull { // by what was written before the loop was taken: it asks when there is room
+	if j.out.socketFull { // by what was written before the handoff: the loop asks when there is room
 		return j.x.sh.cfg.loop.HighWaterBytes
 	}
-	return j.out.Len() + j.inFlight.Len()
+	return j.out.queue.Len() + j.out.inFlight.Len()
 }
 
-// tell wakes the loop if it waits for that.
+// wakeLoop wakes the loop if it waits for more. Caller holds mu.
 func (j *job) wakeLoop() {
-	if j.pendingWake = !j.loopWaiting; !j.pendingWake {
-		j.loopWaiting = false
+	if j.out.pendingWake = !j.out.loopWaiting; !j.out.pendingWake {
+		j.out.loopWaiting = false
 		j.waker.wake()
 	}
 }
 
-// leave is the last that the worker does. The loop pulls what is left of body.
+// exit is the last that the worker does. The loop pulls the rest of body.
 func (j *job) exit(body gateway.Body, err error) {
 	j.mu.Lock()
-	j.readDeadline.stop()
-	j.writeDeadline.stop()
+	j.in.deadline.stop()
+	j.out.deadline.stop()
 	switch {
-	case j.hijack.conn != nil:
+	case j.out.hijack.conn != nil:
 		j.x.sh.srv.workers.HijackEnded()
-	case j.hijack.requested: // by a goroutine that the application has left behind
-		j.hijack = hijack{err: net.ErrClosed}
+	case j.out.hijack.requested: // by a goroutine that the application has started
+		j.out.hijack = hijack{err: net.ErrClosed}
 		j.cond.Broadcast()
 	}
 	if j.setErr(err); j.abandonCause == nil {
-		j.body, j.exited = body, true
+		j.out.body, j.exited = body, true
 		j.wakeLoop()
 		j.mu.Unlock()
 		return
@@ -368,7 +362,7 @@ func (j *job) exit(body gateway.Body, err error) {
 		j.close(body)
 	}
 	h, x := j.x.sh, j.x
-	x.in.content.Release() // here: a loop that has stopped brings nothing back
+	x.in.content.Release() // here: a loop that has stopped runs no task
 	h.loop.Do(func() {
 		j.exited = true
 		h.release(x)
@@ -378,7 +372,7 @@ func (j *job) exit(body gateway.Body, err error) {
 // jobWriter is the write() form of a job.
 type jobWriter job
 
-// Write brings p before anything of the Body. It waits where the client is slow.
+// Write queues p before anything of the Body. It waits while the client is slow.
 func (w *jobWriter) Write(p []byte) (int, error) {
 	j := (*job)(w)
 	if len(p) == 0 {
@@ -405,43 +399,43 @@ func (w *jobWriter) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// beginWrite says how many of n bytes fit in the declared Content-Length, and whether they
-// may wait.
+// beginWrite returns how many of n bytes fit in the declared Content-Length, and whether they may be
+// gathered.
 func (j *job) beginWrite(n int) (fits int, gathers bool, err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if !j.headTaken && !j.resp.Started { // kept from a request before, or start has failed
-		return 0, false, cmp.Or(j.err, writerError(j.abandonCause))
+	if !j.out.headTaken && !j.out.resp.Started { // the writer is of an earlier request, or start has failed
+		return 0, false, cmp.Or(j.out.err, writerError(j.abandonCause))
 	}
-	j.usedWrite = true
-	if j.owed >= 0 && !j.contentless {
-		n = int(min(int64(n), j.owed))
+	j.out.usedWrite = true
+	if j.out.owed >= 0 && !j.out.contentless {
+		n = int(min(int64(n), j.out.owed))
 	}
-	return n, j.gathers, nil
+	return n, j.out.gathers, nil
 }
 
 // Read is the content for gateway.Input.
 func (j *job) Read(p []byte) (int, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	for j.in.Len() == 0 && j.inEnd == nil && j.abandonCause == nil && !j.readDeadline.passed {
-		if j.expect100 {
-			j.expect100 = false
+	for j.in.queue.Len() == 0 && j.in.end == nil && j.abandonCause == nil && !j.in.deadline.passed {
+		if j.in.expect100 {
+			j.in.expect100 = false
 			j.taskNumber = j.number
 			j.x.sh.loop.Do(j.sayContinue)
 		}
 		j.cond.Wait()
 	}
-	if j.readDeadline.passed {
-		j.readBroken = true
+	if j.in.deadline.passed {
+		j.in.broken = true
 		return 0, os.ErrDeadlineExceeded
 	}
-	if j.in.Len() == 0 {
-		return 0, cmp.Or(j.inEnd, j.abandonCause)
+	if j.in.queue.Len() == 0 {
+		return 0, cmp.Or(j.in.end, j.abandonCause)
 	}
-	n := j.in.Read(p)
-	if j.inputPaused && j.in.Len() <= j.x.sh.cfg.loop.HighWaterBytes/4 {
-		j.inputPaused = false
+	n := j.in.queue.Read(p)
+	if j.in.paused && j.in.queue.Len() <= j.x.sh.cfg.loop.HighWaterBytes/4 {
+		j.in.paused = false
 		j.taskNumber = j.number
 		j.x.sh.loop.Do(j.readOn)
 	}
