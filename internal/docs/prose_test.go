@@ -3,7 +3,6 @@ package docs
 import (
 	"go/scanner"
 	"go/token"
-	"path"
 	"regexp"
 	"strings"
 	"testing"
@@ -15,11 +14,6 @@ const columnsMax = 120
 
 // persons are words for persons; parts of a program have names. CONTRIBUTING.md, Prose.
 var persons = regexp.MustCompile(`(?i)\b(nobody|somebody|he|his)\b`)
-
-// notYet are the directories whose Go is not yet as TestProse and TestFiles want it.
-var notYet = map[string]bool{
-	"server": true,
-}
 
 // Comments of Go that ships have no words for persons, and no line of it or of a page is longer than columnsMax. Not
 // counted are tables, lines with a link or an address, commands, and what programs write in Markdown; the texts of
@@ -33,30 +27,19 @@ func TestProse(t *testing.T) {
 			}
 		}
 	}
-	dirty := map[string]bool{}
 	for file, f := range tr.sources {
-		dir := path.Dir(file)
-		wrong := t.Errorf
-		if notYet[dir] {
-			wrong = func(string, ...any) { dirty[dir] = true }
-		}
 		if strings.HasSuffix(file, "_test.go") {
 			continue
 		}
 		for n, columns := range longLines(tr.read(t, file)) {
-			wrong("%s:%d: %d columns", file, n, columns)
+			t.Errorf("%s:%d: %d columns", file, n, columns)
 		}
 		for _, group := range f.Comments {
 			for _, c := range group.List {
 				if word := persons.FindString(c.Text); word != "" {
-					wrong("%s: %q in a comment", tr.fsets[file].Position(c.Pos()), word)
+					t.Errorf("%s: %q in a comment", tr.fsets[file].Position(c.Pos()), word)
 				}
 			}
-		}
-	}
-	for dir := range notYet {
-		if !dirty[dir] {
-			t.Errorf("notYet has %s, which is clean", dir)
 		}
 	}
 }
