@@ -115,7 +115,7 @@ func isIPv6(b []byte) bool {
 		if len(b) == 0 {
 			break
 		}
-		if b[0] != ':' || len(b) == 1 { // a single colon at the end
+		if b[0] != ':' || len(b) == 1 { // not a colon, or one at the end
 			return false
 		}
 		b = b[1:]
