@@ -257,7 +257,9 @@ func (x *exchange) completeBody() {
 		return
 	}
 	r.Complete = true
-	x.closeBody()
+	if x.out.source.kind != noSource {
+		x.closeBody()
+	}
 	x.finishRequest()
 }
 
@@ -271,21 +273,21 @@ func (x *exchange) noteClosed(err error) {
 // finishRequest releases x and decides what comes after it.
 func (x *exchange) finishRequest() {
 	s := x.session
-	// Content that has not come yet would be taken for a request: it is thrown away first.
-	keep, skips, decoder := x.out.keepAlive, x.in.streaming, x.in.decoder
-	if skips && !x.canSkipContent() {
+	keep := x.out.keepAlive
+	if x.in.streaming { // content that has not come yet would be taken for a request
+		if keep && x.canSkipContent() {
+			s.skipContent(x.in.decoder)
+			return
+		}
 		keep = false
 	}
-	switch {
-	case keep && skips:
-		s.skipContent(decoder)
-	case keep:
+	if keep {
 		s.endRequest(responseDone)
-	default:
-		s.endRequest(lastDone)
-		s.sh.flush(s.sock)
-		s.sock.Close()
+		return
 	}
+	s.endRequest(lastDone)
+	s.sh.flush(s.sock)
+	s.sock.Close()
 }
 
 // requestLine returns copies of the method and the target, once the head is

@@ -69,9 +69,6 @@ var transitions = [phases][events]phase{
 	// draining is followed by the end alone.
 }
 
-// next is the phase after e.
-func (p phase) next(e event) phase { return transitions[p][e] }
-
 func (p phase) String() string {
 	return [phases]string{"closed", "reading head", "reading body", "handling", "writing", "skipping content", "draining"}[p]
 }

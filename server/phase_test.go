@@ -27,8 +27,8 @@ func TestPhaseTable(t *testing.T) {
 	}
 	for p := range phases {
 		for e := range events {
-			if got := p.next(e); got != want[pair{p, e}] { // what is not listed is closed
-				t.Errorf("%v.next(%d) = %v, want %v", p, e, got, want[pair{p, e}])
+			if got := transitions[p][e]; got != want[pair{p, e}] { // what is not listed is closed
+				t.Errorf("%v behind event %d: %v, want %v", p, e, got, want[pair{p, e}])
 			}
 		}
 	}

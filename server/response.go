@@ -32,9 +32,9 @@ func (x *exchange) isOver() bool { return x.sock == nil || x.out.Complete }
 // nothing of the application's is kept.
 func (x *exchange) startResponse() gateway.StartResponse {
 	return func(status string, headers []gateway.Header, exc error) (io.Writer, error) {
-		was, j := x.enter()
-		if j != nil {
-			return j.start(status, headers, exc)
+		was := x.sh.calls.EnterServer(&x.app.call) // enter written out: every request comes here
+		if was == callstate.HandedOff {
+			return x.app.job.start(status, headers, exc)
 		}
 		var w io.Writer
 		var err error

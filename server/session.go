@@ -45,16 +45,19 @@ func (h *shard) newSession(c *loop.Conn) *session {
 
 // transition changes the phase. A pair that the table does not have ends the connection.
 func (s *session) transition(e event) {
-	next := s.phase.next(e)
-	if next == closed && e != connClosed {
-		s.invalidTransition(e)
+	if next := transitions[s.phase][e]; next != closed {
+		s.phase = next
+	} else {
+		s.closedBy(e)
 	}
-	s.phase = next
 }
 
-func (s *session) invalidTransition(e event) {
-	s.sh.cfg.log.Error("a connection in a phase that cannot be", slog.String("phase", s.phase.String()), slog.Int("event", int(e)))
-	s.sock.Abort()
+func (s *session) closedBy(e event) {
+	if e != connClosed {
+		s.sh.cfg.log.Error("a connection in a phase that cannot be", slog.String("phase", s.phase.String()), slog.Int("event", int(e)))
+		s.sock.Abort()
+	}
+	s.phase = closed
 }
 
 // acquire gives the session an exchange, for a request that begins.
@@ -108,41 +111,34 @@ func (h *shard) release(x *exchange) {
 		}
 		x.app.job.finish()
 	}
-	x.in.reset()
-	x.out.reset()
-	x.app.reset()
+	x.app.run, x.app.closingBody = runIdle, false
+	x.in.req.Reset()
+	x.out.Reset()
+	x.app.env.End()
+	x.app.call.Reset()
+	if x.in.head != nil || cap(x.in.copied) > copiedBytesMax || !x.in.content.Empty() || x.app.waker != nil {
+		x.releaseHeld()
+	}
+	if x.out.replacedStatus.Load() != 0 { // a load is cheaper than a store, which is a locked instruction
+		x.out.replacedStatus.Store(0)
+	}
 	if len(h.free) < freeMax {
 		h.free = append(h.free, x)
 	}
 }
 
-func (in *requestIn) reset() {
-	in.req.Reset()
-	if in.head != nil {
-		buffers.Put(in.head)
-		in.head = nil
+// releaseHeld is the part of release that most requests do not need.
+func (x *exchange) releaseHeld() {
+	if x.in.head != nil {
+		buffers.Put(x.in.head)
+		x.in.head = nil
 	}
-	if cap(in.copied) > copiedBytesMax {
-		in.copied = nil
+	if cap(x.in.copied) > copiedBytesMax {
+		x.in.copied = nil
 	}
-	if !in.content.Empty() {
-		in.content.Release()
-	}
-}
-
-func (out *responseOut) reset() {
-	out.Reset()
-	if out.replacedStatus.Load() != 0 { // a load is cheaper than a store, which is a locked instruction
-		out.replacedStatus.Store(0)
-	}
-}
-
-func (a *appRun) reset() {
-	a.run, a.closingBody = runIdle, false
-	a.env.End()
-	a.call.Reset()
-	if a.waker != nil {
-		a.waker.x, a.waker = nil, nil // the application may keep it for longer
+	x.in.content.Release()
+	if x.app.waker != nil {
+		x.app.waker.x, x.app.waker = nil, nil // the application may keep it for longer
 	}
 }
 
