@@ -25,17 +25,16 @@ func (h answers) Input(c *Conn, b []byte) int {
 	return len(b)
 }
 
-func (answers) EOF(c *Conn)                               { c.Close() }
-func (answers) Opened(*Conn)                              {}
-func (answers) HungUp(*Conn)                              {}
-func (answers) Drained(*Conn)                             {}
-func (answers) Timeout(*Conn)                             {}
-func (answers) Closed(*Conn, error)                       {}
-func (answers) Tick(time.Time)                            {}
-func (answers) StallSuspected()                           {}
-func (answers) Exited(*Conn)                              {}
-func (answers) Stalled(time.Duration, func() []byte) bool { return false }
-func (answers) Refusal() []byte                           { return nil }
+func (answers) EOF(c *Conn)              { c.Close() }
+func (answers) Opened(*Conn)             {}
+func (answers) HungUp(*Conn)             {}
+func (answers) Drained(*Conn)            {}
+func (answers) Timeout(*Conn)            {}
+func (answers) Closed(*Conn, error)      {}
+func (answers) Tick(time.Time)           {}
+func (answers) TickMissed(time.Duration) {}
+func (answers) Exited(*Conn)             {}
+func (answers) Refusal() []byte          { return nil }
 
 // benchLoop makes a loop that runs until b ends.
 func benchLoop(b *testing.B, send func(*Conn)) *Reactor {

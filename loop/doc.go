@@ -40,6 +40,6 @@
 // # Goroutines
 //
 // A Loop and its Conns belong to the loop's goroutine: all callbacks of the handler run
-// there, except StallSuspected and Stalled. Other goroutines may call [Loop.Do], the methods
+// there, except TickMissed. Other goroutines may call [Loop.Do], the methods
 // of Reactor, and what says "from any goroutine".
 package loop

@@ -957,9 +957,8 @@ func (h *fixedHandler) Closed(*Conn, error) {}
 func (h *fixedHandler) Tick(time.Time)      {}
 func (h *fixedHandler) Refusal() []byte     { return nil }
 
-func (h *fixedHandler) StallSuspected()                           {}
-func (h *fixedHandler) Exited(*Conn)                              {}
-func (h *fixedHandler) Stalled(time.Duration, func() []byte) bool { return true }
+func (h *fixedHandler) TickMissed(time.Duration) {}
+func (h *fixedHandler) Exited(*Conn)             {}
 
 // Connections that are between two loops when the reactor stops are closed.
 func TestStopWhilePlacing(t *testing.T) {

@@ -37,30 +37,29 @@ import (
 //	block later   the same from Drained
 //	exit WHERE    ends the loop's goroutine in that callback
 type lineServer struct {
-	t         testing.TB
-	r         *Reactor
-	addr      net.Addr
-	file      *os.File
-	opened    atomic.Int64
-	closed    atomic.Int64
-	files     atomic.Int64 // file ranges sent or queued
-	ticks     atomic.Int64
-	suspected atomic.Int64 // calls of StallSuspected
-	hungUp    atomic.Int64 // calls of HungUp
-	exited    atomic.Int64 // calls of Exited
-	maxOut    atomic.Int64 // largest Unsent seen
-	unsent    atomic.Int64 // Unsent when a connection was closed, of all together
-	stopped   sync.Map     // *Conn that got "stop", to be woken by tests
+	t       testing.TB
+	r       *Reactor
+	addr    net.Addr
+	file    *os.File
+	opened  atomic.Int64
+	closed  atomic.Int64
+	files   atomic.Int64 // file ranges sent or queued
+	ticks   atomic.Int64
+	hungUp  atomic.Int64 // calls of HungUp
+	exited  atomic.Int64 // calls of Exited
+	maxOut  atomic.Int64 // largest Unsent seen
+	unsent  atomic.Int64 // Unsent when a connection was closed, of all together
+	stopped sync.Map     // *Conn that got "stop", to be woken by tests
 
 	exitTick, exitOpened atomic.Bool // the next one calls runtime.Goexit
 
 	blocked chan *blockedCallback // one for each "block"
 
-	mu      sync.Mutex
-	errs    []error       // given to Closed
-	wake    chan struct{} // closed and replaced at every Closed
-	refuse  string
-	stalled func(d time.Duration, stack []byte) bool
+	mu         sync.Mutex
+	errs       []error       // given to Closed
+	wake       chan struct{} // closed and replaced at every Closed
+	refuse     string
+	tickMissed func(l *Loop, d time.Duration)
 }
 
 type lineHandler struct {
@@ -268,11 +267,8 @@ func (h *lineHandler) Tick(time.Time) {
 	}
 }
 
-func (h *lineHandler) StallSuspected() { h.s.suspected.Add(1) }
-func (h *lineHandler) Stalled(d time.Duration, stack func() []byte) bool {
-	return h.s.stalled(d, stack())
-}
-func (h *lineHandler) Refusal() []byte { return []byte(h.s.refuse) }
+func (h *lineHandler) TickMissed(d time.Duration) { h.s.tickMissed(h.loop, d) }
+func (h *lineHandler) Refusal() []byte            { return []byte(h.s.refuse) }
 func (h *lineHandler) EOF(c *Conn) {
 	c.Context.(*lineConn).exit("EOF")
 	if c.Context.(*lineConn).stream == 0 {
@@ -311,7 +307,7 @@ func startLines(t testing.TB, opt Options, address string) *lineServer {
 func newLines(t testing.TB, opt Options) *lineServer {
 	t.Helper()
 	s := &lineServer{t: t, wake: make(chan struct{}), blocked: make(chan *blockedCallback)}
-	s.stalled = func(time.Duration, []byte) bool { return true }
+	s.tickMissed = func(*Loop, time.Duration) {}
 	if opt.Tick == 0 {
 		opt.Tick = 5 * time.Millisecond
 	}

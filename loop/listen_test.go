@@ -248,7 +248,6 @@ func TestOptionsCheck(t *testing.T) {
 		{"LingerTime", Options{LingerTime: -1}},
 		{"WriteStall", Options{WriteTimeout: -1}},
 		{"Tick", Options{Tick: time.Hour}},
-		{"StallWarning", Options{StallWarning: -2}},
 		{"SocketMode", Options{SocketMode: fs.ModeDir}},
 	} {
 		if err := tt.opt.Check(); err == nil || !strings.Contains(err.Error(), tt.field) {

@@ -9,7 +9,7 @@ import (
 )
 
 // Handler receives the events of the connections of one loop. Every method except
-// StallSuspected and Stalled runs on the loop's goroutine and must not block.
+// TickMissed runs on the loop's goroutine and must not block.
 type Handler interface {
 	// Opened: c was accepted. The first callback of a connection.
 	Opened(c *Conn)
@@ -50,18 +50,10 @@ type Handler interface {
 	// Tick comes once every Options.Tick.
 	Tick(now time.Time)
 
-	// StallSuspected: the loop has not taken its tick for Options.StallWarning. If it
-	// still has not when another tick has passed, Stalled is called. Both are called on
-	// the reactor's ticker goroutine, while the loop's goroutine is still running.
-	StallSuspected()
-
-	// Stalled: one callback or task has blocked the loop for d. If the handler knows that
-	// the loop has made progress since StallSuspected it returns false, and the loop has
-	// another StallWarning. After true this stall is not reported again; the first
-	// callback when the loop continues is Tick. stack returns the stack of the loop's
-	// goroutine as in the trace of a panic, or nil if it is not found. It stops all
-	// goroutines while it reads.
-	Stalled(d time.Duration, stack func() []byte) (reported bool)
+	// TickMissed: the loop has not taken the tick that it was sent d ago, since a callback or task runs or
+	// others came before. Comes once every Options.Tick until the loop takes it, on the reactor's ticker
+	// goroutine, which it must not block: the other loops get no tick meanwhile.
+	TickMissed(d time.Duration)
 
 	// Refusal is sent to a peer that is refused because no descriptor is left for its
 	// connection. May be empty. The bytes stay the handler's and must not change.
@@ -96,7 +88,7 @@ type Loop struct {
 
 	goroutineHeader atomic.Pointer[[]byte] // first bytes of the goroutine's stack trace
 	generation      atomic.Uint32          // number of handoffs
-	stallWatch      stallWatch             // owned by the ticker's goroutine
+	tickSent        time.Time              // of tickPending; of the ticker's goroutine
 
 	wakeMu     sync.RWMutex // read-locked to wake the poller, locked to close or renew it
 	closed     bool         // the poller is closed; guarded by wakeMu

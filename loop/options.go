@@ -49,12 +49,6 @@ type Options struct {
 	// early. Default 100 ms: a loop without traffic wakes 10 times a second.
 	Tick time.Duration
 
-	// StallWarning is how long a callback or task may block its loop before
-	// Handler.Stalled is called: up to three ticks late, never early, and later if the
-	// loop was busy before. -1 for never. Default 1 s: the other connections of the loop
-	// have noticed by then, while on a machine that is only busy no goroutine waits so long.
-	StallWarning time.Duration
-
 	// SocketMode is the file mode of a Unix socket made by Listen. Default 0o666, which
 	// lets other users connect: access is restricted by the mode of its directory, or here.
 	SocketMode fs.FileMode
@@ -87,7 +81,6 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.LingerTime, 5*time.Second)
 	setDefault(&o.WriteTimeout, time.Minute)
 	setDefault(&o.Tick, 100*time.Millisecond)
-	setDefault(&o.StallWarning, time.Second)
 	setDefault(&o.SocketMode, 0o666)
 	if o.Log == nil {
 		o.Log = slog.Default()
@@ -121,8 +114,6 @@ func (o Options) Check() error {
 		return fmt.Errorf("loop: WriteStall is %v; use a positive duration", o.WriteTimeout)
 	case o.Tick < tickMin || o.Tick > tickMax:
 		return fmt.Errorf("loop: Tick is %v; use %v to %v", o.Tick, tickMin, tickMax)
-	case o.StallWarning < -1:
-		return fmt.Errorf("loop: StallWarning is %v; use a positive duration, or -1 for none", o.StallWarning)
 	case o.SocketMode&^fs.ModePerm != 0:
 		return fmt.Errorf("loop: SocketMode is %#o; use permission bits only, such as 0660", uint32(o.SocketMode))
 	}

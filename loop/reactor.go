@@ -90,7 +90,7 @@ func (r *Reactor) closeDone() {
 }
 
 // tick is the ticker's goroutine. It wakes every loop once a tick, for its timers and
-// clock. A loop that has not taken the last tick gets no other, and is checked for a stall.
+// clock. A loop that has not taken the last tick gets no other, and its handler is told.
 func (r *Reactor) tick() {
 	t := time.NewTicker(r.opt.Tick)
 	defer t.Stop()
@@ -102,10 +102,10 @@ func (r *Reactor) tick() {
 		}
 		for _, l := range r.loops {
 			if l.tickPending.CompareAndSwap(false, true) {
-				l.stallWatch = stallWatch{since: time.Now()}
+				l.tickSent = time.Now()
 				l.do(l.tickTask)
 			} else {
-				l.checkStall()
+				l.handler.TickMissed(time.Since(l.tickSent))
 			}
 		}
 	}

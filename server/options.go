@@ -313,6 +313,7 @@ type config struct {
 	requestTime      time.Duration // 0 for none
 	trialRest        time.Duration // trialRestMin, but in tests
 	stopTime         time.Duration
+	stallWarning     time.Duration // negative for none
 	alsoListen       []string
 	onStart          []func(*Server)
 	content          spool.Options
@@ -354,22 +355,23 @@ func orNone(value, def int) int {
 
 func newConfig(o Options) (*config, error) {
 	c := &config{
-		limits:      o.limits(),
-		loop:        o.loop(),
-		headTime:    or(o.HeadTimeout, 10*time.Second),
-		bodyTime:    or(o.BodyTimeout, 30*time.Second),
-		bodyRate:    or(o.BodyRate, 500),
-		idleTime:    or(o.IdleTimeout, 130*time.Second),
-		maxConns:    or(o.MaxConnections, maxConnsDefault(loop.DescriptorLimit())),
-		dispatch:    o.Dispatch,
-		dispatchBy:  o.DispatchBy,
-		workers:     or(o.Workers, 4096),
-		queue:       orNone(o.WorkerQueue, 1024),
-		requestTime: o.RequestTimeout,
-		trialRest:   trialRestMin,
-		stopTime:    or(o.StopTime, 30*time.Second),
-		alsoListen:  slices.Clone(o.AlsoListen),
-		onStart:     slices.Clone(o.OnStart),
+		limits:       o.limits(),
+		loop:         o.loop(),
+		headTime:     or(o.HeadTimeout, 10*time.Second),
+		bodyTime:     or(o.BodyTimeout, 30*time.Second),
+		bodyRate:     or(o.BodyRate, 500),
+		idleTime:     or(o.IdleTimeout, 130*time.Second),
+		maxConns:     or(o.MaxConnections, maxConnsDefault(loop.DescriptorLimit())),
+		dispatch:     o.Dispatch,
+		dispatchBy:   o.DispatchBy,
+		workers:      or(o.Workers, 4096),
+		queue:        orNone(o.WorkerQueue, 1024),
+		requestTime:  o.RequestTimeout,
+		trialRest:    trialRestMin,
+		stopTime:     or(o.StopTime, 30*time.Second),
+		stallWarning: or(o.StallWarning, time.Second),
+		alsoListen:   slices.Clone(o.AlsoListen),
+		onStart:      slices.Clone(o.OnStart),
 		content: spool.Options{
 			MemoryBytes: orNone(o.BodyMemory, 64<<10),
 			Dir:         o.TempDir,
@@ -422,7 +424,6 @@ func (o *Options) loop() loop.Options {
 	c.WriteTimeout = or(o.WriteTimeout, c.WriteTimeout)
 	c.LingerTime = or(o.LingerTime, c.LingerTime)
 	c.LingerBytes = or(o.LingerBytes, c.LingerBytes)
-	c.StallWarning = or(o.StallWarning, c.StallWarning)
 	c.SocketMode = or(fs.FileMode(o.SocketMode), c.SocketMode)
 	return c
 }
@@ -482,7 +483,7 @@ func (c *config) checkNumbers() error {
 	if n := c.limits.BodyBytes; n < NoLimit {
 		return fmt.Errorf("server: option BodyBytes is %d; use a positive number of bytes, or -1 to lift the limit", n)
 	}
-	if d := c.loop.StallWarning; d < None {
+	if d := c.stallWarning; d < None {
 		return fmt.Errorf("server: option StallWarning is %v; use a positive duration, or -1 for none", d)
 	}
 	if c.bodyRate < None {

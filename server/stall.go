@@ -7,8 +7,15 @@ import (
 	"github.com/isbjorn/isbjorn/server/internal/callstate"
 )
 
-// stallState is what is known of a loop that does not get on. The lock of shard.calls guards it.
+// A loop that does not make progress for StallWarning is reported, with the request and the stack that hold
+// it. The check has two steps, a tick apart, so that neither a process that was stopped as a whole (SIGSTOP, a
+// suspended machine) nor a loop that is merely busy is reported: the first takes its tick in between, and the
+// second has begun another call, or is in none.
+
+// stallState is what is known of a loop that misses its ticks. The lock of shard.calls guards it.
 type stallState struct {
+	missed missedTick
+
 	call        *callstate.Call // in which the loop was found; nil if it was in none
 	observation uint64          // of it
 	since       time.Time       // when the loop stalled that was reported; zero while none is
@@ -17,15 +24,68 @@ type stallState struct {
 	retakeFailed time.Time // the last line about a loop that could not be retaken
 }
 
-// The server's own code that an application calls takes a system call at most, and on a busy machine
-// some time slices of other processes: together these are 20 ms, where the loop stands still anyway.
+// missedTick is how far the check of a tick is that the loop has not taken.
+type missedTick struct {
+	suspected time.Duration // how long the tick was missed at the first step; 0 before it
+	progress  time.Duration // how long at the last second step that found the loop busy
+	reported  bool
+}
+
+// TickMissed checks a loop that has not taken the tick of d ago. It implements loop.Handler, on the goroutine
+// of the ticker.
+func (h *shard) TickMissed(d time.Duration) {
+	switch h.nextStallStep(d) {
+	case suspectStep:
+		h.suspectStall()
+	case reportStep:
+		h.endStallCheck(d, h.reportStall(d))
+	}
+}
+
+type stallStep uint8
+
+const (
+	noStep stallStep = iota
+	suspectStep
+	reportStep
+)
+
+func (h *shard) nextStallStep(d time.Duration) stallStep {
+	h.calls.Lock()
+	defer h.calls.Unlock()
+	m := &h.stall.missed
+	if d < m.suspected { // another tick: the loop has taken the one that was suspected
+		*m = missedTick{}
+	}
+	switch {
+	case h.cfg.stallWarning < 0 || m.reported || d-m.progress < h.cfg.stallWarning:
+		return noStep
+	case m.suspected == 0:
+		m.suspected = d
+		return suspectStep
+	}
+	return reportStep
+}
+
+func (h *shard) endStallCheck(d time.Duration, reported bool) {
+	h.calls.Lock()
+	defer h.calls.Unlock()
+	if reported {
+		h.stall.missed.reported = true
+	} else {
+		h.stall.missed = missedTick{progress: d} // the loop has another StallWarning
+	}
+}
+
+// The server's own code that an application calls takes a system call at most, and on a busy machine some time
+// slices of other processes: together these are 20 ms, where the loop stands still anyway.
 const (
 	stallTries = 20
 	stallPause = time.Millisecond
 )
 
-// StallSuspected notes in which call the loop is.
-func (h *shard) StallSuspected() {
+// suspectStall notes in which call the loop is.
+func (h *shard) suspectStall() {
 	for try := 1; !h.tryObserveStall() && try < stallTries; try++ { // it may be in the server's own code, for a moment
 		time.Sleep(stallPause) // without the lock, which the loop may want
 	}
@@ -45,9 +105,10 @@ func (h *shard) tryObserveStall() bool {
 	return h.stall.call != nil || h.calls.Latest() == nil
 }
 
-// Stalled reports a loop that does not get on, and the request whose application holds it. A loop that
-// has begun another call since StallSuspected is busy, not stalled.
-func (h *shard) Stalled(d time.Duration, stack func() []byte) (reported bool) {
+// reportStall reports a loop that stalls, and the request whose application holds it. It reports false for a
+// loop that has begun another call since suspectStall.
+func (h *shard) reportStall(d time.Duration) (reported bool) {
+	stack := h.loop.Tracer()() // without the lock: all goroutines stand still for milliseconds
 	h.calls.Lock()
 	defer h.calls.Unlock()
 	c := h.stall.call
@@ -63,7 +124,7 @@ func (h *shard) Stalled(d time.Duration, stack func() []byte) (reported bool) {
 		h.stall.request = c.Owner.(*exchange).describe()
 		msg = "an application holds its loop, and the other connections of the loop wait; it must neither block nor compute for as long as the option StallWarning"
 	}
-	h.cfg.log.Warn(msg, append([]any{slog.Duration("held", d), slog.String("stack", string(stack()))}, h.stall.request...)...)
+	h.cfg.log.Warn(msg, append([]any{slog.Duration("held", d), slog.String("stack", string(stack))}, h.stall.request...)...)
 	return true
 }
 
@@ -78,6 +139,7 @@ func (x *exchange) describe() []any {
 func (h *shard) reportStallEnd() {
 	h.calls.Lock()
 	defer h.calls.Unlock()
+	h.stall.missed = missedTick{}
 	if h.stall.since.IsZero() {
 		return
 	}

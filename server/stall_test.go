@@ -269,22 +269,22 @@ func TestBusyIsNotHeld(t *testing.T) {
 	}
 }
 
-// What StallSuspected and Stalled report of a request, whenever the loop calls them: in the
+// What suspectStall and reportStall report of a request, whenever they are called: in the
 // application ("in") or when the request is over ("after").
-func TestStallSuspectedAndStalled(t *testing.T) {
+func TestStallSteps(t *testing.T) {
 	for name, tt := range map[string]struct {
 		in, after string
 		reported  bool
 		named     bool
 	}{
-		"in one call":                   {in: "LH", reported: true, named: true},
-		"in the server's own code":      {in: "CH", reported: true, named: true},
-		"over before Stalled":           {in: "L", after: "H"},
-		"begun since StallSuspected":    {in: "H"},
-		"over, and then a task":         {in: "L", after: "LH", reported: true},
-		"a task":                        {after: "LH", reported: true},
-		"reported, and then a task":     {in: "LHT", after: "LH", reported: true},
-		"reported, and over by Stalled": {in: "LHTL", after: "H"},
+		"in one call":                       {in: "LH", reported: true, named: true},
+		"in the server's own code":          {in: "CH", reported: true, named: true},
+		"over before reportStall":           {in: "L", after: "H"},
+		"begun since suspectStall":          {in: "H"},
+		"over, and then a task":             {in: "L", after: "LH", reported: true},
+		"a task":                            {after: "LH", reported: true},
+		"reported, and then a task":         {in: "LHT", after: "LH", reported: true},
+		"reported, and over by reportStall": {in: "LHTL", after: "H"},
 	} {
 		log := &testlog.Buffer{}
 		var act func(calls string)
@@ -300,18 +300,18 @@ func TestStallSuspectedAndStalled(t *testing.T) {
 			return log.String()
 		}
 		h := s.reactor.Loops()[0].Handler().(*shard)
-		var reported, named bool // by the last Stalled
+		var reported, named bool // by the last reportStall
 		act = func(calls string) {
 			for _, call := range calls {
 				switch call {
 				case 'L':
-					h.StallSuspected()
-				case 'C': // StallSuspected, while the application calls the server
+					h.suspectStall()
+				case 'C': // suspectStall, while the application calls the server
 					w := h.calls.Latest()
 					was := h.calls.EnterServer(w)
 					done := make(chan bool)
 					go func() {
-						h.StallSuspected()
+						h.suspectStall()
 						close(done)
 					}()
 					select {
@@ -322,7 +322,7 @@ func TestStallSuspectedAndStalled(t *testing.T) {
 					<-done
 				case 'H':
 					before := logged()
-					reported = h.Stalled(time.Second, func() []byte { return nil })
+					reported = h.reportStall(time.Second)
 					named = strings.Contains(strings.TrimPrefix(logged(), before), "target=/")
 				case 'T':
 					h.reportStallEnd()
@@ -333,6 +333,45 @@ func TestStallSuspectedAndStalled(t *testing.T) {
 		act(tt.after)
 		if reported != tt.reported || named != tt.named {
 			t.Errorf("%s: reported %v, with a request %v; want %v, %v", name, reported, named, tt.reported, tt.named)
+		}
+		s.Close()
+	}
+}
+
+// When the steps come: a limit that is just reached, nearly reached, and none; another tick; and a loop that
+// makes progress.
+func TestStallWarning(t *testing.T) {
+	const tick = 100 * time.Millisecond
+	for name, tt := range map[string]struct {
+		limit    time.Duration
+		missed   []time.Duration // for how long, at one tick after the other
+		taken    int             // the loop takes its tick before that one
+		progress bool
+		want     []stallStep
+	}{
+		"reached":  {time.Second, []time.Duration{tick, 9 * tick, 10 * tick, 11 * tick, 12 * tick}, -1, false, []stallStep{noStep, noStep, suspectStep, reportStep, noStep}},
+		"nearly":   {time.Second, []time.Duration{9 * tick, 10*tick - 1}, -1, false, []stallStep{noStep, noStep}},
+		"none":     {-1, []time.Duration{time.Hour, 2 * time.Hour}, -1, false, []stallStep{noStep, noStep}},
+		"taken":    {time.Second, []time.Duration{10 * tick, 11 * tick}, 1, false, []stallStep{suspectStep, suspectStep}},
+		"another":  {time.Second, []time.Duration{20 * tick, 10 * tick, 11 * tick}, -1, false, []stallStep{suspectStep, suspectStep, reportStep}},
+		"progress": {time.Second, []time.Duration{10 * tick, 11 * tick, 12 * tick, 21 * tick, 22 * tick}, -1, true, []stallStep{suspectStep, reportStep, noStep, suspectStep, reportStep}},
+	} {
+		s, err := New(appFunc(hello), Options{Loops: 1, StallWarning: tt.limit})
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := s.reactor.Loops()[0].Handler().(*shard)
+		for i, d := range tt.missed {
+			if i == tt.taken {
+				h.Tick(time.Now())
+			}
+			step := h.nextStallStep(d)
+			if step != tt.want[i] {
+				t.Errorf("%s: step %d at %v, want %d", name, step, d, tt.want[i])
+			}
+			if step == reportStep {
+				h.endStallCheck(d, !tt.progress)
+			}
 		}
 		s.Close()
 	}

@@ -4,35 +4,7 @@ import (
 	"bytes"
 	"runtime"
 	"sync/atomic"
-	"time"
 )
-
-// stallWatch is what the reactor's ticker knows of a loop.
-type stallWatch struct {
-	since     time.Time // when the tick was sent, or when the handler said that the loop makes progress
-	suspected bool      // StallSuspected was called
-	reported  bool      // Stalled was called, and returned true
-}
-
-// checkStall reports a loop that has not taken its tick for StallWarning to its handler. On
-// the ticker's goroutine. It checks twice, a tick apart: if the whole process was stopped
-// (SIGSTOP, a suspended machine) the loop takes its tick in between. A loop that is only
-// busy makes progress, which its handler knows: it has another StallWarning.
-func (l *Loop) checkStall() {
-	w := &l.stallWatch
-	blocked := time.Since(w.since)
-	switch {
-	case w.reported || l.opt.StallWarning < 0 || blocked < l.opt.StallWarning:
-	case !w.suspected:
-		w.suspected = true
-		l.handler.StallSuspected()
-	case !l.tickPending.Load(): // the callback has returned just now
-	case l.handler.Stalled(blocked, l.Tracer()):
-		w.reported = true
-	default:
-		*w = stallWatch{since: time.Now()}
-	}
-}
 
 // Tracer returns a function that returns the stack of the goroutine that the loop has now,
 // also if a handoff has given the loop to another one by then. The stack is as in the trace of
