@@ -20,5 +20,5 @@ func readinessFrom(ev netpoll.IOEvent, flags netpoll.IOFlags) (r readiness) {
 	return r
 }
 
-// EV_ADD of a filter that exists makes kqueue examine it again, like EPOLL_CTL_MOD.
+// rearmListener: EV_ADD of a filter that exists makes kqueue examine it again, like EPOLL_CTL_MOD.
 func (s *source) rearmListener(a *attachment) error { return s.np.AddRead(&a.pa, true) }

@@ -74,7 +74,7 @@ type responseOut struct {
 type responseOutState struct {
 	source    source
 	keepAlive bool // the connection goes on after this response
-	borrowed  bool // the last chunk, or the file, waits for the socket: no other is asked for before it is sent
+	awaitSent bool // all output is sent before the source is asked again: the socket has a chunk of it, or a file
 	bodyDone  bool // the source has no more, or no more is wanted
 	blocked   bool // the body has returned ErrWait, and was not woken since
 }

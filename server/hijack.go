@@ -62,7 +62,7 @@ func (j *job) detachConn() (done bool) {
 	x := j.x
 	x.sh.flush(x.sock)
 	if x.sock.Unsent() > 0 {
-		x.out.borrowed = true
+		x.out.awaitSent = true
 		return true
 	}
 	j.out.hijack.conn, j.out.hijack.rest, j.out.hijack.err = x.sock.Detach()

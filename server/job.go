@@ -300,7 +300,7 @@ func (j *job) Close() error {
 	j.mu.Lock()
 	rest := j.out.body
 	j.out.body = nil
-	if j.x.out.borrowed {
+	if j.x.out.awaitSent {
 		j.out.inFlight = buffers.Queue{} // the socket still has it
 	}
 	j.mu.Unlock()

@@ -87,7 +87,7 @@ func (x *exchange) mayPull(chunks int) verdict {
 	switch {
 	case !x.sock.Alive():
 		return waitClosed
-	case out.borrowed && x.sock.Unsent() > 0:
+	case out.awaitSent && x.sock.Unsent() > 0:
 		return waitSent
 	case out.Started && !out.bodyDone && x.contentless(out.Code()) && out.source.kind != workerSource:
 		// HEAD, 204, 304: nothing of the body is sent. A worker goes on, with its Context, until it exits.
@@ -96,7 +96,7 @@ func (x *exchange) mayPull(chunks int) verdict {
 		}
 		out.bodyDone = true
 	}
-	out.borrowed = false
+	out.awaitSent = false
 	switch {
 	case out.bodyDone:
 		return complete
@@ -155,7 +155,7 @@ func (x *exchange) pullChunk() (verdict, error) {
 	if !out.bodyDone {
 		x.sh.flush(x.sock) // on its way before the next is asked for
 		if out.source.kind == workerSource && x.sock.Unsent() > 0 {
-			out.borrowed = true // job.write counts what was taken from it until it is sent
+			out.awaitSent = true // job.write counts what was taken from it until it is sent
 		}
 	}
 	return again, nil

@@ -83,7 +83,7 @@ func (x *exchange) send(b []byte) error {
 	} else {
 		x.sock.SendBorrowed(out, b)
 		out = out[:0]
-		x.out.borrowed = x.sock.Unsent() > 0
+		x.out.awaitSent = x.sock.Unsent() > 0
 	}
 	x.sh.out = x.out.EndFrame(out, n)
 	return err
@@ -95,7 +95,7 @@ func (x *exchange) sendFile(file *gateway.FileBody) error {
 	out, n, err := x.out.Frame(x.sh.out, n)
 	x.out.source.file, x.out.source.fileSize = file, n
 	x.sock.SendFile(out, f, off, n)
-	x.out.borrowed = x.sock.Unsent() > 0
+	x.out.awaitSent = x.sock.Unsent() > 0
 	x.sh.out = x.out.EndFrame(out[:0], n)
 	return err
 }

@@ -19,7 +19,7 @@ type session struct {
 	x    *exchange // the request at work; nil while there is none
 
 	phase           phase
-	timer           timer           // what the timeout that runs is for
+	timer           timerKind       // what the timeout that runs is for
 	hadRequest      bool            // at least one request
 	awaitsAdmission bool            // the other loops are asked to make room for it
 	hungUp          bool            // HungUp was called: once, for the request at work then
@@ -48,11 +48,12 @@ func (s *session) transition(e event) {
 	if next := transitions[s.phase][e]; next != closed {
 		s.phase = next
 	} else {
-		s.closedBy(e)
+		s.noTransition(e)
 	}
 }
 
-func (s *session) closedBy(e event) {
+// noTransition closes the session: in order for connClosed, else with a line in the log.
+func (s *session) noTransition(e event) {
 	if e != connClosed {
 		s.sh.cfg.log.Error("a connection in a phase that cannot be", slog.String("phase", s.phase.String()), slog.Int("event", int(e)))
 		s.sock.Abort()

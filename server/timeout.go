@@ -8,16 +8,31 @@ import (
 	"github.com/isbjorn/isbjorn/loop"
 )
 
-// timer says what a connection's timeout is for.
-type timer uint8
+// The timeouts of a connection. One runs at a time: session.arm sets it behind whatever has changed what the
+// connection waits for (Input, Drained, a handoff, content that a worker has asked for), and shard.Timeout is where it
+// fires.
+//
+//	timer         option          runs                                    then
+//	idleTimer     IdleTimeout     between two requests                    closed
+//	headTimer     HeadTimeout     from the first byte of a head           408
+//	bodyTimer     BodyTimeout     since content came last                 408
+//	rateTimer     BodyRate        since the head; each byte earns time    408
+//	requestTimer  RequestTimeout  since a worker was asked for            504
+//
+// In the phase skipping, behind an answer, bodyTimer and rateTimer close the connection without another one. Outside of
+// this: a client that does not take its answer is the loop's (WriteTimeout, LingerTime: loop.Conn), and the deadlines
+// that an application sets for its own calls are in deadline.go.
+
+// timerKind says what the timeout of a connection is for.
+type timerKind uint8
 
 const (
-	noTimer      timer = iota
-	idleTimer          // between two requests; stays while requests come and go
-	headTimer          // from the first byte of a head, absolute
-	bodyTimer          // since the last progress of the content
-	rateTimer          // since the head, for content that comes too slowly
-	requestTimer       // since the worker was given the request
+	noTimer timerKind = iota // also between a head and arm: the next timer starts anew
+	idleTimer
+	headTimer
+	bodyTimer
+	rateTimer
+	requestTimer
 )
 
 // idleTime is how long a connection may be idle, from now on.
@@ -28,10 +43,9 @@ func (h *shard) idleTime() time.Duration {
 	return h.cfg.idleTime
 }
 
-// arm sets the timeout of the phase: the only place that decides what a connection waits for. Between two
-// requests it only notes the time, and Timeout compares: a busy connection costs no timer. Where the
-// connection does not wait for its client there is no timeout: the loop itself watches whether a full
-// socket empties (loop.Options.WriteTimeout).
+// arm sets the timeout for what the connection waits for now. Between two requests it only notes the time, and
+// Timeout compares: a busy connection costs no timer. Where the server is what the connection waits for there is none
+// but requestTimer.
 func (s *session) arm() {
 	h, x := s.sh, s.x
 	if x != nil && (x.in.streaming || s.phase == readingBody || s.phase == skipping) {
@@ -104,7 +118,7 @@ func (h *shard) Timeout(c *loop.Conn) {
 
 // bodyDeadline is how long to wait for more content, and by which timer: BodyTimeout, or less for content
 // that comes slower than BodyRate, however steadily.
-func (x *exchange) bodyDeadline() (timer, time.Duration) {
+func (x *exchange) bodyDeadline() (timerKind, time.Duration) {
 	c, clock := x.sh.cfg, &x.in.clock
 	if c.bodyRate >= 0 {
 		earned := time.Duration(float64(clock.bytes) / float64(c.bodyRate) * float64(time.Second))
@@ -117,7 +131,7 @@ func (x *exchange) bodyDeadline() (timer, time.Duration) {
 
 // workerDeadline is how long to wait for the worker, or for the content that it may wait for, and by which
 // timer; 0 is for ever.
-func (x *exchange) workerDeadline() (t timer, left time.Duration) {
+func (x *exchange) workerDeadline() (t timerKind, left time.Duration) {
 	// A client that waits for 100 Continue need not send. Behind an answer no 100 Continue comes, and the
 	// client knows.
 	expected := !x.in.expect100 || x.out.HeadSent
@@ -150,15 +164,15 @@ func (c *contentClock) pauseWhile(full bool, now int64) {
 	}
 }
 
-// requestTime is what is left of RequestTimeout.
+// requestTimeLeft is what is left of RequestTimeout.
 func (x *exchange) requestTimeLeft() time.Duration {
 	return x.sh.cfg.requestTime - time.Duration(x.sh.now-x.app.workerStart)
 }
 
-// outOfTime answers for an application that does not.
+// onRequestTimeout answers in place of an application that has not.
 func (x *exchange) onRequestTimeout() {
 	if !x.app.job.running() {
-		return // it has left just now, and its wake is on the way
+		return // the worker has exited just now, and its wake is on the way
 	}
 	x.sh.count(requestTimeouts)
 	if x.app.job.unqueue() {
@@ -168,7 +182,7 @@ func (x *exchange) onRequestTimeout() {
 		return
 	}
 	attrs := []slog.Attr{slog.Duration("age", time.Duration(x.sh.now-x.app.workerStart))}
-	if x.sh.stackSecond != x.sh.date.Second() { // all goroutines stand still for it
+	if x.sh.stackSecond != x.sh.date.Second() { // once a second: all goroutines stand still for it
 		x.sh.stackSecond = x.sh.date.Second()
 		attrs = append(attrs, slog.String("stack", x.app.job.stack()))
 	}

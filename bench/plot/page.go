@@ -137,7 +137,7 @@ func (p *page) without(plot string, r results) (names []string) {
 	return slices.Compact(names)
 }
 
-// For the template.
+// Title is for the template.
 func (p *picture) Title() string   { return p.title }
 func (p *picture) Plot() string    { return p.plot }
 func (p *picture) Shows() string   { return p.shows }
