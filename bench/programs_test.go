@@ -21,6 +21,9 @@ const patience = 20 * time.Second
 // buildProgram builds one of the programs, and returns where it is.
 func buildProgram(t *testing.T, name string) (path string) {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("-short: it builds programs and starts them")
+	}
 	path = filepath.Join(t.TempDir(), name)
 	if _, err := os.ReadFile(filepath.Join(name, "main.go")); err != nil { // read also for the cache of go test
 		t.Fatal(err)

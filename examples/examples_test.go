@@ -63,6 +63,9 @@ var fileText = strings.Repeat("0123456789", 50_000)
 const patience = 10 * time.Second
 
 func TestExamples(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: it builds the examples and starts them")
+	}
 	sources, err := filepath.Glob("*/*.go")
 	if err != nil {
 		t.Fatal(err)

@@ -374,6 +374,7 @@ func TestCloseLingersWhileFlushing(t *testing.T) {
 // Lingering is bounded in bytes and in time: after LingerBytes flow control stops the peer,
 // which can still read its answer.
 func TestLingerEnds(t *testing.T) {
+	t.Parallel()
 	t.Run("bytes", func(t *testing.T) {
 		s := startLines(t, Options{LingerBytes: 100_000, LingerTime: time.Second}, "")
 		c := s.dial()
@@ -438,6 +439,7 @@ func TestWriteTimeout(t *testing.T) {
 // A peer that reads steadily, however slowly, is not cut, although the kernel makes no event:
 // a socket is writable when a third of its buffer is free.
 func TestSlowReaderIsNotCut(t *testing.T) {
+	t.Parallel()
 	const timeout = 300 * time.Millisecond
 	for _, address := range []string{"tcp 127.0.0.1:0", "unix " + filepath.Join(t.TempDir(), "s")} {
 		network, _, _ := strings.Cut(address, " ")
@@ -468,6 +470,7 @@ func steady(began time.Time, at int, timeout time.Duration) {
 
 // The same after FIN, when only the kernel still has a part of the answer.
 func TestSlowReaderOfTheLastAnswer(t *testing.T) {
+	t.Parallel()
 	const timeout = 300 * time.Millisecond
 	s := startLines(t, Options{WriteTimeout: timeout, LingerTime: timeout / 3}, "")
 	c := s.dial()
@@ -837,6 +840,7 @@ func TestPauseAndResume(t *testing.T) {
 }
 
 func TestTimeout(t *testing.T) {
+	t.Parallel()
 	s := startLines(t, Options{Tick: time.Millisecond}, "")
 	c := s.dial()
 	for _, ms := range []int{1, 20, 700, 5} { // 700 ticks are more than a rotation

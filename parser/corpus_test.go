@@ -72,7 +72,7 @@ func TestCorpus(t *testing.T) {
 		}
 		same("byte by byte", cutEvery(1, len(c.Input))...)
 		same("seven bytes at a time", cutEvery(7, len(c.Input))...)
-		if len(c.Input) <= splitBytesMax {
+		if len(c.Input) <= splitBytesMax && !testing.Short() {
 			for at := range len(c.Input) {
 				same("split", at)
 			}

@@ -272,7 +272,7 @@ func (h *referenceHead) describe() string {
 // The reference against the whole corpus, and every prefix of its smaller inputs.
 func TestReference(t *testing.T) {
 	for _, c := range corpus(t) {
-		if len(c.Input) > splitBytesMax {
+		if len(c.Input) > splitBytesMax || testing.Short() {
 			compareWithReference(t, c.Input)
 			continue
 		}

@@ -121,6 +121,9 @@ func TestCorpusInside(t *testing.T) {
 // at every offset in such a step; whole, and with the first call ending at every offset of
 // the last few steps.
 func TestLengthsInside(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: each length with each cut near its end takes 2 s")
+	}
 	const (
 		bytesMax = 130
 		lastMax  = splitBytesMax / 8 // fewer with the race detector

@@ -71,6 +71,7 @@ func TestNoAllocations(t *testing.T) {
 
 // The same over a socket, with the system calls, the poller and the timers.
 func TestNoAllocationsOverASocket(t *testing.T) {
+	slow(t, "it measures allocations over a socket")
 	for _, d := range []DispatchMode{Auto, Inline} {
 		noAllocationsOverASocket(t, startOn(d, t, appFunc(hello), Options{Loops: 1}))
 	}
@@ -94,6 +95,7 @@ func noAllocationsOverASocket(t *testing.T, s *testServer) {
 
 // On a worker it allocates what the wake of the loop takes, if the application blocks.
 func TestPoolAllocations(t *testing.T) {
+	slow(t, "it measures allocations over a socket")
 	if raceEnabled {
 		t.Skip("pools forget at random")
 	}
@@ -111,7 +113,7 @@ func TestPoolAllocations(t *testing.T) {
 		c.send(get)
 		c.want("GET", 200, "Hello, World!")
 		request, answer := []byte(get), make([]byte, 1000)
-		if n := testing.AllocsPerRun(2000, func() {
+		if n := testing.AllocsPerRun(map[bool]int{false: 2000, true: 500}[tt.blocks], func() {
 			_, _ = c.Write(request)
 			if n, err := c.Read(answer); err != nil || !bytes.HasSuffix(answer[:n], []byte("Hello, World!")) {
 				t.Fatalf("read %q, %v", answer[:n], err)

@@ -13,6 +13,7 @@ import (
 // An error whose methods panic, as those of a nil pointer in an error do, fails its response
 // like any other: wherever it is returned or thrown, also on a worker.
 func TestErrorsThatPanic(t *testing.T) {
+	t.Parallel()
 	var bad error = (*url.Error)(nil)
 	app := appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		path, late := strings.CutSuffix(env.Path(), "/late")

@@ -111,6 +111,7 @@ func (r *countedReader) Close() error { r.closes.Add(1); return nil }
 
 // Close is called once, however a response ends, whatever its body is.
 func TestCloseOnEveryPath(t *testing.T) {
+	t.Parallel()
 	const large = 2000 // chunks of 10,000 bytes, more than sockets take
 	boom := errors.New("boom")
 	held := func(s *testServer, c *client) {

@@ -69,6 +69,7 @@ func (s *testServer) started() (n int) {
 // One connection more than MaxConnections: the longest idle one goes, and none that
 // is at work.
 func TestMaxConnections(t *testing.T) {
+	t.Parallel()
 	const halfUpload = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhe"
 	began := time.Now()
 	s := startOn(collecting, t, appFunc(echo), Options{Loops: 1, MaxConnections: 3})

@@ -155,6 +155,7 @@ func (s *testServer) held() (n int) {
 // Clients that pipeline large uploads and do not read: what they cost is bounded,
 // the others do not notice, and when they read on every byte is right.
 func TestStalledUploads(t *testing.T) {
+	slow(t, "600 MiB of uploads")
 	clients, uploads := 50, 12
 	if raceEnabled {
 		clients, uploads = 20, 4 // the detector makes it slow and sees nothing new in more

@@ -311,6 +311,7 @@ func (c *client) exchangeHello() {
 // A worker that is still at work when the server has stopped closes the file itself, at the
 // end of its work: there is no loop any more that could.
 func TestContentOfAWorkerLeftBehind(t *testing.T) {
+	t.Parallel()
 	for _, where := range []DispatchMode{Auto, Pool} {
 		goOn, begun := make(chan struct{}), make(chan struct{})
 		f := &files{}

@@ -82,6 +82,7 @@ func TestDeadlineEnds(t *testing.T) {
 // A write that waits for a client ends at its deadline, and the response is cut, whatever
 // its application returns.
 func TestWriteDeadline(t *testing.T) {
+	t.Parallel()
 	for name, far := range map[string]time.Duration{"to come": 20 * time.Millisecond, "past": -time.Hour} {
 		t.Run(name, func(t *testing.T) {
 			result := make(chan error, 1)

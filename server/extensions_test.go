@@ -294,6 +294,7 @@ func TestInform(t *testing.T) {
 
 // What a client does not take waits, and the worker with it.
 func TestInformWaits(t *testing.T) {
+	t.Parallel()
 	const size, n = 32 << 10, 200
 	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		headers := []gateway.Header{{Name: "X", Value: pattern(size)}}

@@ -68,6 +68,7 @@ func compute(d time.Duration) {
 // A client that pipelines requests that take a millisecond each, and one whose body takes
 // three for a chunk, keep the loop for a few milliseconds: then another client has its turn.
 func TestComputingIsFair(t *testing.T) {
+	slow(t, "it computes for 0.5 s")
 	for _, d := range []DispatchMode{Inline, Auto} {
 		for _, kind := range []string{"requests", "chunks"} {
 			t.Run(fmt.Sprintf("%s, dispatch %d", kind, d), func(t *testing.T) {

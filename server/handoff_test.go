@@ -407,6 +407,9 @@ func TestPromotion(t *testing.T) {
 		"a free lock":      {func() { lock.Lock(); defer lock.Unlock() }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
+			if !tt.want {
+				slow(t, "it waits for what is not to be")
+			}
 			s := startOn(Auto, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 				tt.app()
 				return hello(env, start)
@@ -430,6 +433,7 @@ func TestPromotion(t *testing.T) {
 
 // Each request goes where DispatchBy says, whatever was learnt of others.
 func TestDispatchBy(t *testing.T) {
+	t.Parallel()
 	goOn := make(chan bool)
 	s := startOn(Auto, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		if env.Path() != "/" {
@@ -610,6 +614,7 @@ func TestRescueWithoutDescriptors(t *testing.T) {
 
 // Clients, requests that block, and rescues, of every kind, under the race detector.
 func TestRescueChurn(t *testing.T) {
+	slow(t, "many loops are taken")
 	s := startOn(Auto, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		nap := func() {
 			if env.Query() == "slow" {

@@ -169,6 +169,7 @@ func TestHijack(t *testing.T) {
 
 // Answers before it come first, however slow their client.
 func TestHijackWaits(t *testing.T) {
+	t.Parallel()
 	text := pattern(8 << 20)
 	u := &upgraded{t: t}
 	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {

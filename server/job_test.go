@@ -219,6 +219,7 @@ func TestPoolStreamsContent(t *testing.T) {
 // A client that sends faster than the application reads has to wait, and all that it
 // sends arrives.
 func TestPoolContentBackpressure(t *testing.T) {
+	t.Parallel()
 	const size = 96 << 20
 	read := make(chan struct{})
 	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
@@ -335,6 +336,7 @@ func (s *testServer) untilAtWork(n int) {
 
 // Content that is not whole is an error for who reads it, however it ends.
 func TestPoolTruncated(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name  string
 		end   func(*client)
@@ -442,6 +444,7 @@ func TestPoolContext(t *testing.T) {
 // An application that takes too long is left behind: its client gets 504, and the log
 // all that there is to know.
 func TestRequestTimeout(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name string
 		app  func(stuck <-chan struct{}) appFunc
@@ -547,6 +550,7 @@ func TestWorkers(t *testing.T) {
 
 // A client that does not read stops the application, at the high-water mark.
 func TestPoolBackpressure(t *testing.T) {
+	t.Parallel()
 	var pulls atomic.Int64
 	piece := []byte(pattern(16 << 10))
 	const total = 4096
@@ -666,6 +670,7 @@ func TestPoolClosesOnce(t *testing.T) {
 
 // Stopping waits for workers that have nobody to work for, but not for ever.
 func TestPoolStops(t *testing.T) {
+	t.Parallel()
 	for _, stuck := range []bool{false, true} {
 		goOn, left := make(chan struct{}), make(chan struct{})
 		s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
@@ -814,6 +819,7 @@ func TestRequestTimeoutJustInTime(t *testing.T) {
 // A chunk that the socket has borrowed is not written to, although its response is
 // over and its exchange serves another.
 func TestRequestTimeoutKeepsWhatIsLent(t *testing.T) {
+	t.Parallel()
 	const size = 24 << 10 // borrowed, and small enough to be kept for the next request
 	turn := make(chan struct{})
 	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
@@ -922,6 +928,7 @@ func TestPoolContinueTakesNoTime(t *testing.T) {
 // When the answer has begun no 100 Continue comes any more, and the client knows: the time
 // for its content runs from then on, whoever waits for it.
 func TestPoolContinueAfterTheAnswer(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name  string
 		drips bool

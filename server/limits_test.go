@@ -72,6 +72,7 @@ func TestLimits(t *testing.T) {
 // An early refusal can be read by a client that goes on sending, also if it sends
 // all before it reads. What it sends is bounded in bytes and in time.
 func TestRefusalWhileTheClientSends(t *testing.T) {
+	t.Parallel()
 	big := upload(pattern(6<<20), 0)
 	t.Run("all is sent", func(t *testing.T) {
 		s := start(t, appFunc(echo), Options{})
@@ -117,6 +118,7 @@ func TestRefusalWhileTheClientSends(t *testing.T) {
 // A client of net/http reads the answer to an upload that is refused, also where the upload
 // is many times LingerBytes: by the server, and by an application that does not read it.
 func TestRefusalOfALargeUpload(t *testing.T) {
+	t.Parallel()
 	refuses := appFunc(func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		_, err := start("400 Bad Request", nil, nil)
 		return nil, err

@@ -14,6 +14,7 @@ import (
 // timeouts come, on the loop whose line it is and on the others; also where the report of
 // a held loop is what it does not take.
 func TestLoggerBlocks(t *testing.T) {
+	t.Parallel()
 	for _, d := range []DispatchMode{Inline, Auto, Pool} {
 		for _, held := range []bool{false, true} {
 			if held && d != Inline {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"flag"
 	"os"
 	"testing"
 
@@ -16,5 +17,17 @@ func TestMain(m *testing.M) {
 		return
 	}
 	benchmark.Units()
+	waitTogether()
 	goleak.VerifyTestMain(m)
+}
+
+// waitTogether runs 16 of the tests that call Parallel at once, unless -parallel says otherwise:
+// they wait for timeouts most of the time, on however few processors.
+func waitTogether() {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given {
+		_ = flag.Set("test.parallel", "16")
+	}
 }

@@ -54,6 +54,7 @@ func (l lengthOf) Len() int64 { return l.n }
 // The answer to HEAD has the fields of that to GET, whatever becomes of the content that
 // GET would have had: it is not waited for, and no failure of it shows.
 func TestHEADAsksNoBody(t *testing.T) {
+	t.Parallel()
 	never := next(func() ([]byte, error) { time.Sleep(time.Hour); return nil, nil })
 	fails := next(func() ([]byte, error) { return nil, errors.New("not to be asked") })
 	written := func(text string, body gateway.Body) gateway.App {

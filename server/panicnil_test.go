@@ -50,6 +50,9 @@ func TestPanicNil(t *testing.T) {
 		}), nil
 	})
 	for name, d := range map[string]DispatchMode{"Inline": Inline, "Auto": Auto, "Pool": Pool} {
+		if testing.Short() && d != Auto {
+			continue
+		}
 		for _, app := range []gateway.App{app, middleware.Recover(app)} {
 			for target, want := range map[string]string{
 				"/serve": "500", "/serve/late": "500", "/first": "500", "/flushed": "cut", "/written": "cut", "/second": "cut", "/second/late": "cut", "/close": "200",

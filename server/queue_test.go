@@ -147,11 +147,12 @@ func TestWaitingClientIsGone(t *testing.T) {
 
 // Time runs while a request waits for a worker, too, and the log says what it was spent on.
 func TestRequestTimeoutInTheQueue(t *testing.T) {
+	t.Parallel()
 	goOn := make(chan struct{})
 	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		<-goOn
 		return hello(env, start)
-	}), Options{Dispatch: Pool, Workers: 1, RequestTimeout: time.Minute})
+	}), Options{Dispatch: Pool, Workers: 1, RequestTimeout: time.Minute, LingerTime: 50 * time.Millisecond})
 	first, second := s.dial(), s.dial()
 	first.send(get)
 	s.untilLoad(1, 0, 0)

@@ -57,9 +57,10 @@ func TestOnStart(t *testing.T) {
 // The end of a program is told to its application when it begins: a response that waits
 // for it can end in time.
 func TestOnShutdown(t *testing.T) {
+	t.Parallel()
 	told, late := make(chan bool), make(chan bool)
 	var s *Server
-	url, signals, ended := runs(t, appFunc(echo), Options{OnStart: []func(*Server){func(server *Server) {
+	url, signals, ended := runs(t, appFunc(echo), Options{LingerTime: 50 * time.Millisecond, OnStart: []func(*Server){func(server *Server) {
 		s = server
 		s.OnShutdown(func() { told <- true })
 		s.OnShutdown(func() { told <- true })
@@ -113,6 +114,7 @@ func interrupt(t *testing.T, signals chan<- os.Signal, ended <-chan error) (took
 
 // A second signal ends what does not end in order.
 func TestSecondSignalStopsAtOnce(t *testing.T) {
+	t.Parallel()
 	url, signals, ended := runs(t, appFunc(echo), Options{})
 	c := dialURL(t, url)
 	_, _ = io.WriteString(c, "POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 6\r\n\r\n")

@@ -750,6 +750,7 @@ func TestExpectContinue(t *testing.T) {
 }
 
 func TestTimeouts(t *testing.T) {
+	t.Parallel()
 	const short = 30 * time.Millisecond
 	t.Run("head", func(t *testing.T) {
 		s := start(t, appFunc(hello), Options{HeadTimeout: short})
@@ -933,6 +934,7 @@ func TestEndlessResponseIsFair(t *testing.T) {
 // A response that goes on for longer than WriteTimeout is no stall while its client
 // reads.
 func TestEndlessResponseIsNoStall(t *testing.T) {
+	slow(t, "a flood for 1.5 s")
 	const patience = 500 * time.Millisecond
 	s := start(t, ok(next(func() ([]byte, error) { return []byte("more "), nil })), Options{WriteTimeout: patience})
 	c := s.dial()
@@ -970,7 +972,9 @@ func TestContextEndsWithTheRequest(t *testing.T) {
 }
 
 func TestShutdown(t *testing.T) {
+	t.Parallel()
 	t.Run("idle", func(t *testing.T) {
+		t.Parallel()
 		s := startOn(Inline, t, appFunc(hello), Options{})
 		c := s.dial()
 		c.send(get)
@@ -989,6 +993,7 @@ func TestShutdown(t *testing.T) {
 		}
 	})
 	t.Run("at work", func(t *testing.T) {
+		t.Parallel()
 		pulled := make(chan bool)
 		s := startOn(Inline, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 			if env.Path() == "/stream" {
@@ -1051,6 +1056,7 @@ func TestShutdown(t *testing.T) {
 		}
 	})
 	t.Run("out of time", func(t *testing.T) {
+		t.Parallel()
 		s := startOn(Inline, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 			env.Set("REQUEST_URI", "/rewritten")
 			if env.Path() != "/zeros" {
@@ -1115,6 +1121,7 @@ func TestShutdown(t *testing.T) {
 		}
 	})
 	t.Run("out of time with a held loop", func(t *testing.T) {
+		t.Parallel()
 		held, release := make(chan bool), make(chan bool)
 		s := startOn(Inline, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 			held <- true
@@ -1142,6 +1149,7 @@ func TestShutdown(t *testing.T) {
 		}
 	})
 	t.Run("cut by Close", func(t *testing.T) {
+		t.Parallel()
 		s := startOn(Inline, t, appFunc(hello), Options{})
 		s.dial().send("GET / HT")
 		eventually(t, "half a head is here", func() bool { return s.started() == 1 })
@@ -1151,6 +1159,7 @@ func TestShutdown(t *testing.T) {
 		}
 	})
 	t.Run("never started", func(t *testing.T) {
+		t.Parallel()
 		s, err := New(appFunc(hello), Options{})
 		if err != nil {
 			t.Fatal(err)

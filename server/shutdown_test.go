@@ -62,6 +62,7 @@ func TestShutdownWaitsForNoIdlePeer(t *testing.T) {
 // A loop that an application holds is no trouble of the others when the server stops: they
 // accept no more connections, and their last answers say close.
 func TestShutdownBesideAHeldLoop(t *testing.T) {
+	t.Parallel()
 	held, release := make(chan bool), make(chan bool)
 	let := sync.OnceFunc(func() { close(release) })
 	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {

@@ -92,6 +92,7 @@ func TestUnreadContent(t *testing.T) {
 // Content that is thrown away has the limits of time of other content, and does not hold
 // a server up that is to stop for longer than an idle connection. The client gets no second answer.
 func TestUnreadContentDoesNotCome(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct {
 		options Options
 		stop    bool

@@ -28,6 +28,7 @@ type onlyReads struct{ io.Reader }
 // An answer of any size costs a client that does not read a bounded sum of memory, however
 // the application gives it: what docs/reliability.md promises for a connection.
 func TestSlowReaderMemory(t *testing.T) {
+	slow(t, "it measures memory")
 	const (
 		clients = 30
 		most    = 400 << 10 // bytes for each: HighWaterBytes, the pieces of it that doubled, a stack
@@ -140,6 +141,7 @@ func TestWriteOnALoopIsBounded(t *testing.T) {
 
 // A request that waits on a worker keeps its own bytes, and no more of what its loop has read.
 func TestWaitingRequestMemory(t *testing.T) {
+	slow(t, "it measures memory")
 	const (
 		waiting = 64
 		most    = 24 << 10 // bytes for each: a goroutine, an exchange, the connection; both of its sides are here

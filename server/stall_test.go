@@ -111,6 +111,7 @@ func held(t *testing.T, line string) time.Duration {
 // An application that blocks, in each of its calls, is reported once, while it
 // does, with its request and its stack, and once more when it lets go.
 func TestHeld(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct {
 		in, send string
 		client   func(c *client) // before the application blocks
@@ -124,6 +125,7 @@ func TestHeld(t *testing.T) {
 		"the client left": {"Close", "GET /long HTTP/1.1\r\nHost: h\r\n\r\n", func(c *client) { _, _ = io.ReadFull(c.r, make([]byte, 1000)); c.reset() }},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			began := time.Now()
 			b := newBlocker(tt.in)
 			s := startOn(Inline, t, b, Options{StallWarning: holdLimit})
@@ -191,6 +193,7 @@ func TestHeldAgain(t *testing.T) {
 // A task holds the loop: the stack is there, and no request, though one waits for
 // its client, and one is over.
 func TestHeldByATask(t *testing.T) {
+	t.Parallel()
 	s := start(t, appFunc(echoBody), Options{Loops: 1, StallWarning: holdLimit, BodyBytes: NoLimit})
 	waits := s.dial()
 	_ = waits.SetReadBuffer(64 << 10) // or the kernel may take the whole answer
@@ -214,6 +217,7 @@ func TestHeldByATask(t *testing.T) {
 
 // An application that never lets go is reported, also while the server stops.
 func TestHeldForEver(t *testing.T) {
+	t.Parallel()
 	b := newBlocker("Serve")
 	s := startOn(Inline, t, b, Options{StallWarning: holdLimit})
 	defer close(b.release)
@@ -253,6 +257,7 @@ func TestNotHeld(t *testing.T) {
 
 // A loop that has much to do is late too, but no request holds it.
 func TestBusyIsNotHeld(t *testing.T) {
+	slow(t, "its loop is busy for 0.8 s")
 	const requests, each, limit = 150, 5 * time.Millisecond, 200 * time.Millisecond
 	s := startOn(Inline, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		time.Sleep(each)
@@ -380,6 +385,7 @@ func TestStallWarning(t *testing.T) {
 // Applications that let go at the very time of the report: what it reads of a
 // request stays as it is until it has read it, and is of that request.
 func TestHeldAndLetGo(t *testing.T) {
+	t.Parallel()
 	const requests, limit = 200, 4 * time.Millisecond
 	s := startOn(Inline, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		if i, _ := strconv.Atoi(env.Path()[1:]); i%4 == 0 {

@@ -66,6 +66,7 @@ func (b atWrapper) Unwrap() gateway.Body {
 // A loop is taken from each other call of the application, too; the response is what it
 // would have been, whether the call returns, panics or ends its goroutine.
 func TestRescueOfEveryCall(t *testing.T) {
+	t.Parallel()
 	const ok, failed = "abab", "500"
 	for _, tt := range []struct {
 		in, method string
@@ -87,6 +88,7 @@ func TestRescueOfEveryCall(t *testing.T) {
 	} {
 		for _, then := range []string{"returns", "panics", "exits"} {
 			t.Run(tt.in+" "+then, func(t *testing.T) {
+				t.Parallel()
 				held, goOn := make(chan bool), make(chan bool)
 				release := sync.OnceFunc(func() { close(goOn) })
 				defer release()

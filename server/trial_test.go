@@ -214,6 +214,7 @@ func TestReturn(t *testing.T) {
 
 // One that goes on blocking is tried less and less often, without a word.
 func TestTrialsOfWhatBlocks(t *testing.T) {
+	slow(t, "trials for 0.7 s")
 	const first = 20 * time.Millisecond
 	s := startOn(Auto, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		time.Sleep(15 * time.Millisecond)
@@ -235,6 +236,7 @@ func TestTrialsOfWhatBlocks(t *testing.T) {
 
 // A loop is taken ten times in ten seconds at most from an application that computes.
 func TestRescueOfWhoComputesAgainAndAgain(t *testing.T) {
+	slow(t, "it computes for 0.5 s")
 	s := startAuto(t, func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		spin(40 * time.Millisecond)
 		return hello(env, start)
@@ -326,6 +328,7 @@ func TestIdleConnectionsCostNothing(t *testing.T) {
 
 // A call that begins when the monitor goes to sleep wakes it.
 func TestNoCallIsSleptThrough(t *testing.T) {
+	t.Parallel()
 	s := startAuto(t, func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		return hello(env, start)
 	}, Options{Loops: 2})

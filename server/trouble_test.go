@@ -65,6 +65,7 @@ func (s *testServer) waitFull() {
 // Time that the client takes to read is not its idle time: pipelined requests
 // that wait behind a full socket are answered all.
 func TestIdleTimeDoesNotRunWhileTheSocketIsFull(t *testing.T) {
+	t.Parallel()
 	const n = 1500
 	s := start(t, large, Options{IdleTimeout: 50 * time.Millisecond})
 	c := s.full(n)
@@ -327,6 +328,7 @@ func TestShutdownAfterClose(t *testing.T) {
 // An application that holds its loop: Shutdown comes back when its context ends,
 // and a second signal ends the program.
 func TestShutdownOfAHeldLoop(t *testing.T) {
+	t.Parallel()
 	held, release := make(chan bool, 2), make(chan bool)
 	app := appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		held <- true
