@@ -111,7 +111,6 @@ func held(t *testing.T, line string) time.Duration {
 // An application that blocks, in each of its calls, is reported once, while it
 // does, with its request and its stack, and once more when it lets go.
 func TestHeld(t *testing.T) {
-	t.Parallel()
 	for name, tt := range map[string]struct {
 		in, send string
 		client   func(c *client) // before the application blocks
@@ -193,7 +192,6 @@ func TestHeldAgain(t *testing.T) {
 // A task holds the loop: the stack is there, and no request, though one waits for
 // its client, and one is over.
 func TestHeldByATask(t *testing.T) {
-	t.Parallel()
 	s := start(t, appFunc(echoBody), Options{Loops: 1, StallWarning: holdLimit, BodyBytes: NoLimit})
 	waits := s.dial()
 	_ = waits.SetReadBuffer(64 << 10) // or the kernel may take the whole answer
@@ -217,7 +215,6 @@ func TestHeldByATask(t *testing.T) {
 
 // An application that never lets go is reported, also while the server stops.
 func TestHeldForEver(t *testing.T) {
-	t.Parallel()
 	b := newBlocker("Serve")
 	s := startOn(Inline, t, b, Options{StallWarning: holdLimit})
 	defer close(b.release)
@@ -385,7 +382,6 @@ func TestStallWarning(t *testing.T) {
 // Applications that let go at the very time of the report: what it reads of a
 // request stays as it is until it has read it, and is of that request.
 func TestHeldAndLetGo(t *testing.T) {
-	t.Parallel()
 	const requests, limit = 200, 4 * time.Millisecond
 	s := startOn(Inline, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		if i, _ := strconv.Atoi(env.Path()[1:]); i%4 == 0 {
