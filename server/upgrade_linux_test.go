@@ -56,6 +56,9 @@ func begin(t *testing.T, conduct string, prepare func(*exec.Cmd), args ...string
 func launch(t *testing.T, conduct string, prepare func(*exec.Cmd), args ...string) *family {
 	t.Helper()
 	slow(t, "it starts processes")
+	if os.Getenv("ISBJORN_TEST_DISPATCH") != "" {
+		t.Skip("a program runs with Auto, in each suite")
+	}
 	// Processes whose parent has ended become ours, so that Wait4 tells how they end.
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		t.Skipf("this kernel has no child subreaper: %v", err)
