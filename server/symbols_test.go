@@ -2,7 +2,6 @@ package server
 
 import (
 	"io"
-	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync/atomic"
@@ -10,12 +9,6 @@ import (
 
 	"github.com/isbjorn/isbjorn/gateway"
 )
-
-// traces are the traces of all goroutines.
-func traces() string {
-	b := make([]byte, 4<<20)
-	return string(b[:runtime.Stack(b, true)])
-}
 
 // Every name that the server searches for in a trace is in the real trace of a call of it.
 func TestSymbols(t *testing.T) {
