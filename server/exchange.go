@@ -251,10 +251,12 @@ func (x *exchange) completeBody() {
 		}
 		x.commit(x.contentLength(0, nil, io.EOF))
 	}
-	var complete bool
-	if x.sh.out, complete = r.End(x.sh.out); !complete {
+	if r.Short() {
 		x.fail(r.TooShort())
 		return
+	}
+	if r.Framing == respond.Chunked {
+		x.sh.out = r.End(x.sh.out)
 	}
 	r.Complete = true
 	if x.out.source.kind != noSource {

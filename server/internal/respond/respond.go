@@ -172,20 +172,20 @@ func (r *Response) EndFrame(dst []byte, n int64) []byte {
 	return dst
 }
 
-// End ends the content. It reports whether the client can see that it is complete.
-func (r *Response) End(dst []byte) (_ []byte, complete bool) {
-	switch r.Framing {
-	case ByLength:
-		return dst, r.Left == 0
-	case Chunked:
+// Short reports whether content is missing that the head has promised.
+func (r *Response) Short() bool { return r.Framing == ByLength && r.Left > 0 }
+
+// End ends the content of a response that is not Short.
+func (r *Response) End(dst []byte) []byte {
+	if r.Framing == Chunked {
 		dst = append(dst, "0\r\n"...)
 		dst = append(dst, r.trailer...)
 		dst = append(dst, "\r\n"...)
 	}
-	return dst, true
+	return dst
 }
 
-// TooShort is the error of a response of which Left bytes were not sent.
+// TooShort is the error of a response that is Short.
 func (r *Response) TooShort() error {
 	return fmt.Errorf("server: the response is %d bytes shorter than its Content-Length", r.Left)
 }
