@@ -10,41 +10,41 @@ import (
 	"github.com/isbjorn/isbjorn/server/internal/respond"
 )
 
-// connLimiter keeps the connections within MaxConnections: for one that is too many the
-// one goes that has been idle longest, or else the new one is refused.
+// connLimiter keeps the connections of a loop within MaxConnections. Over the limit, the longest-idle
+// connection is closed; if none is idle, the new one is refused with 503.
 //
-// Nothing is kept for this while there is room. The search for idle connections
-// looks at all of a loop, so it remembers more than it needs at once.
+// It costs nothing below the limit. Above it a search for idle connections visits all of the loop, and keeps
+// the longest-idle ones for the next new connections.
 type connLimiter struct {
-	idle       []idleConn // the longest idle last
-	noneIdle   bool       // a search has found nothing, and since then nothing has become idle
+	idle       []idleConn // found by the last search, the longest idle last
+	noneIdle   bool       // the last search has found nothing, and no connection has become idle since
 	refusedLog rateLimitedLog
 	evictedLog rateLimitedLog
 }
 
-// idleConn is a connection that was idle when the search came by.
+// idleConn is a connection that a search has found idle.
 type idleConn struct {
 	sock       *loop.Conn
-	lastActive int64 // session.lastActive at that time: another value says that it was busy since
+	lastActive int64 // session.lastActive then: if it has another value now the connection was busy since
 }
 
 const (
 	// idleConnsMax is how many idle connections one search remembers.
 	idleConnsMax = 256
 
-	// refusedConnsMax is how many refused connections may still be taking leave, beyond
-	// MaxConnections. Those after them are closed without an answer.
+	// refusedConnsMax is how many connections beyond MaxConnections may be open while they are refused with
+	// an answer and a lingering close. Further ones are closed without an answer.
 	refusedConnsMax = 64
 )
 
-// tick forgets what the last search has found.
+// tick drops the result of the last search, which is out of date.
 func (w *connLimiter) tick() {
 	clear(w.idle)
 	w.idle = w.idle[:0]
 }
 
-// admit makes room for a connection beyond the limit, or refuses it. Where this loop has no idle connection
-// the other loops are asked, and the connection waits for their answer.
+// admit closes an idle connection for a new one beyond the limit, or refuses it. If this loop has no idle
+// connection the other loops search for one, and the new connection is paused until the result is known.
 func (s *session) admit() {
 	h := s.sh
 	switch {
@@ -60,6 +60,7 @@ func (s *session) admit() {
 		s.sock.Pause()
 		h.srv.evictIdleOn(h.srv.reactor.Loops(), func(found bool) {
 			h.loop.Do(func() {
+				// The client may have closed the connection meanwhile, or Shutdown.
 				if s.awaitsAdmission = false; !s.sock.Alive() || s.phase != readingHead {
 					return
 				}
@@ -74,8 +75,8 @@ func (s *session) admit() {
 	}
 }
 
-// closeIdlerOf is closeIdler on one loop after the other, each on its own goroutine.
-// It tells then what came of it.
+// evictIdleOn calls evictIdle on one loop after the other, each on its own goroutine, until one has closed a
+// connection. then gets the result, on the goroutine of the last one.
 func (s *Server) evictIdleOn(loops []*loop.Loop, then func(found bool)) {
 	if len(loops) == 0 {
 		then(false)
@@ -90,7 +91,7 @@ func (s *Server) evictIdleOn(loops []*loop.Loop, then func(found bool)) {
 	})
 }
 
-// refuseCrowded answers c that there is no room for it.
+// refuseConn refuses a connection with 503.
 func (s *session) refuseConn() {
 	h := s.sh
 	h.countRefusedConn()
@@ -107,8 +108,7 @@ func (h *shard) countRefusedConn() {
 		slog.Int("MaxConnections", h.cfg.maxConns))
 }
 
-// closeIdler closes the connection of this loop that has been idle longest, but
-// not c. It reports false if there is none.
+// evictIdle closes the longest-idle connection of this loop other than c. It reports false if there is none.
 func (h *shard) evictIdle(c *loop.Conn) bool {
 	w := &h.limit
 	for searched := false; !w.noneIdle; searched = true {
@@ -116,8 +116,8 @@ func (h *shard) evictIdle(c *loop.Conn) bool {
 			i := w.idle[last]
 			w.idle[last] = idleConn{}
 			w.idle = w.idle[:last]
-			cn, ok := i.sock.Context.(*session)
-			if ok && cn.lastActive == i.lastActive && isIdle(i.sock, cn) && !i.sock.Unread() {
+			s, ok := i.sock.Context.(*session)
+			if ok && s.lastActive == i.lastActive && isIdle(i.sock, s) && !i.sock.Unread() {
 				h.count(evictedIdle)
 				w.evictedLog.warn(h, "an idle connection is closed for a new one: raise the option MaxConnections, or lower IdleTimeout",
 					slog.Int("MaxConnections", h.cfg.maxConns))
@@ -126,11 +126,11 @@ func (h *shard) evictIdle(c *loop.Conn) bool {
 			}
 		}
 		if searched {
-			return false // what is idle has a request waiting in its socket
+			return false // each idle connection has a request unread in its socket
 		}
 		h.loop.Conns(func(other *loop.Conn) {
-			if cn := other.Context.(*session); other != c && isIdle(other, cn) {
-				w.idle = append(w.idle, idleConn{other, cn.lastActive})
+			if s := other.Context.(*session); other != c && isIdle(other, s) {
+				w.idle = append(w.idle, idleConn{other, s.lastActive})
 			}
 		})
 		slices.SortFunc(w.idle, func(a, b idleConn) int { return cmp.Compare(b.lastActive, a.lastActive) })
@@ -142,17 +142,17 @@ func (h *shard) evictIdle(c *loop.Conn) bool {
 	return false
 }
 
-// idle reports whether c is open, nothing is going on, no requests are left of a turn, and it
-// does not wait to be let in.
-func isIdle(c *loop.Conn, cn *session) bool {
-	return c.Alive() && cn.phase == readingHead && !cn.awaitsAdmission && !cn.inProgress() && !c.Yielded()
+// isIdle reports whether c is open, no request is in progress or left over from a yield, and it is not
+// waiting for admission.
+func isIdle(c *loop.Conn, s *session) bool {
+	return c.Alive() && s.phase == readingHead && !s.awaitsAdmission && !s.inProgress() && !c.Yielded()
 }
 
-// rateLimitedLog keeps a warning that could come with every connection down to one line
-// a second.
+// rateLimitedLog logs a message that could come with every connection once a second at most, with the number
+// of times.
 type rateLimitedLog struct {
-	lastSecond int64 // shard.cachedSecond of the last line
-	count      int   // since then
+	lastSecond int64 // of the last line, as respond.Date counts
+	count      int   // since the last line
 }
 
 func (w *rateLimitedLog) warn(h *shard, msg string, attrs ...any) {

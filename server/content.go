@@ -12,14 +12,15 @@ import (
 	"github.com/isbjorn/isbjorn/server/internal/spool"
 )
 
-// checkContent refuses what cannot work. A server that will never need a temporary file
-// needs no directory for it, and one that has not chosen a directory may never need it.
+// checkContent refuses options for content that cannot work. TempDir is tried here if it was set and a
+// temporary file may be needed. The default directory is tried in New, with a warning if it does not work:
+// that server may never receive so much content.
 func (c *config) checkContent() error {
 	o, bodyBytes := &c.content, c.limits.BodyBytes
 	if o.MemoryBytes < 0 || o.MemoryBytes > memoryBytesMax {
 		return fmt.Errorf("server: option BodyMemory is %d; use a number of bytes up to %d, or -1 to keep content in files only", o.MemoryBytes, memoryBytesMax)
 	}
-	needed := bodyBytes < 0 || bodyBytes > int64(o.MemoryBytes)
+	needed := bodyBytes < 0 || bodyBytes > int64(o.MemoryBytes) // a temporary file may be
 	if most := o.Space.Max; most != -1 && (most < 1 || needed && most < bodyBytes) {
 		return fmt.Errorf("server: option TempBytes is %d; use at least BodyBytes (%d), so that every content that is taken fits, or -1 for no bound", most, bodyBytes)
 	}
@@ -37,9 +38,8 @@ func (c *config) checkContent() error {
 	return nil
 }
 
-// contentError logs why content could not be kept and returns the refusal. The cause
-// is the operator's business; the client is told no more than that it was not
-// its fault.
+// contentError logs why content could not be kept, and returns the refusal. The log has the cause and the
+// directory; the client gets only a status, 5xx.
 func (x *exchange) contentError(err error) error {
 	h := x.sh
 	bytes, remote := slog.Int64("bytes", x.in.content.Size()), slog.Any("remote", x.sock.RemoteAddr())
@@ -59,7 +59,7 @@ func (x *exchange) contentError(err error) error {
 	return errNotKept
 }
 
-// Content that cannot be kept. 507 is RFC 4918 section 11.5.
+// Refusals of content that cannot be kept. 507 is RFC 4918 section 11.5.
 var (
 	errTempBytes = &parser.Error{Status: 503, Why: "uploads have filled the option TempBytes"}
 
@@ -68,7 +68,7 @@ var (
 	errNotKept = &parser.Error{Status: 500, Why: "the content could not be kept"}
 )
 
-// openTempFile makes a temporary file for an application.
+// openTempFile makes a temporary file for an application, in dir or in the option TempDir if dir is empty.
 func (c *config) openTempFile(dir string) (gateway.TempFile, error) {
 	f, err := c.content.OpenForApp(dir, gateway.ErrTempSpace)
 	if err != nil {

@@ -8,17 +8,17 @@ import (
 	"github.com/isbjorn/isbjorn/gateway"
 )
 
-// deadline is when calls of a worker wait no more. With job.mu.
+// deadline is when calls of a worker stop to wait. job.mu guards it.
 type deadline struct {
 	timer  *time.Timer // nil if none runs
 	passed bool
 }
 
-// errWriteTime sticks: something is missing from the response, which must not look whole.
+// errWriteTime ends the response, also if the application sets a later deadline: a part of it is missing,
+// and the client must not take it for complete.
 var errWriteTime = fmt.Errorf("server: the time of SetWriteDeadline is over: %w: %w", os.ErrDeadlineExceeded, gateway.ErrAbort)
 
-// SetReadDeadline implements gateway.Conn. Nothing waits on a loop, so the application goes on
-// as a worker.
+// SetReadDeadline implements gateway.Conn on the loop, by a handoff: only on a worker a call can wait.
 func (x *exchange) SetReadDeadline(t time.Time) error {
 	if j := x.requireJob(); j != nil {
 		return j.SetReadDeadline(t)
@@ -26,7 +26,7 @@ func (x *exchange) SetReadDeadline(t time.Time) error {
 	return errInline
 }
 
-// SetWriteDeadline implements gateway.Conn.
+// SetWriteDeadline implements gateway.Conn on the loop, by a handoff.
 func (x *exchange) SetWriteDeadline(t time.Time) error {
 	if j := x.requireJob(); j != nil {
 		return j.SetWriteDeadline(t)
@@ -40,8 +40,7 @@ func (j *job) SetReadDeadline(t time.Time) error { return j.setDeadline(&j.in.de
 // SetWriteDeadline implements gateway.Conn on a worker.
 func (j *job) SetWriteDeadline(t time.Time) error { return j.setDeadline(&j.out.deadline, t) }
 
-// CloseInput implements gateway.Conn. On a loop all content has come before the call, so no Read
-// waits.
+// CloseInput implements gateway.Conn on the loop, where all content has come and so no Read waits.
 func (x *exchange) CloseInput() {}
 
 // CloseInput implements gateway.Conn on a worker: it acts as a read deadline that has passed.
@@ -49,10 +48,12 @@ func (j *job) CloseInput() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.in.deadline.stop()
-	j.in.deadline.passed, j.in.broken = true, true // broken now: Read may say so when the head is on its way
+	// Read would set broken too, but perhaps after the loop has taken the head, which must say close.
+	j.in.deadline.passed, j.in.broken = true, true
 	j.cond.Broadcast()
 }
 
+// setDeadline sets d to t, or to none if t is zero. A deadline in the past ends calls that wait now.
 func (j *job) setDeadline(d *deadline, t time.Time) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -70,7 +71,7 @@ func (j *job) setDeadline(d *deadline, t time.Time) error {
 		timer = time.AfterFunc(left, func() {
 			j.mu.Lock()
 			defer j.mu.Unlock()
-			if d.timer == timer { // and not one that came after it
+			if d.timer == timer { // else another deadline was set while this one waited for mu
 				d.passed = true
 				j.cond.Broadcast()
 			}
@@ -80,7 +81,7 @@ func (j *job) setDeadline(d *deadline, t time.Time) error {
 	return nil
 }
 
-// stop makes it none.
+// stop sets d to none. Caller holds mu.
 func (d *deadline) stop() {
 	if d.timer != nil {
 		d.timer.Stop()

@@ -9,19 +9,18 @@ import (
 	"github.com/isbjorn/isbjorn/parser"
 )
 
-// The way of a request to a worker: see job.
+// The loop's side of a request on a worker: see job.
 
 const (
-	// yieldMax is how long a worker may take before its loop goes on with others, if
-	// it is not to hurry: some ten times what a short response takes.
+	// yieldMax is how long yieldToWorker should take: some ten times what a short response takes.
 	yieldMax = 50 * time.Microsecond
 
-	// skipYieldsFor is for how many requests a loop hurries.
+	// skipYieldsFor is how many requests are dispatched without a yield after one that took longer.
 	skipYieldsFor = 64
 )
 
-// own copies a small request for a worker. Held there, views of what the loop has read would
-// keep all of a read buffer, 64 KiB, for a head of some hundred bytes.
+// copyRequest copies a small request for a worker: a view of some hundred bytes would keep all of a read
+// buffer, 64 KiB, while the worker runs.
 func (x *exchange) copyRequest(head, content []byte) ([]byte, []byte) {
 	if n := len(head) + len(content); x.in.head != nil || n > copyBytesMax {
 		return head, content
@@ -31,8 +30,8 @@ func (x *exchange) copyRequest(head, content []byte) ([]byte, []byte) {
 	return x.in.copied[:len(head):len(head)], x.in.copied[len(head):]
 }
 
-// workerBy asks DispatchBy whether a worker is to run the application, and whether the loop
-// may be taken.
+// dispatchByOption asks DispatchBy for the mode of this request. It reports whether a worker is to run it,
+// and sets whether the loop may be handed off.
 func (x *exchange) dispatchByOption() bool {
 	var d DispatchMode
 	x.app.call.CanHandOff = true
@@ -40,20 +39,22 @@ func (x *exchange) dispatchByOption() bool {
 		if failure != nil {
 			return nil, failure
 		}
-		return x.app.job.deliverResponse(x.app.job.serve()) // wherever it was to run: this is a worker
+		// DispatchBy itself has blocked, and this goroutine is a worker: whatever the mode, Serve runs here.
+		return x.app.job.deliverResponse(x.app.job.serve())
 	})
 	x.app.call.CanHandOff = d != Inline
 	return d == Pool || d == Auto && (x.upgrades() || x.sh.srv.appBlocks.Load())
 }
 
-// upgrades reports whether the client asks for a protocol of the application's, which
-// takes the connection by Hijack: RFC 9110 section 7.8.
+// upgrades reports whether the client asks for another protocol, which an application begins by Hijack:
+// RFC 9110 section 7.8.
 func (x *exchange) upgrades() bool {
 	_, ok := x.in.req.Known(parser.Upgrade)
 	return ok
 }
 
-// dispatch has a worker run the application. The exchange is held meanwhile.
+// dispatch has a worker run the application. The exchange is suspended until the worker has output, or the
+// request is refused because all workers are busy and their queue is full.
 func (x *exchange) dispatch(head, content []byte) {
 	if x.app.job == nil {
 		x.app.job = newJob(x)
@@ -75,7 +76,9 @@ func (x *exchange) dispatch(head, content []byte) {
 		x.session.refuse(errBusy, head)
 		return
 	}
-	if x.sock.HungUp() && x.app.job.unqueue() { // see HungUp, which will not come again
+	// The client has pipelined requests and closed its sending side. shard.HungUp was called for an earlier
+	// one, and is called once only: this one is queued, and refused here.
+	if x.sock.HungUp() && x.app.job.unqueue() {
 		x.session.refuse(errHungup, head)
 		return
 	}
@@ -89,10 +92,8 @@ func (x *exchange) dispatch(head, content []byte) {
 	x.suspend()
 }
 
-// soon lets the worker run for a moment, and reports whether it has left then: most do,
-// and the response costs no wake of the loop, and those of pipelined requests no write
-// each. Where the moment is long, because many wait for a processor, or the worker
-// computes, the loop has better things to do for a while.
+// yieldToWorker runs the scheduler once and reports whether the worker already finished. Short handlers
+// have: that saves a wake-up of the loop, and lets pipelined responses share a write.
 func (x *exchange) yieldToWorker() bool {
 	h := x.sh
 	if h.skipYields > 0 {
@@ -101,13 +102,13 @@ func (x *exchange) yieldToWorker() bool {
 	}
 	began := time.Now()
 	runtime.Gosched()
-	if time.Since(began) > yieldMax {
+	if time.Since(began) > yieldMax { // the worker computes, or many goroutines want a processor
 		h.skipYields = skipYieldsFor
 	}
 	return !x.app.job.running()
 }
 
-// feed gives content of b to the worker as it comes. It adds what it uses of b to used.
+// streamContent gives the content in b to the worker. It adds what it uses of b to used.
 func (x *exchange) streamContent(b []byte, used *int) error {
 	room := true
 	for !x.in.decoder.Done() && room {
@@ -122,7 +123,7 @@ func (x *exchange) streamContent(b []byte, used *int) error {
 		b = b[n:]
 		*used += n
 		x.in.clock.bytes += int64(n)
-		x.in.expect100 = false // it has not waited
+		x.in.expect100 = false // the client has not waited for 100 Continue
 		room = x.app.job.addContent(data)
 	}
 	if x.in.decoder.Done() {
@@ -130,13 +131,13 @@ func (x *exchange) streamContent(b []byte, used *int) error {
 		x.app.job.setTrailer()
 		x.app.job.endContent(io.EOF)
 	}
-	if !x.in.streaming || !room {
+	if !x.in.streaming || !room { // until the response has ended, or until the worker has read (job.readOn)
 		x.sock.Pause()
 	}
 	return nil
 }
 
-// endStream is for when no more content goes to the job.
+// endStream ends streaming: all content was given to the job, or the rest is not wanted.
 func (x *exchange) endStream() {
 	if x.in.streaming {
 		x.in.streaming = false

@@ -11,10 +11,10 @@ import (
 	"github.com/isbjorn/isbjorn/server/internal/respond"
 )
 
-// What an application gets beyond StartResponse and Body: see gateway/extensions.go. An
-// exchange gives it to who runs on the loop, a job to who runs on a worker.
+// What an application has beyond StartResponse and Body: see gateway/extensions.go. The exchange provides it
+// on the loop, the job on a worker.
 
-// Flush is that of gateway.Flush on the loop.
+// Flush implements gateway.Flush on the loop.
 func (w *writer) Flush() error {
 	x := (*exchange)(w)
 	was, j := x.enter()
@@ -36,7 +36,8 @@ func (w *writer) Flush() error {
 	return nil
 }
 
-// Flush is that of gateway.Flush on a worker. What was written is on its way already.
+// Flush implements gateway.Flush on a worker. What was written is in the queue already: Flush has the loop
+// send the head, and what is gathered.
 func (w *jobWriter) Flush() error {
 	j := (*job)(w)
 	j.mu.Lock()
@@ -46,7 +47,7 @@ func (w *jobWriter) Flush() error {
 		return writerError(j.abandonCause)
 	case j.out.err != nil:
 		return j.out.err
-	case !j.out.headTaken && !j.out.resp.Started: // kept from a request before
+	case !j.out.headTaken && !j.out.resp.Started: // the writer is of an earlier request
 		return net.ErrClosed
 	}
 	j.out.flushed, j.out.flushedTo = true, j.out.queue.Len()
@@ -54,11 +55,11 @@ func (w *jobWriter) Flush() error {
 	return nil
 }
 
-// gatherBytes is how much of what is written waits for more, for an application that
-// gathers: what net/http's server gathers.
+// gatherBytes is how much written content is gathered before it is sent, for an application that has called
+// Gather: as much as net/http's server gathers.
 const gatherBytes = 4 << 10
 
-// Gather is that of gateway.Gather on the loop.
+// Gather implements gateway.Gather on the loop.
 func (w *writer) Gather() {
 	x := (*exchange)(w)
 	was, j := x.enter()
@@ -70,14 +71,15 @@ func (w *writer) Gather() {
 	x.leave(was)
 }
 
-// Gather is that of gateway.Gather on a worker.
+// Gather implements gateway.Gather on a worker.
 func (w *jobWriter) Gather() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.out.gathers = true
 }
 
-// told is what a call of an application returns whose response is over, and why.
+// writerError is what the methods of the writer and of the Environ return when the response is over. why is
+// job.abandonCause.
 func writerError(why error) error {
 	if why == nil || why == errAbandoned {
 		return net.ErrClosed
@@ -85,7 +87,7 @@ func writerError(why error) error {
 	return why
 }
 
-// abortOf is what was thrown as an error, if that is gateway.ErrAbort.
+// abortOf returns p, the value of a panic, as an error if it is gateway.ErrAbort, else nil.
 func abortOf(p any) error {
 	if thrown.Is(p, gateway.ErrAbort) {
 		return p.(error)
@@ -93,9 +95,9 @@ func abortOf(p any) error {
 	return nil
 }
 
-// noteAbort counts a response that the application aborts.
+// noteAbort counts and logs a response that the application aborts.
 func (x *exchange) noteAbort(err error) {
-	if x.sock.Alive() { // else it is the client who has left
+	if x.sock.Alive() { // else the client has ended it, and Closed counts that
 		x.sh.count(aborted)
 	}
 	x.log(slog.LevelDebug, "the application has aborted its response", slog.Any("error", err))
@@ -117,7 +119,7 @@ func (x *exchange) Inform(code int, headers []gateway.Header) error {
 		return gateway.ErrClientGone
 	case x.out.Started || x.out.Complete:
 		return errInformLate
-	case x.in.req.Minor == 0: // RFC 9110 section 15.2
+	case x.in.req.Minor == 0: // no interim responses to HTTP/1.0: RFC 9110 section 15.2
 		return nil
 	}
 	x.sh.out = respond.AppendInterim(x.sh.out, code, headers)
@@ -125,7 +127,7 @@ func (x *exchange) Inform(code int, headers []gateway.Header) error {
 	return nil
 }
 
-// Inform implements gateway.Conn on a worker. It waits where the client is slow.
+// Inform implements gateway.Conn on a worker. It waits while HighWaterBytes of interim responses are unsent.
 func (j *job) Inform(code int, headers []gateway.Header) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -147,7 +149,7 @@ func (j *job) Inform(code int, headers []gateway.Header) error {
 	return nil
 }
 
-// takeInterim puts what Inform was given on its way.
+// sendInterim sends the interim responses of Inform. On the loop. Caller holds mu.
 func (j *job) sendInterim() {
 	if len(j.out.interim) > 0 {
 		j.x.sh.out = append(j.x.sh.out, j.out.interim...)
@@ -177,7 +179,7 @@ func (j *job) Trailer(headers []gateway.Header) error {
 	switch {
 	case j.closedToApp():
 		return writerError(j.abandonCause)
-	case j.out.headTaken || j.out.flushed || j.out.queue.Len() > 0: // however far the loop is
+	case j.out.headTaken || j.out.flushed || j.out.queue.Len() > 0: // the loop may take resp at any time
 		j.out.lateTrailer = respond.AppendFields(j.out.lateTrailer, headers)
 	default:
 		j.out.resp.AddTrailer(headers)

@@ -90,9 +90,9 @@ func (x *exchange) handOffInServer(was callstate.State) bool {
 	return x.handOff(callstate.InServer)
 }
 
-// asJob is the job of an application that is to go on as a worker, if it is not one
-// already; nil if it cannot. Other goroutines of the application may call it, too: they
-// wait until that of the loop is not in the server's own code.
+// requireJob returns the job of an application that needs a worker, as for Hijack. If the application runs
+// on the loop, the loop is handed off first; nil if it cannot be. A goroutine that the application has
+// started may call it too: it waits while the goroutine of the loop is in the server's own code.
 func (x *exchange) requireJob() *job {
 	for try := range requireJobTries {
 		if j, again := x.tryJob(); !again {
@@ -107,12 +107,14 @@ func (x *exchange) requireJob() *job {
 	return nil
 }
 
-// The server's own code takes a system call at most, so these are 20 ms in the end.
+// The server's own code takes a system call at most, and on a busy machine some time slices of other
+// processes: all tries together take 20 ms.
 const (
 	requireJobTries = 1000
 	requireJobPause = 20 * time.Microsecond
 )
 
+// tryJob is one try of requireJob. again says that a later one may succeed.
 func (x *exchange) tryJob() (j *job, again bool) {
 	x.sh.calls.Lock()
 	defer x.sh.calls.Unlock()
@@ -123,10 +125,9 @@ func (x *exchange) tryJob() (j *job, again bool) {
 	return nil, x.app.call.CanHandOff
 }
 
-// call runs f, which calls the application, on the loop. Where the loop is taken meanwhile
-// this goroutine is the worker of x's job: it goes on with rest, which is told why f has
-// not returned, nil if it has, and ends. Else a panic goes on to guard, and Goexit to
-// Exited.
+// callApp runs f, which calls the application, on the loop. If the loop was handed off meanwhile, this
+// goroutine is the worker of x's job: it calls rest with why f has not returned, nil if it has, and ends
+// without returning here. If not, a panic ends in session.guard, and Goexit in shard.Exited.
 func (x *exchange) callApp(f func(), rest func(failure error) (gateway.Body, error)) {
 	ended := false
 	defer func() {
@@ -143,8 +144,8 @@ func (x *exchange) callApp(f func(), rest func(failure error) (gateway.Body, err
 	}
 }
 
-// ask calls the application. It is call written out: each request comes here, and would pay
-// for the functions.
+// callServe calls the application. It is callApp written out, since every request would pay for the
+// closures.
 func (x *exchange) callServe() (body gateway.Body, err error) {
 	ended := false
 	defer func() {
@@ -162,7 +163,7 @@ func (x *exchange) callServe() (body gateway.Body, err error) {
 	return body, err
 }
 
-// next asks the body for its next chunk.
+// nextChunk returns the next chunk of the body.
 func (x *exchange) nextChunk() (b []byte, err error) {
 	body := x.out.source.body
 	if x.out.source.kind != appSource {
@@ -174,9 +175,10 @@ func (x *exchange) nextChunk() (b []byte, err error) {
 	return b, err
 }
 
-// fileOf is the file that the body is, or stands for; nil if it is none.
+// bodyFile returns the file that the body is, or wraps; nil if there is none.
 func (x *exchange) bodyFile() (file *gateway.FileBody) {
 	body := x.out.source.body
+	// Only a Wrapper of the application is code that may block.
 	if _, wraps := body.(gateway.Wrapper); !wraps || x.out.source.kind != appSource {
 		return gateway.FileOf(body)
 	}
@@ -186,8 +188,8 @@ func (x *exchange) bodyFile() (file *gateway.FileBody) {
 	return file
 }
 
-// sized is the length that the body says, where Next has returned b and err, or was not
-// called yet; -1 if it says none.
+// bodyLength returns the length that the body declares, -1 if it declares none. b and err are what Next has
+// returned, nil if it was not called yet: if the loop is handed off, the worker continues with them.
 func (x *exchange) bodyLength(b []byte, err error) (n int64) {
 	body := x.out.source.body
 	sized, ok := body.(gateway.Sized)
@@ -203,8 +205,8 @@ func (x *exchange) bodyLength(b []byte, err error) (n int64) {
 	return n
 }
 
-// after goes on as a worker behind a call of Next, which has returned b and err, or has
-// not returned for err.
+// continueBody delivers the rest of a body, as a worker, behind a call of Next. Next has returned b and err,
+// or has panicked or ended its goroutine, which err says.
 func (j *job) continueBody(body gateway.Body, b []byte, err error) (_ gateway.Body, failure error) {
 	defer j.close(body)
 	failure = errGoexit

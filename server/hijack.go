@@ -8,22 +8,22 @@ import (
 	"github.com/isbjorn/isbjorn/gateway"
 )
 
-// hijack is the way of a connection from the loop to the application of a job. The
-// worker asks and waits; the loop gives it up when all before it is sent, and the worker
-// goes on when the loop has closed its own descriptor and counted the connection out.
+// hijack is the state of Hijack on a worker. The worker requests the connection and waits. The loop sends
+// all output and detaches the connection (detachConn); when it has closed its own descriptor and no longer
+// counts the connection (connDetached), Hijack returns it.
 type hijack struct {
-	requested bool // by the worker, and not yet answered
+	requested bool // by the worker, and not yet answered by the loop
 	conn      net.Conn
-	rest      []byte
+	rest      []byte // input that was read and not used; the application's
 	err       error
 }
 
 var (
-	errInline     = fmt.Errorf("server: the application runs on the event loop, and this needs a goroutine of its own, as the option Dispatch: Pool gives it: %w", errors.ErrUnsupported)
+	errInline     = fmt.Errorf("server: the application runs on the event loop, and this call needs a goroutine of its own; use Auto or Pool for the option Dispatch: %w", errors.ErrUnsupported)
 	errHijackLate = errors.New("server: Hijack after a part of the response was sent; call it before Write and Flush")
 )
 
-// Hijack implements gateway.Conn. An event loop has nothing that it could wait in.
+// Hijack implements gateway.Conn on the loop, by a handoff: an application that uses a connection blocks.
 func (x *exchange) Hijack() (net.Conn, []byte, error) {
 	if j := x.requireJob(); j != nil {
 		return j.Hijack()
@@ -42,7 +42,7 @@ func (j *job) Hijack() (net.Conn, []byte, error) {
 		return nil, nil, errHijackLate
 	}
 	j.out.hijack = hijack{requested: true}
-	j.wakeLoop()
+	j.wakeLoop() // Next calls detachConn
 	for j.abandonCause == nil && j.out.hijack.err == nil {
 		j.cond.Wait()
 	}
@@ -55,13 +55,13 @@ func (j *job) Hijack() (net.Conn, []byte, error) {
 	return nil, nil, j.out.hijack.err
 }
 
-// giveUp gives the connection to the worker, if all is sent that was to be: else it is
-// held until then, like a response whose chunk is lent. It reports whether the exchange
-// has nothing else to do now. On the loop, with mu.
+// detachConn detaches the connection from the loop for the worker. If output is unsent, the exchange is
+// suspended until it is sent, as with a borrowed chunk, and asks again. done is whether the exchange must
+// wait. On the loop. Caller holds mu.
 func (j *job) detachConn() (done bool) {
 	x := j.x
 	x.sh.flush(x.sock)
-	if x.sock.Unsent() > 0 {
+	if x.sock.Unsent() > 0 { // an earlier response, or an interim one, to a slow client
 		x.out.awaitSent = true
 		return true
 	}
@@ -71,11 +71,11 @@ func (j *job) detachConn() (done bool) {
 		j.cond.Broadcast()
 		return !x.sock.Alive()
 	}
-	x.sh.srv.workers.HijackBegan() // before the connection is counted out
+	x.sh.srv.workers.HijackBegan() // before Closed: Shutdown finds the connection in one of the two counts
 	return true                    // Closed comes next
 }
 
-// takenOver tells the worker that the connection is its own. On the loop.
+// connDetached has Hijack return: the loop no longer has the connection. On the loop.
 func (j *job) connDetached() {
 	j.mu.Lock()
 	defer j.mu.Unlock()

@@ -1,45 +1,43 @@
 package server
 
-// phase is where a connection stands. Which follows which is in this file alone.
+// phase is the state of a connection. All transitions are in this file; session.transition makes them.
 //
 //	reading head --> reading body --> handling --> writing --> reading head
 //	     |                |               |           |
 //	     +----------------+--- draining <-+-----------+
 //
-// Short ways: a request whose head and content come together goes from reading
-// head to handling, and a response that fits goes from handling straight back to
-// reading head. An application that has left content unread has skipping behind its
-// response: handling or writing --> skipping --> reading head. Every phase can end in
-// closed.
+// Shorter: reading head --> handling if the content comes with the head, and handling --> reading head if
+// the response fits in the socket. If the application has left content unread: handling or writing -->
+// skipping --> reading head. Every phase may be followed by closed.
 type phase uint8
 
 const (
-	closed      phase = iota // the connection is gone
+	closed      phase = iota // the connection has ended
 	readingHead              // waiting for a request, or for the rest of its head
-	readingBody              // the head is here, the content is still coming
+	readingBody              // the head is complete; its content is collected
 	handling                 // the application runs
-	writing                  // the response is pulled as fast as the client reads
-	skipping                 // the response is on its way; content that was left unread is thrown away
-	draining                 // the last answer is on its way; input is thrown away
+	writing                  // the response is suspended, or a worker runs; it is pulled as the client reads
+	skipping                 // the response has ended; content that was left unread is read and dropped
+	draining                 // the last answer was given to the socket; input is read and dropped
 	phases
 )
 
-// event is what moves a connection from one phase to the next.
+// event is what changes the phase of a connection.
 type event uint8
 
 const (
 	headComplete      event = iota // a head whose content is still to come
-	requestComplete                // a head and all its content
-	responseSuspended              // the socket is full, or others come first
-	responseDone                   // sent, and the connection goes on
-	contentLeft                    // the same, when the rest of the content has come
-	lastDone                       // the last answer was sent, a refusal included
+	requestComplete                // a head and all its content; or the content is streamed
+	responseSuspended              // the response waits for the socket, a wake, a worker or other connections
+	responseDone                   // the response has ended, and the connection is kept
+	contentLeft                    // the same, but content is still to come, which skipping reads
+	lastDone                       // the last answer has ended, a refusal included
 	connClosed                     // the connection has ended
 	events
 )
 
-// table is the whole machine. A pair that is not listed is closed: the server
-// drops that connection rather than guess (shard.transition).
+// transitions is the whole state machine. A pair that is not listed is closed: the server aborts the
+// connection rather than guess (session.transition).
 var transitions = [phases][events]phase{
 	readingHead: {
 		headComplete:    readingBody,
@@ -66,7 +64,7 @@ var transitions = [phases][events]phase{
 		responseDone: readingHead,
 		lastDone:     draining,
 	},
-	// draining is followed by the end alone.
+	// draining is followed by closed only.
 }
 
 func (p phase) String() string {

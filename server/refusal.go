@@ -11,8 +11,8 @@ import (
 	"github.com/isbjorn/isbjorn/server/internal/respond"
 )
 
-// refuse answers a request that cannot be served, and ends the connection behind the answer. head is what
-// has come of the request, if it is at hand.
+// refuse answers a request that cannot be served, and ends the connection behind the answer. head is the
+// input of the request, for the log: nil if the caller does not have it.
 func (s *session) refuse(why *parser.Error, head []byte) {
 	h := s.sh
 	h.count(refused)
@@ -25,8 +25,7 @@ func (s *session) refuse(why *parser.Error, head []byte) {
 	s.sock.Close()
 }
 
-// reachedApp reports whether the application was given the request: then its middlewares log what becomes
-// of it.
+// reachedApp reports whether the application was given the request: then the middlewares around it log it.
 func (x *exchange) reachedApp() bool {
 	return x.session.phase == writing && !(x.app.onWorker() && x.app.job.neverRan)
 }
@@ -34,8 +33,8 @@ func (x *exchange) reachedApp() bool {
 // refusedLineMax is how much of a request line is logged: it is TargetBytes by default.
 const refusedLineMax = 8 << 10
 
-// logRefusal gives a refusal its line: in the access log, if the application has one
-// outside of all else, or else in that of the server.
+// logRefusal logs a refusal: in the access log if the outermost middleware is one (gateway.RefusalLogger),
+// else in the log of the server.
 func (s *session) logRefusal(why *parser.Error, head []byte) {
 	r := gateway.Refusal{
 		Remote: s.sock.RemoteAddr(), Status: why.Status, Why: why.Why,
@@ -63,8 +62,8 @@ func (s *session) logRefusal(why *parser.Error, head []byte) {
 		slog.Int("status", why.Status), slog.Int("rule", why.Rule), slog.String("why", why.Why))
 }
 
-// uploadError is what Read of content returns that was refused with why: for content that
-// came too late also os.ErrDeadlineExceeded, as a connection with a deadline has it.
+// uploadError is what Read of streamed content returns after a refusal with why. Content that came too late
+// is os.ErrDeadlineExceeded too, as with a net.Conn.
 func uploadError(why *parser.Error) error {
 	if why == errBodyTime || why == errBodyRate {
 		return fmt.Errorf("%w: %w", why, os.ErrDeadlineExceeded)
@@ -72,7 +71,7 @@ func uploadError(why *parser.Error) error {
 	return why
 }
 
-// Refusals that are the server's and not the parser's.
+// Refusals by the server; those by the parser are in package parser. Rule is the number in parser/doc.go.
 var (
 	errHeadTime     = &parser.Error{Status: 408, Rule: 61, Why: "the request head took longer than the option HeadTimeout"}
 	errBodyTime     = &parser.Error{Status: 408, Rule: 61, Why: "no content came for as long as the option BodyTimeout"}

@@ -13,9 +13,10 @@ import (
 
 var errNotStarted = errors.New("server: the application returned without calling start")
 
-// enter and leave are around all of the server that an application may call, whatever its goroutine: the
-// loop is not handed off in between, unless the code itself does that. Where a worker has the request, enter
-// returns its job, which answers in place of the exchange; leave is not called then.
+// enter and leave enclose every function of the server that an application may call, on the loop or on a
+// goroutine of its own: in between the loop is not handed off, unless the function does so itself. Where a
+// worker has the request, enter returns its job, which does the call in place of the exchange; then leave is
+// not called.
 func (x *exchange) enter() (was callstate.State, j *job) {
 	if was = x.sh.calls.EnterServer(&x.app.call); was == callstate.HandedOff {
 		return was, x.app.job
@@ -25,11 +26,11 @@ func (x *exchange) enter() (was callstate.State, j *job) {
 
 func (x *exchange) leave(was callstate.State) { x.app.call.ReturnToApp(was) }
 
-// isOver reports whether the application has kept what it got for longer than its response.
+// isOver reports whether the response has ended, and the application still uses its writer or Environ.
 func (x *exchange) isOver() bool { return x.sock == nil || x.out.Complete }
 
-// startResponse makes the gateway.StartResponse of x. It renders the head at once, so that
-// nothing of the application's is kept.
+// startResponse makes the gateway.StartResponse of x. The head is rendered in the call: status and headers
+// are the application's again when it returns.
 func (x *exchange) startResponse() gateway.StartResponse {
 	return func(status string, headers []gateway.Header, exc error) (io.Writer, error) {
 		was := x.sh.calls.EnterServer(&x.app.call) // enter written out: every request comes here
@@ -50,9 +51,10 @@ func (x *exchange) startResponse() gateway.StartResponse {
 	}
 }
 
-// commit decides the framing and puts the head on its way. known is the length of the content, -1 if it
-// is unknown.
+// commit decides the framing and appends the head to the output. known is the length of the content, -1 if
+// it is unknown.
 func (x *exchange) commit(known int64) {
+	// While the server stops the answer says close, unless a next request was already read: that is served too.
 	keep := x.out.keepAlive && (!x.sh.stopping || x.in.pipelined)
 	request := respond.Request{HEAD: x.in.isHEAD, HTTP10: x.in.req.Minor == 0, KeepAlive: keep}
 	x.sh.out, x.out.keepAlive = x.out.Commit(x.sh.out, known, request, &x.sh.date)
@@ -61,18 +63,19 @@ func (x *exchange) commit(known int64) {
 	}
 }
 
-// contentless reports whether the answer to this request has no content if it has this code. Then
-// neither loop nor worker pulls a body or keeps what is written.
+// contentless reports whether the answer to this request has no content if its status is code. Then neither
+// loop nor worker pulls a body, and what the application writes is dropped.
 func (x *exchange) contentless(code int) bool { return respond.Contentless(code, x.in.isHEAD) }
 
-// copyBytesMax is the largest chunk that is copied behind its head. Above it the
-// copy costs more than sending from where it is.
+// copyBytesMax is the largest chunk that is copied behind its head. A larger one is borrowed: a copy of it
+// costs more than a second element of writev.
 const copyBytesMax = 16 << 10
 
-// send puts a chunk of content on its way. It reports an error when the content
-// was longer than promised; what fits is sent.
+// send sends a chunk of content. A chunk over copyBytesMax is borrowed (out.borrowed): b must not change
+// until all output is sent. It returns an error if the content is longer than declared; what fits is sent.
 func (x *exchange) send(b []byte) error {
-	if r := &x.out.Response; r.Framing == respond.ByLength && int64(len(b)) <= min(r.Left, copyBytesMax) { // as most are
+	// The common case: a small chunk with a Content-Length.
+	if r := &x.out.Response; r.Framing == respond.ByLength && int64(len(b)) <= min(r.Left, copyBytesMax) {
 		r.Left -= int64(len(b))
 		x.sh.out = append(x.sh.out, b...)
 		return nil
@@ -89,7 +92,7 @@ func (x *exchange) send(b []byte) error {
 	return err
 }
 
-// sendFile is send for all that is left of a file, which the kernel sends.
+// sendFile is send for the rest of a file, which the kernel sends (sendfile).
 func (x *exchange) sendFile(file *gateway.FileBody) error {
 	f, off, n := file.Range()
 	out, n, err := x.out.Frame(x.sh.out, n)
@@ -100,20 +103,19 @@ func (x *exchange) sendFile(file *gateway.FileBody) error {
 	return err
 }
 
-// unsentHighWaters is how many times HighWaterBytes may wait for the socket of what write() was
-// given on a loop, which cannot wait for the client: 2 MiB by default, so that the answers
-// fit that are usually written, and a thousand clients that do not read cost 2 GiB and not
-// whatever the application writes.
+// unsentHighWaters is how many times HighWaterBytes may be unsent of what an application writes on a loop
+// that cannot be handed off, as with Inline: write() cannot wait for the client there. By default it is
+// 2 MiB: usual answers fit, and a thousand clients that do not read cost 2 GiB at most.
 const unsentHighWaters = 8
 
-var errTooMuchUnsent = fmt.Errorf("server: write() was given %d times the option HighWaterBytes more than the client has taken, and cannot wait for it on the event loop; "+
-	"return a Body, which is asked for as much as the client takes, or use Auto or Pool for the option Dispatch", unsentHighWaters)
+var errTooMuchUnsent = fmt.Errorf("server: %d times the option HighWaterBytes of what was given to write() is unsent, and write() cannot wait for the client on the event loop; "+
+	"return a Body, which is pulled as fast as the client reads, or use Auto or Pool for the option Dispatch", unsentHighWaters)
 
 // writer is the write() form of a response.
 type writer exchange
 
-// Write sends p before anything of the Body: at once, unless the application gathers. What
-// waits in h.out goes out when the call returns, and when its loop is taken from it.
+// Write implements io.Writer. It sends p before the chunks of the Body: at once, unless the application
+// gathers. Gathered content is sent when the call of the application returns, or when the loop is handed off.
 func (w *writer) Write(p []byte) (n int, err error) {
 	x := (*exchange)(w)
 	was, j := x.enter()
@@ -133,15 +135,15 @@ func (w *writer) Write(p []byte) (n int, err error) {
 	case !x.out.HeadSent:
 		x.commit(-1)
 	}
-	// p is the caller's again after the call: in pieces small enough to copy.
+	// p is the caller's again after the call, so it is sent in pieces that send copies.
 	for n < len(p) {
 		switch {
 		case !x.sock.Full():
-		case x.handOffInServer(was):
+		case x.handOffInServer(was): // the client reads slowly: the call waits for it as a worker
 			was = callstate.HandedOff
 			k, err := (*jobWriter)(x.app.job).Write(p[n:])
 			return n + k, err
-		case x.sock.Unsent() > int64(unsentHighWaters*x.sh.cfg.loop.HighWaterBytes):
+		case x.sock.Unsent() > int64(unsentHighWaters*x.sh.cfg.loop.HighWaterBytes): // Inline: it cannot wait
 			x.out.Err = errTooMuchUnsent
 			return n, errTooMuchUnsent
 		}

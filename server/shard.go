@@ -12,31 +12,32 @@ import (
 	"github.com/isbjorn/isbjorn/server/internal/respond"
 )
 
-// shard is one loop's part of the server. Its goroutine owns everything here, but for what calls and
-// counts say of other goroutines. It implements loop.Handler.
+// shard is one loop's part of the server, and implements loop.Handler. The goroutine of the loop owns
+// everything here, except calls, stall and sampling, which the monitor reads under the lock of calls, and
+// counts, which Stats reads from any goroutine.
 type shard struct {
 	srv  *Server
 	cfg  *config
 	loop *loop.Loop
 	info gateway.ServerInfo
 
-	out      []byte       // answers of the connection at work, not yet given to the socket
-	free     []*exchange  // between two requests
-	date     respond.Date // Server and Date of the second
-	epoch    time.Time    // when this handler was made: durations count from it, by the monotonic clock
-	now      int64        // ns from epoch to the last Tick; a step of the wall clock does not move it
-	lateTick int64        // now at the last Tick that was late: what counts from the Tick before may have come just then
+	out      []byte       // answers of the connection at work that the socket does not have yet
+	free     []*exchange  // exchanges without a request
+	date     respond.Date // the fields Server and Date for the present second
+	epoch    time.Time    // when the shard was made: times count from it, by the monotonic clock
+	now      int64        // ns from epoch to the last Tick; a step of the wall clock does not change it
+	lateTick int64        // now at the last Tick that came late: input noted before it may have arrived just then
 
 	limit        connLimiter
-	tlsLog       rateLimitedLog // about TLS where there is none
-	tempDirLog   rateLimitedLog // about content that cannot be kept
-	tempSpaceLog rateLimitedLog // about the same for want of TempBytes
+	tlsLog       rateLimitedLog // a client speaks TLS to a port without
+	tempDirLog   rateLimitedLog // content cannot be kept in TempDir
+	tempSpaceLog rateLimitedLog // content is refused for want of TempBytes
 
-	stackSecond int64 // second of the last stack that RequestTimeout has logged
+	stackSecond int64 // second of the last stack that was logged for RequestTimeout
 
-	slice timeSlice // of the turn at hand
+	slice timeSlice // of the present call of Input or Drained
 
-	skipYields int // so many requests are held at once, see exchange.yieldToWorker
+	skipYields int // how many of the next requests are dispatched without a yield: exchange.yieldToWorker
 
 	stopping bool // Shutdown was called
 
@@ -47,8 +48,8 @@ type shard struct {
 	counts counts
 }
 
-// outBytesMax bounds the answers that are gathered for one write, and the
-// memory a loop keeps for them: a read's worth of pipelined small requests.
+// outBytesMax bounds the answers that are gathered for one write, and the memory that a loop keeps for
+// them: enough for the pipelined small requests of one read.
 const outBytesMax = 256 << 10
 
 func newShard(s *Server, l *loop.Loop) *shard {
@@ -69,7 +70,8 @@ func newShard(s *Server, l *loop.Loop) *shard {
 	return h
 }
 
-// Opened begins a connection.
+// Opened implements loop.Handler: a connection was accepted. It gets a session, and over MaxConnections an
+// idle connection is closed for it, or the new one is refused.
 func (h *shard) Opened(c *loop.Conn) {
 	h.count(accepted)
 	s := h.newSession(c)
@@ -78,13 +80,14 @@ func (h *shard) Opened(c *loop.Conn) {
 		s.admit()
 		return
 	}
-	h.limit.noneIdle = false // idle until it sends something
+	h.limit.noneIdle = false // a new connection is idle until it sends something
 }
 
-// Input serves the requests in b. Their answers leave in one write.
+// Input implements loop.Handler: it serves the requests in b, and sends their answers in one write.
 func (h *shard) Input(c *loop.Conn, b []byte) (used int) {
 	s := c.Context.(*session)
 	h.slice.begin()
+	// False after a panic of the application, which guard has answered: more requests may be pipelined in b.
 	for !s.serveInput(b, &used) {
 	}
 	h.flush(c)
@@ -92,17 +95,17 @@ func (h *shard) Input(c *loop.Conn, b []byte) (used int) {
 	return used
 }
 
-// isHEAD reports whether the method is HEAD, as far as it is known. RFC 9110
-// section 9.3.2.
+// isHEAD reports whether the method is HEAD, also where the rest of the head was not parsed or is invalid.
+// RFC 9110 section 9.3.2.
 func isHEAD(req *parser.Request, b []byte) bool {
 	return req.Method.Len == uint16(len(http.MethodHead)) && string(req.Method.Of(b)) == http.MethodHead
 }
 
-// isTLS reports whether b begins as a client of TLS does: with a handshake record
-// of version 3. RFC 8446 section 5.1.
+// isTLS reports whether b begins with a TLS handshake record of version 3: RFC 8446 section 5.1.
 func isTLS(b []byte) bool { return len(b) >= 2 && b[0] == 22 && b[1] == 3 }
 
-// Drained goes on with a response that was suspended.
+// Drained implements loop.Handler: the socket has room, or Yield has ended, or a wake came. A suspended
+// response continues.
 func (h *shard) Drained(c *loop.Conn) {
 	s := c.Context.(*session)
 	h.slice.begin()
@@ -113,12 +116,14 @@ func (h *shard) Drained(c *loop.Conn) {
 	s.arm()
 }
 
-// Tick renews what depends on the time of day.
+// Tick implements loop.Handler: it renews the clock and the field Date.
 func (h *shard) Tick(now time.Time) {
 	h.reportStallEnd()
 	before := h.now
 	h.now = int64(now.Sub(h.epoch))
-	if h.now-before > int64(stopIdleTime)/4 { // an application has held the loop
+	// An application has blocked the loop. Input that came since is noted with the Tick before, and Shutdown
+	// would take its connection for one that has been idle for long.
+	if h.now-before > int64(stopIdleTime)/4 {
 		h.lateTick = h.now
 	}
 	h.limit.tick()
@@ -128,20 +133,21 @@ func (h *shard) Tick(now time.Time) {
 	h.date.Update(now)
 }
 
-// Refusal is for a client that no descriptor is left for.
+// Refusal implements loop.Handler: the answer to a client when the process has no descriptor left for its
+// connection.
 func (h *shard) Refusal() []byte {
 	h.count(noDescriptor)
 	return respond.AppendError(nil, errTooManyConns.Status, errTooManyConns.Why, false, &h.date)
 }
 
-// flush gives the gathered answers to the socket.
+// flush sends the gathered answers to c.
 func (h *shard) flush(c *loop.Conn) {
 	if len(h.out) == 0 {
 		return
 	}
 	c.Send(h.out)
 	h.out = h.out[:0]
-	if cap(h.out) > 2*outBytesMax {
+	if cap(h.out) > 2*outBytesMax { // one long head must not cost the loop its size for ever
 		h.out = nil
 	}
 }

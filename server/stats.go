@@ -6,55 +6,54 @@ import (
 	"github.com/isbjorn/isbjorn/server/internal/workers"
 )
 
-// Stats is what an operator graphs: how many connections there are, and what has
-// happened to them since the server was made. Connections, Hijacked, Working and Waiting
-// are how many there are now; all others only grow. One event can count in several fields:
+// Stats has counters and gauges for an operator's graphs. Connections, Hijacked, Working and Waiting are
+// gauges, how many there are now; all others are counters since New. One event may count in several fields:
 // a head that takes too long is in HeadTimeouts and in Refused.
 type Stats struct {
-	Connections int    // those that are taking leave included, without those in Hijacked
+	Connections int    // open now, those in a lingering close included, those in Hijacked not
 	Hijacked    int    // taken over by Hijack, whose application has not returned
-	Accepted    uint64 // connections, without those in NoDescriptor
+	Accepted    uint64 // connections, those in NoDescriptor not included
 
 	// Connections that the peer or the network ended by an error, mostly a reset.
 	Lost     uint64 // inside a request, or before the socket had taken all of an answer
-	LostIdle uint64 // with nothing under way: some load balancers look so whether a server lives
+	LostIdle uint64 // between two requests: some load balancers probe a server by such a connection
 
-	// Connections that the server ended and whose peer may miss something.
-	Stalled uint64 // cut: the client took nothing for WriteTimeout
-	Stopped uint64 // cut: they were there when Close was called, or Shutdown's time was over
+	// Connections that the server cut, whose client may miss a part of an answer.
+	Stalled uint64 // the client acknowledged nothing for WriteTimeout
+	Stopped uint64 // open when Close was called, or when the time of Shutdown was over
 
 	// Requests that the application failed, each with a line in the log.
-	Failed  uint64 // by an error, a panic, or a response that cannot be
+	Failed  uint64 // by an error, a panic, or an invalid response
 	Aborted uint64 // those of them whose answer had begun, also by gateway.ErrAbort; the others got a 500
 
-	// Requests that the server itself answered by 4xx or 5xx, in place of the
-	// application; also those that the client ended in the middle, but in order.
+	// Requests that the server itself answered by 4xx or 5xx, in place of the application; also those that
+	// the client ended in the middle by closing its side in order.
 	Refused uint64
 
-	// Time was up.
+	// Timeouts, by the option that sets the time.
 	HeadTimeouts    uint64 // HeadTimeout
 	BodyTimeouts    uint64 // BodyTimeout
 	RateTimeouts    uint64 // BodyRate
 	IdleTimeouts    uint64 // IdleTimeout; closed in order
 	RequestTimeouts uint64 // RequestTimeout; each with a line in the log
 
-	// Requests on workers: none with Dispatch: Inline. Working near Workers, and Waiting over
-	// 0 for a while, say that requests wait for each other.
-	Working     int    // at work now; abandoned ones that have not returned included
-	Waiting     int    // for a worker, now
-	RefusedBusy uint64 // refused: as many were at work and waited as Workers and WorkerQueue allow
+	// Requests on workers: none with Dispatch: Inline. If Working is near the option Workers, and Waiting
+	// over 0 for a while, requests wait for each other.
+	Working     int    // on a worker now, abandoned ones included whose application has not returned
+	Waiting     int    // queued for a worker now
+	RefusedBusy uint64 // refused by 503: Workers were busy, and WorkerQueue full
 
-	LoopStalls   uint64 // times that a loop was held for StallWarning
-	LoopHandoffs uint64 // times that a loop was held with Dispatch: Auto, and went on with another goroutine
+	LoopStalls   uint64 // times that a loop was blocked for StallWarning
+	LoopHandoffs uint64 // times that a call took long with Dispatch: Auto, and its loop got a new goroutine
 
-	// There was no room.
-	EvictedIdle  uint64 // idle connections closed for a new one: MaxConnections is reached
+	// Limits that were reached.
+	EvictedIdle  uint64 // idle connections closed for a new one: MaxConnections
 	RefusedFull  uint64 // connections refused, since none was idle: MaxConnections
-	NoDescriptor uint64 // connections refused: the limit of open files
+	NoDescriptor uint64 // connections refused: the limit of open files (RLIMIT_NOFILE)
 }
 
-// counter is a field of Stats. Each loop counts for itself, at events of a
-// connection or of a refusal: a request that is served counts nothing.
+// counter is a field of Stats that grows. Each loop has its own, which change when a connection begins or
+// ends and at refusals: a request that is served changes none.
 type counter uint8
 
 const (
@@ -84,9 +83,9 @@ type counts [counters]atomic.Uint64
 
 func (h *shard) count(c counter) { h.counts[c].Add(1) }
 
-// Stats adds up what the loops have counted. From any goroutine, also after the
-// server has stopped. The numbers are read one after the other, while the loops
-// go on.
+// Stats returns the sums of the counters of all loops. It may be called from any goroutine, also after the
+// server has stopped. The numbers are read one after the other while the loops run, so they may be of
+// slightly different moments.
 func (s *Server) Stats() Stats {
 	var n [counters]uint64
 	for _, l := range s.reactor.Loops() {
@@ -95,7 +94,8 @@ func (s *Server) Stats() Stats {
 			n[c] += h.counts[c].Load()
 		}
 	}
-	connections := s.reactor.Len() // first: a connection is taken over before it is none of these
+	// First: Hijack counts a connection in Hijacked before it leaves Connections, so none is in neither.
+	connections := s.reactor.Len()
 	var load workers.Load
 	if s.workers != nil {
 		load = s.workers.Load()

@@ -5,8 +5,8 @@ import (
 	"unsafe"
 )
 
-// The trailer fields of a request. Their lines are kept as they have
-// come, checked by the parser: in memory of their own, since few requests have any.
+// The trailer fields of a request (RFC 9110 section 6.5). Their lines are kept unchanged, as the parser has
+// checked them, in memory that is allocated for each request: few have any.
 
 // ReadTrailer implements gateway.Conn on the loop, where all content has come.
 func (x *exchange) ReadTrailer(yield func(name, value string) bool) {
@@ -20,7 +20,7 @@ func (x *exchange) ReadTrailer(yield func(name, value string) bool) {
 	yieldFields(lines, yield)
 }
 
-// ReadTrailer implements gateway.Conn on a worker. Until the content has come it has none.
+// ReadTrailer implements gateway.Conn on a worker. There are no fields until all content has come.
 func (j *job) ReadTrailer(yield func(name, value string) bool) {
 	j.mu.Lock()
 	lines := j.in.trailer
@@ -28,14 +28,14 @@ func (j *job) ReadTrailer(yield func(name, value string) bool) {
 	yieldFields(lines, yield)
 }
 
-// takeTrailer brings the lines, when the content has come. On the loop.
+// setTrailer gives the lines to the worker when all content has come. On the loop.
 func (j *job) setTrailer() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.in.trailer = j.x.in.trailer
 }
 
-// yieldFields yields the fields of lines, as views of them.
+// yieldFields yields the fields of lines, as views of lines.
 func yieldFields(lines []byte, yield func(name, value string) bool) {
 	for line := range bytes.Lines(lines) {
 		name, value, _ := bytes.Cut(bytes.TrimSuffix(line, []byte("\r\n")), []byte(":"))
@@ -45,4 +45,5 @@ func yieldFields(lines []byte, yield func(name, value string) bool) {
 	}
 }
 
+// view returns b as a string, without a copy: b must not change.
 func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

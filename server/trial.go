@@ -5,40 +5,39 @@ import (
 	"time"
 )
 
-// An application that was seen to block runs on workers, for twice to four times the CPU
-// time of a short request. It may block no more: a cache is warm, a dependency is fast
-// again, or it was the machine's fault. So it is tried on the loops again after a while,
-// and stays there if it is not seen to block. One that does is back on workers after what
-// the first time took, some milliseconds for each loop, and it takes twice as long until
-// the next trial.
+// An application that was seen to block is promoted: workers run it, which costs twice to four times the CPU
+// time of a short request. It may stop to block: a cache is warm, a dependency is fast again, or the machine
+// was busy. So after a while it is tried on the loops again, and stays there if it is not seen to block in
+// the trial. If it is, it is promoted again, after some milliseconds on each loop as at first, and the time
+// until the next trial doubles.
 
 const (
-	// trialRestMin is how long an application runs on workers before the first trial, and how
-	// long a trial takes; trialRestMax the longest time between two.
+	// trialRestMin is the time from the first promotion to its trial, and how long a trial takes;
+	// trialRestMax is the longest time between two trials.
 	trialRestMin = 10 * time.Second
 	trialRestMax = 10 * time.Minute
 
-	// trialSamples is how many looks of a trial must have found that a loop has begun a call:
-	// a server without clients learns nothing.
+	// trialSamples is how many samples of a trial must have found a call begun since the sample before: a
+	// trial without requests shows nothing.
 	trialSamples = 100
 )
 
-// trial is the monitor's part of it.
+// trial is the part of the monitor that tries a promoted application on the loops.
 type trial struct {
-	rest      time.Duration // between the last promotion and its trial
-	next      time.Time     // when workers have run all requests for so long; zero while they do not
-	began     time.Time     // when the trial began that is under way; zero if none is
-	active    int           // looks of it that count
-	endedWell time.Time     // when the last trial ended well
+	rest      time.Duration // from the last promotion to its trial
+	next      time.Time     // when the next trial begins; zero if the application is not promoted
+	began     time.Time     // when the present trial began; zero if there is none
+	active    int           // samples of the present trial that count
+	endedWell time.Time     // when the last trial ended without a promotion
 }
 
-// promote has workers run the application, for what it does with a request. Caller holds
-// the lock of shard.calls of its loop.
+// promote has workers run the application. why, stack and request are for the log. Caller holds the lock of
+// the shard.calls in which the request was found.
 func (w *monitor) promote(why string, stack []byte, request []any) {
 	if w.s.appBlocks.Swap(true) {
 		return
 	}
-	now, silent := time.Now(), !w.began.IsZero() // the log has said it before the trial
+	now, silent := time.Now(), !w.began.IsZero() // in a trial: the first promotion is in the log
 	if silent || !w.endedWell.IsZero() && now.Sub(w.endedWell) < trialRestMax {
 		w.rest = min(2*w.rest, trialRestMax)
 	} else {
@@ -57,8 +56,8 @@ const (
 	returnedLine = "the application no longer blocks: its requests run on the loops again"
 )
 
-// reconsider begins a trial when it is time, and ends one that went well. begun says that
-// a loop has begun a call since the last look.
+// reconsider begins a trial when it is due, and ends one in which the application was not seen to block.
+// begun says that a loop has begun a call since the last sample.
 func (w *monitor) reconsider(now time.Time, begun bool) {
 	switch {
 	case !w.next.IsZero() && w.s.appBlocks.Load():
@@ -75,7 +74,7 @@ func (w *monitor) reconsider(now time.Time, begun bool) {
 	}
 }
 
-// untilTrial is how long it takes until the next trial; 0 if none is due.
+// untilTrial is the time until the next trial, at least 1 ns; 0 if none is planned.
 func (w *monitor) untilTrial(now time.Time) time.Duration {
 	if w.next.IsZero() {
 		return 0

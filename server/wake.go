@@ -10,12 +10,12 @@ import (
 	"github.com/isbjorn/isbjorn/server/internal/callstate"
 )
 
-// waker goes on with a response that waits for an event (gateway.ErrWait). It may be
-// kept for longer than the response, and so is not a part of the pooled exchange.
+// waker wakes a response on the loop that waits for an event (gateway.ErrWait). The application may keep it
+// for longer than the response, so it is no part of the pooled exchange.
 type waker struct {
 	loop *loop.Loop
-	x    *exchange   // of loop alone; nil when the response is over
-	due  atomic.Bool // run is on its way: a burst of events is one task
+	x    *exchange   // only the loop uses it; nil when the response is over
+	due  atomic.Bool // run is queued: a burst of events is one task
 	task func()      // run, bound once
 }
 
@@ -25,28 +25,30 @@ func newWaker(x *exchange) *waker {
 	return w
 }
 
-// wake is what the application calls. Nothing is lost to one that comes before the
-// response waits: run is a task, and comes after whatever the loop does now, and a
-// response that does not wait then asks its body anyway.
+// wake is what the application calls, from any goroutine. A wake before Next has returned ErrWait is not
+// lost: run is a task, so the loop runs it after the present event, when the response is blocked or does not
+// need it.
 func (w *waker) wake() {
 	if !w.due.Swap(true) {
 		w.loop.Do(w.task) // a loop that has stopped has no responses
 	}
 }
 
+// run is the task of wake.
 func (w *waker) run() {
-	w.due.Swap(false) // before Next looks: what happens from now on is another task
+	w.due.Swap(false) // before Next: an event from now on queues another task
 	switch x := w.x; {
 	case x == nil:
 	case x.app.call.State() == callstate.HandedOff && w == x.app.waker:
-		x.app.job.wakeWorker() // it was taken when it belonged to the loop
+		x.app.job.wakeWorker() // the application asked for the waker on the loop, and is a worker now
 	case x.out.blocked:
 		x.out.blocked = false
 		x.sh.Drained(x.sock)
 	}
 }
 
-// Waker implements gateway.Conn: the worker waits, and the loop knows nothing of it.
+// Waker implements gateway.Conn on a worker. The wake is for the worker, which waits in job.abandoned; the
+// loop has no part in it.
 func (j *job) Waker() (wake func()) {
 	j.hasWaker = true
 	if j.workerWaker == nil {
@@ -55,13 +57,14 @@ func (j *job) Waker() (wake func()) {
 	return j.workerWaker.wake
 }
 
-// workerWaker is the waker that an application on a worker gets. It may be kept for longer than
-// the response, and the job is that of the next request then.
+// workerWaker is the waker of an application on a worker. The application may keep it for longer than the
+// response, when the job is used for the next request.
 type workerWaker struct {
 	mu  sync.Mutex
 	job *job // nil when the response is over
 }
 
+// wake is what the application calls, from any goroutine.
 func (n *workerWaker) wake() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -70,12 +73,14 @@ func (n *workerWaker) wake() {
 	}
 }
 
+// end makes wake do nothing.
 func (n *workerWaker) end() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.job = nil
 }
 
+// wakeWorker has a worker that waits for a wake call Next again.
 func (j *job) wakeWorker() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -83,8 +88,8 @@ func (j *job) wakeWorker() {
 	j.cond.Broadcast()
 }
 
-// stir has a response that waits asked once more, when the server begins to stop: it may
-// want to end. In a task of its own, as for every wake: the application may block in it.
+// wakeForStop wakes a response that waits when Shutdown begins: its body may then end. The loop does it in a
+// task, as for every wake, since the application may block in Next.
 func (x *exchange) wakeForStop() {
 	if x.app.waker != nil {
 		x.app.waker.wake()
@@ -94,11 +99,11 @@ func (x *exchange) wakeForStop() {
 	}
 }
 
-var errNoWaker = errors.New("server: Next returned gateway.ErrWait, and nobody could wake it: call Environ.Waker first")
+var errNoWaker = errors.New("server: Next returned gateway.ErrWait, and there is no waker; call Environ.Waker first")
 
-// The exchange is the Environ's gateway.Conn.
+// The exchange is the gateway.Conn of the Environ on the loop.
 
-// RemoteAddr is the peer's address.
+// RemoteAddr implements gateway.Conn.
 func (x *exchange) RemoteAddr() netip.AddrPort {
 	was, j := x.enter()
 	if j != nil {
@@ -108,7 +113,7 @@ func (x *exchange) RemoteAddr() netip.AddrPort {
 	return x.sock.RemoteAddr()
 }
 
-// LocalAddr is the address that the peer connected to.
+// LocalAddr implements gateway.Conn.
 func (x *exchange) LocalAddr() netip.AddrPort {
 	was, j := x.enter()
 	if j != nil {
