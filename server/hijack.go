@@ -19,7 +19,7 @@ type hijack struct {
 }
 
 var (
-	errInline     = fmt.Errorf("server: the application runs on the event loop, and this call needs a goroutine of its own; use Auto or Pool for the option Dispatch: %w", errors.ErrUnsupported)
+	errInline     = fmt.Errorf("server: the application runs on the event loop, and this call needs a goroutine of its own; leave the option Dispatch out, or use Dispatch: Pool: %w", errors.ErrUnsupported)
 	errHijackLate = errors.New("server: Hijack after a part of the response was sent; call it before Write and Flush")
 )
 

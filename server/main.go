@@ -12,17 +12,17 @@ import (
 	"github.com/isbjorn/isbjorn/gateway"
 )
 
-// Main is a whole program around app: the flag -addr, and [Run]. The flag may be given
-// several times, and each address is served. Without it the address is
-// 0.0.0.0:PORT where the environment has PORT, as on platforms that choose a port for
-// a program, and else 127.0.0.1:8080. What cannot work is reported on standard error
-// and ends the program with status 1, so is -addr together with sockets of systemd,
-// and flags with status 2. After a stop in order the status is 0; where something had to be
-// cut, since [Options.StopTime] was over, an application held its loop or a second signal came, it is 1.
+// Main is a whole program around app: the flag -addr, and [Run]. The flag may be given several times, and
+// each address is served. Without it the address is 0.0.0.0:PORT if the environment has PORT, as on platforms
+// that choose a port for a program, and else 127.0.0.1:8080.
 //
-// A program with flags of its own calls [Flags] and flag.Parse before it uses their
-// values, and so before Main: the options are computed when Main is called. Main
-// refuses flags that were not parsed then.
+// Errors are printed on standard error. The exit status is 2 for wrong flags, and 1 for other errors, such as
+// an option that cannot work, or -addr together with sockets of systemd. After a stop in order it is 0; if
+// connections were cut, because [Options.StopTime] was over, an application blocked its loop or a second
+// signal came, it is 1.
+//
+// A program with flags of its own calls [Flags] and flag.Parse before it uses their values, and so before
+// Main: the options are computed when Main is called. If flags were not parsed then, Main ends with status 2.
 func Main(app gateway.App, options Options) {
 	addrs, err := addressFlag(flag.CommandLine, os.Args[1:])
 	if err != nil {
@@ -33,8 +33,7 @@ func Main(app gateway.App, options Options) {
 	}
 }
 
-// exit ends the program. It waits no longer for the reader of standard error than
-// for that of standard output.
+// exit prints err and ends the program. If the reader of standard error hangs, it waits logqueue.FlushTime.
 func exit(status int, err error) {
 	var lines logqueue.Queue
 	lines.Print(os.Stderr, err.Error())
@@ -62,8 +61,7 @@ type addrs []string
 func (a *addrs) String() string     { return strings.Join(*a, " ") }
 func (a *addrs) Set(s string) error { *a = append(*a, s); return nil }
 
-// addressFlag returns the addresses that the flag -addr gives. It parses the command
-// line if the program has not.
+// addressFlag returns the addresses of the flag -addr. It parses the command line if the program has not.
 func addressFlag(flags *flag.FlagSet, args []string) ([]string, error) {
 	var others []string
 	flags.VisitAll(func(f *flag.Flag) {

@@ -18,14 +18,13 @@ import (
 	"github.com/isbjorn/isbjorn/server/internal/spool"
 )
 
-// Options are the numbers and behaviours of a Server that can be set. The zero value of each
-// field is its default, so Options{} is a server as this page describes it. Where "none" or
-// "no limit" is possible it is -1, by the names [None] and [NoLimit]; [New] refuses every
-// other value that cannot work, naming the option and the cure.
+// Options are the settings of a Server. The zero value of each field is its default, so Options{} is a
+// server as this page describes it. Where "none" or "no limit" is possible it is -1, by the names [None] and
+// [NoLimit]. [New] refuses every other value that cannot work; the error names the option and what would do.
 //
-// The limits of package parser are fields like all others, by their names there: one flat list
-// has one name for each setting, in Go, in a file and on a command line. Two of package loop are
-// not options: ReadBytes only shares out the time of a loop, and Tick is the grain of all timeouts.
+// The limits of package parser are fields like all others, by their names there: each setting has one name,
+// in Go, in a file and on a command line. Two options of package loop are left out: ReadBytes only divides
+// the time of a loop between connections, and Tick is the resolution of all timeouts.
 type Options struct {
 	// Loops is the number of event loops. Default: one for each core (GOMAXPROCS).
 	Loops int
@@ -33,87 +32,87 @@ type Options struct {
 	// Dispatch is where the application runs. Default [Auto].
 	Dispatch DispatchMode
 
-	// DispatchBy is asked about each request, where the application is one of several that
-	// differ: those under a path that block, say, and those that never do, whose latency is
-	// to be that of [Inline]. Auto, too, may be its answer; what Auto has learnt then of the
-	// application does not count for Inline. It is called on the event loop, with an Environ
-	// that is lent for the call. It needs Dispatch at its default, Auto. A request whose content a
-	// gateway.Streamer reads as it comes is a worker's in any case. Default none.
+	// DispatchBy chooses the mode for each request, for an application of which a part blocks,
+	// such as all under one path, and another must have the latency of [Inline]. It may return
+	// Auto too; what Auto finds out about the application does not change requests with Inline.
+	// It is called on the event loop; env is valid during the call only. It needs Dispatch at its
+	// default, Auto. A request whose content a gateway.Streamer reads as it comes runs on a worker
+	// in any case. Default none.
 	DispatchBy func(env *gateway.Environ) DispatchMode
 
-	// Workers is how many requests workers run at once: those of [Pool], and of Auto where the
+	// Workers is how many requests workers run at once: all with [Pool], and with Auto where the
 	// application blocks. Default 4096: a goroutine with its stack and request costs some 10 KiB.
-	// Half of them may be at requests whose content is still to come, however slowly; of more such
-	// requests the content is collected first, as with Inline (see BodyMemory, TempDir, TempBytes).
+	// Half of the workers may run requests whose content is still to come; the content of further
+	// such requests is collected first, as with Inline (see BodyMemory, TempDir, TempBytes).
 	Workers int
 
 	// WorkerQueue is how many requests may wait for a worker. Default 1024; None lets none
-	// wait. Those beyond are answered by 503 with Retry-After.
+	// wait. Further ones are answered by 503 with Retry-After.
 	WorkerQueue int
 
-	// RequestTimeout is the longest that an application on a worker may take for a request,
-	// until it has given all of its response. After that the client gets 504, or the connection
-	// ends if the response has begun; the log has the request, its age and the stack of the
-	// application, whose Context is cancelled. Default none. Inline has no use for it.
+	// RequestTimeout is the longest that an application on a worker may take for a request, the
+	// wait for a worker included, until it has given all of its response. After that the client
+	// gets 504, or the connection ends if the response has begun; the Context of the application is
+	// cancelled, and the log has the request, its age and the stack. Default none. With Inline it
+	// is refused.
 	RequestTimeout time.Duration
 
-	// StallWarning is how long an application may hold its loop, whose other connections
-	// wait meanwhile, before the log says so, with the request and the stack; and says so
-	// again when the loop goes on. Default 1 s; None sets none. It does not stop the
+	// StallWarning is how long a loop may be blocked by an application, while its other
+	// connections wait, until the log has a warning with the request and the stack; another line
+	// follows when the loop runs again. Default 1 s; None for no warning. It does not stop the
 	// application.
 	StallWarning time.Duration
 
 	// HeadTimeout is how long a head may take, from its first byte to its last. Default
-	// 10 s. A slow one is answered by 408.
+	// 10 s. After that the answer is 408.
 	HeadTimeout time.Duration
 
-	// BodyTimeout is how long the content of a request may make no progress. Default 30 s.
-	// A slow one is answered by 408.
+	// BodyTimeout is how long no content of a request may come while more is due. Default 30 s.
+	// After that the answer is 408.
 	BodyTimeout time.Duration
 
-	// BodyRate is how many bytes a second of content must come on average, once BodyTimeout
-	// has passed since the head: a client that sends a byte from time to time makes progress,
-	// but keeps a connection and memory busy. Default 500, as in Apache httpd; None sets none.
-	// What is slower is answered by 408.
+	// BodyRate is how many bytes of content must come each second on average, once BodyTimeout
+	// has passed since the head: a client that sends a byte from time to time keeps within
+	// BodyTimeout, but keeps a connection and memory busy. Default 500, as in Apache's
+	// mod_reqtimeout (MinRate); None for no such limit. Slower content is answered by 408.
 	BodyRate int
 
 	// IdleTimeout is how long a connection is kept between two requests. Default 130 s, longer
-	// than what most proxies and load balancers in front have (60 s, 90 s, Caddy 120 s): the
-	// proxy must have the shorter one, or it sends requests into a connection that was just
-	// closed. It costs 489 bytes for each connection. docs/operating.md has a table of those
-	// that need more.
+	// than most proxies and load balancers have (60 s, 90 s, Caddy 120 s): the proxy must have the
+	// shorter idle timeout, or it sends requests into a connection that the server just closed.
+	// An idle connection costs 489 bytes. docs/operating.md has a table of proxies that need more.
 	IdleTimeout time.Duration
 
 	// WriteTimeout is how long a client may take nothing of its answer: acknowledge none of
-	// it, on TCP. Default 60 s, as nginx has it. Then the connection is cut. A client that
+	// it, on TCP. Default 60 s, as nginx's send_timeout. Then the connection is cut. A client that
 	// reads steadily, however slowly, is not cut.
 	WriteTimeout time.Duration
 
-	// LingerTime is how long input of a client is read and thrown away after its last answer,
-	// so that no reset destroys that answer (RFC 9112 section 9.6). Default 5 s; a client that
-	// has not taken all of its answer by then has WriteTimeout, and again while it takes some.
+	// LingerTime is how long input of a client is read and dropped after its last answer, so that
+	// no reset destroys that answer (RFC 9112 section 9.6, nginx's lingering_close). Default 5 s.
+	// For a client that has not taken all of its answer by then WriteTimeout applies instead.
 	LingerTime time.Duration
 
-	// LingerBytes bounds the same in bytes. Default 16 MiB. A server whose clients send larger
-	// uploads, and should be able to read why they were refused, needs no more: what comes after
-	// that waits in the client's own kernel until LingerTime is over.
+	// LingerBytes bounds the same in bytes. Default 16 MiB. It need not be as large as the uploads
+	// of clients that should read why they were refused: after LingerBytes the rest of an upload
+	// stays in the client's kernel until LingerTime is over.
 	LingerBytes int64
 
-	// StopTime is how long [Main] and [Run] wait at the end for requests that are under way,
-	// and for applications that have taken a connection over. Default 30 s: a service manager
+	// StopTime is how long [Main] and [Run] wait at the end for requests in progress, and for
+	// applications that have taken a connection over by Hijack. Default 30 s: a service manager
 	// should wait longer (systemd: TimeoutStopSec). Shutdown has a Context for it.
 	StopTime time.Duration
 
-	// MaxConnections is how many connections there may be. For one more, the longest-idle
-	// connection is closed, of the same loop or else of another; if none is idle the new one is
-	// answered by 503. The log says either, once a second at most. Default: what the limit of
-	// open files (RLIMIT_NOFILE) allows, less an eighth and 32 for what else has a descriptor.
+	// MaxConnections is how many connections there may be. Over the limit, the longest-idle
+	// connection is closed, of the same loop or else of another; if none is idle, the new one is
+	// refused with 503. The log has a line about either, once a second at most. Default: the limit
+	// of open files (RLIMIT_NOFILE), less an eighth and 32 for other descriptors.
 	MaxConnections int
 
-	// HighWaterBytes is how much unsent output a connection may hold, in bytes. Above it no
-	// body is pulled and no input read, until 64 KiB are left, or as much as this if it is less.
-	// Default 256 KiB, least 4 KiB: that, times the clients that do not read, is memory. On a
-	// loop write() cannot wait: with Inline it is an error when eight times as much waits.
+	// HighWaterBytes is how much unsent output a connection may have, in bytes. Above it no body is
+	// pulled and no input read, until 64 KiB are unsent, or HighWaterBytes if that is less. Default
+	// 256 KiB, least 4 KiB: each client that does not read may cost that much memory. With Inline
+	// write() cannot wait for the client, and is an error when eight times as much is unsent.
 	HighWaterBytes int
 
 	// MethodBytes is the longest method, in bytes. Default 32: the longest registered one has
@@ -132,7 +131,7 @@ type Options struct {
 	Fields int
 
 	// BodyBytes is the longest content of a request, in bytes. Default 1 MiB; NoLimit lifts
-	// the limit. More is answered by 413, before it is read where it is announced.
+	// the limit. More is answered by 413: at once if Content-Length declares it.
 	BodyBytes int64
 
 	// ChunkLineBytes is the longest chunk-size with its extensions, in bytes. Default 1024.
@@ -147,29 +146,28 @@ type Options struct {
 	// answered by 431.
 	TrailerFields int
 
-	// BodyMemory is how much content of a request is kept in memory, in bytes; more goes to a
-	// temporary file. Default 64 KiB: most forms and calls of an API fit, and a thousand slow
-	// uploads take 64 MiB at worst. None keeps it in files only; what came whole with its head is
-	// served from the read buffer all the same.
+	// BodyMemory is how much collected content of a request is kept in memory, in bytes; more is kept
+	// in a temporary file. Default 64 KiB: most forms and API calls fit, and a thousand slow uploads
+	// take 64 MiB at most. With None all is kept in files, except content that was read with its
+	// head, which is served from the read buffer.
 	BodyMemory int
 
-	// TempDir is the directory of the temporary files. They have no name in it, or lose it at
-	// once, so that none is left behind. Default os.TempDir(), which is TMPDIR of the
-	// environment, or /tmp. In a tmpfs they are memory after all: choose a disk. A directory that
-	// is set here must be there at the start. The default is used when it is needed: where it is
-	// missing, as in a container with a read-only root, there is a warning in the log, and content
-	// over BodyMemory is answered by 500.
+	// TempDir is the directory of the temporary files. They have no name (O_TMPFILE), or are unlinked
+	// at once, so that none outlives the server. Default os.TempDir(), which is TMPDIR of the
+	// environment, or /tmp. In a tmpfs they take memory: choose a disk. A directory that is set here
+	// must exist at the start. If the default does not work, as in a container with a read-only root,
+	// the log has a warning at the start, and content over BodyMemory is answered by 500.
 	TempDir string
 
 	// TempBytes is how much the temporary files of all connections may take together, in bytes.
 	// Default 1 GiB: a thousand uploads of the default BodyBytes at once, and less than a small
 	// disk has; NoLimit sets no bound. An upload that does not fit is answered by 503. The files
-	// that applications ask for (gateway.Environ.TempFile, forms of package web) count too: a
-	// large form that was collected is there twice while it is read.
+	// of applications (gateway.Environ.TempFile, forms of package web) count too: a large form that
+	// was collected counts twice while it is parsed.
 	TempBytes int64
 
 	// AlsoListen are addresses beside the one that [Main], [Run] and ListenAndServe are called
-	// with. They are handed over by a restart, too. Default none.
+	// with. A restart hands them over too. Default none.
 	AlsoListen []string
 
 	// SocketMode is the file mode of a Unix socket that the server makes. Default 0666.
@@ -179,26 +177,26 @@ type Options struct {
 	// NoName sends no such field.
 	Name string
 
-	// UnderscoreFields is what becomes of request fields with "_" in their names. Default
-	// [DropUnderscores].
+	// UnderscoreFields is what the server does with request fields that have "_" in their names.
+	// Default [DropUnderscores].
 	UnderscoreFields UnderscorePolicy
 
 	// Environ are pairs in the environ of every request, for Get and All. Keys of CGI, HTTP_
-	// and wsgi. are the request's and refused. Default none. New copies the map; its values are
-	// used by many requests at once.
+	// and wsgi. are set by the request, and are refused here. Default none. New copies the map; its
+	// values are used by many requests at once.
 	Environ map[string]any
 
-	// OnStart are called in their order with the server that [Main] or [Run] has made: when its
-	// addresses are bound, before it accepts its first client. So a program has its Stats, for
-	// example. The server is stopped by signals; the functions must not stop it, and open no
-	// listeners: see AlsoListen. Default none.
+	// OnStart are called in their order with the server that [Main] or [Run] has made, when its
+	// addresses are bound and before it accepts its first client. So a program gets its Stats, for
+	// example. The functions must not stop the server, since signals do that, and open no listeners:
+	// see AlsoListen. Default none.
 	OnStart []func(*Server)
 
-	// Logger takes the server's log lines. Default slog.Default(); slog.New(slog.DiscardHandler)
-	// is silence. Its slog.Handler is called for one line after the other, on a goroutine of its
-	// own: one that blocks holds nothing but the log. While it does 1,024 lines wait, or 4 MiB;
-	// more are dropped, and a line says how many. Shutdown and Close wait for the last lines, a
-	// second at most. The application has the Logger itself (Environ.Errors).
+	// Logger is for the server's log lines. Default slog.Default(); with
+	// slog.New(slog.DiscardHandler) there are none. Its slog.Handler is called for one line after
+	// the other, on a goroutine of its own: if it blocks, only the log waits. Up to 1,024 lines or
+	// 4 MiB are queued meanwhile; more are dropped, and a line says how many. Shutdown and Close wait
+	// for the last lines, a second at most. The application uses the Logger itself (Environ.Errors).
 	Logger *slog.Logger
 
 	tune func(*config) // for tests: called by newConfig before it checks
@@ -220,16 +218,16 @@ const (
 type DispatchMode int
 
 const (
-	// Auto runs them on the event loop, as long as they come back at once. One that has
-	// not after some milliseconds goes on on a goroutine of its own, the loop with another; and
-	// once it was seen to block all requests are run as with Pool, until it no longer does,
-	// which the log says once, with the request and the stack. They get a request when its content has
-	// come, unless the application is a gateway.Streamer: then one whose content has not
-	// come with its head is run as with Pool.
+	// Auto runs them on the event loop. If a call takes longer than some milliseconds, the server
+	// moves the loop to a new goroutine, and the call finishes on its own. If the application was
+	// seen to block, the server runs every request as with Pool, until the application no longer
+	// blocks; the log says this once, with the request and the stack. An application is called when
+	// all content of the request has come. A gateway.Streamer runs as with Pool for a request whose
+	// content did not come with its head.
 	Auto DispatchMode = iota
 
-	// Inline runs them on the event loop: for applications that neither block nor
-	// compute for long, whatever happens. They get a request when its content has come.
+	// Inline runs them on the event loop, for applications that never block and never compute for
+	// long. An application is called when all content of the request has come.
 	Inline
 
 	// Pool runs each request on a goroutine of its own. An application may block, and
@@ -237,15 +235,15 @@ const (
 	Pool
 )
 
-// UnderscorePolicy is what becomes of request fields with "_" in their names. CGI names
-// cannot tell X_User from X-User, so a client could send one where a proxy before the
-// server only looks after the other.
+// UnderscorePolicy is what the server does with request fields that have "_" in their names. In CGI names
+// X_User and X-User are the same, so a client could send the one where a proxy in front of the server
+// removes only the other.
 type UnderscorePolicy uint8
 
 const (
 	DropUnderscores   UnderscorePolicy = iota // the application does not see them; the first is logged
-	RefuseUnderscores                         // 400
-	KeepUnderscores                           // as other fields
+	RefuseUnderscores                         // the request is answered by 400
+	KeepUnderscores                           // the application sees them, like other fields
 )
 
 var (
@@ -297,7 +295,7 @@ func (m *FileMode) Set(s string) error {
 	return nil
 }
 
-// config is what newConfig makes of Options: no field stands for a default.
+// config is Options with all defaults filled in: see newConfig.
 type config struct {
 	limits           parser.Limits
 	loop             loop.Options
@@ -307,11 +305,11 @@ type config struct {
 	idleTime         time.Duration
 	maxConns         int
 	dispatch         DispatchMode
-	dispatchBy       func(*gateway.Environ) DispatchMode // nil: dispatch says it for all
+	dispatchBy       func(*gateway.Environ) DispatchMode // nil if dispatch holds for all requests
 	workers          int
 	queue            int           // requests that wait for a worker
 	requestTime      time.Duration // 0 for none
-	trialRest        time.Duration // trialRestMin, but in tests
+	trialRest        time.Duration // trialRestMin; shorter in tests
 	stopTime         time.Duration
 	stallWarning     time.Duration // negative for none
 	alsoListen       []string
@@ -321,18 +319,18 @@ type config struct {
 	name             string // "" for no field Server
 	environ          map[string]any
 	underscorePolicy UnderscorePolicy
-	log              *slog.Logger // the server's lines, by logs
+	log              *slog.Logger // for the server: queues its lines in logs
 	logs             *logqueue.Queue
-	appLog           *slog.Logger // the option Logger, for the application
+	appLog           *slog.Logger // for the application: the option Logger
 }
 
 const (
-	// highWaterBytesMin is a page: with less the head of an answer alone is too much, and
-	// each chunk waits until the one before has been sent.
+	// highWaterBytesMin is a page. With less the head of an answer alone would exceed HighWaterBytes, and
+	// each chunk would wait until the one before was sent.
 	highWaterBytesMin = 4 << 10
 
-	// memoryBytesMax is the most that an option may let one connection keep in memory. More
-	// is a mistake of units: a few such connections are all the memory of a machine.
+	// memoryBytesMax is the most memory that an option may allow one connection. A larger value is a mistake
+	// of units: a few such connections would take all the memory of a machine.
 	memoryBytesMax = 1 << 30
 )
 
@@ -428,7 +426,7 @@ func (o *Options) loop() loop.Options {
 	return c
 }
 
-// check refuses what cannot work, by the name of the option.
+// check refuses values that cannot work. The error names the option, its value, and what would do.
 func (c *config) check() error {
 	if err := c.checkNumbers(); err != nil {
 		return err
@@ -512,11 +510,11 @@ func (c *config) checkDispatch() error {
 		return fmt.Errorf("server: option RequestTimeout is %v; use a positive duration, or leave it out for none", c.requestTime)
 	case c.requestTime > 0 && c.dispatch == Inline:
 		return errors.New("server: option RequestTimeout needs the option Dispatch to be Auto or Pool: " +
-			"an application on the loop cannot be left behind")
+			"with Inline the loop waits for the application")
 	}
 	return nil
 }
 
-// maxConnsDefault leaves some of so many descriptors to listeners, pollers, and
-// files of the application.
+// maxConnsDefault is the default of MaxConnections where the process may have so many descriptors. It leaves
+// some for listeners, pollers, and files of the application.
 func maxConnsDefault(descriptors int) int { return max(descriptors-descriptors/8-32, descriptors/2, 1) }

@@ -71,8 +71,8 @@ func (x *exchange) contentless(code int) bool { return respond.Contentless(code,
 // costs more than a second element of writev.
 const copyBytesMax = 16 << 10
 
-// send sends a chunk of content. A chunk over copyBytesMax is borrowed (out.borrowed): b must not change
-// until all output is sent. It returns an error if the content is longer than declared; what fits is sent.
+// send sends a chunk of content. A chunk over copyBytesMax is borrowed: b must not change until all output
+// is sent (out.awaitSent). It returns an error if the content is longer than declared; what fits is sent.
 func (x *exchange) send(b []byte) error {
 	// The common case: a small chunk with a Content-Length.
 	if r := &x.out.Response; r.Framing == respond.ByLength && int64(len(b)) <= min(r.Left, copyBytesMax) {

@@ -17,59 +17,56 @@ import (
 	"github.com/isbjorn/isbjorn/gateway"
 )
 
-// secondSignal is how long after a first signal another one asks for the end at once.
-// timeout(1), service managers and terminals send one to a process and to its
-// group, microseconds apart.
+// secondSignal is the time after the first signal from which a second one stops the server at once. An
+// earlier one may be the same: timeout(1), service managers and terminals send a signal to a process and to
+// its group, microseconds apart.
 const secondSignal = time.Second
 
-// Run serves app on addr, and on those of the option [Options.AlsoListen], until a signal ends
-// it, for programs with a main of their own. It is called once in a process. If systemd
-// has given sockets (LISTEN_FDS) it serves those in place of all addresses. It prints
-// "listening on ..." for each address, and tells systemd that it serves (Type=notify).
+// Run serves app on addr, and on those of the option [Options.AlsoListen], until a signal ends it, for
+// programs with a main of their own. It is called once in a process. If systemd passes sockets (LISTEN_FDS)
+// it serves those in place of all addresses. It prints "listening on ..." for each address, and notifies
+// systemd when it serves (Type=notify).
 //
-// SIGINT or SIGTERM: it stops in order within [Options.StopTime], prints "stopping", and returns
-// nil, or an error if that time was over (see [Server.Shutdown]). Another one, a second or more after
-// the first, stops it at once, with an error.
+// SIGINT or SIGTERM: it stops in order within [Options.StopTime], prints "stopping", and returns nil, or an
+// error if that time was over (see [Server.Shutdown]). A second one, a second or more after the first, stops
+// it at once, with an error.
 //
-// SIGUSR2: it prints "restarting" and starts the program again, by its name, with
-// its arguments, in the directory where it was started. The new process takes the
-// listeners over, so that no client is refused, and prints "listening on ..."; then
-// the old one prints "stopping", answers what it has, within StopTime, and Run returns
-// nil. A new process that ends or takes more than 30 s changes nothing but the log.
-// There is no further restart before the old process is gone, and none of the first
-// process of a container (of a PID namespace): when that ends all others are killed.
+// SIGUSR2: it prints "restarting" and starts the program again, by its name, with its arguments, in the
+// directory where it was started. The new process inherits the listeners, so that no client is refused, and
+// prints "listening on ..."; then the old one prints "stopping", answers its requests, within StopTime, and
+// Run returns nil. If the new process ends, or takes more than 30 s, the old one keeps serving, and the log
+// has a line. Run does not restart again while the old process still runs, nor if it is the first process of
+// a container (of a PID namespace): when that ends the kernel kills all others.
 //
-// SIGHUP: a line in the log, since there is nothing to reload; also when the terminal
-// is closed that the program was started from. A program that was started with SIGHUP
-// ignored, by nohup(1), leaves it so.
+// SIGHUP: a line in the log, since there is nothing to reload; also when the terminal is closed from which the
+// program was started. If SIGHUP was ignored at the start, as by nohup(1), it stays ignored.
 //
-// SIGPIPE is taken and dropped: when the reader of standard output or standard error
-// is gone, a write to it is an error, and the process goes on. What Run prints and
-// logs is written on goroutines of its own: a reader that hangs does not hold up what
-// a signal asks for. Lines that cannot be written are lost.
+// SIGPIPE is received and dropped: when the reader of standard output or standard error is gone, a write to it
+// is an error, and the process keeps running. Lines of Run and of the log are written on goroutines of their
+// own: a reader that hangs does not delay what a signal asks for. Lines that cannot be written are lost.
 //
-// The signals stay with Run when it has returned, so that a late one does not spoil
-// the exit status: main returns then.
+// When Run has returned it still receives these signals, so that a late one does not change the exit status
+// while main returns.
 func Run(app gateway.App, addr string, options Options) error {
 	return run(app, []string{addr}, false, options)
 }
 
-// run is Run on several addresses, or on the default for none. given says that the
-// operator has chosen them.
+// run is Run on several addresses, or on the default address if there are none. given says that the operator
+// has chosen them.
 func run(app gateway.App, addrs []string, given bool, options Options) error {
 	signals := make(chan os.Signal, 8) // room for one of each kind, and a second
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGUSR2)
 	if !signal.Ignored(syscall.SIGHUP) {
 		signal.Notify(signals, syscall.SIGHUP)
 	}
-	// Without this a write to descriptor 1 or 2 whose reader is gone ends the process.
-	// Nothing receives from the channel. signal.Ignore would do as much, but programs
-	// that the application runs would inherit it.
+	// Without this a write to descriptor 1 or 2 whose reader is gone ends the process (os/signal, SIGPIPE).
+	// Nothing receives from the channel. signal.Ignore has the same effect, but programs that the application
+	// runs would inherit it.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	return newProcessUpgrade(given).run(app, addrs, options, signals, os.Stdout)
 }
 
-// A runner is what Run does in one process.
+// runner is the state of Run.
 type runner struct {
 	*processUpgrade
 	s       *Server
@@ -79,7 +76,7 @@ type runner struct {
 	notices logqueue.Queue // to systemd
 }
 
-// run is Run without the process around it.
+// run is Run with the signals and standard output as arguments, for tests.
 func (p *processUpgrade) run(
 	app gateway.App, addrs []string, options Options, signals <-chan os.Signal, stdout io.Writer,
 ) error {
@@ -103,16 +100,16 @@ func (p *processUpgrade) run(
 		f(s)
 	}
 	r.lines.Flush(logqueue.FlushTime) // before "stopping" of an old process
-	r.ready()                         // before a client is accepted: the old process may kill this one until then
+	r.ready()                         // before a client is accepted: until then the old process may kill this one
 	s.start()
 	return r.serve()
 }
 
-// serve does what signals ask for, until the server has stopped.
+// serve handles signals until the server has stopped.
 func (r *runner) serve() error {
 	failed := make(chan error, 1)
 	go func() { failed <- r.s.Wait() }()
-	var restarted chan error // nil, or there will be a new process or an error
+	var restarted chan error // nil unless a restart is in progress: then nil when the new process serves, or an error
 	for {
 		select {
 		case err := <-failed:
@@ -123,19 +120,20 @@ func (r *runner) serve() error {
 				return r.stop(time.Time{}, false)
 			}
 			restarted = nil
-			r.log(slog.LevelError, "restart failed; this process goes on serving", "error", err)
-			r.notifyServing() // the other may have said so of itself
+			r.log(slog.LevelError, "restart failed; this process keeps serving", "error", err)
+			r.notifyServing() // the new process may have made itself the main one of the service
 		case sig := <-r.signals:
 			switch {
 			case sig == syscall.SIGHUP:
 				r.hangup()
 			case sig != syscall.SIGUSR2:
 				r.end()
-				left := restarted != nil && <-restarted == nil // just before
-				if left {
+				replaced := restarted != nil && <-restarted == nil // the restart has succeeded just before
+				if replaced {
 					r.s.reactor.ReleaseListeners()
 				}
-				return r.stop(time.Now(), !left) // not from before: the others of a group wait in signals since then
+				// The time counts from here: while end waited the same signal, sent to the group too, was queued.
+				return r.stop(time.Now(), !replaced)
 			case restarted != nil:
 				r.log(slog.LevelWarn, "SIGUSR2: a restart is under way already")
 			case os.Getpid() == 1:
@@ -152,9 +150,8 @@ func (r *runner) serve() error {
 
 var errSecondSignal = errors.New("server: stopped at once by a second signal")
 
-// stop ends the server in order, or at once when a second signal asks for that. first
-// is when the first one came; zero if none has. last says that no other process goes
-// on with the listeners.
+// stop ends the server in order, or at once after a second signal. first is when the first signal came; zero
+// if none has. last says that no other process has the listeners.
 func (r *runner) stop(first time.Time, last bool) error {
 	ctx, cancel := context.WithTimeout(context.Background(), r.s.config.stopTime)
 	defer cancel()
@@ -177,7 +174,7 @@ func (r *runner) stop(first time.Time, last bool) error {
 			case first.IsZero():
 				first = time.Now()
 			case time.Since(first) >= secondSignal:
-				r.s.reactor.Halt() // and no waiting: an application may hold a loop
+				r.s.reactor.Halt() // without a wait for the loops: an application may block one
 				r.s.config.logs.Flush(logqueue.FlushTime)
 				return errSecondSignal
 			}
@@ -185,6 +182,7 @@ func (r *runner) stop(first time.Time, last bool) error {
 	}
 }
 
+// hangup answers SIGHUP, which makes some servers read their configuration again.
 func (r *runner) hangup() {
 	r.log(slog.LevelWarn, "SIGHUP: the server has nothing to reload; SIGUSR2 starts the program again, SIGTERM ends it")
 }

@@ -24,28 +24,28 @@ type Server struct {
 	app           gateway.App
 	config        *config
 	reactor       *loop.Reactor
-	refusals      gateway.RefusalLogger // nil if the application is none
+	refusals      gateway.RefusalLogger // the application, if its outermost part is an access log; else nil
 	workers       *workers.Pool         // nil if the application runs on the loops only
 	streamContent bool                  // workers read content as it comes; else it is collected first
 
 	stopping    atomic.Bool
-	cutting     atomic.Bool  // Shutdown cuts what is left
-	accepting   atomic.Int32 // loops that Shutdown has not reached: clients may wait in the queues of their listeners
+	cutting     atomic.Bool  // the time of Shutdown is over: connections are cut
+	accepting   atomic.Int32 // loops that still accept: clients may wait in the queues of their listeners
 	shutdown    sync.Once
-	emptyOnce   sync.Once
-	monitorOnce sync.Once     // the monitor runs
+	emptyOnce   sync.Once     // closes empty
+	monitorOnce sync.Once     // starts the monitor
 	monitor     *monitor      // nil unless Dispatch: Auto
 	appBlocks   atomic.Bool   // workers run all: Dispatch: Pool, or the application was seen to block (trial.go)
-	warnOnce    sync.Once     // a field with "_" in its name was logged
+	warnOnce    sync.Once     // logs a field with "_" in its name
 	stopBegan   chan struct{} // closed when Shutdown or Close begins
-	empty       chan struct{} // closed when the last connection went after Shutdown
+	empty       chan struct{} // closed after Shutdown when no connection is left
 
 	mu         sync.Mutex
-	listeners  []net.Listener // to Serve
+	listeners  []net.Listener // those of Serve, for drain
 	onShutdown []func()
 }
 
-// hidden logs the first field that is kept from the application for its name.
+// warnHiddenField logs the first field that the application does not see because of "_" in its name.
 func (s *Server) warnHiddenField(name string) {
 	s.warnOnce.Do(func() {
 		s.config.log.Warn("a request field with \"_\" in its name is not shown to the application, which could not tell it from one with \"-\"; "+
@@ -57,7 +57,8 @@ func (s *Server) warnHiddenField(name string) {
 // loggedNameBytes is how much of a field's name is logged: the client chose it.
 const loggedNameBytes = 100
 
-// New makes a server for app. It refuses options that cannot work, naming them.
+// New makes a server for app. It returns an error for an option that cannot work, which names the option, its
+// value and what would do, and if the loops cannot be made, as for want of descriptors.
 func New(app gateway.App, options Options) (*Server, error) {
 	if app == nil {
 		return nil, errors.New("server: the application is nil")
@@ -77,6 +78,7 @@ func New(app gateway.App, options Options) (*Server, error) {
 		streamer, ok := app.(gateway.Streamer)
 		s.streamContent = c.dispatch == Pool || ok && streamer.StreamsContent()
 	}
+	// A warning and no error: the server may never receive content over BodyMemory.
 	if o := &c.content; c.tempDirUntried && !s.streamContent {
 		if err := o.Try(); err != nil {
 			c.log.Warn("no temporary file can be made: requests with content over the option BodyMemory will be answered by 500; "+
@@ -91,8 +93,8 @@ func New(app gateway.App, options Options) (*Server, error) {
 	return s, nil
 }
 
-// ListenAndServe serves app on an address until the program ends. It returns
-// only with an error.
+// ListenAndServe serves app on an address until the program ends. It returns only with an error: of [New], or
+// of [Server.ListenAndServe].
 func ListenAndServe(addr string, app gateway.App, options Options) error {
 	s, err := New(app, options)
 	if err != nil {
@@ -102,9 +104,9 @@ func ListenAndServe(addr string, app gateway.App, options Options) error {
 	return s.ListenAndServe(addr)
 }
 
-// ListenAndServe serves on an address, and on those of the option [Options.AlsoListen], until
-// Shutdown or Close, and returns nil then. addr is "host:port", ":port" for every
-// address of the machine, or "unix:/path".
+// ListenAndServe serves on an address, and on those of the option [Options.AlsoListen], until Shutdown or
+// Close, and then returns nil. It returns an error at once if an address is invalid or cannot be bound. addr
+// is "host:port", ":port" for every address of the machine, or "unix:/path".
 func (s *Server) ListenAndServe(addr string) error {
 	for _, addr := range append([]string{addr}, s.config.alsoListen...) {
 		if _, err := s.Listen(addr); err != nil {
@@ -114,8 +116,8 @@ func (s *Server) ListenAndServe(addr string) error {
 	return s.Wait()
 }
 
-// Listen begins to serve on an address, as ListenAndServe does, and returns
-// the address bound: for port 0 the kernel chooses one.
+// Listen serves on an address like ListenAndServe, but returns at once, with the bound address: for port 0
+// the kernel chooses one.
 func (s *Server) Listen(addr string) (net.Addr, error) {
 	bound, err := s.open(addr)
 	if err == nil {
@@ -124,7 +126,7 @@ func (s *Server) Listen(addr string) (net.Addr, error) {
 	return bound, err
 }
 
-// start lets the loops run.
+// start starts the loops and the monitor, if they do not run yet.
 func (s *Server) start() {
 	s.reactor.Start()
 	if s.config.dispatch == Auto {
@@ -132,12 +134,12 @@ func (s *Server) start() {
 	}
 }
 
-// pools reports whether workers run all requests.
+// usesWorkers reports whether workers run all requests.
 func (s *Server) usesWorkers() bool {
 	return s.appBlocks.Load() && s.config.dispatchBy == nil
 }
 
-// open is Listen without Start: clients that come have to wait.
+// open is Listen without start: new connections wait in the kernel's accept queue.
 func (s *Server) open(addr string) (net.Addr, error) {
 	network, address, err := splitAddress(addr)
 	if err != nil {
@@ -156,8 +158,8 @@ func (s *Server) open(addr string) (net.Addr, error) {
 	return bound, nil
 }
 
-// Serve serves connections of l, a TCP or Unix listener, until Shutdown or
-// Close, and closes it then.
+// Serve serves connections of l, a TCP or Unix listener, until Shutdown or Close, and then closes l and
+// returns nil. It returns an error at once if the server was stopped, or l is of another kind.
 func (s *Server) Serve(l net.Listener) error {
 	defer l.Close()
 	if s.stopping.Load() {
@@ -175,7 +177,7 @@ func (s *Server) Serve(l net.Listener) error {
 
 var errStopping = errors.New("server: it was stopped; make a new one")
 
-// splitAddress tells Unix from TCP addresses.
+// splitAddress returns network and address for net.Listen: "unix" for unix:/path, else "tcp".
 func splitAddress(addr string) (network, address string, err error) {
 	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
 		if path == "" {
@@ -192,21 +194,19 @@ func splitAddress(addr string) (network, address string, err error) {
 	return "tcp", addr, nil
 }
 
-// Wait returns when the server has stopped: nil after Shutdown or Close. A server
-// that has not begun to listen has not stopped.
+// Wait waits until the server has stopped: nil after Shutdown or Close, else the error of a loop. On a server
+// that does not listen yet it waits too.
 func (s *Server) Wait() error { return s.reactor.Wait() }
 
-// Shutdown stops the server in order: it accepts no more connections, answers
-// the requests that have come or are coming, with "Connection: close" on the
-// last answer of each connection, closes those that have been idle for a second,
-// waits for applications that have taken a connection over by Hijack to return, and
-// returns nil when none is left. When ctx ends before that, the rest is cut,
-// each connection with a line in the log, and ctx's error returned; connections that were
-// taken over are left to their applications. An application
-// that holds its loop and will not let go is reported, by the log and the error.
+// Shutdown stops the server in order. It accepts no more connections, answers the requests that have come or
+// are coming, with "Connection: close" on the last answer of each connection, and closes connections that
+// have been idle for a second. It waits for applications that have taken a connection over by Hijack to
+// return, and returns nil when no connection is left. If ctx ends before that, the other connections are cut,
+// each with a line in the log, and the error of ctx is returned; hijacked connections stay with their
+// applications. If an application blocks its loop and does not return, the log and the error say so.
 //
-// What does not end by itself hears of the stop when it begins: [gateway.Environ.Stopping],
-// nethttp.Stopping, OnShutdown.
+// Applications learn that a stop begins by [gateway.Environ.Stopping], nethttp.Stopping or OnShutdown: so
+// they can end responses that have no end.
 func (s *Server) Shutdown(ctx context.Context) error {
 	defer s.config.logs.Flush(logqueue.FlushTime)
 	s.shutdown.Do(func() {
@@ -216,13 +216,13 @@ func (s *Server) Shutdown(ctx context.Context) error {
 			go f()
 		}
 		s.mu.Unlock()
-		s.reactor.Start() // a server that never listened stops like any other
+		s.reactor.Start() // drain needs running loops, also on a server that never listened
 		go s.drain()
 	})
 	err := s.awaitConnections(ctx)
 	stats := s.Stats()
 	if stats.Connections+stats.Hijacked == 0 {
-		err = nil // just in time
+		err = nil // the last connection has ended together with ctx
 	}
 	if err != nil {
 		s.cutting.Store(true)
@@ -249,7 +249,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// begin marks the server as stopping and tells applications (Environ.Stopping), once.
+// beginStop marks the server as stopping and closes the channel of Environ.Stopping, once.
 func (s *Server) beginStop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -258,9 +258,8 @@ func (s *Server) beginStop() {
 	}
 }
 
-// finish waits for the connections of Shutdown, and then for those that applications have
-// taken over: no other can be when none is left that could be. It returns the error of ctx
-// if that ends first.
+// awaitConnections waits until no connection is left, and then until no hijacked one is: without connections
+// no further one can be hijacked. It returns the error of ctx if that ends first.
 func (s *Server) awaitConnections(ctx context.Context) error {
 	select {
 	case <-s.empty:
@@ -281,11 +280,10 @@ func (s *Server) awaitConnections(ctx context.Context) error {
 	return nil
 }
 
-// OnShutdown has Shutdown call f when it begins, on a goroutine of its own, so that what
-// does not end by itself can end; gateway.Environ.Stopping tells a request of its own. Shutdown
-// does not wait for f. It is RegisterOnShutdown of http.Server; f is
-// called at once if Shutdown has begun. A program of [Main] or [Run] has the server by
-// [Options.OnStart].
+// OnShutdown has Shutdown call f when it begins, on a goroutine of its own, and does not wait for it. f may
+// end work that has no end, such as subscriptions; a single request has gateway.Environ.Stopping for that. If
+// Shutdown has begun, f is called at once. It is RegisterOnShutdown of http.Server. A program with [Main] or
+// [Run] gets the server by [Options.OnStart].
 func (s *Server) OnShutdown(f func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -296,8 +294,8 @@ func (s *Server) OnShutdown(f func()) {
 	s.onShutdown = append(s.onShutdown, f)
 }
 
-// stopWorkers waits for the applications of abandoned requests: their Context has ended, and most
-// return then.
+// stopWorkers waits haltGrace for the applications of abandoned requests. Their Context has ended, so most
+// return.
 func (s *Server) stopWorkers() {
 	s.workers.Stop()
 	select {
@@ -308,19 +306,19 @@ func (s *Server) stopWorkers() {
 	}
 }
 
-// haltGrace is how long loops that were told to stop at once may take for it.
+// haltGrace is how long a loop may take to stop at once, and then a worker.
 const haltGrace = time.Second
 
 var errHeld = errors.New("server: an application holds its loop and does not return")
 
-// drain lets no more connections in and tells the loops to let theirs end.
+// drain closes the listeners, and has each loop end its connections in order.
 func (s *Server) drain() {
 	s.mu.Lock()
 	for _, l := range s.listeners {
 		_ = l.Close() // the reactor has its own descriptor
 	}
 	s.mu.Unlock()
-	for _, l := range s.reactor.Loops() { // no loop waits for another, which an application may hold
+	for _, l := range s.reactor.Loops() { // as tasks: an application may block one loop, and the others must stop
 		l.Do(l.Handler().(*shard).stop)
 	}
 }
@@ -338,15 +336,15 @@ func (s *Server) openMemory() *loop.Memory {
 	return s.reactor.Loops()[0].OpenMemory()
 }
 
-// checkEmpty notes that no connection is left, and none can come. Called on a loop.
+// checkEmpty closes empty if no connection is left and no loop accepts. Called on a loop.
 func (s *Server) checkEmpty() {
 	if s.accepting.Load() == 0 && s.reactor.Len() == 0 {
 		s.emptyOnce.Do(func() { close(s.empty) })
 	}
 }
 
-// Close stops the server at once, cuts every connection, and returns when all has
-// ended. Not from an application, which would wait for itself.
+// Close stops the server at once: it cuts every connection, and returns when loops and workers have ended, or
+// a second after the loops if workers have not. An application must not call it: it would wait for itself.
 func (s *Server) Close() {
 	defer s.config.logs.Flush(logqueue.FlushTime)
 	s.beginStop()

@@ -169,10 +169,10 @@ func (x *exchange) requestTimeLeft() time.Duration {
 	return x.sh.cfg.requestTime - time.Duration(x.sh.now-x.app.workerStart)
 }
 
-// onRequestTimeout answers in place of an application that has not.
+// onRequestTimeout answers in place of an application that has taken RequestTimeout.
 func (x *exchange) onRequestTimeout() {
 	if !x.app.job.running() {
-		return // the worker has exited just now, and its wake is on the way
+		return // the worker has exited just now, and the loop has its wake as a task
 	}
 	x.sh.count(requestTimeouts)
 	if x.app.job.unqueue() {
@@ -186,12 +186,12 @@ func (x *exchange) onRequestTimeout() {
 		x.sh.stackSecond = x.sh.date.Second()
 		attrs = append(attrs, slog.String("stack", x.app.job.stack()))
 	}
-	x.log(slog.LevelError, "the application took longer than the option RequestTimeout; it goes on, and nobody waits for it", attrs...)
+	x.log(slog.LevelError, "the application took longer than the option RequestTimeout; its response is abandoned, and its Context cancelled", attrs...)
 	x.replaceStatus(errRequestTime.Status) // before the application hears of it
 	x.app.job.cancel(gateway.ErrTimeout)
 	x.abortWith(errRequestTime)
 }
 
-// stopIdleTime is the idle time from Shutdown on. Within it a next request may be on
-// the way, of a client that is busy or has just connected: it does not know yet.
+// stopIdleTime is the idle time from Shutdown on. A client that is busy or has just connected does not know of
+// the stop: its next request may be in the network.
 const stopIdleTime = time.Second

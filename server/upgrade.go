@@ -18,38 +18,37 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 )
 
-// startTime is how long a new process may take until it serves, before it is
-// killed and the old one goes on: long enough to read what an application needs,
-// short enough that an operator is still there to see the line in the log. A
-// variable for tests.
+// startTime is how long a new process may take until it serves. After that it is killed, and the old one
+// keeps serving. An application has time to load what it needs, and an operator still sees the line in the
+// log. A variable for tests.
 var startTime = 30 * time.Second
 
-// parentExitTime is how long a restart waits to see the last old process gone, which may
-// have ended just now.
+// parentExitTime is how long a restart waits for the exit of the process before this one, which may be
+// happening just now.
 const parentExitTime = time.Second
 
-// systemdSockets names the sockets of systemd where others have an address.
+// systemdSockets is the name of the sockets of systemd, in place of an address.
 const systemdSockets = "LISTEN_FDS"
 
-// processUpgrade is where the listeners of this process come from, and where they go
-// when a new process takes over.
+// processUpgrade inherits the listeners from an old process or from systemd, and hands them over to a new
+// process (package tableflip).
 type processUpgrade struct {
-	upgrader       *tableflip.Upgrader // nil: it cannot hand over, err says why
+	upgrader       *tableflip.Upgrader // nil if no process can be started; err says why
 	err            error
 	hasParent      bool // there is an old process
 	addressesGiven bool // the operator has chosen the addresses
 
-	// names has, for each bound address, the name of its listeners among what is handed
-	// over: the address that was asked for, which the new process asks for again
-	// ("127.0.0.1:0" of 127.0.0.1:4711), or systemdSockets.
+	// names has, for each bound address, the name under which its listeners are handed over: the address as
+	// it was given, which the new process is given again ("127.0.0.1:0" for 127.0.0.1:4711), or
+	// systemdSockets.
 	names map[string]string
 }
 
-// oldProcess is the variable in the environment by which tableflip tells a new
-// process that there is an old one.
+// oldProcess is the variable in the environment by which tableflip tells a new process that there is an old
+// one.
 const oldProcess = "TABLEFLIP_HAS_PARENT_7DIU3"
 
-// newProcessUpgrade takes what an old process or systemd have left. Once in a process.
+// newProcessUpgrade receives the listeners of an old process. It is called once in a process.
 func newProcessUpgrade(given bool) *processUpgrade {
 	p := &processUpgrade{addressesGiven: given, hasParent: os.Getenv(oldProcess) != ""}
 	p.upgrader, p.err = tableflip.New(tableflip.Options{UpgradeTimeout: startTime})
@@ -57,11 +56,11 @@ func newProcessUpgrade(given bool) *processUpgrade {
 	return p
 }
 
-// listen gives s its listeners: those of the old process, or of systemd, or new
-// ones on addrs, or on the default address if there are none, and on those of
-// AlsoListen. It returns where they listen.
+// listen gives s its listeners: those of systemd, or else those on addrs, or on the default address if there
+// are none, and on AlsoListen. Listeners that the old process has are inherited, others are opened. It
+// returns the addresses, for the user.
 func (p *processUpgrade) listen(s *Server, addrs []string) (where []string, err error) {
-	if p.hasParent && p.err != nil { // its addresses are not there to be opened a second time
+	if p.hasParent && p.err != nil { // the old process still listens, so its addresses cannot be bound again
 		return nil, fmt.Errorf("server: the old process has handed nothing over: %w", p.err)
 	}
 	p.names = make(map[string]string)
@@ -69,7 +68,7 @@ func (p *processUpgrade) listen(s *Server, addrs []string) (where []string, err 
 	if err != nil {
 		return nil, err
 	}
-	if len(files) == 0 {
+	if len(files) == 0 { // not a restart, or one without sockets of systemd
 		files = activation.Files(true)
 	}
 	if len(files) > 0 && p.addressesGiven {
@@ -115,8 +114,7 @@ func (p *processUpgrade) open(s *Server, addr string) ([]string, error) {
 	return []string{display(bound)}, nil
 }
 
-// adopt gives s the listeners that came under a name. It closes files, since the
-// reactor has duplicates.
+// adopt gives s the inherited listeners of a name. It closes files, since the reactor has duplicates.
 func (p *processUpgrade) adopt(s *Server, name string, files []*os.File) (where []string, err error) {
 	defer closeAll(files)
 	for _, f := range files {
@@ -125,7 +123,7 @@ func (p *processUpgrade) adopt(s *Server, name string, files []*os.File) (where 
 			return nil, fmt.Errorf("server: socket of %s: %w", name, err)
 		}
 		p.names[bound.String()] = name
-		if at := display(bound); !slices.Contains(where, at) { // each loop has one of its own
+		if at := display(bound); !slices.Contains(where, at) { // each loop has a listener of its own
 			where = append(where, at)
 		}
 	}
@@ -138,23 +136,22 @@ func closeAll(files []*os.File) {
 	}
 }
 
-// defaultAddress is where Main listens when the operator does not say: on the port that
-// a platform has chosen (Heroku, Cloud Run), for clients elsewhere, or for this
-// machine alone.
+// defaultAddress is the address of Main without -addr: the port of the environment, for all clients, as
+// platforms set it (Heroku, Cloud Run), or else one for clients on this machine.
 func defaultAddress() ([]string, error) {
 	port := os.Getenv("PORT")
 	if port == "" {
 		return []string{"127.0.0.1:8080"}, nil
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-		return nil, fmt.Errorf("server: the environment has PORT=%q; use a number from 1 to 65535, or say by -addr where to listen", port)
+		return nil, fmt.Errorf("server: the environment has PORT=%q; use a number from 1 to 65535, or give an address by -addr", port)
 	}
 	return []string{"0.0.0.0:" + port}, nil
 }
 
 var errTwoAddresses = errors.New("server: there are sockets of systemd (LISTEN_FDS) and -addr; leave -addr out, or the socket unit")
 
-// inherited are the listeners that the old process has left under a name.
+// inherited returns the listeners that the old process has handed over under a name.
 func (p *processUpgrade) inherited(name string) (files []*os.File, err error) {
 	if p.upgrader == nil {
 		return nil, nil
@@ -172,12 +169,13 @@ func (p *processUpgrade) inherited(name string) (files []*os.File, err error) {
 	}
 }
 
-// fileName is the name between two processes of the i-th listener under name.
+// fileName is the name by which tableflip hands over the i-th listener of name.
 func fileName(name string, i int) string { return name + " " + strconv.Itoa(i) }
 
 // ready tells systemd and the old process that this one serves now.
 func (r *runner) ready() {
-	r.notifyServing() // first: for systemd the end of the old process is that of the service otherwise
+	// First: the old process ends after Ready, and systemd would take that for the end of the service.
+	r.notifyServing()
 	r.notices.Flush(logqueue.FlushTime)
 	if r.upgrader != nil {
 		if err := r.upgrader.Ready(); err != nil {
@@ -191,7 +189,7 @@ func (r *runner) notifyServing() {
 	r.notify(daemon.SdNotifyReady + "\nMAINPID=" + strconv.Itoa(os.Getpid()))
 }
 
-// notify tells systemd about this process, if it wants to know (Type=notify).
+// notify sends state to systemd, if it has asked for that (Type=notify). See sd_notify(3).
 func (r *runner) notify(state string) {
 	r.notices.Do(len(state), func() {
 		if _, err := daemon.SdNotify(false, state); err != nil {
@@ -200,8 +198,8 @@ func (r *runner) notify(state string) {
 	})
 }
 
-// handOver starts a new process and returns nil when that serves. Otherwise there
-// is none, and this one goes on.
+// start starts a new process with the listeners of this one, and returns nil when it serves. After an error
+// there is no new process, and this one keeps serving.
 func (p *processUpgrade) start(s *Server) error {
 	if p.upgrader == nil {
 		return fmt.Errorf("no new process can be started: %w", p.err)
@@ -221,12 +219,11 @@ func (p *processUpgrade) start(s *Server) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), parentExitTime)
 	defer cancel()
-	_ = p.upgrader.WaitForParent(ctx) // if it is there still, Upgrade says so
+	_ = p.upgrader.WaitForParent(ctx) // if the parent still runs, Upgrade returns an error that says so
 	return p.upgrader.Upgrade()
 }
 
-// end lets no new process take over any more, kills one that does not serve yet,
-// and gives up the descriptors kept for it.
+// end ends upgrades: a new process that does not serve yet is killed, and the descriptors for it are closed.
 func (p *processUpgrade) end() {
 	if p.upgrader != nil {
 		p.upgrader.Stop()
@@ -234,7 +231,7 @@ func (p *processUpgrade) end() {
 	}
 }
 
-// display is an address as a person would use it.
+// display is an address as a user would type it.
 func display(addr net.Addr) string {
 	if addr.Network() == "unix" {
 		return "unix:" + addr.String()

@@ -561,7 +561,7 @@ func TestRestartFails(t *testing.T) {
 			t.Errorf("it %s: process %d answers, want %d", conduct, pid, first)
 		}
 	}
-	const line = "restart failed; this process goes on serving"
+	const line = "restart failed; this process keeps serving"
 	if log := f.stderr.String(); strings.Count(log, line) != 2 || strings.Count(log, "\n") != 2 {
 		t.Errorf("the log is %q, want two lines of %q", log, line)
 	}
