@@ -49,11 +49,11 @@ func (s *session) admit() {
 	h := s.sh
 	switch {
 	case h.evictIdle(s.sock):
-	case h.srv.reactor.Len()-h.cfg.maxConns > refusedConnsMax:
+	case h.srv.reactor.Len()-h.cfg.maxConns > refusedConnsMax: // a flood of connections
 		h.countRefusedConn()
 		s.transition(lastDone)
 		s.sock.Drop()
-	case h.cfg.loop.Loops == 1:
+	case h.cfg.loop.Loops == 1: // there is no other loop to search
 		s.refuseConn()
 	default:
 		s.awaitsAdmission = true

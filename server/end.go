@@ -9,8 +9,8 @@ import (
 	"github.com/isbjorn/isbjorn/loop"
 )
 
-// EOF: the client has sent its last byte. It gets the answers that it still waits for; in the phases that
-// read there are none.
+// EOF implements loop.Handler: the client has sent its last byte. A response in progress is still sent; in the
+// phases that read there is none.
 func (h *shard) EOF(c *loop.Conn) {
 	s := c.Context.(*session)
 	switch {
@@ -23,8 +23,8 @@ func (h *shard) EOF(c *loop.Conn) {
 	}
 }
 
-// HungUp: the client has ended its side while an application works for it. It may still read, so the
-// response goes on, unless the application heeds its Context.
+// HungUp implements loop.Handler: the client has closed its sending side while an application runs for it. It
+// may still read, so the response continues, unless the application ends it when its Context ends.
 func (h *shard) HungUp(c *loop.Conn) {
 	s := c.Context.(*session)
 	s.hungUp = true
@@ -37,7 +37,7 @@ func (h *shard) HungUp(c *loop.Conn) {
 	}
 }
 
-// Closed: the connection has ended; err is nil if in order.
+// Closed implements loop.Handler: the connection has ended; err is nil if in order.
 func (h *shard) Closed(c *loop.Conn, err error) {
 	s := c.Context.(*session)
 	switch err {
@@ -47,6 +47,7 @@ func (h *shard) Closed(c *loop.Conn, err error) {
 	default:
 		s.countLost(err)
 	}
+	// The response is cut: its status in the access log is another than the declared one.
 	if x := s.x; x != nil && s.phase == writing && err != loop.ErrDetached {
 		x.replaceStatus(closeStatus(err))
 		x.app.env.Cancel(closeCause(err))
@@ -61,7 +62,7 @@ func (h *shard) Closed(c *loop.Conn, err error) {
 	s.afterClosed()
 }
 
-// afterClosed is the end of Closed, however the application's Close has ended.
+// afterClosed is the end of Closed, also if the application's Close has panicked or ended its goroutine.
 func (s *session) afterClosed() {
 	h := s.sh
 	if s.x != nil {
@@ -72,8 +73,9 @@ func (s *session) afterClosed() {
 	}
 }
 
-// Exited: an application has ended the goroutine of its loop (runtime.Goexit). Like a panic that fails the
-// response; the connection ends too, since the input behind the request is lost with the goroutine.
+// Exited implements loop.Handler: an application has ended the goroutine of its loop (runtime.Goexit), and the
+// loop has a new one. Like a panic that fails the response; the connection ends too, since the input behind
+// the request is lost with the goroutine.
 func (h *shard) Exited(c *loop.Conn) {
 	if c == nil {
 		h.out = h.out[:0]
@@ -104,7 +106,7 @@ func closeStatus(err error) int {
 	return gateway.StatusClientClosed
 }
 
-// closeCause is what an application is told of the end of its connection.
+// closeCause is the cause of an application's Context when its connection has ended.
 func closeCause(err error) error {
 	if err == loop.ErrStopped {
 		return gateway.ErrStopped
@@ -138,7 +140,7 @@ func (s *session) countLost(err error) {
 	h.cfg.log.Debug("connection lost", slog.Any("remote", s.sock.RemoteAddr()), slog.Any("error", err))
 }
 
-// logCut says what a connection was doing when Shutdown was out of time.
+// logCut logs what a connection was doing when the time of Shutdown was over.
 func (s *session) logCut() {
 	attrs := []any{slog.Any("remote", s.sock.RemoteAddr()), slog.String("phase", s.phase.String()), slog.Int64("unsent", s.sock.Unsent())}
 	if x := s.x; x != nil && (s.phase != readingHead || x.in.req.Started()) {
@@ -150,7 +152,7 @@ func (s *session) logCut() {
 			method, target := x.requestLine()
 			attrs = append(attrs, slog.String("method", method), slog.String("target", target))
 		}
-		// Not by shard.now, which is old where an application has held the loop.
+		// Not by shard.now, which is old where an application has blocked the loop.
 		attrs = append(attrs, slog.Duration("running", time.Since(s.sh.epoch)-time.Duration(since)))
 	}
 	s.sh.cfg.log.Warn("shutdown: out of time, a connection is cut", attrs...)
@@ -170,7 +172,7 @@ func (h *shard) stop() {
 		case s.phase == readingHead && s.timer == idleTimer:
 			s.lastActive = max(s.lastActive, h.lateTick)
 			if !s.hadRequest {
-				s.lastActive = h.now // its first request may be on the way
+				s.lastActive = h.now // a new connection: its first request may be in the network
 			}
 			h.Timeout(c) // there is less idle time now
 		} // else a request is at work: its answer says close

@@ -26,8 +26,8 @@ func (h *shard) retakeLoop(x *exchange, was callstate.State) (request []any) {
 	if x.app.job == nil {
 		x.app.job = newJob(x)
 	}
-	x.app.job.attachCall()
-	if x.app.closingBody {
+	x.app.job.attachCall() // before Handoff, whose goroutine uses the job at once
+	if x.app.closingBody { // the response is over: the worker only finishes Close
 		x.app.job.abandonCause = errAbandoned
 	}
 	if err := h.loop.Handoff(x.sock, x.in.rest, x.afterRetake); err != nil {

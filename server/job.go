@@ -23,8 +23,8 @@ import (
 //	loop:    dispatch    Next -> ErrWait ... Next -> chunk ... Close
 //	worker:      run: Serve  start  write ................. exit
 //
-// The worker may be the last to exit: nothing can end it. A connection that does not wait for it releases the
-// exchange, and the worker brings it back (job.exit, shard.release).
+// The worker may be the last to exit: nothing can end a goroutine from outside. A connection that ends before
+// abandons the exchange, and the worker has the loop release it (job.exit, shard.release).
 type job struct {
 	x      *exchange
 	start  gateway.StartResponse // startResponse, bound once
@@ -33,8 +33,8 @@ type job struct {
 	remote netip.AddrPort
 	local  netip.AddrPort
 
-	// number is that of the request, and taskNumber that of the one whose Read has asked the loop for a task
-	// last: a task that comes late must not serve the next request.
+	// number counts the requests of the job. taskNumber is the number of the request whose Read has queued the
+	// last task of the loop: a task that runs late must not be for the next request.
 	number, taskNumber uint64
 
 	mu   sync.Mutex
@@ -46,9 +46,9 @@ type job struct {
 
 // jobState is the state of one request. Its zero value is the initial state.
 type jobState struct {
-	abandonCause error // why the response is wanted no more; nil while it is
-	exited       bool  // the worker has exited, or was never asked for
-	neverRan     bool  // the job left the queue: the application knows nothing of the request
+	abandonCause error // why the response was abandoned; nil if it was not
+	exited       bool  // the worker has exited, or there was none
+	neverRan     bool  // the job was removed from the queue: the application did not get the request
 
 	// Of the worker alone, and of the loop when the worker has exited.
 	hasWaker    bool // the application has a waker
@@ -58,7 +58,7 @@ type jobState struct {
 	woken bool // the waker was called
 }
 
-// jobIn is the content, brought by the loop.
+// jobIn is the content, which the loop adds and the worker reads.
 type jobIn struct {
 	queue buffers.Queue
 	jobInState
@@ -66,36 +66,36 @@ type jobIn struct {
 
 type jobInState struct {
 	trailer   []byte // field lines, when all content has come
-	end       error  // what comes behind queue: io.EOF, or what has happened; nil while more may come
+	end       error  // the error of Read behind queue: io.EOF, or why content is missing; nil while more may come
 	expect100 bool   // the client waits for 100 Continue
 	paused    bool   // the loop reads no more until queue is nearly empty
 	broken    bool   // a read was broken off: the connection ends behind the response
 	deadline  deadline
 }
 
-// jobOut is the response, brought by the worker.
+// jobOut is the response, which the worker adds and the loop sends.
 type jobOut struct {
 	resp     respond.Response // what start has declared, until the loop takes it
 	queue    buffers.Queue    // content that the loop has not taken
-	inFlight buffers.Queue    // content that it took last, and that may not be sent yet
+	inFlight buffers.Queue    // content that the loop took last, and that may not be sent yet
 	jobOutState
 }
 
 type jobOutState struct {
-	headTaken   bool // the loop has taken resp, which is not that of this response any more
+	headTaken   bool // the loop has taken resp: what it was swapped with is of no use
 	flushed     bool // the head is to be sent, whether there is content or not
 	contentless bool // there is no content, whatever the application gives
 	usedWrite   bool // the write() form was used
 	gathers     bool // what is written may wait, see gateway.Gather
 	socketFull  bool // what the loop had sent before the worker began fills the socket
 	closing     bool // the body is being closed: nothing more is sent
-	loopWaiting bool // the loop wants to be told of more
-	pendingWake bool // there was more when it did not
+	loopWaiting bool // the loop is to be woken for more output
+	pendingWake bool // more output came while it was not
 
 	size        int64  // of the content, if the body says; else -1
 	owed        int64  // what the declared Content-Length still has room for; -1 without one
 	flushedTo   int    // so much of queue was there at the last Flush
-	lateTrailer []byte // field lines that came when the head was on its way
+	lateTrailer []byte // trailer field lines that were set after the head was flushed or taken
 	interim     []byte // interim responses that the loop has not taken
 	deadline    deadline
 	body        gateway.Body // the rest, for the loop to pull itself
@@ -130,7 +130,7 @@ func (j *job) begin() {
 	j.out.resp.Reset()
 }
 
-// attachCall is begin for a call that is under way on the loop, with the response as far as it is.
+// attachCall is begin for a call in progress on the loop: the job gets the response so far.
 func (j *job) attachCall() {
 	x := j.x
 	j.begin()
@@ -231,7 +231,7 @@ func (j *job) endContent(why error) {
 	j.cond.Broadcast()
 }
 
-// Next returns what the worker has brought, or gateway.ErrWait. The order matters: an interim response goes
+// Next returns what the worker has produced, or gateway.ErrWait. The order matters: an interim response goes
 // before the head, the connection can be detached only while nothing of the response was taken, and the head
 // is taken with the first content, or when the worker has exited: then the length is known.
 func (j *job) Next() ([]byte, error) {
@@ -326,8 +326,8 @@ func (j *job) unqueueLocked() bool {
 	return true
 }
 
-// cancel tells a worker that its response is not wanted any more, and why. A job that is queued leaves the
-// queue.
+// cancel abandons the response of a worker, with why as the cause of its Context. A job that is still queued
+// is removed from the queue instead.
 func (j *job) cancel(why error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()

@@ -90,7 +90,7 @@ func (x *exchange) mayPull(chunks int) verdict {
 	case out.awaitSent && x.sock.Unsent() > 0:
 		return waitSent
 	case out.Started && !out.bodyDone && x.contentless(out.Code()) && out.source.kind != workerSource:
-		// HEAD, 204, 304: nothing of the body is sent. A worker goes on, with its Context, until it exits.
+		// HEAD, 204, 304: nothing of the body is sent. A worker continues until it exits, and its Context with it.
 		if !out.HeadSent {
 			x.commit(x.contentLength(-1, nil, nil))
 		}
@@ -153,7 +153,7 @@ func (x *exchange) pullChunk() (verdict, error) {
 		out.bodyDone = true
 	}
 	if !out.bodyDone {
-		x.sh.flush(x.sock) // on its way before the next is asked for
+		x.sh.flush(x.sock) // before the next chunk is pulled, which may take a while
 		if out.source.kind == workerSource && x.sock.Unsent() > 0 {
 			out.awaitSent = true // job.write counts what was taken from it until it is sent
 		}
@@ -204,7 +204,7 @@ func (x *exchange) contentLength(n int64, b []byte, err error) int64 {
 	return n
 }
 
-// suspend stops the response for now. Views of the request stay valid until it goes on.
+// suspend stops the response for now. Views of the request stay valid until the response has ended.
 func (x *exchange) suspend() {
 	x.in.rest = nil
 	if x.session.phase == handling {
@@ -223,7 +223,8 @@ func (x *exchange) suspend() {
 	x.sh.flush(x.sock)
 }
 
-// closeBodyGuarded closes the body of a response that does not go on, where no guard may be at work.
+// closeBodyGuarded closes the body of a response that ends here, and recovers a panic of Close: in Closed, and
+// in a response that session.guard itself ends, no guard would.
 func (x *exchange) closeBodyGuarded() {
 	if x.out.source.kind != noSource {
 		closed := false
@@ -297,7 +298,8 @@ func (x *exchange) SentStatus() int { return int(x.out.replacedStatus.Load()) }
 // SentStatus implements gateway.Conn on a worker.
 func (j *job) SentStatus() int { return j.x.SentStatus() }
 
-// abortWith ends an exchange that cannot go on: by an error response if nothing was sent yet.
+// abortWith ends a request for a reason of the server's, such as a timeout: with an error response if nothing
+// was sent yet, else by closing the connection.
 func (x *exchange) abortWith(why *parser.Error) {
 	if x.in.streaming {
 		x.app.job.endContent(uploadError(why))

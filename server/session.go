@@ -55,7 +55,7 @@ func (s *session) transition(e event) {
 // noTransition closes the session: in order for connClosed, else with a line in the log.
 func (s *session) noTransition(e event) {
 	if e != connClosed {
-		s.sh.cfg.log.Error("a connection in a phase that cannot be", slog.String("phase", s.phase.String()), slog.Int("event", int(e)))
+		s.sh.cfg.log.Error("a fault of the server: a connection is cut after an event that its phase does not have", slog.String("phase", s.phase.String()), slog.Int("event", int(e)))
 		s.sock.Abort()
 	}
 	s.phase = closed
@@ -84,8 +84,8 @@ func (s *session) endRequest(e event) {
 	s.transition(e)
 }
 
-// skipContent is endRequest(contentLeft), and has what is left of the content thrown away. That takes an
-// exchange of its own: the worker may not have brought back the other yet.
+// skipContent is endRequest(contentLeft), and has the rest of the content skipped. For that the session gets
+// another exchange: a worker may still use the first.
 func (s *session) skipContent(decoder parser.Body) {
 	s.sh.release(s.x)
 	s.acquire()
@@ -94,19 +94,18 @@ func (s *session) skipContent(decoder parser.Body) {
 	s.transition(contentLeft)
 }
 
-// release ends a request. There must be no views of it any more; nothing names x afterwards. Where a
-// worker is still at work with it, x is left to the worker, which brings it back by a task of the loop
-// that releases it again.
+// release ends a request. There must be no views of it any more; nothing names x afterwards. If a worker
+// still runs the application, x stays with the worker, which has the loop release it by a task (job.exit).
 func (h *shard) release(x *exchange) {
 	if x.session != nil {
 		x.session.x = nil
 	}
 	x.endStream()
-	// Also where a worker is left behind: these pin what the loop has read, and the application's body.
+	// Also if an abandoned worker keeps x: these fields pin the read buffer, and the application's body.
 	x.in.requestInState, x.out.responseOutState = requestInState{}, responseOutState{}
 	x.sock, x.session = nil, nil
 	if x.app.onWorker() {
-		if x.app.job.running() { // the job was told by whatever ended the request
+		if x.app.job.running() { // whatever has ended the request has cancelled the job
 			x.app.run = runAbandoned
 			return
 		}
@@ -150,14 +149,14 @@ func (s *session) serveInput(b []byte, used *int) (ended bool) {
 	h := s.sh
 	for *used < len(b) && !s.sock.Full() {
 		before := *used
-		if !s.step(b[*used:], used) {
+		if !s.step(b[*used:], used) { // refused or aborted: the rest cannot be parsed
 			*used = len(b)
 			break
 		}
-		if *used == before {
+		if *used == before { // an incomplete head or chunk, or a response that was suspended
 			break
 		}
-		if len(h.out) >= outBytesMax {
+		if len(h.out) >= outBytesMax { // many pipelined answers: a slow client makes Full true here
 			h.flush(s.sock)
 		}
 		if h.slice.expired() && s.phase == readingHead && *used < len(b) {
@@ -221,7 +220,7 @@ func (s *session) step(b []byte, used *int) (goesOn bool) {
 		return true
 	}
 	if s.phase == readingHead && !s.hadRequest && isTLS(b) {
-		s.sh.tlsLog.warn(s.sh, "a client speaks TLS to a port that does not; put a server that ends TLS before it",
+		s.sh.tlsLog.warn(s.sh, "a client speaks TLS to a port that does not; put a proxy that terminates TLS in front of it",
 			slog.Any("remote", s.sock.RemoteAddr()))
 	}
 	switch s.phase {
@@ -235,7 +234,7 @@ func (s *session) step(b []byte, used *int) (goesOn bool) {
 	return false
 }
 
-// resume goes on with a response that was suspended.
+// resume continues a suspended response.
 func (s *session) resume() {
 	ended := false
 	defer s.guard(&ended)
@@ -243,8 +242,8 @@ func (s *session) resume() {
 	ended = true
 }
 
-// afterResume is what follows behind a response that has ended in resume, or in a call of Close that was
-// handed off: more input.
+// afterResume sends what resume has put out, and offers more input if the response has ended: in resume, or
+// in a call of Close that was handed off.
 func (s *session) afterResume() {
 	s.sh.flush(s.sock)
 	if s.phase == readingHead || s.phase == skipping {
@@ -252,7 +251,7 @@ func (s *session) afterResume() {
 	}
 }
 
-// inProgress reports whether a request has begun, or a part of an answer waits for the socket.
+// inProgress reports whether a request has begun, or a part of an answer is unsent.
 func (s *session) inProgress() bool {
 	return s.x != nil && (s.phase != readingHead || s.x.in.req.Started()) || s.sock.Unsent() > 0
 }

@@ -140,7 +140,8 @@ func (h *shard) Refusal() []byte {
 	return respond.AppendError(nil, errTooManyConns.Status, errTooManyConns.Why, false, &h.date)
 }
 
-// flush sends the gathered answers to c.
+// flush sends the gathered answers to c. Input and Drained end with it, and it comes before each suspension
+// and close, so out never has bytes for two connections.
 func (h *shard) flush(c *loop.Conn) {
 	if len(h.out) == 0 {
 		return

@@ -65,7 +65,7 @@ func (w *monitor) reconsider(now time.Time, begun bool) {
 			w.next, w.began, w.active = time.Time{}, now, 0
 			w.s.appBlocks.Store(false)
 		}
-	case w.began.IsZero():
+	case w.began.IsZero(): // no trial
 	case begun:
 		if w.active++; w.active >= trialSamples && now.Sub(w.began) >= w.s.config.trialRest {
 			w.began, w.endedWell = time.Time{}, now

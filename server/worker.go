@@ -35,9 +35,9 @@ func (j *job) run() {
 	})
 }
 
-// continueOnWorker is the rest of run for a call that was taken from its loop, on the goroutine
-// of that call. It never returns: its callers are frames of the loop, which another goroutine
-// runs now (loop.Loop.Handoff). Goexit runs their deferred functions and leaves them.
+// continueOnWorker is the rest of run for a call whose loop was handed off, on the goroutine of the call. It
+// never returns: its callers are frames of the loop, which another goroutine runs now (loop.Loop.Handoff).
+// Goexit runs their deferred functions and ends the goroutine.
 func (j *job) continueOnWorker(rest func() (gateway.Body, error)) {
 	defer j.x.sh.srv.workers.Release()
 	j.work(rest)
@@ -172,14 +172,15 @@ func (j *job) skipsBody(body gateway.Body) bool {
 	return true
 }
 
-// clearWake drops a wake that came before Next looks: what Next finds is newer.
+// clearWake drops an earlier wake. Next is called now, and finds what that wake was for.
 func (j *job) clearWake() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.woken = false
 }
 
-// abandoned reports whether the response is not wanted any more. With waits it waits for a wake first.
+// abandoned reports whether the response was abandoned. With waits it first waits until the application calls
+// its waker, or until the response is abandoned.
 func (j *job) abandoned(waits bool) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -303,12 +304,12 @@ func (j *job) write(b []byte, later bool) (n int, err error) {
 			return n, j.out.err
 		case !j.out.headTaken && !j.out.resp.Started:
 			return n, errNotStarted
-		case j.out.contentless: // the chunk is dropped, but the head goes out, as on the loop
+		case j.out.contentless: // the chunk is dropped, but the head is sent, as on the loop
 			j.out.flushed = true
 			j.wakeLoop()
 			return len(b), nil
 		}
-		// One half of a large chunk can be on its way while the other is copied.
+		// The loop sends one half of a large chunk while the other is copied.
 		piece := b[n:min(len(b), n+max(most/2, 1), n+most-j.unsent())]
 		j.out.queue.Add(piece, most)
 		if j.out.owed >= 0 {

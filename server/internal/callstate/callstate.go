@@ -18,7 +18,8 @@
 //	InServer   ExitApp            None        with the lock: the server's own code has panicked
 //	InApp, Observed, InServer     HandOff     HandedOff, with the lock
 //
-// The server's own code leaves Observed as it was: only another call shows that the loop gets on.
+// ReturnToApp restores Observed: that the application called the server is no sign that its call will end,
+// only another call is.
 package callstate
 
 import (
@@ -36,13 +37,13 @@ const (
 	InApp                  // in the application
 	Observed               // the same, and another goroutine has seen it
 	InServer               // in the server's own code, called by the application; it returns soon
-	HandedOff              // the loop has another goroutine; this one goes on as a worker
+	HandedOff              // the loop has another goroutine; this one is a worker
 )
 
 // Call is a call of the application. Its owner uses it for one call after the other, of one loop.
 type Call struct {
-	Owner      any  // who the call is for
-	CanHandOff bool // the loop may be handed over meanwhile
+	Owner      any  // what the call is for: the exchange
+	CanHandOff bool // the loop may be handed off in this call
 	state      atomic.Uint32
 }
 
@@ -172,7 +173,7 @@ func (l *Loop) Observations() uint64 { return l.observations }
 // Latest is the call that began last, nil before the first. It may have ended.
 func (l *Loop) Latest() *Call { return l.latest.Load() }
 
-// HandOff makes the goroutine of the call a worker, if the state is still was: ExitApp will tell it.
+// HandOff makes the goroutine of the call a worker, if the state is still was: ExitApp will report that to it.
 // Caller holds the lock.
 func (l *Loop) HandOff(c *Call, was State) bool { return c.swap(was, HandedOff) }
 

@@ -93,11 +93,11 @@ func (r *Response) Room() int64 {
 type Request struct {
 	HEAD      bool
 	HTTP10    bool
-	KeepAlive bool // the connection is to go on
+	KeepAlive bool // the connection is to stay open
 }
 
 // Commit decides the framing and appends the head to dst. known is the length of the content, -1 if it
-// is unknown. keepAlive reports whether the connection goes on, as the head says.
+// is unknown. keepAlive reports whether the connection stays open, as the head says.
 func (r *Response) Commit(dst []byte, known int64, q Request, d *Date) (_ []byte, keepAlive bool) {
 	switch {
 	case r.hasLength:
