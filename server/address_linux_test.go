@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// Each -addr is served, over restarts too, into whatever number of loops; those of the
-// option AlsoListen with them.
+// Each -addr is served, and each address of the option AlsoListen, also after a restart with another number of
+// loops.
 func TestSeveralAddresses(t *testing.T) {
 	dir := t.TempDir()
 	one, also := filepath.Join(dir, "one"), filepath.Join(dir, "also")
@@ -47,8 +47,7 @@ func TestSeveralAddresses(t *testing.T) {
 	}
 }
 
-// One address that cannot be served is the end of a program, and none of the others is
-// left behind.
+// One address that cannot be served ends the program, which closes all others.
 func TestSeveralAddressesRefused(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

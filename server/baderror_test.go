@@ -19,7 +19,7 @@ func TestErrorsThatPanic(t *testing.T) {
 		path, late := strings.CutSuffix(env.Path(), "/late")
 		wait := func() {
 			if late {
-				time.Sleep(50 * time.Millisecond) // the loop is taken meanwhile
+				time.Sleep(50 * time.Millisecond) // the loop is handed off meanwhile
 			}
 		}
 		switch path {

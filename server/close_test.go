@@ -109,7 +109,7 @@ type countedReader struct {
 
 func (r *countedReader) Close() error { r.closes.Add(1); return nil }
 
-// Close is called once, however a response ends, whatever its body is.
+// Close is called once for each kind of body, on every path that ends a response.
 func TestCloseOnEveryPath(t *testing.T) {
 	t.Parallel()
 	const large = 2000 // chunks of 10,000 bytes, more than sockets take

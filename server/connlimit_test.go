@@ -94,7 +94,7 @@ func TestMaxConnections(t *testing.T) {
 	}
 	s.waitPhases(readingBody, 3)
 
-	// All are at work: the new one is refused, and they go on.
+	// No connection is idle: the new one is refused, and the others are still served.
 	refused := s.dial()
 	resp, text := refused.read("GET")
 	if resp.StatusCode != 503 || !resp.Close || !strings.Contains(text, "too many connections") {
@@ -115,7 +115,7 @@ func TestMaxConnections(t *testing.T) {
 	d.send(get)
 	d.want("GET", 200, "")
 
-	// Half a head is a request, and so is an answer that is still on its way.
+	// Half a head is a request in progress, and so is an answer that is not sent yet: neither connection is idle.
 	a.send("GET / HTTP/1.1\r\nHo")
 	eventually(t, "half a head is here", func() bool { return s.started() == 1 })
 	s.nextTick()
@@ -136,7 +136,7 @@ func TestMaxConnections(t *testing.T) {
 	}
 }
 
-// Who is idle on another loop makes room too.
+// An idle connection of another loop is closed for a new one too.
 func TestMaxConnectionsOfAllLoops(t *testing.T) {
 	const conns = 20
 	s := startOn(collecting, t, appFunc(echo), Options{Loops: 2, MaxConnections: conns})
@@ -175,8 +175,8 @@ func TestMaxConnectionsOfAllLoops(t *testing.T) {
 	}
 }
 
-// While the other loops are asked, a connection that is one too many is neither served
-// nor taken for idle: in the end each is refused by an answer.
+// While the other loops search for an idle connection, the new one is neither served nor closed as an idle one:
+// each is refused by an answer in the end.
 func TestMaxConnectionsWaitsForOtherLoops(t *testing.T) {
 	atWork, release := make(chan bool), make(chan bool)
 	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
@@ -211,7 +211,7 @@ func TestMaxConnectionsWaitsForOtherLoops(t *testing.T) {
 	busy.want("POST", 200, "Hello, World!")
 }
 
-// Who waits to be let in is not put out for the next.
+// A connection that waits for its admission is not idle, and not closed for the next.
 func TestWaitingIsNotIdle(t *testing.T) {
 	s := start(t, appFunc(hello), Options{Loops: 1})
 	c := s.dial()
@@ -227,8 +227,7 @@ func TestWaitingIsNotIdle(t *testing.T) {
 	c.wantEnd()
 }
 
-// A flood of connections that must be refused cannot pile up: those that wait for
-// the client to take leave are bounded too.
+// A flood of refused connections has a bound: connections in their lingering close count too.
 func TestMaxConnectionsFlood(t *testing.T) {
 	s := startOn(collecting, t, appFunc(echo), Options{Loops: 1, MaxConnections: 1})
 	busy := s.dial()
@@ -295,7 +294,7 @@ func TestUnsentIsNotIdle(t *testing.T) {
 			for _, c := range connsOf(l) {
 				if c.Context.(*session).phase == readingHead || suite == Pool { // where a job may wait with its answer
 					n += int(c.Unsent())
-					if c.Yielded() { // a turn was over when the socket had taken all, and is full
+					if c.Yielded() { // it yielded when the socket had room, which is full now
 						n++
 					}
 				}
@@ -312,7 +311,7 @@ func TestUnsentIsNotIdle(t *testing.T) {
 	}
 }
 
-// Who speaks TLS to a plain port finds out, and so does the operator.
+// A client that speaks TLS to a plain port is disconnected, with a line in the log.
 func TestTLS(t *testing.T) {
 	s := start(t, appFunc(hello), Options{})
 	c, err := net.Dial("tcp", s.addr.String())

@@ -59,7 +59,7 @@ func TestDiskFull(t *testing.T) {
 	}
 }
 
-// No descriptor is left for a file: 503, and the connections that there are live.
+// Without a descriptor for a file the answer is 503, and other connections are served.
 func TestNoDescriptorForContent(t *testing.T) {
 	s := startOn(collecting, t, appFunc(echoBody), Options{})
 	c, other := s.dial(), s.dial()
@@ -109,9 +109,9 @@ func residentBytes(t *testing.T) int64 {
 	return pages * int64(os.Getpagesize())
 }
 
-// growth measures the memory of the process from now on: what it holds resident,
-// garbage included, since that is what a machine must have. Under the race
-// detector, whose shadow is several times as large, it is what is in use.
+// growth measures how much memory the process takes from now on: its resident memory, garbage included, since a
+// machine must have that. Under the race detector, whose shadow memory is several times as large, it is the memory
+// in use.
 type growth struct {
 	t      *testing.T
 	before int64
@@ -134,7 +134,7 @@ func (g *growth) now() int64 {
 
 func (g *growth) look() { g.most = max(g.most, g.now()-g.before) }
 
-// held is how many connections have a response that waits.
+// held is how many connections have a suspended response.
 func (s *testServer) held() (n int) {
 	for _, l := range s.reactor.Loops() {
 		done := make(chan int)
@@ -336,7 +336,7 @@ func TestNoTempDir(t *testing.T) {
 	}
 }
 
-// Who needs no directory for temporary files hears of none.
+// A server that needs no directory for temporary files does not log that there is none.
 func TestNoTempDirNeeded(t *testing.T) {
 	t.Setenv("TMPDIR", filepath.Join(t.TempDir(), "missing"))
 	for name, tt := range map[string]struct {

@@ -189,8 +189,8 @@ func TestTempFileWithName(t *testing.T) {
 	}
 }
 
-// 10 GB: refused by the head alone, or taken as it comes. It is not the announced
-// length that takes memory.
+// 10 GB are refused by the head alone, or read as they come: memory is allocated for content that came, not for a
+// declared length.
 func TestAnnouncedLength(t *testing.T) {
 	const head = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10000000000\r\n\r\n"
 	t.Run("over the limit", func(t *testing.T) {
@@ -256,7 +256,7 @@ func heapBytes() int64 {
 	return int64(m.HeapInuse + m.StackInuse)
 }
 
-// An upload that ends early, in whatever way, is not served, and leaves nothing.
+// An upload that ends early in any way is not served, and leaves no file and no memory.
 func TestTruncatedUploads(t *testing.T) {
 	var called atomic.Int32
 	f := &files{}
@@ -342,10 +342,9 @@ func TestContentOfAWorkerLeftBehind(t *testing.T) {
 	}
 }
 
-// A file is open as long as the response needs it, and closed once, however the
-// request ends.
+// A file is open as long as the response needs it, and is closed once, on every path that ends the request.
 func TestContentIsClosedOnce(t *testing.T) {
-	content := pattern(8 << 20) // more than the sockets of a connection hold, small as the client's is
+	content := pattern(8 << 20) // more than fits in the small sockets of the connection
 	panics := func() ([]byte, error) { panic("in Next") }
 	for name, tt := range map[string]struct {
 		app     gateway.App
@@ -487,8 +486,8 @@ func TestDiskFullIsLoggedOnceASecond(t *testing.T) {
 	}
 }
 
-// All temporary files together take TempBytes and not a byte more, whatever the
-// connections, and all of it comes back, however the requests end.
+// All temporary files together take TempBytes and not a byte more, over all connections, and each request returns
+// its share on every path that ends it.
 func TestTempBytes(t *testing.T) {
 	const room, each, most = 300_000, 100_000, 3
 	content := pattern(each)
@@ -497,7 +496,7 @@ func TestTempBytes(t *testing.T) {
 	used := s.config.content.Space.Used
 	for _, size := range []int{0, 7, 20_000} {
 		request := upload(content, size)
-		end := len(request) - 1 // of what leaves the upload incomplete
+		end := len(request) - 1 // without its last byte the upload is incomplete
 		var open []*client
 		for range most {
 			c := s.dial()
@@ -594,7 +593,7 @@ func TestContentOptionsRefused(t *testing.T) {
 	}
 }
 
-// Content in memory costs no allocation, however it comes.
+// Content in memory costs no allocation, with Content-Length and in chunks of any size.
 func TestContentInMemoryAllocatesNothing(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the pools drop what they are given, under the race detector")

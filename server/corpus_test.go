@@ -40,8 +40,8 @@ type corpusCase struct {
 	} `json:"limits"`
 }
 
-// stricter are cases that we refuse although they say "accept": a host has no
-// comma, but two Host lines that somebody has joined do.
+// stricter are cases that the server refuses although they say "accept": a host has no comma, but two Host lines
+// that a proxy has joined do.
 var stricter = []string{"sweep-host-2c"}
 
 func corpus(t *testing.T, names ...string) (cases []*corpusCase) {
@@ -76,8 +76,7 @@ func (c *corpusCase) allows(status int) bool {
 	return json.Unmarshal(c.Status, &several) == nil && slices.Contains(several, status)
 }
 
-// check looks at all that the server has sent on the connection of c. closed
-// says that it has ended it.
+// check checks all that the server has sent on the connection of c. closed says that the server has closed it.
 func (c *corpusCase) check(t *testing.T, how string, out []byte, closed bool) {
 	t.Helper()
 	fail := func(format string, args ...any) {
@@ -179,7 +178,7 @@ func TestCorpusInMemory(t *testing.T) {
 			m := s.openMemory()
 			for _, p := range pieces {
 				for len(p) > 0 && !m.Closed() {
-					n := min(len(p), 64<<10) // as much as one read brings
+					n := min(len(p), 64<<10) // as much as one read returns
 					m.Feed(bytes.Clone(p[:n]))
 					p = p[n:]
 				}

@@ -57,7 +57,7 @@ func TestReadDeadline(t *testing.T) {
 	}
 }
 
-// A deadline that was taken back, or is of the request before, ends nothing.
+// A deadline that was cleared, or set by the request before, ends nothing.
 func TestDeadlineEnds(t *testing.T) {
 	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		if env.Path() == "/set" {
@@ -79,8 +79,8 @@ func TestDeadlineEnds(t *testing.T) {
 	c.want("POST", 200, "10 <nil>")
 }
 
-// A write that waits for a client ends at its deadline, and the response is cut, whatever
-// its application returns.
+// A write that waits for a client ends at its deadline, and the response is cut, also if the application then
+// returns no error.
 func TestWriteDeadline(t *testing.T) {
 	t.Parallel()
 	for name, far := range map[string]time.Duration{"to come": 20 * time.Millisecond, "past": -time.Hour} {

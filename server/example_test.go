@@ -47,8 +47,7 @@ func ExampleListenAndServeHTTP() {
 	log.Fatal(server.ListenAndServeHTTP("127.0.0.1:8080", mux, server.Options{}))
 }
 
-// A program that shows the numbers of its server to who watches it, and tells what it
-// has under way when the end begins.
+// A program that serves the Stats of its server, and ends requests that wait when a stop begins.
 func ExampleOptions_onStart() {
 	var stats atomic.Pointer[server.Server]
 	ending := make(chan struct{})
@@ -81,8 +80,7 @@ func ExampleFlags() {
 	}), server.Options{BodyBytes: *size})
 }
 
-// A whole program around an http.Handler: the flag -addr, signals, an end in order,
-// restarts that refuse nobody.
+// A whole program around an http.Handler: the flag -addr, signals, a stop in order, restarts that refuse no client.
 func ExampleMain_netHTTP() {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /upload", func(w http.ResponseWriter, r *http.Request) {
@@ -158,7 +156,7 @@ func ExampleOptions_workers() {
 	query := func(ctx context.Context) (string, error) { return "an answer", ctx.Err() }
 
 	app := gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
-		ctx := env.Context() // ends when nobody waits any more
+		ctx := env.Context() // ends when the client has disconnected
 		answer, err := query(ctx)
 		if errors.Is(context.Cause(ctx), gateway.ErrClientGone) {
 			return nil, err // or gateway.ErrStopped, gateway.ErrTimeout

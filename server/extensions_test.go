@@ -93,7 +93,7 @@ func TestFlush(t *testing.T) {
 					c.wantEnd()
 					return
 				}
-				c.send("HEAD / HTTP/1.1\r\nHost: h\r\n\r\n") // the connection goes on
+				c.send("HEAD / HTTP/1.1\r\nHost: h\r\n\r\n") // the connection stays open
 				if got := c.readHead(); !strings.HasPrefix(got, "HTTP/1.1 "+tt.status) {
 					t.Errorf("the next is %q", got)
 				}
@@ -102,7 +102,7 @@ func TestFlush(t *testing.T) {
 	}
 }
 
-// What was flushed cannot be replaced, and does not look whole if the application fails.
+// A head that was flushed cannot be replaced: if the application fails then, the response is cut.
 func TestFlushIsSent(t *testing.T) {
 	both(t, func(t *testing.T, options Options) {
 		why := errors.New("changed my mind")
@@ -148,7 +148,7 @@ func TestFlushTooLate(t *testing.T) {
 	})
 }
 
-// An application that aborts is taken at its word, and nothing said of it.
+// A response that the application aborts is cut, and the log has no line about it.
 func TestAbort(t *testing.T) {
 	wrapped := fmt.Errorf("enough: %w", gateway.ErrAbort)
 	length := []gateway.Header{{Name: "Content-Length", Value: "9"}}

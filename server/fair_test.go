@@ -11,10 +11,10 @@ import (
 	"github.com/isbjorn/isbjorn/gateway"
 )
 
-// A client that pipelines without end gets the answers to one read's worth of
-// requests, then it is the others' turn.
+// A client that pipelines without end gets the answers to the requests of one read. Then other connections are
+// served.
 func TestPipeliningIsFair(t *testing.T) {
-	const readBytes, reads = 4 << 10, 15 // less than a socket takes while nobody reads it
+	const readBytes, reads = 4 << 10, 15 // less than a socket takes without a reader
 	const requests int64 = reads * readBytes / int64(len(get))
 	most := map[DispatchMode]int64{
 		Inline: readBytes/int64(len(get)) + 1,
@@ -65,8 +65,8 @@ func compute(d time.Duration) {
 	}
 }
 
-// A client that pipelines requests that take a millisecond each, and one whose body takes
-// three for a chunk, keep the loop for a few milliseconds: then another client has its turn.
+// A client that pipelines requests of a millisecond each, and one whose body computes three for a chunk, use the
+// loop for a few milliseconds: then another client is served.
 func TestComputingIsFair(t *testing.T) {
 	slow(t, "it computes for 0.5 s")
 	for _, d := range []DispatchMode{Inline, Auto} {
@@ -103,7 +103,7 @@ func TestComputingIsFair(t *testing.T) {
 					return nil, err
 				}), Options{Loops: 1, DispatchBy: func(env *gateway.Environ) DispatchMode {
 					if env.Path() == "/hold" {
-						return Inline // or the loop would be taken from it
+						return Inline // or the loop would be handed off
 					}
 					return d
 				}})
@@ -134,8 +134,7 @@ func TestComputingIsFair(t *testing.T) {
 	}
 }
 
-// The slice looks at the clock after each step while they take long, and after
-// sliceStepsMax once they are short.
+// The slice reads the clock after each step while steps take long, and after sliceStepsMax when they are short.
 func TestSlice(t *testing.T) {
 	s := timeSlice{epoch: time.Now().Add(-time.Hour), checkEvery: 1}
 	turn := func(steps int, d time.Duration) (taken int) {

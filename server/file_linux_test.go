@@ -121,7 +121,7 @@ func TestFileWhole(t *testing.T) {
 					t.Errorf("HEAD %s %d from %d: Content-Length %d", path, size, at, resp.ContentLength)
 				}
 				resp := c.want("GET", 200, "before"+text[at:])
-				// What is wrapped a worker reads, and may have brought all at once.
+				// A worker reads a wrapped file, and may have delivered all of it before the head: then the length is known.
 				if len(resp.TransferEncoding) != 1 && !(suite == Pool && path == "/wrapped" && resp.ContentLength == length+int64(len("before"))) {
 					t.Errorf("after write: transfer coding %v", resp.TransferEncoding)
 				}
@@ -184,8 +184,7 @@ func TestFileInOnePacket(t *testing.T) {
 	}
 }
 
-// A file that shrinks while it is sent does not look whole, whatever its framing. The
-// log says what to do.
+// A response whose file shrinks while it is sent is cut, with either framing. The log has the cure.
 func TestFileShrinks(t *testing.T) {
 	const size = 8 << 20
 	app := newFileApp(t)
@@ -241,7 +240,7 @@ func TestFileGrows(t *testing.T) {
 	app.closedAll(s)
 }
 
-// The kernel sends a file that comes back as it is, and reads one that is wrapped.
+// The kernel sends a file that the application returns as it is; a wrapped one is read.
 func TestFileBySendfile(t *testing.T) {
 	if _, err := exec.LookPath("strace"); err != nil {
 		t.Skip("strace is missing; apt-get install strace")
@@ -249,7 +248,7 @@ func TestFileBySendfile(t *testing.T) {
 	for _, tt := range []struct {
 		path  string
 		calls bool
-	}{{"/", true}, {"/wrapped", false}, {"/logged", suite != Pool}} { // a worker goes on with what may block
+	}{{"/", true}, {"/wrapped", false}, {"/logged", suite != Pool}} { // what may block stays on its worker
 		trace := filepath.Join(t.TempDir(), "trace")
 		cmd := exec.Command("strace", "-f", "-qq", "-e", "trace=sendfile", "-o", trace,
 			os.Args[0], "-test.run=^TestFileForStrace$", "-test.v")

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// The addresses of Main are those of the command line, whoever parses it. A flag whose
-// value is read before that is refused, since it is the default, whatever was given.
+// The addresses of Main are those of the command line, whether Main or the program parses it. A flag whose value
+// is read before it was parsed is an error: the value is the default, not that of the command line.
 func TestFlags(t *testing.T) {
 	for name, tt := range map[string]struct {
 		own     func(*flag.FlagSet) // what the program does with its flags before Main

@@ -10,9 +10,8 @@ import (
 	"testing"
 )
 
-// Invariant: whatever bytes come, in whatever pieces, the answers are the same,
-// each is a well-formed response, and after one that says close there is no
-// other.
+// Invariant: any bytes, in any pieces, give the same answers. Each is a well-formed response, and after one that
+// says close there is no other.
 func FuzzExchangeCut(f *testing.F) {
 	const post = "POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nabcde"
 	const chunked = "PUT /%41 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3;a=b\r\nabc\r\n0\r\nX: y\r\n\r\n"

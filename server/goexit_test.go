@@ -52,9 +52,9 @@ func (b exitsWrapper) Unwrap() gateway.Body {
 	return nil
 }
 
-// An application that ends its goroutine, in any of its calls and however it is
-// dispatched, loses its own connection, after 500 where that can be said. All others go on,
-// what came before is answered, its Body is closed once, and the server ends in order.
+// An application that ends its goroutine, in any of its calls and with any Dispatch, loses its own connection, with
+// a 500 if nothing was sent. Other connections are served, earlier requests are answered, its Body is closed once,
+// and the server stops in order.
 func TestGoexit(t *testing.T) {
 	const ok, failed, cut = "ok", "failed", "cut"
 	for _, tt := range []struct {

@@ -56,16 +56,16 @@ type lenPanics struct{ next }
 
 func (lenPanics) Len() int64 { panic("broken") }
 
-// untilRescued waits until the loop was taken n times.
+// untilHandedOff waits until loops were handed off n times.
 func (s *testServer) untilHandedOff(n uint64) {
 	s.t.Helper()
 	eventually(s.t, "the loop has another goroutine", func() bool { return s.Stats().LoopHandoffs == n })
 }
 
-// An application that holds its loop at any point, however it goes on, keeps nobody
-// else, and its own response is what it would have been.
+// An application that blocks its loop in any of its calls delays no other connection, and its own response is the
+// same as without a handoff.
 func TestRescue(t *testing.T) {
-	hold, release := func() {}, func() {} // replaced for each test
+	hold, release := func() {}, func() {} // replaced in each test
 	ok := func(start gateway.StartResponse) io.Writer {
 		w, err := start("200 OK", []gateway.Header{{Name: "X-Test", Value: "a"}}, nil)
 		if err != nil {
@@ -251,7 +251,7 @@ func TestRescue(t *testing.T) {
 	}
 }
 
-// Whoever is held may lose its client, or its server.
+// A handed-off call whose client disconnects, or whose server stops.
 func TestRescueOfWhoIsGone(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -348,7 +348,7 @@ func rescueTakes(t *testing.T) time.Duration {
 	usual := longest() // a busy machine has its own
 	d.send(stuck)
 	held := longest()
-	if s.Stats().LoopHandoffs == 0 { // a busy machine may have held it, too
+	if s.Stats().LoopHandoffs == 0 { // on a busy machine the call may have been handed off too
 		t.Error("no rescue")
 	}
 	return held - usual
@@ -392,8 +392,8 @@ func TestRescueAgain(t *testing.T) {
 	}
 }
 
-// An application that blocks for less than the monitor's time is seen, too; one that
-// does not block is left on its loop, however much there is to do.
+// An application is promoted also if it blocks for less than the monitor's interval. One that does not block stays
+// on its loop under any load.
 func TestPromotion(t *testing.T) {
 	var lock sync.Mutex
 	for name, tt := range map[string]struct {
@@ -431,7 +431,7 @@ func TestPromotion(t *testing.T) {
 	}
 }
 
-// Each request goes where DispatchBy says, whatever was learnt of others.
+// Each request runs where DispatchBy says, also if Auto has promoted the application.
 func TestDispatchBy(t *testing.T) {
 	t.Parallel()
 	goOn := make(chan bool)
@@ -463,7 +463,7 @@ func TestDispatchBy(t *testing.T) {
 		t.Errorf("%d rescues", n)
 	}
 	ask("/inline")
-	s.wantLine(1, heldLine, "target=/inline") // nobody takes that from its loop
+	s.wantLine(1, heldLine, "target=/inline") // with Inline there is no handoff
 	if n := s.Stats().LoopHandoffs; n != 1 {
 		t.Errorf("%d rescues", n)
 	}
@@ -572,8 +572,8 @@ func TestAutoWaitsForSlowClients(t *testing.T) {
 	c.hello()
 }
 
-// A loop is taken without a descriptor. Where it needs one (kqueue) it stays held, the log
-// says so, and it is taken later.
+// A handoff needs no descriptor with epoll. With kqueue it needs one: without it the loop stays blocked, with a line
+// in the log, and is handed off when there is one.
 func TestRescueWithoutDescriptors(t *testing.T) {
 	release := make(chan bool)
 	s := startAuto(t, func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
@@ -645,7 +645,7 @@ func TestRescueChurn(t *testing.T) {
 	}), Options{Logger: slog.New(slog.DiscardHandler)})
 	stop := make(chan bool)
 	var forget sync.WaitGroup
-	forget.Go(func() { // the loops go on being used
+	forget.Go(func() { // the loops serve other requests
 		for {
 			select {
 			case <-stop:
@@ -665,7 +665,7 @@ func TestRescueChurn(t *testing.T) {
 				one := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%s", target, len(text), text)
 				two := "GET " + target + " HTTP/1.1\r\nHost: h\r\n\r\n"
 				go func() { _, _ = io.WriteString(c, one+two+one) }()
-				if i%5 == 4 { // leaves in the middle
+				if i%5 == 4 { // disconnects in the middle
 					_, _ = c.r.ReadByte()
 					_ = c.SetLinger(0)
 					_ = c.Close()
@@ -819,7 +819,7 @@ func TestAutoDeadlineFromElsewhere(t *testing.T) {
 	}
 }
 
-// An application that calls the server now and then holds its loop all the same.
+// An application is handed off also if it calls the server now and then while it blocks.
 func TestRescueOfWhoCalls(t *testing.T) {
 	for name, call := range map[string]func(*gateway.Environ, io.Writer){
 		"Write":      func(_ *gateway.Environ, w io.Writer) { _, _ = io.WriteString(w, "a") },
@@ -858,7 +858,7 @@ func TestRescueOfWhoCalls(t *testing.T) {
 	}
 }
 
-// A body that has begun on a loop may hold it long after workers run all requests.
+// A body that began on a loop may block it also after the application was promoted.
 func TestRescueOfAnOldBody(t *testing.T) {
 	wakes, goOn := make(chan func(), 1), make(chan bool)
 	defer close(goOn)
@@ -888,8 +888,8 @@ func TestRescueOfAnOldBody(t *testing.T) {
 	c.want("GET", 200, "ab")
 }
 
-// Who ends its goroutine in Next has its body closed, and who does with a connection of
-// its own keeps no place among the workers.
+// An application that ends its goroutine in Next has its body closed. One that does so with a hijacked connection
+// frees its worker.
 func TestAutoGoexitLeavesNothing(t *testing.T) {
 	b := &body{Body: next(func() ([]byte, error) { runtime.Goexit(); return nil, nil })}
 	s := startAuto(t, func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {

@@ -61,7 +61,7 @@ type testServer struct {
 	apps *counted
 }
 
-// counted is an application that knows how often it is being called.
+// counted is an application that counts its calls.
 type counted struct {
 	gateway.App
 	now atomic.Int64
@@ -78,7 +78,7 @@ func (a *counted) Serve(env *gateway.Environ, start gateway.StartResponse) (gate
 	return a.App.Serve(env, start)
 }
 
-// serverLog is the log of a server. Who reads it sees all lines so far.
+// serverLog is the log of a server. A read of it sees all lines so far.
 type serverLog struct {
 	testlog.Buffer
 	flush func()
@@ -301,7 +301,7 @@ func shortly() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), 20*time.Second)
 }
 
-// eventually waits for a condition that another goroutine brings about.
+// eventually waits for a condition that another goroutine makes true.
 func eventually(t testing.TB, what string, cond func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); !cond(); time.Sleep(time.Millisecond) {
@@ -311,7 +311,7 @@ func eventually(t testing.TB, what string, cond func() bool) {
 	}
 }
 
-// waitStopping returns when Shutdown has told every loop.
+// waitStopping returns when the stop has reached every loop.
 func (s *testServer) waitStopping() {
 	s.t.Helper()
 	for _, l := range s.reactor.Loops() {

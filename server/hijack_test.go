@@ -45,7 +45,7 @@ type upgraded struct {
 	keeps bool         // Serve returns first
 }
 
-// wait returns when the connections that were taken over are closed.
+// wait returns when the hijacked connections are closed.
 func (u *upgraded) wait() {
 	u.t.Helper()
 	eventually(u.t, "the connections are closed", func() bool { return u.open.Load() == 0 })
@@ -109,7 +109,7 @@ func talk(t *testing.T, c net.Conn, behind string) {
 	speak(t, c, "over", "over")
 }
 
-// speak says text, and hears want.
+// speak sends text, and expects want.
 func speak(t *testing.T, c net.Conn, want, text string) {
 	t.Helper()
 	if _, err := io.WriteString(c, text); err != nil {
@@ -122,8 +122,8 @@ func speak(t *testing.T, c net.Conn, want, text string) {
 	}
 }
 
-// A connection that was taken over is the application's: in both directions, with what
-// was read of it, over TCP and Unix sockets, and leaves nothing behind.
+// A hijacked connection is the application's in both directions, with input that was already read, over TCP and
+// Unix sockets. Nothing of it stays in the server.
 func TestHijack(t *testing.T) {
 	before := descriptors(t)
 	for _, keeps := range []bool{false, true} {
@@ -167,7 +167,7 @@ func TestHijack(t *testing.T) {
 	eventually(t, "all descriptors are closed", func() bool { return descriptors(t) <= before+1 }) // that of Go's poller
 }
 
-// Answers before it come first, however slow their client.
+// Earlier answers are sent before Hijack returns, also to a slow client.
 func TestHijackWaits(t *testing.T) {
 	t.Parallel()
 	text := pattern(8 << 20)
@@ -241,7 +241,7 @@ func TestHijackWaitsForItsOwn(t *testing.T) {
 	u.wait()
 }
 
-// Who cannot have the connection is told why, and answers as usual.
+// Hijack that cannot succeed returns an error with the reason, and the application answers as usual.
 func TestHijackRefused(t *testing.T) {
 	post := "POST / HTTP/1.1\r\nHost: h\r\n"
 	for _, tt := range []struct {
@@ -316,8 +316,8 @@ func TestHijackBehindContent(t *testing.T) {
 	}
 }
 
-// A stop waits for the applications of connections that were taken over, within its time, and
-// leaves the connections to them.
+// A stop waits for the applications of hijacked connections, until its time is over, and does not close the
+// connections.
 func TestHijackAndShutdown(t *testing.T) {
 	u := &upgraded{t: t}
 	s := start(t, u, Options{Dispatch: Pool})

@@ -33,7 +33,7 @@ func readAll(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, e
 	return gateway.Text(fmt.Sprint(n, " ", err)), nil
 }
 
-// What an application gets and gives is the same on a worker.
+// Request and response of an application are the same on a worker.
 func TestPoolServes(t *testing.T) {
 	big := pattern(1 << 20)
 	for _, tt := range []struct {
@@ -95,7 +95,7 @@ func TestPoolServes(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			s := start(t, tt.app, Options{Dispatch: Pool})
 			c := s.dial()
-			for range 3 { // the connection goes on
+			for range 3 { // the connection stays open
 				go func() { _, _ = io.WriteString(c, tt.request) }()
 				c.want(tt.method, tt.status, tt.want)
 			}
@@ -119,8 +119,8 @@ func TestPoolPipelines(t *testing.T) {
 	}
 }
 
-// Short responses of pipelined requests leave together: the loop does nothing else
-// meanwhile. How many depends on how busy the machine is.
+// Short responses of pipelined requests share a write: the loop does nothing else meanwhile. How many depends on how
+// busy the machine is.
 func TestPoolGathers(t *testing.T) {
 	const deep = 16
 	var served, together atomic.Int32
@@ -143,8 +143,7 @@ func TestPoolGathers(t *testing.T) {
 	})
 }
 
-// What a worker brings before it blocks is on its way, whether its loop has waited a
-// moment for it or not.
+// What a worker writes before it blocks is sent, with and without a yield of the loop.
 func TestPoolSendsBeforeItBlocks(t *testing.T) {
 	for _, bring := range []func(*gateway.Environ, gateway.StartResponse) error{
 		func(_ *gateway.Environ, start gateway.StartResponse) error {
@@ -281,7 +280,7 @@ func TestPoolContinues(t *testing.T) {
 	c.send("hello")
 	c.want("POST", 200, "5 <nil>")
 
-	c = s.dial() // no content is asked for, and the connection cannot go on
+	c = s.dial() // no 100 Continue is sent, and the connection must end
 	c.send(head)
 	read <- false
 	if resp := c.want("POST", 401, ""); !resp.Close {
@@ -334,7 +333,7 @@ func (s *testServer) untilAtWork(n int) {
 	})
 }
 
-// Content that is not whole is an error for who reads it, however it ends.
+// Read returns an error for incomplete content, on every way in which it ends early.
 func TestPoolTruncated(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -342,7 +341,7 @@ func TestPoolTruncated(t *testing.T) {
 		end   func(*client)
 		want  error // of Read
 		cause error // of the context
-		reply int   // 0: nobody is there to read it
+		reply int   // 0: the client does not read it
 	}{
 		{"FIN", func(c *client) { _ = c.CloseWrite() }, errIncomplete, nil, 400},
 		{"reset", func(c *client) { _ = c.SetLinger(0); _ = c.Close() }, gateway.ErrClientGone, gateway.ErrClientGone, 0},
@@ -408,7 +407,7 @@ func untilCancelled(cause chan<- error) appFunc {
 	}
 }
 
-// A context ends when the client leaves, the server stops, or time is up.
+// A Context ends when the client closes its side or resets the connection, and when the server stops.
 func TestPoolContext(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -434,15 +433,14 @@ func TestPoolContext(t *testing.T) {
 			if err := <-cause; err != tt.want {
 				t.Errorf("cause %v, want %v", err, tt.want)
 			}
-			if tt.name == "FIN" { // who has ended its side only is answered
+			if tt.name == "FIN" { // a client that has closed only its side gets the answer
 				c.want("GET", 200, "Hello, World!")
 			}
 		})
 	}
 }
 
-// An application that takes too long is left behind: its client gets 504, and the log
-// all that there is to know.
+// An application over RequestTimeout is abandoned: its client gets 504, and the log has the request and the stack.
 func TestRequestTimeout(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -502,7 +500,7 @@ func TestRequestTimeout(t *testing.T) {
 			if n := s.Stats().RequestTimeouts; n != 1 {
 				t.Errorf("RequestTimeouts %d, want 1", n)
 			}
-			d := s.dial() // the others go on
+			d := s.dial() // other connections are served
 			d.send("GET /slow?two HTTP/1.1\r\nHost: h\r\n\r\n")
 			if resp, _, _ := d.tryRead("GET"); resp == nil {
 				t.Error("no answer to the next")
@@ -511,7 +509,7 @@ func TestRequestTimeout(t *testing.T) {
 	}
 }
 
-// As many at once as Workers, as many waiting as WorkerQueue; the next is told so.
+// Workers requests run at once, and WorkerQueue wait. The next one is answered by 503.
 func TestWorkers(t *testing.T) {
 	goOn := make(chan struct{})
 	var at, most atomic.Int32
@@ -584,7 +582,7 @@ func TestPoolBackpressure(t *testing.T) {
 	}
 }
 
-// A worker that is not waited for does not hold its connection.
+// A connection whose response has ended does not wait for its worker.
 func TestPoolLeavesWorkerBehind(t *testing.T) {
 	stuck := make(chan struct{})
 	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
@@ -607,7 +605,7 @@ func TestPoolLeavesWorkerBehind(t *testing.T) {
 	s.untilAtWork(0)
 }
 
-// Close comes exactly once, whatever ends a response.
+// Close is called exactly once, on every path that ends a response.
 func TestPoolClosesOnce(t *testing.T) {
 	inside := make(chan struct{}, 1)
 	held := func(hold <-chan struct{}) gateway.Body {
@@ -668,7 +666,7 @@ func TestPoolClosesOnce(t *testing.T) {
 	}
 }
 
-// Stopping waits for workers that have nobody to work for, but not for ever.
+// A stop waits for the workers of abandoned requests, but not for ever.
 func TestPoolStops(t *testing.T) {
 	t.Parallel()
 	for _, stuck := range []bool{false, true} {
@@ -703,7 +701,7 @@ func TestPoolStops(t *testing.T) {
 	}
 }
 
-// One that never returns costs nobody else anything.
+// An application that never returns costs other requests nothing but its worker.
 func TestPoolNeverReturns(t *testing.T) {
 	stuck := make(chan struct{})
 	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
@@ -747,7 +745,7 @@ func TestPoolChurn(t *testing.T) {
 				c := s.dial()
 				text := pattern((k*40+i)*997%200_000 + 1)
 				req := fmt.Sprintf("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%s", len(text), text)
-				if i%3 == 2 { // leaves in the middle
+				if i%3 == 2 { // disconnects in the middle
 					_, _ = io.WriteString(c, req[:len(req)*i/41])
 					_ = c.SetLinger(0)
 					_ = c.Close()
@@ -775,7 +773,7 @@ type readyBody struct{ *body }
 
 func (readyBody) Ready() {}
 
-// What a worker has left to the loop is closed, also if the loop never comes to it.
+// A body that the worker leaves to the loop is closed, also if the loop never pulls it.
 func TestPoolClosesWhatIsLeft(t *testing.T) {
 	b, goOn := &body{Body: gateway.Text("x")}, make(chan struct{})
 	s := start(t, appFunc(func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
@@ -872,7 +870,7 @@ func TestRequestTimeoutKeepsWhatIsLent(t *testing.T) {
 	}
 }
 
-// A request that nobody waits for any more when its turn comes is not run.
+// A queued request whose client has disconnected is not run.
 func TestWorkersSkipsWhoHasLeft(t *testing.T) {
 	goOn := make(chan struct{})
 	var served atomic.Int32
@@ -925,8 +923,8 @@ func TestPoolContinueTakesNoTime(t *testing.T) {
 	c.want("POST", 200, "5 <nil>")
 }
 
-// When the answer has begun no 100 Continue comes any more, and the client knows: the time
-// for its content runs from then on, whoever waits for it.
+// When the answer has begun there is no 100 Continue any more, which the client can see. So the time for its content
+// runs from then on, whether the client waits or sends.
 func TestPoolContinueAfterTheAnswer(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -1039,7 +1037,7 @@ func TestPoolKeepsNoMemory(t *testing.T) {
 	})
 }
 
-// Who waits, and has taken no waker, would wait for ever.
+// ErrWait without a call of Waker is an error: the response would wait for ever.
 func TestPoolWaitWithoutWaker(t *testing.T) {
 	s := start(t, ok(next(func() ([]byte, error) { return nil, gateway.ErrWait })), Options{Dispatch: Pool})
 	c := s.dial()
@@ -1062,7 +1060,7 @@ func (b *lateBody) Close() error {
 	return nil
 }
 
-// The length of a body of one chunk is known, however fast the loop is.
+// The length of a body of one chunk is known, also if the loop pulls it before the worker exits.
 func TestPoolOneChunk(t *testing.T) {
 	b := &lateBody{next: func() ([]byte, error) { return []byte("whole"), io.EOF }}
 	s := start(t, ok(b), Options{Dispatch: Pool})
@@ -1074,8 +1072,7 @@ func TestPoolOneChunk(t *testing.T) {
 	}
 }
 
-// Who has taken too long together are told of one by one, and looked at now and then:
-// each look stops all goroutines.
+// Each request over RequestTimeout is logged, but a stack only once a second: it stops all goroutines.
 func TestRequestTimeoutsLookNowAndThen(t *testing.T) {
 	const clients = 50
 	stuck, began := make(chan struct{}), time.Now()
@@ -1093,7 +1090,7 @@ func TestRequestTimeoutsLookNowAndThen(t *testing.T) {
 	}
 }
 
-// The context of a response that is over ends, and gives no other reason.
+// The Context of an abandoned response ends with context.Canceled, and no other cause.
 func TestPoolContextOfWhatIsOver(t *testing.T) {
 	cause := make(chan error, 1)
 	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
@@ -1123,8 +1120,7 @@ func TestPoolNeedsSockets(t *testing.T) {
 	s.openMemory()
 }
 
-// Content that has been stopped stays so until the worker has read most of it: it is
-// the worker alone who makes it go on.
+// Content that was paused is read again only when the worker has read most of it, and only the worker resumes it.
 func TestPoolStopsContentOnce(t *testing.T) {
 	goOn := make(chan struct{})
 	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {

@@ -14,8 +14,8 @@ import (
 // line is a field line of n bytes with its CRLF.
 func line(n int) string { return "X: " + pattern(n-len("X: \r\n")) + "\r\n" }
 
-// reads answers like hello when it has read the content: a connection would end behind more
-// than skipBytesMax of it that a worker leaves unread.
+// reads answers like hello when it has read the content. Otherwise the connection would end, where a worker leaves
+// more than skipBytesMax unread.
 func reads(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 	if _, err := io.Copy(io.Discard, env.Input()); err != nil {
 		return nil, err
@@ -69,8 +69,8 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// An early refusal can be read by a client that goes on sending, also if it sends
-// all before it reads. What it sends is bounded in bytes and in time.
+// A client that is still sending can read an early refusal, also if it sends all before it reads. What it may still
+// send is bounded in bytes and in time.
 func TestRefusalWhileTheClientSends(t *testing.T) {
 	t.Parallel()
 	big := upload(pattern(6<<20), 0)

@@ -10,15 +10,14 @@ import (
 	"github.com/isbjorn/isbjorn/internal/testlog"
 )
 
-// A Logger that does not return holds nothing but the log: requests are served and
-// timeouts come, on the loop whose line it is and on the others; also where the report of
-// a held loop is what it does not take.
+// A Logger that blocks delays only the log: requests are served and timeouts happen on all loops, also if the line is
+// the report of a stalled loop.
 func TestLoggerBlocks(t *testing.T) {
 	t.Parallel()
 	for _, d := range []DispatchMode{Inline, Auto, Pool} {
 		for _, held := range []bool{false, true} {
 			if held && d != Inline {
-				continue // the loop would go on at once
+				continue // the loop would not stall
 			}
 			t.Run(fmt.Sprintf("held %v, dispatch %d", held, d), func(t *testing.T) {
 				stuck, log := testlog.NewStuck()

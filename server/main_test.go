@@ -21,8 +21,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// waitTogether runs 16 of the tests that call Parallel at once, unless -parallel says otherwise:
-// they wait for timeouts most of the time, on however few processors.
+// waitTogether runs 16 of the tests that call Parallel at once, on any number of processors, unless -parallel is set:
+// they wait for timeouts most of the time.
 func waitTogether() {
 	flag.Parse()
 	given := false

@@ -51,8 +51,8 @@ type lengthOf struct {
 
 func (l lengthOf) Len() int64 { return l.n }
 
-// The answer to HEAD has the fields of that to GET, whatever becomes of the content that
-// GET would have had: it is not waited for, and no failure of it shows.
+// The answer to HEAD has the fields of the answer to GET. The body is not pulled, so it neither delays nor fails the
+// answer.
 func TestHEADAsksNoBody(t *testing.T) {
 	t.Parallel()
 	never := next(func() ([]byte, error) { time.Sleep(time.Hour); return nil, nil })
@@ -78,7 +78,7 @@ func TestHEADAsksNoBody(t *testing.T) {
 		{"written, with a body that is ready", written("four", gateway.Text("more")), ""},
 		{"written, larger than HighWaterBytes", written(pattern(1<<20), nil), ""},
 		{"after Serve has blocked", appFunc(func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
-			time.Sleep(50 * time.Millisecond) // with Auto its loop is taken
+			time.Sleep(50 * time.Millisecond) // with Auto its loop is handed off
 			_, err := start("200 OK", nil, nil)
 			return fails, err
 		}), ""},
@@ -97,7 +97,7 @@ func TestHEADAsksNoBody(t *testing.T) {
 		inEachDispatch(t, tt.name, func(t *testing.T, where DispatchMode) {
 			s := startOn(where, t, tt.app, Options{})
 			c := s.dial()
-			for range 2 { // the connection goes on
+			for range 2 { // the connection stays open
 				c.send("HEAD / HTTP/1.1\r\nHost: h\r\n\r\n")
 				resp := c.want("HEAD", 200, "")
 				if got := resp.Header.Get("Content-Length"); got != tt.length {
@@ -111,8 +111,8 @@ func TestHEADAsksNoBody(t *testing.T) {
 	}
 }
 
-// An application that writes the answer to HEAD goes on with its request, as behind that to GET:
-// the head is on its way, its Context lives, and the next request comes when it has returned.
+// An application that writes the answer to HEAD runs until it returns, as with GET. The head is sent before, its
+// Context does not end, and the next request is served when it has returned.
 func TestHEADEndsNoContext(t *testing.T) {
 	inEachDispatch(t, "writes", func(t *testing.T, where DispatchMode) {
 		goOn := make(chan struct{})

@@ -11,11 +11,11 @@ import (
 	"github.com/isbjorn/isbjorn/gateway/middleware"
 )
 
-// panic(nil) is a panic wherever the application calls it, also where recover says nil: no
-// answer looks whole, the log has it, and the goroutine goes on with other requests.
+// panic(nil) is a panic in every call of the application, also where recover returns nil: the response is cut or 500,
+// the log has a line, and the goroutine serves other requests.
 func TestPanicNil(t *testing.T) {
 	t.Setenv("GODEBUG", "panicnil=1")
-	long := func() { time.Sleep(50 * time.Millisecond) } // the loop is taken meanwhile
+	long := func() { time.Sleep(50 * time.Millisecond) } // the loop is handed off meanwhile
 	app := appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		path := env.Path()
 		switch path {

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The answers of one read leave in one write: one segment on the loopback.
+// The answers to one read are sent in one write: one segment on the loopback.
 func TestPipelinedAnswersInOneWrite(t *testing.T) {
 	s := start(t, appFunc(hello), Options{})
 	answers, segments := 0, uint32(0)

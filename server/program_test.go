@@ -72,7 +72,7 @@ func programMain() {
 		if conduct != orphaned {
 			return
 		}
-		parent := os.Getppid() // it has told what it hands over
+		parent := os.Getppid() // it has printed what it hands over
 		if err := os.WriteFile(os.Getenv(programFile), []byte("begun"), 0o600); err != nil {
 			panic(err)
 		}
@@ -82,7 +82,7 @@ func programMain() {
 	}})
 }
 
-// bigBytes is the size of /big: more than all buffers on the way can hold.
+// bigBytes is the size of /big: more than all buffers between application and client hold.
 const bigBytes = 8 << 20
 
 // program answers GET /pid, GET /print, GET /environment, GET /big, GET /echo by taking the

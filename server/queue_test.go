@@ -13,7 +13,7 @@ import (
 	"github.com/isbjorn/isbjorn/loop"
 )
 
-// untilLoad waits until so many are at work, wait, and have their connection taken over.
+// untilLoad waits until so many requests are on workers, so many are queued, and so many connections are hijacked.
 func (s *testServer) untilLoad(working, waiting, hijacked int) {
 	s.t.Helper()
 	eventually(s.t, "the workers are as they should be", func() bool {
@@ -22,8 +22,7 @@ func (s *testServer) untilLoad(working, waiting, hijacked int) {
 	})
 }
 
-// Connections that were taken over keep no place among Workers, and their end gives none
-// twice: as many requests as before are at work then, and no more.
+// A hijacked connection frees its slot of Workers, once: then as many requests run as before, and no more.
 func TestHijackFreesItsPlace(t *testing.T) {
 	for _, d := range []DispatchMode{Pool, Auto} {
 		u := &upgraded{t: t}
@@ -47,7 +46,7 @@ func TestHijackFreesItsPlace(t *testing.T) {
 			c.send(get)
 			c.want("GET", 200, "Hello, World!")
 
-			// One that waits begins when another is taken over, not when that ends.
+			// A queued request begins when another is hijacked, not when that ends.
 			var atWork []*client
 			for _, target := range []string{"/up?wait", "/up?wait"} {
 				c := s.dial()
@@ -83,8 +82,7 @@ func TestHijackFreesItsPlace(t *testing.T) {
 	}
 }
 
-// A request that waits for a worker gives its place up when its client leaves. One that
-// has only closed its sending side is told so.
+// A request leaves the queue when its client disconnects. A client that has closed only its sending side gets 503.
 func TestWaitingClientIsGone(t *testing.T) {
 	goOn := make(chan struct{})
 	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
@@ -180,8 +178,8 @@ func TestRequestTimeoutInTheQueue(t *testing.T) {
 	}
 }
 
-// A connection that is taken over is among Connections or Hijacked at every moment: between
-// the two a stop would find that nothing is left.
+// A hijacked connection is in Connections or Hijacked at every moment. If it were in neither, Shutdown could return
+// too early.
 func TestHijackIsCountedThroughout(t *testing.T) {
 	goOn := make(chan struct{})
 	s := startOn(Pool, t, appFunc(func(env *gateway.Environ, _ gateway.StartResponse) (gateway.Body, error) {
@@ -207,8 +205,8 @@ func TestHijackIsCountedThroughout(t *testing.T) {
 	}
 }
 
-// A goroutine that an application leaves behind in Hijack gets no connection: the response is
-// sent, and no place is counted twice.
+// A goroutine of an application that still waits in Hijack when the application has returned gets no connection. The
+// response is sent, and no slot is freed twice.
 func TestHijackIsLeftBehind(t *testing.T) {
 	jobs, hold, told := make(chan *job, 1), make(chan bool), make(chan error, 1)
 	loops := make(chan *loop.Loop, 1)

@@ -54,8 +54,7 @@ func TestOnStart(t *testing.T) {
 	}
 }
 
-// The end of a program is told to its application when it begins: a response that waits
-// for it can end in time.
+// An application learns at the begin of a stop that the program ends: a response that waits can end in time.
 func TestOnShutdown(t *testing.T) {
 	t.Parallel()
 	told, late := make(chan bool), make(chan bool)

@@ -177,8 +177,8 @@ func TestEchoSizes(t *testing.T) {
 	}
 }
 
-// Large uploads, pipelined, from a client that reads late: memory is lent, not
-// copied, and what is lent must not be overwritten by what comes next.
+// Large uploads, pipelined, from a client that reads late: the socket borrows memory in place of a copy, and the next
+// request must not overwrite it.
 func TestPipelinedUploadsWithoutReading(t *testing.T) {
 	s := start(t, appFunc(echo), Options{})
 	c := s.dial()
@@ -281,7 +281,7 @@ func TestFraming(t *testing.T) {
 			} else if cl := resp.Header.Get("Content-Length"); cl != "" {
 				got = cl
 			}
-			whole := suite == Pool && tt.framing == "chunked" // a worker may have brought all at once: then the length is known
+			whole := suite == Pool && tt.framing == "chunked" // a worker may have written all before the head is sent: then the length is known
 			if got != tt.framing && !(whole && got == strconv.Itoa(len(tt.content))) {
 				t.Errorf("1.1: framing %s, want %s", got, tt.framing)
 			}
@@ -307,7 +307,7 @@ func TestFraming(t *testing.T) {
 	}
 }
 
-// Each chunk is on its way before the next is asked for, of a generator too.
+// Each chunk is sent before the next one is pulled, of a generator too.
 func TestChunksAreNotWithheld(t *testing.T) {
 	read := make(chan bool)
 	one := func(n int) ([]byte, error) {
@@ -378,8 +378,7 @@ func TestWriter(t *testing.T) {
 	c.want("GET", 200, "one two "+pattern(50_000))
 }
 
-// Faults of an application: what the client gets, and whether the connection
-// goes on after it.
+// Faults of an application: what the client gets, and whether the connection stays open.
 func TestApplicationFaults(t *testing.T) {
 	boom := errors.New("boom")
 	plain := func(f func(start gateway.StartResponse) (gateway.Body, error)) gateway.App {
@@ -505,8 +504,7 @@ func TestApplicationFaults(t *testing.T) {
 	}
 }
 
-// What looks like the head before it, byte for byte, but is not made of the same
-// parts, is checked all the same.
+// A head with the bytes of the head before, but of other fields, is checked too.
 func TestSameHeadIsNoWayAround(t *testing.T) {
 	good := []gateway.Header{{Name: "X", Value: "y"}, {Name: "Z", Value: "z"}}
 	bad := false
@@ -535,7 +533,7 @@ func TestSameHeadIsNoWayAround(t *testing.T) {
 	}
 }
 
-// A response that is whole stays so when the body panics in Close, and the connection goes on.
+// A response is complete also if the body panics in Close, and the connection stays open.
 func TestPanicInClose(t *testing.T) {
 	inEachDispatch(t, "4 MiB", func(t *testing.T, where DispatchMode) {
 		s := startOn(where, t, appFunc(func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
@@ -714,8 +712,7 @@ func TestRefusals(t *testing.T) {
 	c.want("GET", 200, "")
 }
 
-// A client that ends inside a request is told so; one that ends between two
-// just sees the end.
+// A client that closes its side inside a request gets 400. Between two requests the connection is closed.
 func TestEndOfInput(t *testing.T) {
 	s := start(t, appFunc(echo), Options{})
 	for in, want := range map[string]string{
@@ -844,7 +841,7 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
-// A client that leaves in the middle of a response: the body is closed, once.
+// A client that disconnects in the middle of a response: the body is closed, once.
 func TestClientLeaves(t *testing.T) {
 	for _, sized := range []bool{false, true} {
 		b := &body{Body: gateway.Reader(io.LimitReader(zeros{}, 1<<30))}
@@ -863,8 +860,7 @@ func TestClientLeaves(t *testing.T) {
 	}
 }
 
-// What an application got of the request stays as it was while its response
-// waits for a slow reader, whatever other connections send.
+// Views of the request stay valid while its response waits for a slow reader and other connections send.
 func TestViewsStayWhileAResponseIsHeld(t *testing.T) {
 	const n = 60
 	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
@@ -931,8 +927,7 @@ func TestEndlessResponseIsFair(t *testing.T) {
 	}
 }
 
-// A response that goes on for longer than WriteTimeout is no stall while its client
-// reads.
+// A response that takes longer than WriteTimeout is not cut while its client reads.
 func TestEndlessResponseIsNoStall(t *testing.T) {
 	slow(t, "a flood for 1.5 s")
 	const patience = 500 * time.Millisecond

@@ -16,8 +16,8 @@ import (
 	"github.com/isbjorn/isbjorn/loop"
 )
 
-// A stop does not wait for the peer of an idle connection, which may look at it only when it
-// needs one: whether it had an answer a moment ago, long ago, or none at all.
+// A stop does not wait for the peer of an idle connection, which may see the end only when it sends again: with an
+// answer a moment ago, long ago, or none at all.
 func TestShutdownWaitsForNoIdlePeer(t *testing.T) {
 	for _, network := range []string{"tcp", "unix"} {
 		t.Run(network, func(t *testing.T) {
@@ -59,8 +59,8 @@ func TestShutdownWaitsForNoIdlePeer(t *testing.T) {
 	}
 }
 
-// A loop that an application holds is no trouble of the others when the server stops: they
-// accept no more connections, and their last answers say close.
+// A loop that an application blocks does not delay the stop of others: they accept no more connections, and their
+// last answers say close.
 func TestShutdownBesideAHeldLoop(t *testing.T) {
 	t.Parallel()
 	held, release := make(chan bool), make(chan bool)

@@ -19,8 +19,8 @@ func (f *family) closeOutputs() {
 	}
 }
 
-// Nobody reads stdout and stderr any more: what the application and the server print
-// is lost, and nothing else. Both signals do what they always do.
+// Without a reader of stdout and stderr the output of application and server is lost, and nothing else. Both signals
+// work.
 func TestClosedOutputs(t *testing.T) {
 	f := begin(t, "2 30s serves", nil, "-addr", "127.0.0.1:0")
 	f.closeOutputs()
@@ -82,8 +82,7 @@ func clog(t *testing.T, cmd *exec.Cmd) (fill func()) {
 	}
 }
 
-// A reader of stdout and stderr that hangs holds up neither a stop in order nor one
-// at once, nor a restart.
+// A reader of stdout and stderr that hangs delays neither a stop in order, nor one at once, nor a restart.
 func TestHungOutputs(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes several seconds")

@@ -39,8 +39,7 @@ func onWorkers(t *testing.T, test func(t *testing.T, d DispatchMode)) {
 	}
 }
 
-// Content that an application leaves unread, and that comes behind its answer, does not
-// end the connection as long as it is not much.
+// A little content that an application leaves unread, and that comes after its answer, does not end the connection.
 func TestUnreadContent(t *testing.T) {
 	most := strings.Repeat("x", skipBytesMax)
 	for _, tt := range []struct {
@@ -89,8 +88,8 @@ func TestUnreadContent(t *testing.T) {
 	}
 }
 
-// Content that is thrown away has the limits of time of other content, and does not hold
-// a server up that is to stop for longer than an idle connection. The client gets no second answer.
+// Skipped content has the timeouts of other content. It delays a stop no longer than an idle connection does, and the
+// client gets no second answer.
 func TestUnreadContentDoesNotCome(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
@@ -118,8 +117,8 @@ func TestUnreadContentDoesNotCome(t *testing.T) {
 	}
 }
 
-// An answer in front of content that was left unread has promised that the connection goes
-// on, and then the server stops: the request behind the content is answered, and says close.
+// An answer before unread content did not say close, and then the server stops: the request behind the content is
+// answered, and that answer says close.
 func TestUnreadContentAtShutdown(t *testing.T) {
 	for name, content := range map[string]string{"length": "Content-Length: 5\r\n\r\nhello", "chunked": "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"} {
 		t.Run(name, func(t *testing.T) {

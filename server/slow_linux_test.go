@@ -10,8 +10,8 @@ import (
 	"github.com/isbjorn/isbjorn/loop"
 )
 
-// Output that a client does not read stops at HighWaterBytes, give or take the last
-// chunk: the body is not pulled any further. When the client reads it goes on.
+// Output that a client does not read stops at HighWaterBytes, plus at most the last chunk: the body is not pulled
+// further. It is when the client reads.
 func TestHighWaterBytes(t *testing.T) {
 	const high, chunk, total = 10_000, 1000, 4 << 20
 	left := total
@@ -40,8 +40,8 @@ func TestHighWaterBytes(t *testing.T) {
 	}
 }
 
-// Backpressure reaches a generator: it stands still while the client does not read, at
-// the high-water mark and what the sockets hold.
+// Backpressure reaches a generator: while the client does not read, the generator is not called, with HighWaterBytes
+// unsent and full sockets.
 func TestGeneratorStandsStill(t *testing.T) {
 	const high, chunk, total = 100_000, 10_000, 16 << 20
 	var made atomic.Int64
@@ -100,7 +100,7 @@ func TestLastAnswerToASlowReader(t *testing.T) {
 				c := s.dial()
 				_ = c.SetReadBuffer(64 << 10)
 				c.send("GET " + path + " HTTP/" + version + "\r\n\r\n")
-				if path == "/queued" && suite != Pool { // a worker waits until the socket has what it has brought
+				if path == "/queued" && suite != Pool { // a worker waits until the socket has what it has written
 					s.waitPhases(draining, 1)
 				}
 				s.waitUnsent()

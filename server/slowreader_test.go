@@ -25,8 +25,8 @@ func heap() int64 {
 // onlyReads hides that a bytes.Reader can write itself.
 type onlyReads struct{ io.Reader }
 
-// An answer of any size costs a client that does not read a bounded sum of memory, however
-// the application gives it: what docs/reliability.md promises for a connection.
+// An answer of any size to a client that does not read costs bounded memory, in each form in which an application can
+// answer: what docs/reliability.md promises for a connection.
 func TestSlowReaderMemory(t *testing.T) {
 	slow(t, "it measures memory")
 	const (
@@ -98,13 +98,12 @@ func TestSlowReaderMemory(t *testing.T) {
 	}
 }
 
-// On a loop that cannot be left write() is an error when too much waits for the client, and
-// the response does not look whole. With Auto the worker waits.
+// With Inline write() is an error when too much is unsent, and the response is cut. With Auto the worker waits.
 func TestWriteOnALoopIsBounded(t *testing.T) {
 	const (
 		total = 512 << 20
 		high  = 64 << 10
-		most  = unsentHighWaters*high + 1<<20 // and what is on its way, and a pooled buffer or two
+		most  = unsentHighWaters*high + 1<<20 // and what the sockets have, and a pooled buffer or two
 	)
 	piece := make([]byte, 1<<20)
 	for _, version := range []string{"1.1", "1.0"} {

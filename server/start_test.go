@@ -19,8 +19,8 @@ func startApp(f func(start gateway.StartResponse) (gateway.Body, error)) gateway
 
 var errExc = errors.New("why it is replaced")
 
-// What start refuses is answered by 500, and nothing of it reaches the client: by
-// whatever call it comes, and whatever the application does after it.
+// A call of start that is refused is answered by 500, and no part of it reaches the client: in each call in which the
+// application makes it, and with anything that the application does afterwards.
 func TestStartRefuses(t *testing.T) {
 	bad := map[string]func(start gateway.StartResponse) error{}
 	try := func(name, status string, headers ...gateway.Header) {
@@ -59,7 +59,7 @@ func TestStartRefuses(t *testing.T) {
 			if first == nil {
 				t.Errorf("%q: no error", name)
 			}
-			w, err := start("200 evil", nil, nil) // goes on as if nothing had been
+			w, err := start("200 evil", nil, nil) // continues as if there were no error
 			if w != nil || err != first {
 				t.Errorf("%q: then start gives a writer: %v, %v; want the same error", name, w != nil, err)
 			}
@@ -80,8 +80,8 @@ func TestStartRefuses(t *testing.T) {
 	}
 }
 
-// exc replaces what was declared while nothing is sent, again and again; it comes back
-// when something is, and the response is cut.
+// exc replaces what was declared, any number of times, while nothing was sent. Afterwards it is returned, and the
+// response is cut.
 func TestStartAgain(t *testing.T) {
 	results := make(chan error, 1)
 	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
@@ -182,7 +182,7 @@ func TestEachWriteIsPassedOn(t *testing.T) {
 	}
 }
 
-// Date and Server are there once, whatever is answered, and whoever gives them.
+// Date and Server are there once in every answer, whether the application sets them or not.
 func TestDateAndServerOnce(t *testing.T) {
 	for _, headers := range [][]gateway.Header{
 		nil,

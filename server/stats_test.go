@@ -56,14 +56,14 @@ func TestResetBehindARequest(t *testing.T) {
 	}
 }
 
-// A client that vanishes, wherever in a request or its answer, is counted once, is
-// no line of the log above debug, and leaves nothing.
+// A client that disconnects at any point of a request or its answer is counted once, has no line in the log above
+// debug, and costs nothing afterwards.
 func TestLostConnections(t *testing.T) {
 	const (
 		rounds    = 20
 		growthMax = rounds * 32 << 10 // half a buffer for each
 	)
-	// The application says when it has begun, and goes on when its client has gone.
+	// The application signals when it begins, and returns when its client has disconnected.
 	begun, gone := make(chan bool, 1), make(chan bool)
 	held := func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		begun <- true
@@ -306,7 +306,7 @@ func TestStats(t *testing.T) {
 	}
 }
 
-// A client that no descriptor is left for was not accepted, and is counted.
+// A client for which there is no descriptor was not accepted, and is counted.
 func TestStatsWithoutDescriptors(t *testing.T) {
 	s := start(t, appFunc(hello), Options{Loops: 1})
 	s.dial().exchangeHello()

@@ -28,7 +28,7 @@ func (s *testServer) onLoops(f func(h *shard, c *loop.Conn)) {
 	}
 }
 
-// untilConns waits until the server has n connections, and has taken leave of the rest.
+// untilConns waits until the server has n connections, and has ended the others.
 func (s *testServer) untilConns(n int) {
 	s.t.Helper()
 	eventually(s.t, fmt.Sprintf("there are %d connections", n), func() bool { return s.reactor.Len() == n })
@@ -98,8 +98,8 @@ func TestShutdownClosesIdle(t *testing.T) {
 	fresh.wantEnd()
 }
 
-// An application has held the loop, whose clock stands still meanwhile: a connection that
-// was served at the end of that has not been idle for all of it when the server stops.
+// An application has blocked the loop, so its clock is late: a connection that was served at the end of that time was
+// not idle for all of it when the server stops.
 func TestShutdownAfterAHeldLoop(t *testing.T) {
 	s := start(t, appFunc(hello), Options{Loops: 1, Dispatch: Inline})
 	c := s.dial()
@@ -116,10 +116,10 @@ func TestShutdownAfterAHeldLoop(t *testing.T) {
 	c.wantEnd()
 }
 
-// The head of a response has promised that the connection goes on, and then the
-// server stops: the next request is answered, and that answer says close.
+// The head of a response did not say close, and then the server stops: the next request is answered, and that answer
+// says close.
 func TestShutdownKeepsAPromise(t *testing.T) {
-	content := pattern(8 << 20) // more than the sockets hold, small as they are
+	content := pattern(8 << 20) // more than the small sockets hold
 	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		_, err := start("200 OK", nil, nil)
 		return env.Text(content), err
@@ -149,8 +149,7 @@ func TestShutdownKeepsAPromise(t *testing.T) {
 	}
 }
 
-// Under load Shutdown loses no request: clients that go on are answered whole, each
-// until it is told that the connection closes.
+// Under load Shutdown loses no request: clients that keep sending get complete answers, until one says close.
 func TestShutdownUnderLoad(t *testing.T) {
 	const clients = 32
 	content := pattern(50_000)

@@ -12,7 +12,7 @@ import (
 	"github.com/isbjorn/isbjorn/gateway"
 )
 
-// at is a Body that calls hold in one of its calls.
+// at is a Body that blocks in one of its calls.
 type at struct {
 	in   string
 	hold func()
@@ -63,8 +63,8 @@ func (b atWrapper) Unwrap() gateway.Body {
 	return nil
 }
 
-// A loop is taken from each other call of the application, too; the response is what it
-// would have been, whether the call returns, panics or ends its goroutine.
+// The loop is handed off in each other call of the application too. The response is the same as without, whether the
+// call returns, panics or ends its goroutine.
 func TestRescueOfEveryCall(t *testing.T) {
 	t.Parallel()
 	const ok, failed = "abab", "500"

@@ -34,8 +34,8 @@ func (s *testServer) wantRunsOn(want string) {
 	}
 }
 
-// A request that has to wait for its own client, or that takes its connection, leaves the
-// loop alone: all others stay there, however often it happens.
+// A request that waits for its own client, or hijacks its connection, is handed off, and does not promote the
+// application: other requests stay on the loop, also if that happens often.
 func TestOneLeavesTheLoop(t *testing.T) {
 	large := []byte(pattern(32 << 20))
 	for name, app := range map[string]appFunc{
@@ -97,9 +97,8 @@ func TestOneWaitForALock(t *testing.T) {
 	}
 }
 
-// An application that logs each request shares one lock with whatever else the program logs,
-// and waits for it at times: it stays on the loops. The log is a pipe with a reader, as of a
-// container.
+// An application that logs each request shares a lock with everything else that the program logs, and waits for it at
+// times: it stays on the loops. The log is a pipe with a reader, as of a container.
 func TestLogOfEachRequest(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes 2 s")
@@ -212,7 +211,7 @@ func TestReturn(t *testing.T) {
 	}
 }
 
-// One that goes on blocking is tried less and less often, without a word.
+// An application that keeps blocking is tried less and less often, and not logged again.
 func TestTrialsOfWhatBlocks(t *testing.T) {
 	slow(t, "trials for 0.7 s")
 	const first = 20 * time.Millisecond
@@ -234,7 +233,7 @@ func TestTrialsOfWhatBlocks(t *testing.T) {
 	}
 }
 
-// A loop is taken ten times in ten seconds at most from an application that computes.
+// Loops are handed off ten times in ten seconds at most for an application that computes.
 func TestRescueOfWhoComputesAgainAndAgain(t *testing.T) {
 	slow(t, "it computes for 0.5 s")
 	s := startAuto(t, func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
@@ -274,7 +273,7 @@ func TestTakesTooOften(t *testing.T) {
 	}
 }
 
-// Stacks take one part in a hundred of the time at most, however long one takes.
+// Stacks take one part in a hundred of the time at most, also if each takes long.
 func TestStacksHaveABudget(t *testing.T) {
 	for _, one := range []time.Duration{50 * time.Microsecond, 5 * time.Millisecond, 100 * time.Millisecond} {
 		w, began := monitor{}, time.Now()
@@ -295,8 +294,8 @@ func TestStacksHaveABudget(t *testing.T) {
 	}
 }
 
-// While no loop begins a call the monitor sleeps, whatever connections there are; the
-// first call that blocks is found as soon as ever.
+// While no loop begins a call the monitor sleeps, with any number of connections. The first call that blocks is found
+// as soon as by a running monitor.
 func TestIdleConnectionsCostNothing(t *testing.T) {
 	release := make(chan bool)
 	s := startAuto(t, func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {

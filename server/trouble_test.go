@@ -39,8 +39,8 @@ func (s *testServer) full(n int) *client {
 	return c
 }
 
-// waitFull returns when a connection's output is full, or it has ended a turn with requests
-// left and its socket has no room for the next: they stay where they are.
+// waitFull returns when a connection's output is full, or it has yielded with requests left and its socket has no room
+// for the next: they stay unread.
 func (s *testServer) waitFull() {
 	s.t.Helper()
 	unused := map[*loop.Conn]int{}
@@ -100,8 +100,7 @@ func TestFailureKeepsEarlierAnswers(t *testing.T) {
 	}
 }
 
-// An HTTP/1.0 response whose end is the end of the connection must not look
-// whole when it is not.
+// An HTTP/1.0 response that the end of the connection ends is reset if it is not complete.
 func TestFailureShowsToHTTP10(t *testing.T) {
 	s := start(t, ok(gateway.Stream(func(yield func([]byte, error) bool) {
 		_ = yield([]byte("part"), nil) && yield(nil, errors.New("too late"))
@@ -113,8 +112,7 @@ func TestFailureShowsToHTTP10(t *testing.T) {
 	}
 }
 
-// write() beyond Content-Length: what fits is sent and counted, and the
-// connection goes on.
+// write() beyond Content-Length: what fits is sent and counted, and the connection stays open.
 func TestWriteTooLong(t *testing.T) {
 	s := start(t, appFunc(func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		w, err := start("200 OK", []gateway.Header{{Name: "Content-Length", Value: "5"}}, nil)
@@ -159,7 +157,7 @@ func TestWriteInClose(t *testing.T) {
 	}
 }
 
-// An application that writes to a client which has left is told so, wherever it runs.
+// An application that writes to a client which has disconnected gets an error, on loop and worker.
 func TestWriteToAClientThatLeft(t *testing.T) {
 	for name, dispatch := range map[string]DispatchMode{"Auto": Auto, "Inline": Inline, "Pool": Pool} {
 		t.Run(name, func(t *testing.T) {
@@ -287,7 +285,7 @@ func TestRefusedHEAD(t *testing.T) {
 	}
 }
 
-// Failing to listen leaves nothing behind.
+// An error of ListenAndServe leaves no descriptors open.
 func TestListenAndServeCleansUp(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -325,8 +323,7 @@ func TestShutdownAfterClose(t *testing.T) {
 	}
 }
 
-// An application that holds its loop: Shutdown comes back when its context ends,
-// and a second signal ends the program.
+// An application that blocks its loop: Shutdown returns when its context ends, and a second signal ends the program.
 func TestShutdownOfAHeldLoop(t *testing.T) {
 	t.Parallel()
 	held, release := make(chan bool, 2), make(chan bool)
@@ -354,7 +351,7 @@ func TestShutdownOfAHeldLoop(t *testing.T) {
 	close(release)
 }
 
-// A listener given to Serve lets nobody in while the server drains.
+// A listener given to Serve accepts no connection while the server drains.
 func TestShutdownClosesAGivenListener(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

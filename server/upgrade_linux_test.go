@@ -96,7 +96,7 @@ func launch(t *testing.T, conduct string, prepare func(*exec.Cmd), args ...strin
 		close(f.lines)
 	})
 	stderr := pipe(func(r io.Reader) { _, _ = io.Copy(f.stderr, r) })
-	stdin, lifeline, err := os.Pipe() // its end is that of all processes, however the test ends
+	stdin, lifeline, err := os.Pipe() // all processes end with it, also if the test is killed
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -297,7 +297,7 @@ func (f *family) mustDial() *conversation {
 	return c
 }
 
-// answer reads an answer; pid is who gave it.
+// answer reads an answer; pid is the process that has sent it.
 func (c *conversation) answer() (pid int, content []byte, last bool, err error) {
 	resp, err := http.ReadResponse(c.r, nil)
 	if err != nil {
@@ -613,8 +613,7 @@ func TestSignalsWhileTheOldDrains(t *testing.T) {
 	f.stop()
 }
 
-// When the old process dies before the new one is ready, that serves, also who
-// came while there was none.
+// When the old process dies before the new one is ready, the new one serves, also clients that connected in between.
 func TestSuccessorOfADeadProcess(t *testing.T) {
 	f := begin(t, "2 30s serves", nil, "-addr", "127.0.0.1:0")
 	f.next("2 30s " + orphaned)
@@ -675,7 +674,7 @@ func suspended(pid int) bool {
 	return len(threads) > 0
 }
 
-// activate makes a command get sockets as systemd gives them.
+// activate has a command get sockets as systemd passes them.
 func activate(files ...*os.File) func(*exec.Cmd) {
 	return func(cmd *exec.Cmd) {
 		cmd.Args = append([]string{"sh", "-c", `LISTEN_PID=$$ exec "$0" "$@"`}, cmd.Args...)
@@ -685,7 +684,7 @@ func activate(files ...*os.File) func(*exec.Cmd) {
 	}
 }
 
-// listen makes a listener of somebody else.
+// listen makes a listener outside of the server.
 func listen(t *testing.T, network, address string) *os.File {
 	t.Helper()
 	l, err := net.Listen(network, address)
@@ -781,7 +780,7 @@ func TestActivationRefused(t *testing.T) {
 	}
 }
 
-// systemd hears which process is the service, and of the end from that alone.
+// systemd is notified which process is the service, and of its stop by that process alone.
 func TestNotify(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "notify")
 	systemd, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
@@ -803,7 +802,7 @@ func TestNotify(t *testing.T) {
 	f.next("2 30s " + crashes)
 	f.signal(f.pid, syscall.SIGUSR2)
 	f.want("restarting")
-	hears(fmt.Sprintf("READY=1\nMAINPID=%d", f.pid)) // again, if the new one should have said so
+	hears(fmt.Sprintf("READY=1\nMAINPID=%d", f.pid)) // again: the new one may have notified systemd too
 	f.next("2 30s serves")
 	f.ended(f.restart())
 	hears(fmt.Sprintf("READY=1\nMAINPID=%d", f.pid))
@@ -815,8 +814,7 @@ func TestNotify(t *testing.T) {
 	hears("no more")
 }
 
-// A connection that an application has taken over goes on in the old process, within the
-// time of its stop, and that process waits for its end.
+// A hijacked connection stays in the old process, within the time of its stop, and that process waits for its end.
 func TestRestartWithATakenConnection(t *testing.T) {
 	f := begin(t, "2 30s serves", nil, "-addr", "127.0.0.1:0")
 	c := f.mustDial()

@@ -63,8 +63,8 @@ func TestSlowUploadsLeaveWorkers(t *testing.T) {
 	}
 }
 
-// A handler that gives an answer of HighWaterBytes to a client that does not read is done
-// with it, and so is its worker.
+// A handler returns when it has written an answer of HighWaterBytes to a client that does not read, and its worker is
+// free.
 func TestSlowReadersLeaveWorkers(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes seconds")

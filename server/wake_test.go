@@ -11,7 +11,7 @@ import (
 	"github.com/isbjorn/isbjorn/gateway"
 )
 
-// eventBody is a Body that waits for what put gives it.
+// eventBody is a Body that waits for the events of put.
 type eventBody struct {
 	wake func()
 
@@ -89,8 +89,8 @@ func (e *eventBody) waitAsked(t *testing.T, n int) {
 	eventually(t, "the body was asked", func() bool { return e.count(&e.asked) >= n })
 }
 
-// Each event reaches the client when it happens, on a loop that serves others
-// meanwhile, and the connection goes on after the end.
+// Each event reaches the client when it happens, on a loop that serves others meanwhile, and the connection stays open
+// after the end.
 func TestWait(t *testing.T) {
 	s, made := waiting(t, Options{Loops: 1})
 	c, other := s.dial(), s.dial()
@@ -208,7 +208,7 @@ func TestWakeAfterTheResponse(t *testing.T) {
 	}
 }
 
-// A client that leaves in order shows when something is sent to it.
+// A client that has closed its connection in order is noticed when something is sent to it.
 func TestWaitingClientLeaves(t *testing.T) {
 	s, made := waiting(t, Options{})
 	c := s.dial()
@@ -245,7 +245,7 @@ func TestWaitForms(t *testing.T) {
 	c.wantEnd()
 }
 
-// Who waits without anybody that could wake it has failed.
+// A Body that returns ErrWait without a call of Waker has failed.
 func TestWaitWithoutWaker(t *testing.T) {
 	s := start(t, ok(next(func() ([]byte, error) { return nil, gateway.ErrWait })), Options{})
 	c := s.dial()

@@ -25,7 +25,7 @@ func startCrowd(t *testing.T, options Options) (s *testServer, goOn chan struct{
 	}), options.with(Options{Dispatch: Pool})), goOn
 }
 
-// A server that has stopped leaves no worker behind.
+// A server that has stopped has no workers left.
 func TestWorkersEndWithTheServer(t *testing.T) {
 	s, goOn := startCrowd(t, Options{})
 	clients := make([]*client, 3)
@@ -53,8 +53,7 @@ func TestWorkersEndWithTheServer(t *testing.T) {
 	}
 }
 
-// A worker whose application ends the goroutine leaves its place, to who waits for it
-// if there is one.
+// A worker whose application ends the goroutine frees its slot, for the next queued request if there is one.
 func TestWorkerGoexit(t *testing.T) {
 	s, goOn := startCrowd(t, Options{Workers: 1})
 	c := s.dial()
@@ -82,8 +81,7 @@ func TestWorkerGoexit(t *testing.T) {
 	s.untilAtWork(0)
 }
 
-// Who waits is served in the order they came, by workers that have worked before, and
-// Workers counts those at work.
+// Queued requests run in their order, on workers that have worked before, and Workers counts those at work.
 func TestWorkerOrder(t *testing.T) {
 	var mu sync.Mutex
 	var order []string
