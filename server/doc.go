@@ -13,7 +13,7 @@
 //	                    timeout.go its timeouts, end.go its end
 //	server/exchange.go  one request: collects the content, calls the application and sends the
 //	                    response; pull.go sends a body that comes in pieces
-//	server/handoff.go   the call on the loop; internal/callstate has its states, monitor.go
+//	server/call.go      the call on the loop; internal/callstate has its states, monitor.go
 //	                    finds a call that blocks, whose loop then continues on a new goroutine
 //	server/dispatch.go  the call on a worker; job.go is the loop's side of it, worker.go
 //	                    the worker's

@@ -1,13 +1,10 @@
 package server
 
 import (
-	"cmp"
 	"log/slog"
 	"runtime"
 	"time"
 
-	"github.com/isbjorn/isbjorn/gateway"
-	"github.com/isbjorn/isbjorn/internal/thrown"
 	"github.com/isbjorn/isbjorn/server/internal/callstate"
 )
 
@@ -124,122 +121,3 @@ func (x *exchange) tryJob() (j *job, again bool) {
 	}
 	return nil, x.app.call.CanHandOff
 }
-
-// callApp runs f, which calls the application, on the loop. If the loop was handed off meanwhile, this
-// goroutine is the worker of x's job: it calls rest with why f has not returned, nil if it has, and ends
-// without returning here. If not, a panic ends in session.guard, and Goexit in shard.Exited.
-func (x *exchange) callApp(f func(), rest func(failure error) (gateway.Body, error)) {
-	ended := false
-	defer func() {
-		if !ended && x.sh.calls.ExitApp(&x.app.call) {
-			failure := x.app.job.panicError(thrown.Value(recover()))
-			x.app.job.continueOnWorker(func() (gateway.Body, error) { return rest(failure) })
-		}
-	}()
-	x.sh.calls.EnterApp(&x.app.call)
-	f()
-	ended = true
-	if x.sh.calls.ExitApp(&x.app.call) {
-		x.app.job.continueOnWorker(func() (gateway.Body, error) { return rest(nil) })
-	}
-}
-
-// callServe calls the application. It is callApp written out, since every request would pay for the
-// closures.
-func (x *exchange) callServe() (body gateway.Body, err error) {
-	ended := false
-	defer func() {
-		if !ended && x.sh.calls.ExitApp(&x.app.call) {
-			failure := x.app.job.panicError(thrown.Value(recover()))
-			x.app.job.continueOnWorker(func() (gateway.Body, error) { return x.app.job.deliverResponse(nil, failure) })
-		}
-	}()
-	x.sh.calls.EnterApp(&x.app.call)
-	body, err = x.sh.srv.app.Serve(&x.app.env.Environ, x.start)
-	ended = true
-	if x.sh.calls.ExitApp(&x.app.call) {
-		x.app.job.continueOnWorker(func() (gateway.Body, error) { return x.app.job.deliverResponse(body, err) })
-	}
-	return body, err
-}
-
-// nextChunk returns the next chunk of the body.
-func (x *exchange) nextChunk() (b []byte, err error) {
-	body := x.out.source.body
-	if x.out.source.kind != appSource {
-		return body.Next()
-	}
-	x.callApp(func() { b, err = body.Next() }, func(failure error) (gateway.Body, error) {
-		return x.app.job.continueBody(body, b, cmp.Or(failure, err))
-	})
-	return b, err
-}
-
-// bodyFile returns the file that the body is, or wraps; nil if there is none.
-func (x *exchange) bodyFile() (file *gateway.FileBody) {
-	body := x.out.source.body
-	// Only a Wrapper of the application is code that may block.
-	if _, wraps := body.(gateway.Wrapper); !wraps || x.out.source.kind != appSource {
-		return gateway.FileOf(body)
-	}
-	x.callApp(func() { file = gateway.FileOf(body) }, func(failure error) (gateway.Body, error) {
-		return x.app.job.deliverResponse(body, failure)
-	})
-	return file
-}
-
-// bodyLength returns the length that the body declares, -1 if it declares none. b and err are what Next has
-// returned, nil if it was not called yet: if the loop is handed off, the worker continues with them.
-func (x *exchange) bodyLength(b []byte, err error) (n int64) {
-	body := x.out.source.body
-	sized, ok := body.(gateway.Sized)
-	switch {
-	case !ok:
-		return -1
-	case x.out.source.kind != appSource:
-		return sized.Len()
-	}
-	x.callApp(func() { n = sized.Len() }, func(failure error) (gateway.Body, error) {
-		return x.app.job.continueBody(body, b, cmp.Or(failure, err))
-	})
-	return n
-}
-
-// continueBody delivers the rest of a body, as a worker, behind a call of Next. Next has returned b and err,
-// or has panicked or ended its goroutine, which err says.
-func (j *job) continueBody(body gateway.Body, b []byte, err error) (_ gateway.Body, failure error) {
-	defer j.close(body)
-	failure = errGoexit
-	defer j.catch(&failure)
-	more, failure := j.deliver(body, b, err)
-	if more {
-		failure = j.pull(body)
-	}
-	return nil, failure
-}
-
-// closeBody closes the body of a response that is over, if it has one. Where the loop is handed off in that
-// call, it continues behind the response (afterRetakeInClose).
-func (x *exchange) closeBody() {
-	x.noteFileSent()
-	kind, body := x.out.source.kind, x.out.source.body
-	x.out.source = source{} // first: the body is closed once, also if that panics
-	switch kind {
-	case noSource:
-		return
-	case readySource, workerSource:
-		x.noteClosed(body.Close())
-		return
-	}
-	x.app.closingBody = true
-	var err error
-	x.callApp(func() { err = body.Close() }, func(failure error) (gateway.Body, error) {
-		x.app.job.noteClosed(cmp.Or(failure, err))
-		return nil, nil
-	})
-	x.noteClosed(err)
-}
-
-const closeFailed = "closing the body of a response failed"
-
-const panicked = "the application panicked"

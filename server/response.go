@@ -13,22 +13,6 @@ import (
 
 var errNotStarted = errors.New("server: the application returned without calling start")
 
-// enter and leave enclose every function of the server that an application may call, on the loop or on a
-// goroutine of its own: in between the loop is not handed off, unless the function does so itself. Where a
-// worker has the request, enter returns its job, which does the call in place of the exchange; then leave is
-// not called.
-func (x *exchange) enter() (was callstate.State, j *job) {
-	if was = x.sh.calls.EnterServer(&x.app.call); was == callstate.HandedOff {
-		return was, x.app.job
-	}
-	return was, nil
-}
-
-func (x *exchange) leave(was callstate.State) { x.app.call.ReturnToApp(was) }
-
-// isOver reports whether the response has ended, and the application still uses its writer or Environ.
-func (x *exchange) isOver() bool { return x.sock == nil || x.out.Complete }
-
 // startResponse makes the gateway.StartResponse of x. The head is rendered in the call: status and headers
 // are the application's again when it returns.
 func (x *exchange) startResponse() gateway.StartResponse {

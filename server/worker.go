@@ -144,6 +144,19 @@ func (j *job) deliver(body gateway.Body, b []byte, err error) (more bool, failur
 	return true, nil
 }
 
+// continueBody delivers the rest of a body, as a worker, behind a call of Next. Next has returned b and err,
+// or has panicked or ended its goroutine, which err says.
+func (j *job) continueBody(body gateway.Body, b []byte, err error) (_ gateway.Body, failure error) {
+	defer j.close(body)
+	failure = errGoexit
+	defer j.catch(&failure)
+	more, failure := j.deliver(body, b, err)
+	if more {
+		failure = j.pull(body)
+	}
+	return nil, failure
+}
+
 // setSize notes the length of the content, unless write() was used: then there is more than the body.
 func (j *job) setSize(size int64) {
 	j.mu.Lock()
