@@ -439,6 +439,9 @@ func TestWriteTimeout(t *testing.T) {
 // A peer that reads steadily, however slowly, is not cut, although the kernel makes no event:
 // a socket is writable when a third of its buffer is free.
 func TestSlowReaderIsNotCut(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: it reads slowly for a second")
+	}
 	t.Parallel()
 	const timeout = 300 * time.Millisecond
 	for _, address := range []string{"tcp 127.0.0.1:0", "unix " + filepath.Join(t.TempDir(), "s")} {
@@ -470,6 +473,9 @@ func steady(began time.Time, at int, timeout time.Duration) {
 
 // The same after FIN, when only the kernel still has a part of the answer.
 func TestSlowReaderOfTheLastAnswer(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: it reads slowly for a second")
+	}
 	t.Parallel()
 	const timeout = 300 * time.Millisecond
 	s := startLines(t, Options{WriteTimeout: timeout, LingerTime: timeout / 3}, "")
@@ -966,7 +972,11 @@ func (h *fixedHandler) Exited(*Conn)             {}
 
 // Connections that are between two loops when the reactor stops are closed.
 func TestStopWhilePlacing(t *testing.T) {
-	for range 20 {
+	rounds := 20
+	if testing.Short() {
+		rounds = 5
+	}
+	for range rounds {
 		s := startLines(t, Options{Loops: 4}, "unix "+t.TempDir()+"/s") // one accepts for all
 		var dialers sync.WaitGroup
 		for range 4 {

@@ -382,6 +382,7 @@ func TestStallWarning(t *testing.T) {
 // Applications that let go at the very time of the report: what it reads of a
 // request stays as it is until it has read it, and is of that request.
 func TestHeldAndLetGo(t *testing.T) {
+	slow(t, "it holds its loops for 0.7 s")
 	const requests, limit = 200, 4 * time.Millisecond
 	s := startOn(Inline, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		if i, _ := strconv.Atoi(env.Path()[1:]); i%4 == 0 {

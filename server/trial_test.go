@@ -327,6 +327,7 @@ func TestIdleConnectionsCostNothing(t *testing.T) {
 
 // A call that begins when the monitor goes to sleep wakes it.
 func TestNoCallIsSleptThrough(t *testing.T) {
+	slow(t, "200 times two samples of the monitor")
 	t.Parallel()
 	s := startAuto(t, func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		return hello(env, start)

@@ -81,6 +81,9 @@ func TestRun(t *testing.T) {
 // for its end: the first for 200 ms, the last for 0. Which is what a closed loop on 4
 // connections omits: it would see 4 that wait.
 func TestStallShowsInProportion(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: it measures for a second")
+	}
 	const stall = 200 * time.Millisecond
 	var lock sync.Mutex
 	served := 0
@@ -120,6 +123,7 @@ func TestStallShowsInProportion(t *testing.T) {
 
 // Who is never answered waits until the end, and that is in the percentiles.
 func TestUnanswered(t *testing.T) {
+	t.Parallel()
 	l := load(serve(t, func() (string, bool) { return "", true }))
 	l.Duration = 200 * time.Millisecond
 	r, err := Run(t.Context(), l)
@@ -167,6 +171,7 @@ func TestKeptUp(t *testing.T) {
 }
 
 func TestWrongAnswers(t *testing.T) {
+	t.Parallel()
 	for name, out := range map[string]string{
 		"status": strings.Replace(answer, "200", "500", 1),
 		"long":   answer + "!",
