@@ -11,7 +11,7 @@ ROUNDS    ?= 3
 SECONDS   ?= 3
 SWEEP     ?=
 LOAD      ?=
-LOSSY     ?=
+LOSSY     ?= .
 CONNS     ?= 10000
 DURATION  ?= 2m
 SLOW      ?= 20s
@@ -86,14 +86,14 @@ chaos: ## random clients against every example for DURATION (2m); SEED=N repeats
 	CGO_ENABLED=1 go test -count=1 -timeout 0 -v ./chaos -need-race -duration $(DURATION) -seed $(SEED) | grep -v '=== '
 
 chaos-lossy: ## the same over a link that loses and delays, where the machine allows it
-	chaos/lossy.sh -duration $(DURATION) -seed $(SEED) $(LOSSY) | grep -v '=== '
+	chaos/lossy.sh -duration $(DURATION) -seed $(SEED) -test.run '$(LOSSY)' | grep -v '=== '
 
 slowhttptest: ## 1,000 slow clients of each kind for SLOW (20s), while others are served
 	go test -count=1 -v ./chaos -run '^TestSlowClients$$' -slow $(SLOW) -slowest $(SLOWEST) | grep -v '=== '
 
 chaos-quick: ## 4 s of each of these; the lossy link, which waits most of the time, beside the others
 	@$(MAKE) --no-print-directory -j2 -Otarget DURATION=4s SLOW=4s SLOWEST=250ms \
-		LOSSY="-test.run 'TestChaos/(hello|echo|bridge)$$'" chaos-lossy chaos-then-slow
+		'LOSSY=TestChaos/(hello|echo|bridge)' chaos-lossy chaos-then-slow
 
 chaos-then-slow: chaos
 	@$(MAKE) --no-print-directory slowhttptest
