@@ -111,11 +111,13 @@ func (h *shard) countRefusedConn() {
 // evictIdle closes the longest-idle connection of this loop other than c. It reports false if there is none.
 func (h *shard) evictIdle(c *loop.Conn) bool {
 	w := &h.limit
+	// First the connections that the last search has found, then those of a new search, and no third time.
 	for searched := false; !w.noneIdle; searched = true {
 		for last := len(w.idle) - 1; last >= 0; last-- {
 			i := w.idle[last]
 			w.idle[last] = idleConn{}
 			w.idle = w.idle[:last]
+			// Since the search it may have been closed, or have served a request.
 			s, ok := i.sock.Context.(*session)
 			if ok && s.lastActive == i.lastActive && isIdle(i.sock, s) && !i.sock.Unread() {
 				h.count(evictedIdle)

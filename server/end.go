@@ -84,7 +84,7 @@ func (h *shard) Exited(c *loop.Conn) {
 	s, _ := c.Context.(*session)
 	if !c.Alive() {
 		h.out = h.out[:0]
-		if s != nil && s.phase == closed { // in Closed
+		if s != nil && s.phase == closed { // in the application's Close, which Closed has called
 			s.afterClosed()
 		}
 		return

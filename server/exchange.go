@@ -171,7 +171,7 @@ func (x *exchange) collect(b []byte, used *int) error {
 		if err != nil {
 			return err
 		}
-		if n == 0 {
+		if n == 0 { // b has no further byte of the content, or an incomplete chunk line
 			break
 		}
 		if err := x.in.content.Add(data, &x.sh.cfg.content); err != nil {
@@ -182,6 +182,7 @@ func (x *exchange) collect(b []byte, used *int) error {
 		*used += n
 		x.in.clock.bytes += int64(n)
 	}
+	// One write to the file for the content of one read, also where it came in many small chunks.
 	if err := x.in.content.Flush(); err != nil {
 		return x.contentError(err)
 	}

@@ -29,7 +29,7 @@ func (w *writer) Flush() error {
 		return net.ErrClosed
 	case !x.sock.Alive():
 		return gateway.ErrClientGone
-	case !x.out.HeadSent:
+	case !x.out.HeadSent: // more content may follow, so its length is unknown
 		x.commit(-1)
 	}
 	x.sh.flush(x.sock)
@@ -141,7 +141,7 @@ func (j *job) Inform(code int, headers []gateway.Header) error {
 		return os.ErrDeadlineExceeded
 	case j.out.headTaken || j.out.resp.Started:
 		return errInformLate
-	case j.x.in.req.Minor == 0:
+	case j.x.in.req.Minor == 0: // as on the loop
 		return nil
 	}
 	j.out.interim = respond.AppendInterim(j.out.interim, code, headers)

@@ -245,6 +245,7 @@ func (j *job) Next() ([]byte, error) {
 		return nil, nil
 	}
 	ripe := j.takeable()
+	// The head is taken with the first content, after Flush, or when the worker has exited.
 	if !j.out.headTaken && (j.out.flushed || ripe > 0 || j.exited) {
 		j.out.headTaken = true
 		j.x.out.Response, j.out.resp = j.out.resp, j.x.out.Response
@@ -260,6 +261,8 @@ func (j *job) Next() ([]byte, error) {
 		j.out.lateTrailer = nil
 	}
 	j.out.socketFull = false
+	// What was taken last is sent: the exchange asks again only then. The two queues swap memory, but for
+	// content that is still gathered.
 	if j.out.inFlight.Reset(); ripe == j.out.queue.Len() {
 		j.out.inFlight, j.out.queue = j.out.queue, j.out.inFlight
 	} else {
@@ -279,8 +282,9 @@ func (j *job) Next() ([]byte, error) {
 	case j.out.err != nil:
 		return nil, j.out.err
 	}
+	// The worker has returned a body whose calls do not block: the exchange pulls it from now on.
 	j.x.out.source, j.out.body = sourceOf(j.out.body), nil
-	return nil, nil // from now on the exchange pulls the rest itself
+	return nil, nil
 }
 
 // takeable is how much of the output the loop may take. What is gathered waits for Flush, for the end, or

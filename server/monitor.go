@@ -105,6 +105,7 @@ func (w *monitor) run() {
 			quiet = w.sample(l) && quiet
 		}
 		w.reconsider(time.Now(), !quiet)
+		// Without a call since the last sample there is nothing to sample: an idle server costs no wake-ups.
 		if !quiet || !w.sleep() {
 			w.timer.Reset(sampleEvery)
 		}

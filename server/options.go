@@ -309,7 +309,7 @@ type config struct {
 	workers          int
 	queue            int           // requests that wait for a worker
 	requestTime      time.Duration // 0 for none
-	trialRest        time.Duration // trialRestMin; shorter in tests
+	trialDelay       time.Duration // trialDelayMin; shorter in tests
 	stopTime         time.Duration
 	stallWarning     time.Duration // negative for none
 	alsoListen       []string
@@ -365,7 +365,7 @@ func newConfig(o Options) (*config, error) {
 		workers:      or(o.Workers, 4096),
 		queue:        orNone(o.WorkerQueue, 1024),
 		requestTime:  o.RequestTimeout,
-		trialRest:    trialRestMin,
+		trialDelay:   trialDelayMin,
 		stopTime:     or(o.StopTime, 30*time.Second),
 		stallWarning: or(o.StallWarning, time.Second),
 		alsoListen:   slices.Clone(o.AlsoListen),

@@ -73,6 +73,7 @@ func (x *exchange) pull() {
 	default:
 		x.suspend()
 		switch v {
+		// Drained comes at the low-water mark otherwise, when the socket still has a part of the borrowed chunk.
 		case waitSent:
 			x.sock.AwaitSent()
 		case yield:

@@ -41,7 +41,7 @@ func (s *session) logRefusal(why *parser.Error, head []byte) {
 		Bytes: int64(len(respond.ErrorText(why.Status, why.Why))),
 	}
 	if x := s.x; x != nil {
-		switch {
+		switch { // where the head is now: a copy of it, a copy of the request, or the caller's head
 		case x.in.head != nil:
 			head = x.in.head.B
 		case x.in.ownsCopy:

@@ -228,23 +228,23 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		s.cutting.Store(true)
 	}
 	s.reactor.Halt()
-	held := false
+	blocked := false
 	select {
 	case <-s.reactor.Done():
-	case <-time.After(haltGrace):
-		held = true
+	case <-time.After(haltGrace): // an application does not return to its loop, and nothing can end it
+		blocked = true
 	}
-	if s.workers != nil && !held {
+	if s.workers != nil && !blocked {
 		s.stopWorkers()
 	}
 	if err != nil {
 		s.config.log.Warn("shutdown: out of time; the context, or the option StopTime, says how long it may take",
 			slog.Uint64("connections cut", s.Stats().Stopped), slog.Int("hijacked", stats.Hijacked))
 	}
-	if held {
+	if blocked {
 		s.config.log.Warn("shutdown: an application holds its loop and does not return; the connections of that loop cannot be reached",
 			slog.Int("connections", s.reactor.Len()))
-		err = errHeld
+		err = errLoopBlocked
 	}
 	return err
 }
@@ -309,7 +309,7 @@ func (s *Server) stopWorkers() {
 // haltGrace is how long a loop may take to stop at once, and then a worker.
 const haltGrace = time.Second
 
-var errHeld = errors.New("server: an application holds its loop and does not return")
+var errLoopBlocked = errors.New("server: an application holds its loop and does not return")
 
 // drain closes the listeners, and has each loop end its connections in order.
 func (s *Server) drain() {

@@ -1133,8 +1133,8 @@ func TestShutdown(t *testing.T) {
 		<-held
 		ctx, cancel := shortly()
 		cancel()
-		if err := s.Shutdown(ctx); err != errHeld {
-			t.Errorf("Shutdown: %v, want %v", err, errHeld)
+		if err := s.Shutdown(ctx); err != errLoopBlocked {
+			t.Errorf("Shutdown: %v, want %v", err, errLoopBlocked)
 		}
 		log := s.log.String()
 		cut := strings.Count(log, "a connection is cut")

@@ -223,8 +223,8 @@ func TestHeldForEver(t *testing.T) {
 	s.wantLine(1, heldLine, blockStack)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if err := s.Shutdown(ctx); err != errHeld {
-		t.Errorf("Shutdown: %v, want %v", err, errHeld)
+	if err := s.Shutdown(ctx); err != errLoopBlocked {
+		t.Errorf("Shutdown: %v, want %v", err, errLoopBlocked)
 	}
 	if len(s.lines(heldLine, blockStack)) != 1 || len(s.lines(goesOnLine, "target=")) != 0 {
 		t.Errorf("log: %s", s.log)

@@ -12,10 +12,10 @@ import (
 // until the next trial doubles.
 
 const (
-	// trialRestMin is the time from the first promotion to its trial, and how long a trial takes;
-	// trialRestMax is the longest time between two trials.
-	trialRestMin = 10 * time.Second
-	trialRestMax = 10 * time.Minute
+	// trialDelayMin is the time from the first promotion to its trial, and how long a trial takes;
+	// trialDelayMax is the longest time between two trials.
+	trialDelayMin = 10 * time.Second
+	trialDelayMax = 10 * time.Minute
 
 	// trialSamples is how many samples of a trial must have found a call begun since the sample before: a
 	// trial without requests shows nothing.
@@ -24,7 +24,7 @@ const (
 
 // trial is the part of the monitor that tries a promoted application on the loops.
 type trial struct {
-	rest      time.Duration // from the last promotion to its trial
+	delay     time.Duration // from the last promotion to its trial
 	next      time.Time     // when the next trial begins; zero if the application is not promoted
 	began     time.Time     // when the present trial began; zero if there is none
 	active    int           // samples of the present trial that count
@@ -38,12 +38,12 @@ func (w *monitor) promote(why string, stack []byte, request []any) {
 		return
 	}
 	now, silent := time.Now(), !w.began.IsZero() // in a trial: the first promotion is in the log
-	if silent || !w.endedWell.IsZero() && now.Sub(w.endedWell) < trialRestMax {
-		w.rest = min(2*w.rest, trialRestMax)
+	if silent || !w.endedWell.IsZero() && now.Sub(w.endedWell) < trialDelayMax {
+		w.delay = min(2*w.delay, trialDelayMax)
 	} else {
-		w.rest = w.s.config.trialRest
+		w.delay = w.s.config.trialDelay
 	}
-	w.next, w.began = now.Add(w.rest), time.Time{}
+	w.next, w.began = now.Add(w.delay), time.Time{}
 	w.waitScore, w.retakes = 0, [retakesMax]time.Time{}
 	if !silent {
 		w.s.config.log.Warn(why+": "+promotedLine+"; the option Dispatch: Pool says so from the start, and Dispatch: Inline keeps them on the loop",
@@ -67,7 +67,7 @@ func (w *monitor) reconsider(now time.Time, begun bool) {
 		}
 	case w.began.IsZero(): // no trial
 	case begun:
-		if w.active++; w.active >= trialSamples && now.Sub(w.began) >= w.s.config.trialRest {
+		if w.active++; w.active >= trialSamples && now.Sub(w.began) >= w.s.config.trialDelay {
 			w.began, w.endedWell = time.Time{}, now
 			w.s.config.log.Info(returnedLine)
 		}

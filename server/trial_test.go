@@ -177,7 +177,7 @@ func TestWeigh(t *testing.T) {
 }
 
 // rest makes trials come soon.
-func rest(d time.Duration) func(*config) { return func(c *config) { c.trialRest = d } }
+func rest(d time.Duration) func(*config) { return func(c *config) { c.trialDelay = d } }
 
 // An application that blocks no more is back on the loops after a while; the log says both,
 // once.

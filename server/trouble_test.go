@@ -338,8 +338,8 @@ func TestShutdownOfAHeldLoop(t *testing.T) {
 	<-held
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
 	defer cancel()
-	if err := s.Shutdown(ctx); err != errHeld {
-		t.Errorf("Shutdown: %v, want %v", err, errHeld)
+	if err := s.Shutdown(ctx); err != errLoopBlocked {
+		t.Errorf("Shutdown: %v, want %v", err, errLoopBlocked)
 	}
 
 	url, signals, ended := runs(t, app, Options{})

@@ -266,6 +266,7 @@ func (j *job) startResponse(status string, headers []gateway.Header, exc error) 
 	case j.out.headTaken && exc == nil:
 		j.setErr(respond.ErrStartTwice)
 		return nil, respond.ErrStartTwice
+	// The loop may have sent the head, or is about to: PEP 3333 has start raise exc then.
 	case j.out.headTaken || j.out.flushed || j.out.queue.Len() > 0:
 		if exc == nil {
 			exc = respond.ErrStartTwice
@@ -400,7 +401,7 @@ func (w *jobWriter) Write(p []byte) (int, error) {
 	if err != nil {
 		return n, writerError(err)
 	}
-	if gathers {
+	if gathers { // write has not woken the loop for the end of p: it is woken for gatherBytes
 		j.mu.Lock()
 		defer j.mu.Unlock()
 		if j.takeable() > 0 {
@@ -433,7 +434,7 @@ func (j *job) Read(p []byte) (int, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	for j.in.queue.Len() == 0 && j.in.end == nil && j.abandonCause == nil && !j.in.deadline.passed {
-		if j.in.expect100 {
+		if j.in.expect100 { // the client waits for 100 Continue before it sends content
 			j.in.expect100 = false
 			j.taskNumber = j.number
 			j.x.sh.loop.Do(j.sayContinue)
@@ -448,6 +449,7 @@ func (j *job) Read(p []byte) (int, error) {
 		return 0, cmp.Or(j.in.end, j.abandonCause)
 	}
 	n := j.in.queue.Read(p)
+	// At a quarter, so that the loop reads again before the worker has to wait, and not for every few bytes.
 	if j.in.paused && j.in.queue.Len() <= j.x.sh.cfg.loop.HighWaterBytes/4 {
 		j.in.paused = false
 		j.taskNumber = j.number
