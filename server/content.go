@@ -22,7 +22,7 @@ func (c *config) checkContent() error {
 	}
 	needed := bodyBytes < 0 || bodyBytes > int64(o.MemoryBytes) // a temporary file may be
 	if most := o.Space.Max; most != -1 && (most < 1 || needed && most < bodyBytes) {
-		return fmt.Errorf("server: option TempBytes is %d; use at least BodyBytes (%d), so that every content that is taken fits, or -1 for no bound", most, bodyBytes)
+		return fmt.Errorf("server: option TempBytes is %d; use at least BodyBytes (%d), so that any accepted content fits, or -1 for no bound", most, bodyBytes)
 	}
 	if o.Dir == "" {
 		o.Dir, c.tempDirUntried = os.TempDir(), needed

@@ -121,7 +121,7 @@ func (s *session) countLost(err error) {
 	case errors.Is(err, loop.ErrFile):
 		h.count(failed)
 		h.count(aborted)
-		s.x.log(slog.LevelError, "the file of a response cannot be sent whole: to change a file that is served, write a new one and rename it", slog.Any("error", err))
+		s.x.log(slog.LevelError, "the file of a response cannot be sent completely: to change a file that is served, write a new one and rename it", slog.Any("error", err))
 		return
 	case err == loop.ErrAborted: // fail has counted it
 	case err == loop.ErrStopped:

@@ -81,7 +81,7 @@ var (
 	errTypeTwice    = &parser.Error{Status: 400, Rule: 28, Why: "more than one Content-Type"}
 	errRequestTime  = &parser.Error{Status: 504, Why: "the application took longer than the option RequestTimeout"}
 	errTooManyConns = &parser.Error{Status: 503, Why: "too many connections"}
-	errBusy         = &parser.Error{Status: 503, Why: "as many requests are at work and wait as the options Workers and WorkerQueue allow"}
+	errBusy         = &parser.Error{Status: 503, Why: "all workers are busy and their queue is full (options Workers and WorkerQueue)"}
 	errHungup       = &parser.Error{Status: 503, Why: "the client has closed its sending side while the request waited for a worker"}
 	errQueueTime    = &parser.Error{Status: 504, Why: "the request waited for a worker longer than the option RequestTimeout"}
 	errUnderscore   = &parser.Error{Status: 400, Why: "a field with \"_\" in its name, which the option UnderscoreFields refuses"}

@@ -135,7 +135,7 @@ func (r *runner) serve() error {
 				// The time counts from here: while end waited the same signal, sent to the group too, was queued.
 				return r.stop(time.Now(), !replaced)
 			case restarted != nil:
-				r.log(slog.LevelWarn, "SIGUSR2: a restart is under way already")
+				r.log(slog.LevelWarn, "SIGUSR2: a restart is already in progress")
 			case os.Getpid() == 1:
 				r.log(slog.LevelWarn, "SIGUSR2: no restart: this is the first process of a container (of its PID namespace), and when it ends all others are killed; "+
 					"start a new container beside this one instead, and then stop this one (a rollout)")

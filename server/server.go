@@ -242,7 +242,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 			slog.Uint64("connections cut", s.Stats().Stopped), slog.Int("hijacked", stats.Hijacked))
 	}
 	if blocked {
-		s.config.log.Warn("shutdown: an application holds its loop and does not return; the connections of that loop cannot be reached",
+		s.config.log.Warn("shutdown: an application blocks its loop and does not return; the connections of that loop cannot be reached",
 			slog.Int("connections", s.reactor.Len()))
 		err = errLoopBlocked
 	}
@@ -302,14 +302,14 @@ func (s *Server) stopWorkers() {
 	case <-s.workers.NoneRunning():
 	case <-time.After(haltGrace):
 		busy := s.workers.Load().Running
-		s.config.log.Warn("applications are still at work although the server has stopped; they should heed Environ.Context", slog.Int("requests", busy))
+		s.config.log.Warn("applications still run although the server has stopped; they should return when Environ.Context ends", slog.Int("requests", busy))
 	}
 }
 
 // haltGrace is how long a loop may take to stop at once, and then a worker.
 const haltGrace = time.Second
 
-var errLoopBlocked = errors.New("server: an application holds its loop and does not return")
+var errLoopBlocked = errors.New("server: an application blocks its loop and does not return")
 
 // drain closes the listeners, and has each loop end its connections in order.
 func (s *Server) drain() {

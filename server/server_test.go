@@ -1139,7 +1139,7 @@ func TestShutdown(t *testing.T) {
 		log := s.log.String()
 		cut := strings.Count(log, "a connection is cut")
 		if left := all - cut; cut == 0 || left == 0 || !strings.Contains(log, fmt.Sprintf(`"connections cut"=%d`, cut)) ||
-			strings.Count(log, fmt.Sprintf("an application holds its loop and does not return; the connections of that loop cannot be reached\" connections=%d\n", left)) != 1 {
+			strings.Count(log, fmt.Sprintf("an application blocks its loop and does not return; the connections of that loop cannot be reached\" connections=%d\n", left)) != 1 {
 			t.Errorf("log: %s", log)
 		}
 	})

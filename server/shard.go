@@ -13,8 +13,8 @@ import (
 )
 
 // shard is one loop's part of the server, and implements loop.Handler. The goroutine of the loop owns
-// everything here, except calls, stall and sampling, which the monitor reads under the lock of calls, and
-// counts, which Stats reads from any goroutine.
+// everything here, except calls, stall and sampling, which the monitor and the ticker use under the lock of
+// calls, and counts, which Stats reads from any goroutine.
 type shard struct {
 	srv  *Server
 	cfg  *config

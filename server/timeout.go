@@ -176,7 +176,7 @@ func (x *exchange) onRequestTimeout() {
 	}
 	x.sh.count(requestTimeouts)
 	if x.app.job.unqueue() {
-		x.log(slog.LevelError, "the request waited for a worker longer than the option RequestTimeout: look at what the others wait for, or raise the option Workers",
+		x.log(slog.LevelError, "the request waited for a worker longer than the option RequestTimeout: find out what the requests on workers wait for, or raise the option Workers",
 			slog.Duration("age", time.Duration(x.sh.now-x.app.workerStart)))
 		x.abortWith(errQueueTime)
 		return

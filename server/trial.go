@@ -46,7 +46,7 @@ func (w *monitor) promote(why string, stack []byte, request []any) {
 	w.next, w.began = now.Add(w.delay), time.Time{}
 	w.waitScore, w.retakes = 0, [retakesMax]time.Time{}
 	if !silent {
-		w.s.config.log.Warn(why+": "+promotedLine+"; the option Dispatch: Pool says so from the start, and Dispatch: Inline keeps them on the loop",
+		w.s.config.log.Warn(why+": "+promotedLine+"; if it always blocks, use the option Dispatch: Pool; Dispatch: Inline keeps its requests on the loops",
 			append([]any{slog.String("stack", string(stack))}, request...)...)
 	}
 }

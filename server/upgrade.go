@@ -179,7 +179,7 @@ func (r *runner) ready() {
 	r.notices.Flush(logqueue.FlushTime)
 	if r.upgrader != nil {
 		if err := r.upgrader.Ready(); err != nil {
-			r.log(slog.LevelWarn, "the old process is gone already; this one serves", "error", err)
+			r.log(slog.LevelWarn, "the old process has already exited; this one serves", "error", err)
 		}
 	}
 }
@@ -193,7 +193,7 @@ func (r *runner) notifyServing() {
 func (r *runner) notify(state string) {
 	r.notices.Do(len(state), func() {
 		if _, err := daemon.SdNotify(false, state); err != nil {
-			r.s.config.log.Warn("systemd was not told of this process (NOTIFY_SOCKET)", "error", err)
+			r.s.config.log.Warn("systemd could not be notified of this process (NOTIFY_SOCKET)", "error", err)
 		}
 	})
 }

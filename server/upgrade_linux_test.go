@@ -578,7 +578,7 @@ func TestSignalsWhileRestarting(t *testing.T) {
 	f.signal(f.pid, syscall.SIGUSR2)
 	f.want("restarting")
 	f.signal(f.pid, syscall.SIGUSR2)
-	f.says("SIGUSR2: a restart is under way already")
+	f.says("SIGUSR2: a restart is already in progress")
 	f.stop()
 }
 
@@ -638,7 +638,7 @@ func TestSuccessorOfADeadProcess(t *testing.T) {
 	if err != nil || pid == old {
 		t.Errorf("it was answered by process %d, %v", pid, err)
 	}
-	f.says("the old process is gone already; this one serves")
+	f.says("the old process has already exited; this one serves")
 	f.pid = pid
 	f.stop()
 }
