@@ -9,8 +9,8 @@ import (
 	"github.com/isbjorn/isbjorn/server/internal/callstate"
 )
 
-// With Dispatch: Auto an application runs on the loop, and nothing tells beforehand whether it will
-// return soon. The monitor samples each loop every 4 ms, as the Go scheduler's sysmon does with its
+// With Dispatch: Auto an application runs on the loop, and it is unknown beforehand whether it will return
+// soon. The monitor samples each loop every 4 ms, as the Go scheduler's sysmon does with its
 // processors. A call that two samples have found is handed off: the loop continues on a new goroutine,
 // and the goroutine of the call finishes as a worker. That happens at once where the goroutine is
 // blocked, else after samplesMax samples. Now and then a call is sampled with its stack at the first
@@ -112,7 +112,7 @@ func (w *monitor) run() {
 	}
 }
 
-// sleep leaves the timer to wake, which the next call on a loop calls. It reports false if a call began
+// sleep stops the samples until wake, which the next call on a loop calls. It reports false if a call began
 // meanwhile: either wake finds asleep set, or sleep finds the mark cleared.
 func (w *monitor) sleep() bool {
 	if left := w.untilTrial(time.Now()); left > 0 {

@@ -156,7 +156,7 @@ func (x *exchange) pullChunk() (verdict, error) {
 	if !out.bodyDone {
 		x.sh.flush(x.sock) // before the next chunk is pulled, which may take a while
 		if out.source.kind == workerSource && x.sock.Unsent() > 0 {
-			out.awaitSent = true // job.write counts what was taken from it until it is sent
+			out.awaitSent = true // job.write counts the chunk as unsent until then
 		}
 	}
 	return again, nil

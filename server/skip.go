@@ -4,23 +4,22 @@ import (
 	"github.com/isbjorn/isbjorn/parser"
 )
 
-// skipBytesMax is how much of the content that an application has left unread is read
-// behind its answer and thrown away, so that the connection goes on. As in net/http: a
-// client of an API that refuses a request sends less, and for more a new connection costs
-// less. BodyTimeout and BodyRate hold meanwhile.
+// skipBytesMax is how much content that an application has left unread is read and dropped behind its
+// answer, to keep the connection. As in net/http: a client of an API that refuses a request sends less, and
+// for more a new connection costs less. BodyTimeout and BodyRate apply meanwhile.
 const skipBytesMax = 256 << 10
 
-// errSkipBytes ends a connection. No client sees it: the request was answered.
+// errSkipBytes ends a connection whose request was answered, so it is not sent.
 var errSkipBytes = &parser.Error{Status: 413, Why: "more content was left unread than is read behind an answer"}
 
-// canSkipContent reports whether the connection can go on although a part of the content has not come yet:
-// its end may be near, and the client does send it. A client that waits for 100 Continue may send it or not
-// when it sees another answer (RFC 9110 section 10.1.1), so what its next bytes are is unknown.
+// canSkipContent reports whether the connection can be kept although a part of the content has not come yet:
+// little may be left of it, and the client does send it. A client that waits for 100 Continue may send it or
+// not when it sees another answer (RFC 9110 section 10.1.1), so its next bytes may be content or a request.
 func (x *exchange) canSkipContent() bool {
 	return !x.in.expect100 && !x.sh.stopping && x.in.decoder.Remaining() <= skipBytesMax
 }
 
-// skip throws content of b away. It adds what it uses of b to used.
+// skip drops the content in b. It adds what it uses of b to used.
 func (x *exchange) skip(b []byte, used *int) error {
 	for !x.in.decoder.Done() {
 		_, n, err := x.in.decoder.Decode(b, &x.sh.cfg.limits)

@@ -110,7 +110,7 @@ func (h *shard) Timeout(c *loop.Conn) {
 				c.CloseIdle()
 				return
 			}
-			left = h.idleTime() // a request is here, and its event on the way
+			left = h.idleTime() // a request has arrived, and its event follows
 		}
 		c.SetTimeout(left)
 	}
@@ -132,8 +132,8 @@ func (x *exchange) bodyDeadline() (timerKind, time.Duration) {
 // workerDeadline is how long to wait for the worker, or for the content that it may wait for, and by which
 // timer; 0 is for ever.
 func (x *exchange) workerDeadline() (t timerKind, left time.Duration) {
-	// A client that waits for 100 Continue need not send. Behind an answer no 100 Continue comes, and the
-	// client knows.
+	// A client that waits for 100 Continue need not send yet. When an answer has begun no 100 Continue follows,
+	// which the client can see: its time runs.
 	expected := !x.in.expect100 || x.out.HeadSent
 	if x.in.streaming && expected && !x.sock.Full() && !x.sock.Paused() {
 		t, left = x.bodyDeadline()
@@ -153,7 +153,7 @@ func (x *exchange) restartBodyClock() {
 }
 
 // pauseWhile stops the clock while answers fill the output: nothing is read then, so the client cannot
-// send, however long it takes to read them.
+// send, for as long as it takes to read them.
 func (c *contentClock) pauseWhile(full bool, now int64) {
 	switch {
 	case full && c.fullSince == 0:
@@ -187,7 +187,7 @@ func (x *exchange) onRequestTimeout() {
 		attrs = append(attrs, slog.String("stack", x.app.job.stack()))
 	}
 	x.log(slog.LevelError, "the application took longer than the option RequestTimeout; its response is abandoned, and its Context cancelled", attrs...)
-	x.replaceStatus(errRequestTime.Status) // before the application hears of it
+	x.replaceStatus(errRequestTime.Status) // before cancel: the access log of the application reads it then
 	x.app.job.cancel(gateway.ErrTimeout)
 	x.abortWith(errRequestTime)
 }

@@ -6,9 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Open makes a temporary file that never has a name: nothing is left of it
-// however the server ends. Where the file system has no such files it is made as
-// on every other system.
+// Open makes a temporary file that never has a name (O_TMPFILE): nothing is left of it, also after a crash of
+// the server. Where the file system has no such files it is made as on every other system.
 func Open(dir string) (File, error) {
 	const flags = unix.O_TMPFILE | unix.O_EXCL | unix.O_RDWR | unix.O_CLOEXEC // O_EXCL: nor can it get one
 	for {

@@ -206,7 +206,7 @@ func (p *Pool) Remove(j *Job) bool {
 }
 
 // HijackBegan says that a running job has taken over its connection (a WebSocket, say), and frees its
-// slot: it may go on for an hour.
+// slot: it may run for hours.
 func (p *Pool) HijackBegan() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
