@@ -693,7 +693,7 @@ func TestPoolStops(t *testing.T) {
 				t.Error("Close has not waited")
 			}
 		}
-		if said := strings.Contains(s.log.String(), "still at work"); said != stuck {
+		if said := strings.Contains(s.log.String(), "applications still run"); said != stuck {
 			t.Errorf("stuck %v, and the log:\n%s", stuck, s.log)
 		}
 		close(goOn)
