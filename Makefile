@@ -53,8 +53,10 @@ short: ## what suits every save: no processes, gigabytes or floods
 purego: ## the parser's tests without assembly
 	go test -tags purego ./parser
 
-race: ## run the tests with the race detector, in random order; chaos has its own
-	CGO_ENABLED=1 go test -race -shuffle=on $$(go list ./... | grep -v /chaos)
+# The programs of examples and bench are built without the detector, those of chaos with it in any case.
+race: ## run the tests with the race detector, in random order, but those that only start programs, and measurements
+	CGO_ENABLED=1 go test -race -shuffle=on $$(go list ./... | grep -v '/chaos$$\|/bench\|/examples$$\|/docs$$')
+	CGO_ENABLED=1 go test -race -shuffle=on -short ./bench/...
 
 poll-opt: ## the loop's tests with gnet's other poller and the race detector (checkptr: docs/decisions.md)
 	CGO_ENABLED=1 go test -tags poll_opt -race -gcflags=all=-d=checkptr=0 -shuffle=on ./loop
