@@ -38,13 +38,13 @@ func TestClockSteps(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer s.Close()
-				h := s.reactor.Loops()[0].Handler().(*shard)
+				sh := s.reactor.Loops()[0].Handler().(*shard)
 				began := time.Now()
-				h.Tick(began)
-				x := &exchange{sh: h, session: &session{lastActive: h.now}}
-				x.in.clock.since, x.app.workerStart = h.now, h.now
+				sh.Tick(began)
+				x := &exchange{sh: sh, session: &session{lastActive: sh.now}}
+				x.in.clock.since, x.app.workerStart = sh.now, sh.now
 				before := left(x)
-				h.Tick(stepped(began.Add(10*time.Second), d))
+				sh.Tick(stepped(began.Add(10*time.Second), d))
 				if passed := before - left(x); passed != 10*time.Second {
 					t.Errorf("%v of the time have passed after 10 s", passed)
 				}
@@ -63,7 +63,7 @@ func TestClockStepsUnderConnections(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer s.Close()
-			h := s.reactor.Loops()[0].Handler().(*shard)
+			sh := s.reactor.Loops()[0].Handler().(*shard)
 			m := s.openMemory()
 			m.Feed([]byte(get))
 			began := time.Now()
@@ -71,8 +71,8 @@ func TestClockStepsUnderConnections(t *testing.T) {
 				after time.Duration
 				ended bool
 			}{{50 * time.Second, false}, {61 * time.Second, true}} {
-				h.Tick(stepped(began.Add(tt.after), d))
-				if h.Timeout(m.Conn); m.Conn.Alive() == tt.ended {
+				sh.Tick(stepped(began.Add(tt.after), d))
+				if sh.Timeout(m.Conn); m.Conn.Alive() == tt.ended {
 					t.Errorf("after %v: alive %v", tt.after, !tt.ended)
 				}
 				if tt.ended {

@@ -46,26 +46,26 @@ func (w *connLimiter) tick() {
 // admit closes an idle connection for a new one beyond the limit, or refuses it. If this loop has no idle
 // connection the other loops search for one, and the new connection is paused until the result is known.
 func (s *session) admit() {
-	h := s.sh
+	sh := s.sh
 	switch {
-	case h.evictIdle(s.sock):
-	case h.srv.reactor.Len()-h.cfg.maxConns > refusedConnsMax: // a flood of connections
-		h.countRefusedConn()
+	case sh.evictIdle(s.sock):
+	case sh.srv.reactor.Len()-sh.cfg.maxConns > refusedConnsMax: // a flood of connections
+		sh.countRefusedConn()
 		s.transition(lastDone)
 		s.sock.Drop()
-	case h.cfg.loop.Loops == 1: // there is no other loop to search
+	case sh.cfg.loop.Loops == 1: // there is no other loop to search
 		s.refuseConn()
 	default:
 		s.awaitsAdmission = true
 		s.sock.Pause()
-		h.srv.evictIdleOn(h.srv.reactor.Loops(), func(found bool) {
-			h.loop.Do(func() {
+		sh.srv.evictIdleOn(sh.srv.reactor.Loops(), func(found bool) {
+			sh.loop.Do(func() {
 				// The client may have closed the connection meanwhile, or Shutdown.
 				if s.awaitsAdmission = false; !s.sock.Alive() || s.phase != readingHead {
 					return
 				}
 				if found {
-					h.limit.noneIdle = false // as in Opened
+					sh.limit.noneIdle = false // as in Opened
 					s.sock.Resume()
 				} else {
 					s.refuseConn()
@@ -93,24 +93,24 @@ func (s *Server) evictIdleOn(loops []*loop.Loop, then func(found bool)) {
 
 // refuseConn refuses a connection with 503.
 func (s *session) refuseConn() {
-	h := s.sh
-	h.countRefusedConn()
+	sh := s.sh
+	sh.countRefusedConn()
 	s.transition(lastDone)
 	s.logRefusal(errTooManyConns, nil)
-	h.out = respond.AppendError(h.out, errTooManyConns.Status, errTooManyConns.Why, false, &h.date)
-	h.flush(s.sock)
+	sh.out = respond.AppendError(sh.out, errTooManyConns.Status, errTooManyConns.Why, false, &sh.date)
+	sh.flush(s.sock)
 	s.sock.Close()
 }
 
-func (h *shard) countRefusedConn() {
-	h.count(refusedFull)
-	h.limit.refusedLog.warn(h, "no idle connection to close for a new one, which is refused: raise the option MaxConnections, or lower IdleTimeout and HeadTimeout",
-		slog.Int("MaxConnections", h.cfg.maxConns))
+func (sh *shard) countRefusedConn() {
+	sh.count(refusedFull)
+	sh.limit.refusedLog.warn(sh, "no idle connection to close for a new one, which is refused: raise the option MaxConnections, or lower IdleTimeout and HeadTimeout",
+		slog.Int("MaxConnections", sh.cfg.maxConns))
 }
 
 // evictIdle closes the longest-idle connection of this loop other than c. It reports false if there is none.
-func (h *shard) evictIdle(c *loop.Conn) bool {
-	w := &h.limit
+func (sh *shard) evictIdle(c *loop.Conn) bool {
+	w := &sh.limit
 	// First the connections that the last search has found, then those of a new search, and no third time.
 	for searched := false; !w.noneIdle; searched = true {
 		for last := len(w.idle) - 1; last >= 0; last-- {
@@ -120,9 +120,9 @@ func (h *shard) evictIdle(c *loop.Conn) bool {
 			// Since the search it may have been closed, or have served a request.
 			s, ok := i.sock.Context.(*session)
 			if ok && s.lastActive == i.lastActive && isIdle(i.sock, s) && !i.sock.Unread() {
-				h.count(evictedIdle)
-				w.evictedLog.warn(h, "an idle connection is closed for a new one: raise the option MaxConnections, or lower IdleTimeout",
-					slog.Int("MaxConnections", h.cfg.maxConns))
+				sh.count(evictedIdle)
+				w.evictedLog.warn(sh, "an idle connection is closed for a new one: raise the option MaxConnections, or lower IdleTimeout",
+					slog.Int("MaxConnections", sh.cfg.maxConns))
 				i.sock.Drop()
 				return true
 			}
@@ -130,7 +130,7 @@ func (h *shard) evictIdle(c *loop.Conn) bool {
 		if searched {
 			return false // each idle connection has a request unread in its socket
 		}
-		h.loop.Conns(func(other *loop.Conn) {
+		sh.loop.Conns(func(other *loop.Conn) {
 			if s := other.Context.(*session); other != c && isIdle(other, s) {
 				w.idle = append(w.idle, idleConn{other, s.lastActive})
 			}
@@ -157,15 +157,15 @@ type rateLimitedLog struct {
 	count      int   // since the last line
 }
 
-func (w *rateLimitedLog) warn(h *shard, msg string, attrs ...any) {
-	w.log(h, slog.LevelWarn, msg, attrs...)
+func (w *rateLimitedLog) warn(sh *shard, msg string, attrs ...any) {
+	w.log(sh, slog.LevelWarn, msg, attrs...)
 }
 
-func (w *rateLimitedLog) log(h *shard, level slog.Level, msg string, attrs ...any) {
+func (w *rateLimitedLog) log(sh *shard, level slog.Level, msg string, attrs ...any) {
 	w.count++
-	if w.lastSecond == h.date.Second() {
+	if w.lastSecond == sh.date.Second() {
 		return
 	}
-	h.cfg.log.Log(context.Background(), level, msg, append(attrs, slog.Int("times", w.count))...)
-	w.lastSecond, w.count = h.date.Second(), 0
+	sh.cfg.log.Log(context.Background(), level, msg, append(attrs, slog.Int("times", w.count))...)
+	w.lastSecond, w.count = sh.date.Second(), 0
 }

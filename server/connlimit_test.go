@@ -149,8 +149,8 @@ func TestMaxConnectionsOfAllLoops(t *testing.T) {
 	}
 	const halfUpload = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhe"
 	var busy []*client
-	s.onLoops(func(h *shard, c *loop.Conn) {
-		if h.loop == s.reactor.Loops()[0] {
+	s.onLoops(func(sh *shard, c *loop.Conn) {
+		if sh.loop == s.reactor.Loops()[0] {
 			busy = append(busy, all[c.RemoteAddr().String()])
 		}
 	})
@@ -217,9 +217,9 @@ func TestWaitingIsNotIdle(t *testing.T) {
 	c := s.dial()
 	s.waitPhases(readingHead, 1)
 	for _, waits := range []bool{true, false} {
-		s.onLoops(func(h *shard, on *loop.Conn) {
+		s.onLoops(func(sh *shard, on *loop.Conn) {
 			on.Context.(*session).awaitsAdmission = waits
-			if h.limit.noneIdle = false; h.evictIdle(nil) == waits {
+			if sh.limit.noneIdle = false; sh.evictIdle(nil) == waits {
 				t.Errorf("it waits: %v, and was closed: %v", waits, waits)
 			}
 		})

@@ -41,15 +41,15 @@ func (c *config) checkContent() error {
 // contentError logs why content could not be kept, and returns the refusal. The log has the cause and the
 // directory; the client gets only a status, 5xx.
 func (x *exchange) contentError(err error) error {
-	h := x.sh
+	sh := x.sh
 	bytes, remote := slog.Int64("bytes", x.in.content.Size()), slog.Any("remote", x.sock.RemoteAddr())
 	if err == spool.ErrSpace {
-		h.tempSpaceLog.warn(h, "the temporary files are full, and an upload is refused: raise the option TempBytes, or lower BodyBytes or BodyTimeout",
-			slog.Int64("TempBytes", h.cfg.content.Space.Max), bytes, remote)
+		sh.tempSpaceLog.warn(sh, "the temporary files are full, and an upload is refused: raise the option TempBytes, or lower BodyBytes or BodyTimeout",
+			slog.Int64("TempBytes", sh.cfg.content.Space.Max), bytes, remote)
 		return errTempBytes
 	}
-	h.tempDirLog.log(h, slog.LevelError, "the content of a request cannot be kept in the directory of the option TempDir",
-		slog.String("TempDir", h.cfg.content.Dir), slog.Any("error", err), bytes, remote)
+	sh.tempDirLog.log(sh, slog.LevelError, "the content of a request cannot be kept in the directory of the option TempDir",
+		slog.String("TempDir", sh.cfg.content.Dir), slog.Any("error", err), bytes, remote)
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return errNoSpace

@@ -95,15 +95,15 @@ func (x *exchange) dispatch(head, content []byte) {
 // yieldToWorker runs the scheduler once and reports whether the worker already finished. Short handlers
 // have: that saves a wake-up of the loop, and lets pipelined responses share a write.
 func (x *exchange) yieldToWorker() bool {
-	h := x.sh
-	if h.skipYields > 0 {
-		h.skipYields--
+	sh := x.sh
+	if sh.skipYields > 0 {
+		sh.skipYields--
 		return false
 	}
 	began := time.Now()
 	runtime.Gosched()
 	if time.Since(began) > yieldMax { // the worker computes, or many goroutines want a processor
-		h.skipYields = skipYieldsFor
+		sh.skipYields = skipYieldsFor
 	}
 	return !x.app.job.running()
 }

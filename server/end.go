@@ -11,7 +11,7 @@ import (
 
 // EOF implements loop.Handler: the client has sent its last byte. A response in progress is still sent; in the
 // phases that read there is none.
-func (h *shard) EOF(c *loop.Conn) {
+func (sh *shard) EOF(c *loop.Conn) {
 	s := c.Context.(*session)
 	switch {
 	case s.phase == readingBody, s.phase == readingHead && s.x != nil && s.x.in.req.Started():
@@ -25,7 +25,7 @@ func (h *shard) EOF(c *loop.Conn) {
 
 // HungUp implements loop.Handler: the client has closed its sending side while an application runs for it. It
 // may still read, so the response continues, unless the application ends it when its Context ends.
-func (h *shard) HungUp(c *loop.Conn) {
+func (sh *shard) HungUp(c *loop.Conn) {
 	s := c.Context.(*session)
 	s.hungUp = true
 	switch {
@@ -38,7 +38,7 @@ func (h *shard) HungUp(c *loop.Conn) {
 }
 
 // Closed implements loop.Handler: the connection has ended; err is nil if in order.
-func (h *shard) Closed(c *loop.Conn, err error) {
+func (sh *shard) Closed(c *loop.Conn, err error) {
 	s := c.Context.(*session)
 	switch err {
 	case nil:
@@ -64,33 +64,33 @@ func (h *shard) Closed(c *loop.Conn, err error) {
 
 // afterClosed is the end of Closed, also if the application's Close has panicked or ended its goroutine.
 func (s *session) afterClosed() {
-	h := s.sh
+	sh := s.sh
 	if s.x != nil {
-		h.release(s.x)
+		sh.release(s.x)
 	}
-	if h.stopping {
-		h.srv.checkEmpty()
+	if sh.stopping {
+		sh.srv.checkEmpty()
 	}
 }
 
 // Exited implements loop.Handler: an application has ended the goroutine of its loop (runtime.Goexit), and the
 // loop has a new one. Like a panic that fails the response; the connection ends too, since the input behind
 // the request is lost with the goroutine.
-func (h *shard) Exited(c *loop.Conn) {
+func (sh *shard) Exited(c *loop.Conn) {
 	if c == nil {
-		h.out = h.out[:0]
+		sh.out = sh.out[:0]
 		return
 	}
 	s, _ := c.Context.(*session)
 	if !c.Alive() {
-		h.out = h.out[:0]
+		sh.out = sh.out[:0]
 		if s != nil && s.phase == closed { // in the application's Close, which Closed has called
 			s.afterClosed()
 		}
 		return
 	}
 	if s == nil || s.x == nil || s.phase != handling && s.phase != writing {
-		h.flush(c)
+		sh.flush(c)
 		return
 	}
 	s.x.out.keepAlive = false
@@ -116,28 +116,28 @@ func closeCause(err error) error {
 
 // countLost counts a connection that has not ended in order.
 func (s *session) countLost(err error) {
-	h := s.sh
+	sh := s.sh
 	switch {
 	case errors.Is(err, loop.ErrFile):
-		h.count(failed)
-		h.count(aborted)
+		sh.count(failed)
+		sh.count(aborted)
 		s.x.log(slog.LevelError, "the file of a response cannot be sent completely: to change a file that is served, write a new one and rename it", slog.Any("error", err))
 		return
 	case err == loop.ErrAborted: // fail has counted it
 	case err == loop.ErrStopped:
-		h.count(stopped)
-		if h.srv.cutting.Load() {
+		sh.count(stopped)
+		if sh.srv.cutting.Load() {
 			s.logCut()
 			return
 		}
 	case err == loop.ErrWriteTimeout:
-		h.count(stalled)
+		sh.count(stalled)
 	case s.inProgress():
-		h.count(lost)
+		sh.count(lost)
 	default:
-		h.count(lostIdle)
+		sh.count(lostIdle)
 	}
-	h.cfg.log.Debug("connection lost", slog.Any("remote", s.sock.RemoteAddr()), slog.Any("error", err))
+	sh.cfg.log.Debug("connection lost", slog.Any("remote", s.sock.RemoteAddr()), slog.Any("error", err))
 }
 
 // logCut logs what a connection was doing when the time of Shutdown was over.
@@ -159,23 +159,23 @@ func (s *session) logCut() {
 }
 
 // stop is Shutdown's part on this loop.
-func (h *shard) stop() {
-	h.stopping = true
-	h.loop.StopAccepting() // after what has connected until now
-	h.srv.accepting.Add(-1)
-	h.loop.Conns(func(c *loop.Conn) {
+func (sh *shard) stop() {
+	sh.stopping = true
+	sh.loop.StopAccepting() // after what has connected until now
+	sh.srv.accepting.Add(-1)
+	sh.loop.Conns(func(c *loop.Conn) {
 		switch s := c.Context.(*session); {
 		case s.phase == skipping:
 			s.arm() // there is less time now
 		case s.phase == writing:
 			s.x.wakeForStop()
 		case s.phase == readingHead && s.timer == idleTimer:
-			s.lastActive = max(s.lastActive, h.lateTick)
+			s.lastActive = max(s.lastActive, sh.lateTick)
 			if !s.hadRequest {
-				s.lastActive = h.now // a new connection: its first request may be in the network
+				s.lastActive = sh.now // a new connection: its first request may be in the network
 			}
-			h.Timeout(c) // there is less idle time now
+			sh.Timeout(c) // there is less idle time now
 		} // else a request is at work: its answer says close
 	})
-	h.srv.checkEmpty()
+	sh.srv.checkEmpty()
 }

@@ -310,19 +310,19 @@ func TestInformWaits(t *testing.T) {
 	c.send(get)
 	s.untilAtWork(1)
 	waiting := func() (n int) {
-		s.onLoops(func(h *shard, lc *loop.Conn) {
+		s.onLoops(func(sh *shard, lc *loop.Conn) {
 			j := lc.Context.(*session).x.app.job
 			j.mu.Lock()
 			defer j.mu.Unlock()
-			if n = len(j.out.interim); n > h.cfg.loop.HighWaterBytes+2*size || lc.Unsent() > int64(3*h.cfg.loop.HighWaterBytes) {
+			if n = len(j.out.interim); n > sh.cfg.loop.HighWaterBytes+2*size || lc.Unsent() > int64(3*sh.cfg.loop.HighWaterBytes) {
 				t.Errorf("%d bytes wait for the loop, and %d for the socket", n, lc.Unsent())
 			}
 		})
 		return n
 	}
 	eventually(t, "the worker waits", func() bool {
-		h := s.reactor.Loops()[0].Handler().(*shard)
-		return waiting() >= h.cfg.loop.HighWaterBytes
+		sh := s.reactor.Loops()[0].Handler().(*shard)
+		return waiting() >= sh.cfg.loop.HighWaterBytes
 	})
 	for range n {
 		if head := c.readHead(); !strings.HasPrefix(head, "HTTP/1.1 102 ") || len(head) < size {

@@ -15,8 +15,8 @@ import (
 // retakeLoop gives the loop another goroutine than the one that is in a call for x, if the state of the call
 // is still was, and returns what names the request: nil if the state is another. If it fails, for want of
 // descriptors, nothing has changed but the log. Caller holds the lock of shard.calls.
-func (h *shard) retakeLoop(x *exchange, was callstate.State) (request []any) {
-	if !h.calls.HandOff(&x.app.call, was) {
+func (sh *shard) retakeLoop(x *exchange, was callstate.State) (request []any) {
+	if !sh.calls.HandOff(&x.app.call, was) {
 		return nil
 	}
 	request = x.describe()
@@ -27,17 +27,17 @@ func (h *shard) retakeLoop(x *exchange, was callstate.State) (request []any) {
 	if x.app.closingBody { // the response is over: the worker only finishes Close
 		x.app.job.abandonCause = errAbandoned
 	}
-	if err := h.loop.Handoff(x.sock, x.in.rest, x.afterRetake); err != nil {
+	if err := sh.loop.Handoff(x.sock, x.in.rest, x.afterRetake); err != nil {
 		x.app.job.detachCall()
-		h.calls.TakeBack(&x.app.call, was)
-		if now := time.Now(); now.Sub(h.stall.retakeFailed) > time.Second {
-			h.stall.retakeFailed = now
-			h.cfg.log.Error(retakeFailed, append([]any{slog.Any("error", err)}, request...)...)
+		sh.calls.TakeBack(&x.app.call, was)
+		if now := time.Now(); now.Sub(sh.stall.retakeFailed) > time.Second {
+			sh.stall.retakeFailed = now
+			sh.cfg.log.Error(retakeFailed, append([]any{slog.Any("error", err)}, request...)...)
 		}
 		return nil
 	}
-	h.srv.workers.AddRunning()
-	h.count(loopHandoffs)
+	sh.srv.workers.AddRunning()
+	sh.count(loopHandoffs)
 	return request
 }
 

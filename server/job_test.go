@@ -166,7 +166,7 @@ func TestPoolSendsBeforeItBlocks(t *testing.T) {
 			}), Options{Dispatch: Pool, Loops: 1})
 			c := s.dial()
 			s.untilConns(1)
-			s.onLoops(func(h *shard, _ *loop.Conn) { h.skipYields = hurry })
+			s.onLoops(func(sh *shard, _ *loop.Conn) { sh.skipYields = hurry })
 			c.send(get)
 			c.readHead()
 			close(goOn)
@@ -784,10 +784,10 @@ func TestPoolClosesWhatIsLeft(t *testing.T) {
 	c := s.dial()
 	c.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n")
 	s.untilAtWork(1)
-	s.onLoops(func(h *shard, lc *loop.Conn) {
+	s.onLoops(func(sh *shard, lc *loop.Conn) {
 		close(goOn)
 		s.untilAtWork(0) // its wake comes after this
-		h.Timeout(lc)
+		sh.Timeout(lc)
 	})
 	c.want("POST", 408, "Request Timeout: "+errBodyTime.Why+"\n")
 	c.wantEnd()
@@ -806,10 +806,10 @@ func TestRequestTimeoutJustInTime(t *testing.T) {
 	c := s.dial()
 	c.send(get)
 	s.untilAtWork(1)
-	s.onLoops(func(h *shard, lc *loop.Conn) {
+	s.onLoops(func(sh *shard, lc *loop.Conn) {
 		close(goOn)
 		s.untilAtWork(0)
-		h.Timeout(lc)
+		sh.Timeout(lc)
 	})
 	c.want("GET", 200, "Hello, World!")
 }
@@ -852,7 +852,7 @@ func TestRequestTimeoutKeepsWhatIsLent(t *testing.T) {
 			return taken || now > 0 && now == last
 		})
 	}
-	s.onLoops(func(h *shard, lc *loop.Conn) { h.Timeout(lc) })
+	s.onLoops(func(sh *shard, lc *loop.Conn) { sh.Timeout(lc) })
 	close(turn)
 	s.untilAtWork(0)
 	s.onLoops(func(*shard, *loop.Conn) {}) // the exchange is back
@@ -905,7 +905,7 @@ func TestPoolContinueTakesNoTime(t *testing.T) {
 	c := s.dial()
 	c.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")
 	s.untilAtWork(1)
-	s.onLoops(func(h *shard, lc *loop.Conn) {
+	s.onLoops(func(sh *shard, lc *loop.Conn) {
 		cn := lc.Context.(*session)
 		if cn.timer != noTimer {
 			t.Errorf("timer %d runs", cn.timer)
@@ -1025,8 +1025,8 @@ func TestPoolKeepsNoMemory(t *testing.T) {
 	c.send(fmt.Sprintf("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%s", len(text), text))
 	c.want("POST", 200, text+text)
 	eventually(t, "the exchange is back", func() (back bool) {
-		s.onLoops(func(h *shard, _ *loop.Conn) {
-			for _, x := range h.free {
+		s.onLoops(func(sh *shard, _ *loop.Conn) {
+			for _, x := range sh.free {
 				back = true
 				if n := max(x.app.job.in.queue.Cap(), x.app.job.out.queue.Cap(), x.app.job.out.inFlight.Cap()); n > buffers.KeptMax {
 					t.Errorf("a buffer of %d bytes is kept", n)
@@ -1131,9 +1131,9 @@ func TestPoolStopsContentOnce(t *testing.T) {
 	c := s.dial()
 	c.send("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
 	s.untilAtWork(1)
-	s.onLoops(func(h *shard, lc *loop.Conn) {
+	s.onLoops(func(sh *shard, lc *loop.Conn) {
 		j := lc.Context.(*session).x.app.job
-		high := h.cfg.loop.HighWaterBytes
+		high := sh.cfg.loop.HighWaterBytes
 		if j.addContent(make([]byte, high)) {
 			t.Error("there is room above the high-water mark")
 		}
@@ -1156,8 +1156,8 @@ func TestJobAsksForItsRequest(t *testing.T) {
 		c.want("GET", 200, "Hello, World!")
 	}
 	eventually(t, "the exchange is free", func() (free bool) {
-		s.onLoops(func(h *shard, _ *loop.Conn) {
-			for _, x := range h.free {
+		s.onLoops(func(sh *shard, _ *loop.Conn) {
+			for _, x := range sh.free {
 				free = true
 				x.app.job.taskNumber = x.app.job.number
 				if !x.app.job.isCurrentTask() {

@@ -136,32 +136,32 @@ func (w *monitor) wake() {
 
 // sample reports whether l is in no call of the application, and has begun none since the last sample.
 func (w *monitor) sample(l *loop.Loop) (quiet bool) {
-	h := l.Handler().(*shard)
-	quiet = h.calls.SetMark(callstate.Sampled)
-	c, inCall, samples := h.observe()
+	sh := l.Handler().(*shard)
+	quiet = sh.calls.SetMark(callstate.Sampled)
+	c, inCall, samples := sh.observe()
 	switch {
 	case c == nil:
 		return quiet && !inCall
 	case samples > 0:
-		w.confirm(h, c, samples)
+		w.confirm(sh, c, samples)
 	case !w.s.appBlocks.Load() && time.Since(w.stackAt) >= stackEvery:
-		w.sampleStack(h, c)
+		w.sampleStack(sh, c)
 	}
 	return false
 }
 
 // observe returns the call that the loop is in, if it can be handed off, and how many samples have
 // found it before.
-func (h *shard) observe() (c *callstate.Call, inCall bool, samples int) {
-	h.calls.Lock()
-	defer h.calls.Unlock()
-	c = h.calls.Observe()
-	s := &h.sampling
-	if s.samples++; s.observation != h.calls.Observations() {
-		*s = sampling{observation: h.calls.Observations()}
+func (sh *shard) observe() (c *callstate.Call, inCall bool, samples int) {
+	sh.calls.Lock()
+	defer sh.calls.Unlock()
+	c = sh.calls.Observe()
+	s := &sh.sampling
+	if s.samples++; s.observation != sh.calls.Observations() {
+		*s = sampling{observation: sh.calls.Observations()}
 	}
 	if c == nil {
-		latest := h.calls.Latest()
+		latest := sh.calls.Latest()
 		return nil, latest != nil && latest.State() == callstate.InServer, 0
 	}
 	if !c.CanHandOff {
@@ -172,21 +172,21 @@ func (h *shard) observe() (c *callstate.Call, inCall bool, samples int) {
 
 // stillObserved reports whether the loop is in the call that the last sample has found. Caller holds
 // the lock of shard.calls.
-func (h *shard) stillObserved(c *callstate.Call) bool {
-	return c.State() == callstate.Observed && h.sampling.observation == h.calls.Observations()
+func (sh *shard) stillObserved(c *callstate.Call) bool {
+	return c.State() == callstate.Observed && sh.sampling.observation == sh.calls.Observations()
 }
 
 // sampleStack is for a call that was not found before.
-func (w *monitor) sampleStack(h *shard, c *callstate.Call) {
-	stack := w.trace(h, firstStackDebt) // without the lock, which the loop may want
-	h.calls.Lock()
-	defer h.calls.Unlock()
+func (w *monitor) sampleStack(sh *shard, c *callstate.Call) {
+	stack := w.trace(sh, firstStackDebt) // without the lock, which the loop may want
+	sh.calls.Lock()
+	defer sh.calls.Unlock()
 	if stack == nil || returning(stack) {
 		return
 	}
 	var request []any
 	switch {
-	case h.stillObserved(c):
+	case sh.stillObserved(c):
 		w.stackAt = time.Now()
 		request = c.Owner.(*exchange).describe()
 	case !bytes.Contains(stack, []byte(inServe)):
@@ -211,15 +211,15 @@ func (w *monitor) weigh(stack []byte) (blocks bool) {
 }
 
 // confirm is for a call that samples have found before.
-func (w *monitor) confirm(h *shard, c *callstate.Call, samples int) {
-	stack := w.trace(h, confirmDebt)
+func (w *monitor) confirm(sh *shard, c *callstate.Call, samples int) {
+	stack := w.trace(sh, confirmDebt)
 	blocked := isBlocked(goroutineState(stack))
-	h.calls.Lock()
-	defer h.calls.Unlock()
-	if !h.stillObserved(c) || returning(stack) || !blocked && samples < samplesMax {
+	sh.calls.Lock()
+	defer sh.calls.Unlock()
+	if !sh.stillObserved(c) || returning(stack) || !blocked && samples < samplesMax {
 		return
 	}
-	request := h.retakeLoop(c.Owner.(*exchange), callstate.Observed)
+	request := sh.retakeLoop(c.Owner.(*exchange), callstate.Observed)
 	switch {
 	case request == nil:
 	case blocked:

@@ -156,10 +156,10 @@ func TestRequestTimeoutInTheQueue(t *testing.T) {
 	s.untilLoad(1, 0, 0)
 	second.send(get)
 	s.untilLoad(1, 1, 0)
-	s.onLoops(func(h *shard, c *loop.Conn) {
+	s.onLoops(func(sh *shard, c *loop.Conn) {
 		if x := c.Context.(*session).x; c.RemoteAddr().String() == second.LocalAddr().String() {
 			x.app.workerStart -= int64(time.Hour)
-			h.Timeout(c)
+			sh.Timeout(c)
 		}
 	})
 	if _, text := second.read("GET"); !strings.Contains(text, "waited for a worker") {

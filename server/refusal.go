@@ -14,13 +14,13 @@ import (
 // refuse answers a request that cannot be served, and ends the connection behind the answer. head is the
 // input of the request, for the log: nil if the caller does not have it.
 func (s *session) refuse(why *parser.Error, head []byte) {
-	h := s.sh
-	h.count(refused)
+	sh := s.sh
+	sh.count(refused)
 	if s.x == nil || !s.x.reachedApp() {
 		s.logRefusal(why, head)
 	}
-	h.out = respond.AppendError(h.out, why.Status, why.Why, s.x != nil && s.x.in.isHEAD, &h.date)
-	h.flush(s.sock)
+	sh.out = respond.AppendError(sh.out, why.Status, why.Why, s.x != nil && s.x.in.isHEAD, &sh.date)
+	sh.flush(s.sock)
 	s.endRequest(lastDone)
 	s.sock.Close()
 }

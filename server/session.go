@@ -37,8 +37,8 @@ const (
 	copiedBytesMax = 4 << 10
 )
 
-func (h *shard) newSession(c *loop.Conn) *session {
-	s := &session{sh: h, sock: c, phase: readingHead, timer: idleTimer, lastActive: h.now}
+func (sh *shard) newSession(c *loop.Conn) *session {
+	s := &session{sh: sh, sock: c, phase: readingHead, timer: idleTimer, lastActive: sh.now}
 	c.Context = s
 	return s
 }
@@ -63,14 +63,14 @@ func (s *session) noTransition(e event) {
 
 // acquire gives the session an exchange, for a request that begins.
 func (s *session) acquire() {
-	h := s.sh
+	sh := s.sh
 	var x *exchange
-	if last := len(h.free) - 1; last >= 0 {
-		x = h.free[last]
-		h.free = h.free[:last]
+	if last := len(sh.free) - 1; last >= 0 {
+		x = sh.free[last]
+		sh.free = sh.free[:last]
 	} else {
-		x = &exchange{sh: h}
-		x.app.call.Owner, x.app.call.CanHandOff = x, h.srv.workers != nil
+		x = &exchange{sh: sh}
+		x.app.call.Owner, x.app.call.CanHandOff = x, sh.srv.workers != nil
 		x.start = x.startResponse()
 	}
 	x.sock, x.session, s.x = s.sock, s, x
@@ -96,7 +96,7 @@ func (s *session) skipContent(decoder parser.Body) {
 
 // release ends a request. There must be no views of it any more; nothing names x afterwards. If a worker
 // still runs the application, x stays with the worker, which has the loop release it by a task (job.exit).
-func (h *shard) release(x *exchange) {
+func (sh *shard) release(x *exchange) {
 	if x.session != nil {
 		x.session.x = nil
 	}
@@ -117,18 +117,18 @@ func (h *shard) release(x *exchange) {
 	x.app.env.End()
 	x.app.call.Reset()
 	if x.in.head != nil || cap(x.in.copied) > copiedBytesMax || !x.in.content.Empty() || x.app.waker != nil {
-		x.releaseHeld()
+		x.releaseBuffers()
 	}
 	if x.out.replacedStatus.Load() != 0 { // a load is cheaper than a store, which is a locked instruction
 		x.out.replacedStatus.Store(0)
 	}
-	if len(h.free) < freeMax {
-		h.free = append(h.free, x)
+	if len(sh.free) < freeMax {
+		sh.free = append(sh.free, x)
 	}
 }
 
-// releaseHeld is the part of release that most requests do not need.
-func (x *exchange) releaseHeld() {
+// releaseBuffers is the part of release that most requests do not need.
+func (x *exchange) releaseBuffers() {
 	if x.in.head != nil {
 		buffers.Put(x.in.head)
 		x.in.head = nil
@@ -146,7 +146,7 @@ func (x *exchange) releaseHeld() {
 // there may be more to do.
 func (s *session) serveInput(b []byte, used *int) (ended bool) {
 	defer s.guard(&ended)
-	h := s.sh
+	sh := s.sh
 	for *used < len(b) && !s.sock.Full() {
 		before := *used
 		if !s.step(b[*used:], used) { // refused or aborted: the rest cannot be parsed
@@ -156,10 +156,10 @@ func (s *session) serveInput(b []byte, used *int) (ended bool) {
 		if *used == before { // an incomplete head or chunk, or a response that was suspended
 			break
 		}
-		if len(h.out) >= outBytesMax { // many pipelined answers: a slow client makes Full true here
-			h.flush(s.sock)
+		if len(sh.out) >= outBytesMax { // many pipelined answers: a slow client makes Full true here
+			sh.flush(s.sock)
 		}
-		if h.slice.expired() && s.phase == readingHead && *used < len(b) {
+		if sh.slice.expired() && s.phase == readingHead && *used < len(b) {
 			s.sock.Yield() // the rest is offered again, after the other connections
 			break
 		}

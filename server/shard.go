@@ -54,7 +54,7 @@ const outBytesMax = 256 << 10
 
 func newShard(s *Server, l *loop.Loop) *shard {
 	c := s.config
-	h := &shard{
+	sh := &shard{
 		srv: s, cfg: c, loop: l, date: respond.NewDate(c.name), epoch: time.Now(), lateTick: math.MinInt64,
 		info: gateway.ServerInfo{
 			Scheme: "http", Software: c.name, Multithread: c.loop.Loops > 1 || s.workers != nil, Log: c.appLog,
@@ -63,34 +63,34 @@ func newShard(s *Server, l *loop.Loop) *shard {
 		},
 	}
 	if s.monitor != nil {
-		h.calls.Wake = s.monitor.wake
+		sh.calls.Wake = s.monitor.wake
 	}
-	h.slice = timeSlice{epoch: h.epoch, checkEvery: 1}
-	h.Tick(time.Now())
-	return h
+	sh.slice = timeSlice{epoch: sh.epoch, checkEvery: 1}
+	sh.Tick(time.Now())
+	return sh
 }
 
 // Opened implements loop.Handler: a connection was accepted. It gets a session, and over MaxConnections an
 // idle connection is closed for it, or the new one is refused.
-func (h *shard) Opened(c *loop.Conn) {
-	h.count(accepted)
-	s := h.newSession(c)
-	c.SetTimeout(h.idleTime())
-	if h.srv.reactor.Len() > h.cfg.maxConns {
+func (sh *shard) Opened(c *loop.Conn) {
+	sh.count(accepted)
+	s := sh.newSession(c)
+	c.SetTimeout(sh.idleTime())
+	if sh.srv.reactor.Len() > sh.cfg.maxConns {
 		s.admit()
 		return
 	}
-	h.limit.noneIdle = false // a new connection is idle until it sends something
+	sh.limit.noneIdle = false // a new connection is idle until it sends something
 }
 
 // Input implements loop.Handler: it serves the requests in b, and sends their answers in one write.
-func (h *shard) Input(c *loop.Conn, b []byte) (used int) {
+func (sh *shard) Input(c *loop.Conn, b []byte) (used int) {
 	s := c.Context.(*session)
-	h.slice.begin()
+	sh.slice.begin()
 	// False after a panic of the application, which guard has answered: more requests may be pipelined in b.
 	for !s.serveInput(b, &used) {
 	}
-	h.flush(c)
+	sh.flush(c)
 	s.arm()
 	return used
 }
@@ -106,9 +106,9 @@ func isTLS(b []byte) bool { return len(b) >= 2 && b[0] == 22 && b[1] == 3 }
 
 // Drained implements loop.Handler: the socket has room, or Yield has ended, or a wake came. A suspended
 // response continues.
-func (h *shard) Drained(c *loop.Conn) {
+func (sh *shard) Drained(c *loop.Conn) {
 	s := c.Context.(*session)
-	h.slice.begin()
+	sh.slice.begin()
 	if s.phase == writing {
 		s.resume()
 		s.afterResume()
@@ -117,38 +117,38 @@ func (h *shard) Drained(c *loop.Conn) {
 }
 
 // Tick implements loop.Handler: it renews the clock and the field Date.
-func (h *shard) Tick(now time.Time) {
-	h.reportStallEnd()
-	before := h.now
-	h.now = int64(now.Sub(h.epoch))
+func (sh *shard) Tick(now time.Time) {
+	sh.reportStallEnd()
+	before := sh.now
+	sh.now = int64(now.Sub(sh.epoch))
 	// An application has blocked the loop. Input that came since is noted with the Tick before, and Shutdown
 	// would take its connection for one that has been idle for long.
-	if h.now-before > int64(stopIdleTime)/4 {
-		h.lateTick = h.now
+	if sh.now-before > int64(stopIdleTime)/4 {
+		sh.lateTick = sh.now
 	}
-	h.limit.tick()
-	if h.stopping {
-		h.srv.checkEmpty()
+	sh.limit.tick()
+	if sh.stopping {
+		sh.srv.checkEmpty()
 	}
-	h.date.Update(now)
+	sh.date.Update(now)
 }
 
 // Refusal implements loop.Handler: the answer to a client when the process has no descriptor left for its
 // connection.
-func (h *shard) Refusal() []byte {
-	h.count(noDescriptor)
-	return respond.AppendError(nil, errTooManyConns.Status, errTooManyConns.Why, false, &h.date)
+func (sh *shard) Refusal() []byte {
+	sh.count(noDescriptor)
+	return respond.AppendError(nil, errTooManyConns.Status, errTooManyConns.Why, false, &sh.date)
 }
 
 // flush sends the gathered answers to c. Input and Drained end with it, and it comes before each suspension
 // and close, so out never has bytes for two connections.
-func (h *shard) flush(c *loop.Conn) {
-	if len(h.out) == 0 {
+func (sh *shard) flush(c *loop.Conn) {
+	if len(sh.out) == 0 {
 		return
 	}
-	c.Send(h.out)
-	h.out = h.out[:0]
-	if cap(h.out) > 2*outBytesMax { // one long head must not cost the loop its size for ever
-		h.out = nil
+	c.Send(sh.out)
+	sh.out = sh.out[:0]
+	if cap(sh.out) > 2*outBytesMax { // one long head must not cost the loop its size for ever
+		sh.out = nil
 	}
 }

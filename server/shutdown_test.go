@@ -115,9 +115,9 @@ func (s *testServer) dialOn(l *loop.Loop) *client {
 	for {
 		c, at := s.dial(), (*loop.Loop)(nil)
 		eventually(s.t, "the connection is there", func() bool {
-			s.onLoops(func(h *shard, on *loop.Conn) {
+			s.onLoops(func(sh *shard, on *loop.Conn) {
 				if on.RemoteAddr().String() == c.LocalAddr().String() {
-					at = h.loop
+					at = sh.loop
 				}
 			})
 			return at != nil

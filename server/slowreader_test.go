@@ -67,14 +67,14 @@ func TestSlowReaderMemory(t *testing.T) {
 			}
 			eventually(t, "every worker waits for its client, or has left", func() bool {
 				full := 0
-				s.onLoops(func(h *shard, lc *loop.Conn) {
+				s.onLoops(func(sh *shard, lc *loop.Conn) {
 					x := lc.Context.(*session).x
 					if x == nil || x.app.job == nil {
 						return
 					}
 					x.app.job.mu.Lock()
 					defer x.app.job.mu.Unlock()
-					if x.app.job.exited || x.app.job.unsent() >= h.cfg.loop.HighWaterBytes {
+					if x.app.job.exited || x.app.job.unsent() >= sh.cfg.loop.HighWaterBytes {
 						full++
 					}
 				})

@@ -33,12 +33,12 @@ type missedTick struct {
 
 // TickMissed checks a loop that has not taken the tick of d ago. It implements loop.Handler, on the goroutine
 // of the ticker.
-func (h *shard) TickMissed(d time.Duration) {
-	switch h.nextStallStep(d) {
+func (sh *shard) TickMissed(d time.Duration) {
+	switch sh.nextStallStep(d) {
 	case suspectStep:
-		h.suspectStall()
+		sh.suspectStall()
 	case reportStep:
-		h.endStallCheck(d, h.reportStall(d))
+		sh.endStallCheck(d, sh.reportStall(d))
 	}
 }
 
@@ -50,15 +50,15 @@ const (
 	reportStep
 )
 
-func (h *shard) nextStallStep(d time.Duration) stallStep {
-	h.calls.Lock()
-	defer h.calls.Unlock()
-	m := &h.stall.missed
+func (sh *shard) nextStallStep(d time.Duration) stallStep {
+	sh.calls.Lock()
+	defer sh.calls.Unlock()
+	m := &sh.stall.missed
 	if d < m.suspected { // another tick: the loop has taken the one that was suspected
 		*m = missedTick{}
 	}
 	switch {
-	case h.cfg.stallWarning < 0 || m.reported || d-m.progress < h.cfg.stallWarning:
+	case sh.cfg.stallWarning < 0 || m.reported || d-m.progress < sh.cfg.stallWarning:
 		return noStep
 	case m.suspected == 0:
 		m.suspected = d
@@ -67,13 +67,13 @@ func (h *shard) nextStallStep(d time.Duration) stallStep {
 	return reportStep
 }
 
-func (h *shard) endStallCheck(d time.Duration, reported bool) {
-	h.calls.Lock()
-	defer h.calls.Unlock()
+func (sh *shard) endStallCheck(d time.Duration, reported bool) {
+	sh.calls.Lock()
+	defer sh.calls.Unlock()
 	if reported {
-		h.stall.missed.reported = true
+		sh.stall.missed.reported = true
 	} else {
-		h.stall.missed = missedTick{progress: d} // the loop has another StallWarning
+		sh.stall.missed = missedTick{progress: d} // the loop has another StallWarning
 	}
 }
 
@@ -85,46 +85,46 @@ const (
 )
 
 // suspectStall notes in which call the loop is.
-func (h *shard) suspectStall() {
-	for try := 1; !h.tryObserveStall() && try < stallTries; try++ { // it may be in the server's own code, for a moment
+func (sh *shard) suspectStall() {
+	for try := 1; !sh.tryObserveStall() && try < stallTries; try++ { // it may be in the server's own code, for a moment
 		time.Sleep(stallPause) // without the lock, which the loop may want
 	}
 }
 
 // tryObserveStall reports whether the loop is in a call, or has never been.
-func (h *shard) tryObserveStall() bool {
-	h.calls.Lock()
-	defer h.calls.Unlock()
-	h.stall.call = h.calls.Observe()
-	h.stall.observation = h.calls.Observations()
-	if h.stall.call == nil {
-		h.calls.SetMark(callstate.Idle)
+func (sh *shard) tryObserveStall() bool {
+	sh.calls.Lock()
+	defer sh.calls.Unlock()
+	sh.stall.call = sh.calls.Observe()
+	sh.stall.observation = sh.calls.Observations()
+	if sh.stall.call == nil {
+		sh.calls.SetMark(callstate.Idle)
 	} else {
-		h.calls.ClearMark(callstate.Idle)
+		sh.calls.ClearMark(callstate.Idle)
 	}
-	return h.stall.call != nil || h.calls.Latest() == nil
+	return sh.stall.call != nil || sh.calls.Latest() == nil
 }
 
 // reportStall reports a loop that stalls, and the request whose application holds it. It reports false for a
 // loop that has begun another call since suspectStall.
-func (h *shard) reportStall(d time.Duration) (reported bool) {
-	stack := h.loop.Tracer()() // without the lock: all goroutines stand still for milliseconds
-	h.calls.Lock()
-	defer h.calls.Unlock()
-	c := h.stall.call
-	if c == nil && !h.calls.Marked(callstate.Idle) ||
-		c != nil && (c.State() != callstate.Observed || h.calls.Observations() != h.stall.observation) {
+func (sh *shard) reportStall(d time.Duration) (reported bool) {
+	stack := sh.loop.Tracer()() // without the lock: all goroutines stand still for milliseconds
+	sh.calls.Lock()
+	defer sh.calls.Unlock()
+	c := sh.stall.call
+	if c == nil && !sh.calls.Marked(callstate.Idle) ||
+		c != nil && (c.State() != callstate.Observed || sh.calls.Observations() != sh.stall.observation) {
 		return false
 	}
-	h.count(loopStalls)
-	h.stall.since = time.Now().Add(-d)
-	h.stall.request = nil
+	sh.count(loopStalls)
+	sh.stall.since = time.Now().Add(-d)
+	sh.stall.request = nil
 	msg := "a loop is held, and its connections wait; no application is at work: the stack tells what is"
 	if c != nil {
-		h.stall.request = c.Owner.(*exchange).describe()
+		sh.stall.request = c.Owner.(*exchange).describe()
 		msg = "an application holds its loop, and the other connections of the loop wait; it must neither block nor compute for as long as the option StallWarning"
 	}
-	h.cfg.log.Warn(msg, append([]any{slog.Duration("held", d), slog.String("stack", string(stack))}, h.stall.request...)...)
+	sh.cfg.log.Warn(msg, append([]any{slog.Duration("held", d), slog.String("stack", string(stack))}, sh.stall.request...)...)
 	return true
 }
 
@@ -136,13 +136,13 @@ func (x *exchange) describe() []any {
 }
 
 // reportStallEnd reports that a loop that was reported gets on. On the loop, at each tick.
-func (h *shard) reportStallEnd() {
-	h.calls.Lock()
-	defer h.calls.Unlock()
-	h.stall.missed = missedTick{}
-	if h.stall.since.IsZero() {
+func (sh *shard) reportStallEnd() {
+	sh.calls.Lock()
+	defer sh.calls.Unlock()
+	sh.stall.missed = missedTick{}
+	if sh.stall.since.IsZero() {
 		return
 	}
-	h.cfg.log.Warn("a loop that was held goes on", append([]any{slog.Duration("held", time.Since(h.stall.since))}, h.stall.request...)...)
-	h.stall.since = time.Time{}
+	sh.cfg.log.Warn("a loop that was held goes on", append([]any{slog.Duration("held", time.Since(sh.stall.since))}, sh.stall.request...)...)
+	sh.stall.since = time.Time{}
 }

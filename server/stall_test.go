@@ -301,19 +301,19 @@ func TestStallSteps(t *testing.T) {
 			s.config.logs.Flush(20 * time.Second)
 			return log.String()
 		}
-		h := s.reactor.Loops()[0].Handler().(*shard)
+		sh := s.reactor.Loops()[0].Handler().(*shard)
 		var reported, named bool // by the last reportStall
 		act = func(calls string) {
 			for _, call := range calls {
 				switch call {
 				case 'L':
-					h.suspectStall()
+					sh.suspectStall()
 				case 'C': // suspectStall, while the application calls the server
-					w := h.calls.Latest()
-					was := h.calls.EnterServer(w)
+					w := sh.calls.Latest()
+					was := sh.calls.EnterServer(w)
 					done := make(chan bool)
 					go func() {
-						h.suspectStall()
+						sh.suspectStall()
 						close(done)
 					}()
 					select {
@@ -324,10 +324,10 @@ func TestStallSteps(t *testing.T) {
 					<-done
 				case 'H':
 					before := logged()
-					reported = h.reportStall(time.Second)
+					reported = sh.reportStall(time.Second)
 					named = strings.Contains(strings.TrimPrefix(logged(), before), "target=/")
 				case 'T':
-					h.reportStallEnd()
+					sh.reportStallEnd()
 				}
 			}
 		}
@@ -362,17 +362,17 @@ func TestStallWarning(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		h := s.reactor.Loops()[0].Handler().(*shard)
+		sh := s.reactor.Loops()[0].Handler().(*shard)
 		for i, d := range tt.missed {
 			if i == tt.taken {
-				h.Tick(time.Now())
+				sh.Tick(time.Now())
 			}
-			step := h.nextStallStep(d)
+			step := sh.nextStallStep(d)
 			if step != tt.want[i] {
 				t.Errorf("%s: step %d at %v, want %d", name, step, d, tt.want[i])
 			}
 			if step == reportStep {
-				h.endStallCheck(d, !tt.progress)
+				sh.endStallCheck(d, !tt.progress)
 			}
 		}
 		s.Close()

@@ -81,7 +81,7 @@ const (
 
 type counts [counters]atomic.Uint64
 
-func (h *shard) count(c counter) { h.counts[c].Add(1) }
+func (sh *shard) count(c counter) { sh.counts[c].Add(1) }
 
 // Stats returns the sums of the counters of all loops. It may be called from any goroutine, also after the
 // server has stopped. The numbers are read one after the other while the loops run, so they may be of
@@ -89,9 +89,9 @@ func (h *shard) count(c counter) { h.counts[c].Add(1) }
 func (s *Server) Stats() Stats {
 	var n [counters]uint64
 	for _, l := range s.reactor.Loops() {
-		h := l.Handler().(*shard)
+		sh := l.Handler().(*shard)
 		for c := range n {
-			n[c] += h.counts[c].Load()
+			n[c] += sh.counts[c].Load()
 		}
 	}
 	// First: Hijack counts a connection in Hijacked before it leaves Connections, so none is in neither.

@@ -14,7 +14,7 @@ import (
 )
 
 // onLoops calls f for every connection, on its loop.
-func (s *testServer) onLoops(f func(h *shard, c *loop.Conn)) {
+func (s *testServer) onLoops(f func(sh *shard, c *loop.Conn)) {
 	s.t.Helper()
 	for _, l := range s.reactor.Loops() {
 		done := make(chan struct{})
@@ -47,10 +47,10 @@ func TestUnreadRequestIsNotIdle(t *testing.T) {
 		c := s.dial()
 		c.send(get)
 		c.want("GET", 200, "Hello, World!")
-		s.onLoops(func(h *shard, on *loop.Conn) {
+		s.onLoops(func(sh *shard, on *loop.Conn) {
 			on.Context.(*session).lastActive -= int64(stopIdleTime)
 			unread(c, on)
-			h.stop()
+			sh.stop()
 		})
 		if resp := c.want("GET", 200, "Hello, World!"); !resp.Close {
 			t.Error("the last answer does not say close")
@@ -62,9 +62,9 @@ func TestUnreadRequestIsNotIdle(t *testing.T) {
 		c := s.dial()
 		c.send(get)
 		c.want("GET", 200, "Hello, World!")
-		s.onLoops(func(h *shard, on *loop.Conn) {
+		s.onLoops(func(sh *shard, on *loop.Conn) {
 			unread(c, on)
-			if h.evictIdle(nil) {
+			if sh.evictIdle(nil) {
 				t.Error("it was closed")
 			}
 		})
@@ -105,9 +105,9 @@ func TestShutdownAfterAHeldLoop(t *testing.T) {
 	c := s.dial()
 	c.send(get)
 	c.want("GET", 200, "Hello, World!")
-	s.onLoops(func(h *shard, _ *loop.Conn) {
-		h.Tick(time.Now().Add(2 * stopIdleTime))
-		h.stop()
+	s.onLoops(func(sh *shard, _ *loop.Conn) {
+		sh.Tick(time.Now().Add(2 * stopIdleTime))
+		sh.stop()
 	})
 	c.send(get)
 	if resp := c.want("GET", 200, "Hello, World!"); !resp.Close {

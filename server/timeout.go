@@ -36,20 +36,20 @@ const (
 )
 
 // idleTime is how long a connection may be idle, from now on.
-func (h *shard) idleTime() time.Duration {
-	if h.stopping {
+func (sh *shard) idleTime() time.Duration {
+	if sh.stopping {
 		return stopIdleTime
 	}
-	return h.cfg.idleTime
+	return sh.cfg.idleTime
 }
 
 // arm sets the timeout for what the connection waits for now. Between two requests it only notes the time, and
 // Timeout compares: a busy connection costs no timer. Where the server is what the connection waits for there is none
 // but requestTimer.
 func (s *session) arm() {
-	h, x := s.sh, s.x
+	sh, x := s.sh, s.x
 	if x != nil && (x.in.streaming || s.phase == readingBody || s.phase == skipping) {
-		x.in.clock.pauseWhile(s.sock.Full(), h.now)
+		x.in.clock.pauseWhile(s.sock.Full(), sh.now)
 	}
 	var left time.Duration
 	switch {
@@ -61,28 +61,28 @@ func (s *session) arm() {
 		s.sock.SetTimeout(0)
 	case s.phase == readingBody, s.phase == skipping:
 		s.timer, left = x.bodyDeadline()
-		if h.stopping && s.phase == skipping { // the answer did not say close, so another request may be behind
+		if sh.stopping && s.phase == skipping { // the answer did not say close, so another request may be behind
 			left = min(left, stopIdleTime)
 		}
 		s.sock.SetTimeout(left)
 	case s.phase == readingHead && x != nil && x.in.req.Started():
 		if s.timer != headTimer { // absolute, however the head drips
 			s.timer = headTimer
-			s.lastActive = h.now
-			s.sock.SetTimeout(h.cfg.headTime)
+			s.lastActive = sh.now
+			s.sock.SetTimeout(sh.cfg.headTime)
 		}
 	case s.phase == readingHead:
-		s.lastActive = h.now
-		h.limit.noneIdle = false
+		s.lastActive = sh.now
+		sh.limit.noneIdle = false
 		if s.timer != idleTimer {
 			s.timer = idleTimer
-			s.sock.SetTimeout(h.idleTime())
+			s.sock.SetTimeout(sh.idleTime())
 		}
 	}
 }
 
 // Timeout: the time that arm has set has passed.
-func (h *shard) Timeout(c *loop.Conn) {
+func (sh *shard) Timeout(c *loop.Conn) {
 	s := c.Context.(*session)
 	if s.phase == skipping {
 		s.endSkipping() // the client has its answer, and gets no other
@@ -90,27 +90,27 @@ func (h *shard) Timeout(c *loop.Conn) {
 	}
 	switch s.timer {
 	case headTimer:
-		h.count(headTimeouts)
+		sh.count(headTimeouts)
 		s.refuse(errHeadTime, nil)
 	case bodyTimer:
-		h.count(bodyTimeouts)
+		sh.count(bodyTimeouts)
 		s.x.abortWith(errBodyTime)
 	case rateTimer:
-		h.count(rateTimeouts)
+		sh.count(rateTimeouts)
 		s.x.abortWith(errBodyRate)
 	case requestTimer:
 		s.x.onRequestTimeout()
 	case idleTimer:
-		left := h.idleTime() - time.Duration(h.now-s.lastActive)
+		left := sh.idleTime() - time.Duration(sh.now-s.lastActive)
 		if left <= 0 {
 			if !c.Unread() {
-				if !h.stopping {
-					h.count(idleTimeouts)
+				if !sh.stopping {
+					sh.count(idleTimeouts)
 				}
 				c.CloseIdle()
 				return
 			}
-			left = h.idleTime() // a request has arrived, and its event follows
+			left = sh.idleTime() // a request has arrived, and its event follows
 		}
 		c.SetTimeout(left)
 	}

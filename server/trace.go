@@ -11,12 +11,12 @@ import (
 
 // trace returns the stack of the goroutine of the loop; nil if it would take too long to ask for it, or
 // if more than debt was spent ahead on stacks.
-func (w *monitor) trace(h *shard, debt time.Duration) []byte {
+func (w *monitor) trace(sh *shard, debt time.Duration) []byte {
 	began := time.Now()
 	if !w.budget.allows(began, debt) || runtime.NumGoroutine() > goroutinesMax {
 		return nil
 	}
-	stack := h.loop.Tracer()()
+	stack := sh.loop.Tracer()()
 	w.budget.debt += min(time.Since(began), traceCostMax)
 	return stack
 }

@@ -376,11 +376,11 @@ func (j *job) exit(body gateway.Body, err error) {
 	if body != nil {
 		j.close(body)
 	}
-	h, x := j.x.sh, j.x
+	sh, x := j.x.sh, j.x
 	x.in.content.Release() // here: a loop that has stopped runs no task
-	h.loop.Do(func() {
+	sh.loop.Do(func() {
 		j.exited = true
-		h.release(x)
+		sh.release(x)
 	})
 }
 
