@@ -82,8 +82,12 @@ func TestSlowReaderMemory(t *testing.T) {
 			})
 			each := (heap() - before) / clients
 			t.Logf("%d KiB for each", each>>10)
-			if each > most {
-				t.Errorf("%d KiB for each client that does not read, want at most %d", each>>10, most>>10)
+			limit := most
+			if raceEnabled { // which keeps more goroutines runnable, and their stacks
+				limit += most / 4
+			}
+			if int(each) > limit {
+				t.Errorf("%d KiB for each client that does not read, want at most %d", each>>10, limit>>10)
 			}
 			if log := s.log.String(); strings.Contains(log, "level=ERROR") {
 				t.Errorf("log:\n%s", log)

@@ -436,8 +436,10 @@ func (j *job) Read(p []byte) (int, error) {
 	for j.in.queue.Len() == 0 && j.in.end == nil && j.abandonCause == nil && !j.in.deadline.passed {
 		if j.in.expect100 { // the client waits for 100 Continue before it sends content
 			j.in.expect100 = false
-			j.taskNumber = j.number
-			j.x.sh.loop.Do(j.sayContinue)
+			if !j.out.flushed { // else the head is on its way, and the client sends or not as that says
+				j.taskNumber = j.number
+				j.x.sh.loop.Do(j.sayContinue)
+			}
 		}
 		j.cond.Wait()
 	}
