@@ -9,25 +9,25 @@ import (
 )
 
 // The border between the loop and the application. Out: every call of the application on a loop goes through callApp,
-// or callServe for Serve, so that the monitor can hand the loop off meanwhile (handoff.go). In: everything of the
-// server that an application may call begins with enter.
+// or callServe for Serve, so that the monitor can hand the loop off meanwhile (handoff.go). In: what the
+// application calls of the server begins with enter, or with requireJob where only a worker can do it.
 
 // callApp runs f, which calls the application, on the loop. If the loop was handed off meanwhile, this
-// goroutine is the worker of x's job: it calls rest with why f has not returned, nil if it has, and ends
+// goroutine is the worker of x's job: it calls finish with why f has not returned, nil if it has, and ends
 // without returning here. If not, a panic ends in session.guard, and Goexit in shard.Exited.
-func (x *exchange) callApp(f func(), rest func(failure error) (gateway.Body, error)) {
+func (x *exchange) callApp(f func(), finish func(failure error) (gateway.Body, error)) {
 	ended := false
 	defer func() {
 		if !ended && x.sh.calls.ExitApp(&x.app.call) {
 			failure := x.app.job.panicError(thrown.Value(recover()))
-			x.app.job.continueOnWorker(func() (gateway.Body, error) { return rest(failure) })
+			x.app.job.continueOnWorker(func() (gateway.Body, error) { return finish(failure) })
 		}
 	}()
 	x.sh.calls.EnterApp(&x.app.call)
 	f()
 	ended = true
 	if x.sh.calls.ExitApp(&x.app.call) {
-		x.app.job.continueOnWorker(func() (gateway.Body, error) { return rest(nil) })
+		x.app.job.continueOnWorker(func() (gateway.Body, error) { return finish(nil) })
 	}
 }
 
@@ -118,8 +118,8 @@ const closeFailed = "closing the body of a response failed"
 
 const panicked = "the application panicked"
 
-// enter and leave enclose every function of the server that an application may call, on the loop or on a
-// goroutine of its own: in between the loop is not handed off, unless the function does so itself. Where a
+// enter and leave enclose what an application calls of the server, on the loop or on a goroutine of its own,
+// and that uses the exchange: in between the loop is not handed off, unless the function does so itself. Where a
 // worker has the request, enter returns its job, which does the call in place of the exchange; then leave is
 // not called.
 func (x *exchange) enter() (was callstate.State, j *job) {

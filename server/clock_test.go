@@ -42,7 +42,8 @@ func TestClockSteps(t *testing.T) {
 				began := time.Now()
 				sh.Tick(began)
 				x := &exchange{sh: sh, session: &session{lastActive: sh.now}}
-				x.in.clock.since, x.app.workerStart = sh.now, sh.now
+				x.in.clock.start(sh.now)
+				x.app.workerStart = sh.now
 				before := left(x)
 				sh.Tick(stepped(began.Add(10*time.Second), d))
 				if passed := before - left(x); passed != 10*time.Second {

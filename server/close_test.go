@@ -116,7 +116,7 @@ func TestCloseOnEveryPath(t *testing.T) {
 	boom := errors.New("boom")
 	held := func(s *testServer, c *client) {
 		_, _ = io.ReadFull(c.r, make([]byte, 1000))
-		s.waitPhases(writing, 1)
+		s.waitPhases(responding, 1)
 	}
 	for _, tt := range []struct {
 		name     string

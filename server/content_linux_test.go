@@ -141,7 +141,7 @@ func (s *testServer) held() (n int) {
 		l.Do(func() {
 			n := 0
 			for _, c := range connsOf(l) {
-				if c.Context.(*session).phase == writing {
+				if c.Context.(*session).phase == responding {
 					n++
 				}
 			}

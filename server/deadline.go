@@ -81,7 +81,7 @@ func (j *job) setDeadline(d *deadline, t time.Time) error {
 	return nil
 }
 
-// stop sets d to none. Caller holds mu.
+// stop sets d to none. Caller holds mu, or no worker has begun.
 func (d *deadline) stop() {
 	if d.timer != nil {
 		d.timer.Stop()

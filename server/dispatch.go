@@ -43,7 +43,7 @@ func (x *exchange) dispatchByOption() bool {
 		return x.app.job.deliverResponse(x.app.job.serve())
 	})
 	x.app.call.CanHandOff = d != Inline
-	return d == Pool || d == Auto && (x.upgrades() || x.sh.srv.appBlocks.Load())
+	return d == Pool || d == Auto && (x.upgrades() || x.sh.srv.allOnWorkers.Load())
 }
 
 // upgrades reports whether the client asks for another protocol, which an application begins by Hijack:
@@ -88,7 +88,7 @@ func (x *exchange) dispatch(head, content []byte) {
 		return
 	}
 	x.app.job.awaitMore()
-	x.out.blocked = true
+	x.out.awaitsWake = true
 	x.suspend()
 }
 
@@ -122,7 +122,7 @@ func (x *exchange) streamContent(b []byte, used *int) error {
 		x.in.trailer = append(x.in.trailer, x.in.decoder.Trailer(b[:n])...)
 		b = b[n:]
 		*used += n
-		x.in.clock.bytes += int64(n)
+		x.in.clock.add(n, x.sh.now)
 		x.in.expect100 = false // the client has not waited for 100 Continue
 		room = x.app.job.addContent(data)
 	}

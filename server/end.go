@@ -9,14 +9,14 @@ import (
 	"github.com/isbjorn/isbjorn/loop"
 )
 
-// EOF implements loop.Handler: the client has sent its last byte. A response in progress is still sent; in the
-// phases that read there is none.
+// EOF implements loop.Handler: the client has sent its last byte. A response in progress is still sent, unless the
+// content of its request is incomplete.
 func (sh *shard) EOF(c *loop.Conn) {
 	s := c.Context.(*session)
 	switch {
 	case s.phase == readingBody, s.phase == readingHead && s.x != nil && s.x.in.req.Started():
 		s.refuse(errIncomplete, nil)
-	case s.phase == writing && s.x.in.streaming:
+	case s.phase == responding && s.x.in.streaming:
 		s.x.abortWith(errIncomplete)
 	default:
 		c.Close()
@@ -29,7 +29,7 @@ func (sh *shard) HungUp(c *loop.Conn) {
 	s := c.Context.(*session)
 	s.hungUp = true
 	switch {
-	case s.phase != writing:
+	case s.phase != responding:
 	case s.x.app.onWorker() && s.x.app.job.unqueue():
 		s.x.abortWith(errHungup) // its place in the queue is better used; the answer is for a client that reads
 	case !c.Unread(): // as net/http: behind unread input the client may wait for an answer to that
@@ -48,7 +48,7 @@ func (sh *shard) Closed(c *loop.Conn, err error) {
 		s.countLost(err)
 	}
 	// The response is cut: its status in the access log is another than the declared one.
-	if x := s.x; x != nil && s.phase == writing && err != loop.ErrDetached {
+	if x := s.x; x != nil && s.phase == responding && err != loop.ErrDetached {
 		x.replaceStatus(closeStatus(err))
 		x.app.env.Cancel(closeCause(err))
 		if x.app.onWorker() {
@@ -89,7 +89,7 @@ func (sh *shard) Exited(c *loop.Conn) {
 		}
 		return
 	}
-	if s == nil || s.x == nil || s.phase != handling && s.phase != writing {
+	if s == nil || s.x == nil || s.phase != handling && s.phase != responding {
 		sh.flush(c)
 		return
 	}
@@ -167,7 +167,7 @@ func (sh *shard) stop() {
 		switch s := c.Context.(*session); {
 		case s.phase == skipping:
 			s.arm() // there is less time now
-		case s.phase == writing:
+		case s.phase == responding:
 			s.x.wakeForStop()
 		case s.phase == readingHead && s.timer == idleTimer:
 			s.lastActive = max(s.lastActive, sh.lateTick)

@@ -24,7 +24,10 @@ import (
 )
 
 // exchange is one request and its response. The goroutine of its loop owns it. While app.run says that a
-// worker has the request, the worker owns app.env, and the loop the rest.
+// worker has the request, the worker owns app.env, and reads what does not change meanwhile (in.req, in.isHEAD).
+//
+// Each part has a struct ...State of what release resets; the capital fields of responseOut are those of
+// respond.Response.
 type exchange struct {
 	sh      *shard
 	sock    *loop.Conn // nil between two requests, and while only an abandoned worker uses the exchange
@@ -59,9 +62,19 @@ type requestInState struct {
 
 // contentClock measures the client's time for content, in shard.now.
 type contentClock struct {
-	since     int64 // since when the request waits for its content, or its response for the client to read
-	bytes     int64 // content since then, framing included
+	since     int64 // when the request began to wait: for its content, or else for its client to read
+	last      int64 // when content came last; since before there was any
+	bytes     int64 // of content since then, framing included
 	fullSince int64 // when answers filled the output while content was still to come; 0 while they do not
+}
+
+// start begins the client's time.
+func (c *contentClock) start(now int64) { *c = contentClock{since: now, last: now} }
+
+// add counts n bytes of content that have come.
+func (c *contentClock) add(n int, now int64) {
+	c.bytes += int64(n)
+	c.last = now
 }
 
 // responseOut is the response. The zero value of responseOutState is the initial state.
@@ -72,11 +85,11 @@ type responseOut struct {
 }
 
 type responseOutState struct {
-	source    source
-	keepAlive bool // the connection stays open after this response
-	awaitSent bool // all output is sent before the source is asked again: the socket has a chunk of it, or a file
-	bodyDone  bool // the source has ended, or the rest of it is not wanted
-	blocked   bool // the body has returned ErrWait, and was not woken since
+	source     source
+	keepAlive  bool // the connection stays open after this response
+	awaitSent  bool // all output is sent before the source is asked again: the socket has a chunk of it, or a file
+	bodyDone   bool // the source has ended, or the rest of it is not wanted
+	awaitsWake bool // not pulled until waker.run: the body has returned ErrWait, or a worker has begun
 }
 
 // runState says what runs the application, and so which goroutine may use the exchange.
@@ -140,7 +153,7 @@ func (x *exchange) onHead(b []byte, n int, used *int) error {
 		return nil
 	}
 	x.in.head = buffers.Get(head) // the next read overwrites the buffer
-	x.in.clock.since, x.in.clock.bytes = x.sh.now, 0
+	x.in.clock.start(x.sh.now)
 	// BeginUpload is false when slow uploads have half of the workers: then this content is collected.
 	if x.sh.srv.streamContent && x.sh.srv.workers.BeginUpload() {
 		x.in.streaming = true
@@ -180,7 +193,7 @@ func (x *exchange) collect(b []byte, used *int) error {
 		x.in.trailer = append(x.in.trailer, x.in.decoder.Trailer(b[:n])...)
 		b = b[n:]
 		*used += n
-		x.in.clock.bytes += int64(n)
+		x.in.clock.add(n, x.sh.now)
 	}
 	// One write to the file for the content of one read, also where it came in many small chunks.
 	if err := x.in.content.Flush(); err != nil {

@@ -151,7 +151,7 @@ func TestGoexit(t *testing.T) {
 				if d != Inline {
 					s.untilAtWork(0)
 				}
-				if s.appBlocks.Load() && d == Auto {
+				if s.allOnWorkers.Load() && d == Auto {
 					t.Error("it was taken for one that blocks")
 				}
 			})

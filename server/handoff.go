@@ -52,7 +52,7 @@ func (x *exchange) afterRetake() {
 		return
 	}
 	x.out.source, x.out.bodyDone = source{kind: workerSource, body: x.app.job}, false
-	x.out.blocked = !x.app.job.out.socketFull // behind a full socket the source is asked when there is room
+	x.out.awaitsWake = !x.app.job.out.socketFull // behind a full socket the source is asked when there is room
 	x.suspend()
 	x.session.arm()
 }
@@ -70,9 +70,9 @@ func (x *exchange) afterRetakeInClose() {
 	s.arm()
 }
 
-// handOff is retakeLoop on the goroutine of the call, before it waits for its client. It says nothing about
-// other requests, so they stay on the loop. It reports false if the loop cannot be handed off, or if the
-// state was another. Caller holds the lock of shard.calls.
+// handOff is retakeLoop by the application itself, before it waits for its client: in a write, or where only a
+// worker can do what it asks for (Hijack, deadlines). Other requests stay on the loop. It reports false if the
+// loop cannot be handed off, or if the state was another. Caller holds the lock of shard.calls.
 func (x *exchange) handOff(was callstate.State) bool {
 	return x.app.call.CanHandOff && x.sh.retakeLoop(x, was) != nil
 }

@@ -370,7 +370,7 @@ func TestRescueOfWhoComputes(t *testing.T) {
 	goOn.Store(true)
 	c.want("GET", 200, "Hello, World!")
 	c.hello()
-	if s.appBlocks.Load() {
+	if s.allOnWorkers.Load() {
 		t.Error("it was taken for one that waits")
 	}
 }
@@ -388,7 +388,7 @@ func TestRescueAgain(t *testing.T) {
 		s.dial().send(stuck)
 		s.untilAtWork(i + 1)
 		s.dial().hello()
-		s.appBlocks.Store(false) // or they would not come to the loop
+		s.allOnWorkers.Store(false) // or they would not come to the loop
 	}
 }
 
@@ -416,10 +416,10 @@ func TestPromotion(t *testing.T) {
 			}), Options{Loops: 1})
 			c := s.dial()
 			began := time.Now()
-			for !s.appBlocks.Load() && time.Since(began) < map[bool]time.Duration{true: 20 * time.Second, false: 300 * time.Millisecond}[tt.want] {
+			for !s.allOnWorkers.Load() && time.Since(began) < map[bool]time.Duration{true: 20 * time.Second, false: 300 * time.Millisecond}[tt.want] {
 				c.hello()
 			}
-			if got := s.appBlocks.Load(); got != tt.want {
+			if got := s.allOnWorkers.Load(); got != tt.want {
 				t.Errorf("promoted: %v, want %v; the log:\n%s", got, tt.want, s.log)
 			}
 			if tt.want {
@@ -513,7 +513,7 @@ func TestAutoStreamsContent(t *testing.T) {
 	if rest, err := io.ReadAll(resp.Body); err != nil || string(rest) != "b\n" {
 		t.Errorf("%q, %v", rest, err)
 	}
-	if s.appBlocks.Load() || s.Stats().LoopHandoffs > 0 {
+	if s.allOnWorkers.Load() || s.Stats().LoopHandoffs > 0 {
 		t.Error("the loop was held")
 	}
 }
@@ -527,7 +527,7 @@ func TestAutoCollectsContent(t *testing.T) {
 		return readAll(env, start)
 	}), Options{Loops: 1})
 	for _, pools := range []bool{false, true} {
-		s.appBlocks.Store(pools)
+		s.allOnWorkers.Store(pools)
 		for _, size := range []int{5, 100_000} { // in memory, in a file
 			c := s.dial()
 			c.send(fmt.Sprintf("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n", size))
@@ -651,7 +651,7 @@ func TestRescueChurn(t *testing.T) {
 			case <-stop:
 				return
 			case <-time.After(time.Millisecond):
-				s.appBlocks.Store(false)
+				s.allOnWorkers.Store(false)
 			}
 		}
 	})
@@ -878,7 +878,7 @@ func TestRescueOfAnOldBody(t *testing.T) {
 	c.send(stuck)
 	wake := <-wakes
 	s.dial().hello()
-	s.appBlocks.Store(true)
+	s.allOnWorkers.Store(true)
 	for began := time.Now(); time.Since(began) < 10*sampleEvery; { // the monitor sees that
 		s.dial().hello()
 	}
@@ -911,7 +911,7 @@ func TestAutoGoexitLeavesNothing(t *testing.T) {
 		t.Errorf("closed %d times", n)
 	}
 	s.untilAtWork(0)
-	s.appBlocks.Store(false)
+	s.allOnWorkers.Store(false)
 	c.send("GET /stuck?hijack HTTP/1.1\r\nHost: h\r\n\r\n")
 	c.wantEnd()
 	eventually(t, "the pool is as it was", func() bool {

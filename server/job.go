@@ -15,8 +15,8 @@ import (
 	"github.com/isbjorn/isbjorn/server/internal/workers"
 )
 
-// job is a request whose application runs on a worker. The worker has the environ and nothing else of the
-// exchange; the loop has the rest, and pulls the job as it pulls any Body. They meet in the fields below mu.
+// job is a request whose application runs on a worker. The worker has the environ, and the loop the
+// rest of the exchange, which pulls the job as it pulls any Body. They meet under mu.
 // The loop never waits for the worker. The worker waits for content that has not come, and for room in the
 // output.
 //

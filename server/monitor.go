@@ -144,7 +144,7 @@ func (w *monitor) sample(l *loop.Loop) (quiet bool) {
 		return quiet && !inCall
 	case samples > 0:
 		w.confirm(sh, c, samples)
-	case !w.s.appBlocks.Load() && time.Since(w.stackAt) >= stackEvery:
+	case !w.s.allOnWorkers.Load() && time.Since(w.stackAt) >= stackEvery:
 		w.sampleStack(sh, c)
 	}
 	return false

@@ -2,13 +2,13 @@ package server
 
 // phase is the state of a connection. All transitions are in this file; session.transition makes them.
 //
-//	reading head --> reading body --> handling --> writing --> reading head
-//	     |                |               |           |
-//	     +----------------+--- draining <-+-----------+
+//	reading head --> reading body --> handling --> responding --> reading head
+//	     |                |               |            |
+//	     +----------------+--- draining <-+------------+
 //
-// Shorter: reading head --> handling if the content comes with the head, and handling --> reading head if
-// the response fits in the socket. If the application has left content unread: handling or writing -->
-// skipping --> reading head. Every phase may be followed by closed.
+// Shorter: reading head --> handling if the content comes with the head, and handling --> reading head if the
+// response has ended before the loop turns to another event. If the application has left content unread: handling
+// or responding --> skipping --> reading head. Every phase may be followed by closed.
 type phase uint8
 
 const (
@@ -16,7 +16,7 @@ const (
 	readingHead              // waiting for a request, or for the rest of its head
 	readingBody              // the head is complete; its content is collected
 	handling                 // the application runs
-	writing                  // the response is suspended, or a worker runs; it is pulled as the client reads
+	responding               // the loop has turned to other events: a worker runs, or the response waits
 	skipping                 // the response has ended; content that was left unread is read and dropped
 	draining                 // the last answer was given to the socket; input is read and dropped
 	phases
@@ -49,13 +49,13 @@ var transitions = [phases][events]phase{
 		lastDone:        draining,
 	},
 	handling: {
-		responseSuspended: writing,
+		responseSuspended: responding,
 		responseDone:      readingHead,
 		contentLeft:       skipping,
 		lastDone:          draining,
 	},
-	writing: {
-		responseSuspended: writing,
+	responding: {
+		responseSuspended: responding,
 		responseDone:      readingHead,
 		contentLeft:       skipping,
 		lastDone:          draining,
@@ -68,5 +68,5 @@ var transitions = [phases][events]phase{
 }
 
 func (p phase) String() string {
-	return [phases]string{"closed", "reading head", "reading body", "handling", "writing", "skipping content", "draining"}[p]
+	return [phases]string{"closed", "reading head", "reading body", "handling", "responding", "skipping content", "draining"}[p]
 }

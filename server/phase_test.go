@@ -9,21 +9,21 @@ func TestPhaseTable(t *testing.T) {
 		e event
 	}
 	want := map[pair]phase{
-		{readingHead, headComplete}:    readingBody,
-		{readingHead, requestComplete}: handling,
-		{readingHead, lastDone}:        draining,
-		{readingBody, requestComplete}: handling,
-		{readingBody, lastDone}:        draining,
-		{handling, responseSuspended}:  writing,
-		{handling, responseDone}:       readingHead,
-		{handling, contentLeft}:        skipping,
-		{handling, lastDone}:           draining,
-		{writing, responseSuspended}:   writing,
-		{writing, responseDone}:        readingHead,
-		{writing, contentLeft}:         skipping,
-		{writing, lastDone}:            draining,
-		{skipping, responseDone}:       readingHead,
-		{skipping, lastDone}:           draining,
+		{readingHead, headComplete}:     readingBody,
+		{readingHead, requestComplete}:  handling,
+		{readingHead, lastDone}:         draining,
+		{readingBody, requestComplete}:  handling,
+		{readingBody, lastDone}:         draining,
+		{handling, responseSuspended}:   responding,
+		{handling, responseDone}:        readingHead,
+		{handling, contentLeft}:         skipping,
+		{handling, lastDone}:            draining,
+		{responding, responseSuspended}: responding,
+		{responding, responseDone}:      readingHead,
+		{responding, contentLeft}:       skipping,
+		{responding, lastDone}:          draining,
+		{skipping, responseDone}:        readingHead,
+		{skipping, lastDone}:            draining,
 	}
 	for p := range phases {
 		for e := range events {

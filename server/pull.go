@@ -73,9 +73,8 @@ func (x *exchange) pull() {
 	default:
 		x.suspend()
 		switch v {
-		// Drained comes at the low-water mark otherwise, when the socket still has a part of the borrowed chunk.
 		case waitSent:
-			x.sock.AwaitSent()
+			x.sock.AwaitSent() // else Drained comes at the low-water mark, when a part of the borrowed chunk is left
 		case yield:
 			x.sock.Yield()
 		}
@@ -101,7 +100,7 @@ func (x *exchange) mayPull(chunks int) verdict {
 	switch {
 	case out.bodyDone:
 		return complete
-	case out.blocked:
+	case out.awaitsWake:
 		return waitWake
 	case x.sock.Full():
 		return waitSocket
@@ -129,7 +128,7 @@ func (x *exchange) pullChunk() (verdict, error) {
 		if x.app.waker == nil && out.source.kind != workerSource {
 			return fails, errNoWaker
 		}
-		out.blocked = true
+		out.awaitsWake = true
 	default:
 		return fails, err
 	}

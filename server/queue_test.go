@@ -33,7 +33,7 @@ func TestHijackFreesItsPlace(t *testing.T) {
 			}
 			return u.Serve(env, start)
 		}), Options{Workers: 2, WorkerQueue: 3})
-		s.appBlocks.Store(true) // the application has blocked once
+		s.allOnWorkers.Store(true) // the application has blocked once
 		for range 2 {
 			var taken []*client
 			for range 5 {

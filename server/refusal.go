@@ -27,7 +27,7 @@ func (s *session) refuse(why *parser.Error, head []byte) {
 
 // reachedApp reports whether the application was given the request: then the middlewares around it log it.
 func (x *exchange) reachedApp() bool {
-	return x.session.phase == writing && !(x.app.onWorker() && x.app.job.neverRan)
+	return x.session.phase == responding && !(x.app.onWorker() && x.app.job.neverRan)
 }
 
 // refusedLineMax is how much of a request line is logged: it is TargetBytes by default.

@@ -43,7 +43,7 @@ func (x *exchange) commit(known int64) {
 	request := respond.Request{HEAD: x.in.isHEAD, HTTP10: x.in.req.Minor == 0, KeepAlive: keep}
 	x.sh.out, x.out.keepAlive = x.out.Commit(x.sh.out, known, request, &x.sh.date)
 	if x.in.expect100 {
-		x.in.clock.since, x.in.clock.bytes = x.sh.now, 0 // the client's time for the content begins: see workerDeadline
+		x.in.clock.start(x.sh.now) // for the content: see workerDeadline
 	}
 }
 

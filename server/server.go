@@ -28,17 +28,17 @@ type Server struct {
 	workers       *workers.Pool         // nil if the application runs on the loops only
 	streamContent bool                  // workers read content as it comes; else it is collected first
 
-	stopping    atomic.Bool
-	cutting     atomic.Bool  // the time of Shutdown is over: connections are cut
-	accepting   atomic.Int32 // loops that still accept: clients may wait in the queues of their listeners
-	shutdown    sync.Once
-	emptyOnce   sync.Once     // closes empty
-	monitorOnce sync.Once     // starts the monitor
-	monitor     *monitor      // nil unless Dispatch: Auto
-	appBlocks   atomic.Bool   // workers run all: Dispatch: Pool, or the application was seen to block (trial.go)
-	warnOnce    sync.Once     // logs a field with "_" in its name
-	stopBegan   chan struct{} // closed when Shutdown or Close begins
-	empty       chan struct{} // closed after Shutdown when no connection is left
+	stopping     atomic.Bool
+	cutting      atomic.Bool  // the time of Shutdown is over: connections are cut
+	accepting    atomic.Int32 // loops that still accept: clients may wait in the queues of their listeners
+	shutdown     sync.Once
+	emptyOnce    sync.Once     // closes empty
+	monitorOnce  sync.Once     // starts the monitor
+	monitor      *monitor      // nil unless Dispatch: Auto
+	allOnWorkers atomic.Bool   // workers run all: Dispatch: Pool, or the application was seen to block (trial.go)
+	warnOnce     sync.Once     // logs a field with "_" in its name
+	stopBegan    chan struct{} // closed when Shutdown or Close begins
+	empty        chan struct{} // closed after Shutdown when no connection is left
 
 	mu         sync.Mutex
 	listeners  []net.Listener // those of Serve, for drain
@@ -74,7 +74,7 @@ func New(app gateway.App, options Options) (*Server, error) {
 	}
 	if c.dispatch != Inline {
 		s.workers = workers.New(c.workers, c.queue)
-		s.appBlocks.Store(c.dispatch == Pool)
+		s.allOnWorkers.Store(c.dispatch == Pool)
 		streamer, ok := app.(gateway.Streamer)
 		s.streamContent = c.dispatch == Pool || ok && streamer.StreamsContent()
 	}
@@ -136,7 +136,7 @@ func (s *Server) start() {
 
 // usesWorkers reports whether workers run all requests.
 func (s *Server) usesWorkers() bool {
-	return s.appBlocks.Load() && s.config.dispatchBy == nil
+	return s.allOnWorkers.Load() && s.config.dispatchBy == nil
 }
 
 // open is Listen without start: new connections wait in the kernel's accept queue.

@@ -1064,8 +1064,8 @@ func TestShutdown(t *testing.T) {
 			{"", `phase="reading head" unsent=0`},
 			{"GET / HTTP/1.1\r\nHo", `phase="reading head" unsent=0 running=(.*)`},
 			{"POST /up?a=1 HTTP/1.1\r\nHost: h\r\nContent-Length: 6\r\n\r\nabc", `phase="reading body" unsent=0 method=POST target="/up\?a=1" running=(.*)`},
-			{strings.Replace(upload(pattern(8<<20), 0), " / ", " /waits ", 1), `phase=writing unsent=\d+ method=POST target=/waits running=(.*)`},
-			{"GET /zeros HTTP/1.1\r\nHost: h\r\n\r\n", `phase=writing unsent=\d+ method=GET target=/zeros running=(.*)`},
+			{strings.Replace(upload(pattern(8<<20), 0), " / ", " /waits ", 1), `phase=responding unsent=\d+ method=POST target=/waits running=(.*)`},
+			{"GET /zeros HTTP/1.1\r\nHost: h\r\n\r\n", `phase=responding unsent=\d+ method=GET target=/zeros running=(.*)`},
 		}
 		var clients []*client
 		for range requests {
@@ -1085,7 +1085,7 @@ func TestShutdown(t *testing.T) {
 		}
 		eventually(t, "half a head is here", func() bool { return s.started() == 1 })
 		s.waitPhases(readingBody, 1)
-		s.waitPhases(writing, 2)
+		s.waitPhases(responding, 2)
 		seen := time.Now()
 		s.nextTick()
 		s.nextTick()

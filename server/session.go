@@ -12,7 +12,8 @@ import (
 )
 
 // session is one connection: its phase, its timer, and the request at work. Only this file changes the
-// phase, and acquires or releases an exchange.
+// phase and acquires an exchange. A request ends in this order: completeBody (all is sent), finishRequest
+// (whether the connection is kept), endRequest (the phase), release (the memory).
 type session struct {
 	sh   *shard
 	sock *loop.Conn
@@ -90,7 +91,7 @@ func (s *session) skipContent(decoder parser.Body) {
 	s.sh.release(s.x)
 	s.acquire()
 	s.x.in.decoder = decoder
-	s.x.in.clock = contentClock{since: s.sh.now}
+	s.x.in.clock.start(s.sh.now)
 	s.transition(contentLeft)
 }
 
@@ -179,7 +180,7 @@ func (s *session) guard(ended *bool) {
 		return
 	}
 	x := s.x
-	if x == nil || s.phase != handling && s.phase != writing {
+	if x == nil || s.phase != handling && s.phase != responding {
 		panic(p) // a fault of the server, not of the application, and not to be hidden
 	}
 	if err := abortOf(p); err != nil {
@@ -209,7 +210,7 @@ func (s *session) step(b []byte, used *int) (goesOn bool) {
 		}
 	case readingBody:
 		err = s.x.collect(b, used)
-	case writing:
+	case responding:
 		if s.x.in.streaming && !s.sock.Paused() {
 			err = s.x.streamContent(b, used)
 		}
@@ -224,7 +225,7 @@ func (s *session) step(b []byte, used *int) (goesOn bool) {
 			slog.Any("remote", s.sock.RemoteAddr()))
 	}
 	switch s.phase {
-	case writing:
+	case responding:
 		s.x.abortWith(err.(*parser.Error))
 	case skipping:
 		s.endSkipping()

@@ -14,7 +14,8 @@ import (
 
 // shard is one loop's part of the server, and implements loop.Handler. The goroutine of the loop owns
 // everything here, except calls, stall and sampling, which the monitor and the ticker use under the lock of
-// calls, and counts, which Stats reads from any goroutine.
+// calls, and counts, which any goroutine may change and read. In a handoff the monitor has it all: the
+// goroutine of the loop is in the application then.
 type shard struct {
 	srv  *Server
 	cfg  *config
@@ -109,7 +110,7 @@ func isTLS(b []byte) bool { return len(b) >= 2 && b[0] == 22 && b[1] == 3 }
 func (sh *shard) Drained(c *loop.Conn) {
 	s := c.Context.(*session)
 	sh.slice.begin()
-	if s.phase == writing {
+	if s.phase == responding {
 		s.resume()
 		s.afterResume()
 	}
@@ -140,8 +141,8 @@ func (sh *shard) Refusal() []byte {
 	return respond.AppendError(nil, errTooManyConns.Status, errTooManyConns.Why, false, &sh.date)
 }
 
-// flush sends the gathered answers to c. Input and Drained end with it, and it comes before each suspension
-// and close, so out never has bytes for two connections.
+// flush sends the gathered answers to c. It comes before the end of Input, and before each suspension and
+// close, so out never has bytes for two connections.
 func (sh *shard) flush(c *loop.Conn) {
 	if len(sh.out) == 0 {
 		return

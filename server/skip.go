@@ -34,7 +34,7 @@ func (x *exchange) skip(b []byte, used *int) error {
 		// Chunked content may turn out to be more than canSkipContent allows. The client was not told that
 		// the connection ends, and its next request may be behind the content: that is worth as much as is
 		// read behind a last answer.
-		if x.in.clock.bytes += int64(n); x.in.clock.bytes > max(skipBytesMax, x.sh.cfg.loop.LingerBytes) {
+		if x.in.clock.add(n, x.sh.now); x.in.clock.bytes > max(skipBytesMax, x.sh.cfg.loop.LingerBytes) {
 			return errSkipBytes
 		}
 	}

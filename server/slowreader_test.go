@@ -163,7 +163,7 @@ func TestWaitingRequestMemory(t *testing.T) {
 			}
 			return hello(env, start)
 		}), Options{Loops: 1})
-		s.appBlocks.Store(request != upgrade) // which has a worker anyway
+		s.allOnWorkers.Store(request != upgrade) // which has a worker anyway
 		filler := s.dial()
 		before := heap()
 		var clients []*client

@@ -176,7 +176,7 @@ func TestHeldAgain(t *testing.T) {
 	defer close(b.release)
 	slow := s.dial()
 	slow.send("GET /long HTTP/1.1\r\nHost: h\r\n\r\n")
-	s.waitPhases(writing, 1)
+	s.waitPhases(responding, 1)
 	other := s.dial()
 	other.send("GET /hello HTTP/1.1\r\nHost: h\r\n\r\n")
 	other.want("GET", 200, "Hello, World!")
@@ -196,7 +196,7 @@ func TestHeldByATask(t *testing.T) {
 	waits := s.dial()
 	_ = waits.SetReadBuffer(64 << 10) // or the kernel may take the whole answer
 	go func() { _, _ = io.WriteString(waits, upload(pattern(8<<20), 0)) }()
-	s.waitPhases(writing, 1)
+	s.waitPhases(responding, 1)
 	for n := 1; n <= 2; n++ {
 		b := newBlocker("task")
 		release := sync.OnceFunc(func() { close(b.release) })

@@ -44,7 +44,7 @@ type Stats struct {
 	RefusedBusy uint64 // refused by 503: Workers were busy, and WorkerQueue full
 
 	LoopStalls   uint64 // times that a loop was blocked for StallWarning
-	LoopHandoffs uint64 // times that a call took long with Dispatch: Auto, and its loop got a new goroutine
+	LoopHandoffs uint64 // times that a loop got a new goroutine (Auto): a call took long, or needed a worker
 
 	// Limits that were reached.
 	EvictedIdle  uint64 // idle connections closed for a new one: MaxConnections
@@ -52,8 +52,8 @@ type Stats struct {
 	NoDescriptor uint64 // connections refused: the limit of open files (RLIMIT_NOFILE)
 }
 
-// counter is a field of Stats that grows. Each loop has its own, which change when a connection begins or
-// ends and at refusals: a request that is served changes none.
+// counter is a field of Stats that grows. Each loop has its own. A request that is served in order, on the
+// loop or by a worker, changes none.
 type counter uint8
 
 const (

@@ -90,7 +90,7 @@ func TestLostConnections(t *testing.T) {
 		return gateway.Reader(io.LimitReader(zeros{}, 1<<40)), err
 	}
 	resetWhileItWaits := func(s *testServer, c *client) {
-		s.waitPhases(writing, 1)
+		s.waitPhases(responding, 1)
 		c.reset()
 	}
 	veryLarge := pattern(16 << 20)

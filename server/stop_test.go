@@ -127,7 +127,7 @@ func TestShutdownKeepsAPromise(t *testing.T) {
 	c := s.dial()
 	_ = c.SetReadBuffer(64 << 10)
 	c.send(get)
-	s.waitPhases(writing, 1)
+	s.waitPhases(responding, 1)
 	stopped := make(chan error)
 	go func() {
 		ctx, cancel := shortly()

@@ -9,19 +9,19 @@ import (
 )
 
 // The timeouts of a connection. One runs at a time: session.arm sets it behind whatever has changed what the
-// connection waits for (Input, Drained, a handoff, content that a worker has asked for), and shard.Timeout is where it
-// fires.
+// connection waits for (Input, Drained, a handoff, content that a worker has asked for, a stop), and shard.Timeout is
+// where it fires. The first idleTimer is set in shard.Opened.
 //
 //	timer         option          runs                                    then
-//	idleTimer     IdleTimeout     between two requests                    closed
+//	idleTimer     IdleTimeout     before and between requests             closed
 //	headTimer     HeadTimeout     from the first byte of a head           408
 //	bodyTimer     BodyTimeout     since content came last                 408
 //	rateTimer     BodyRate        since the head; each byte earns time    408
 //	requestTimer  RequestTimeout  since a worker was asked for            504
 //
-// In the phase skipping, behind an answer, bodyTimer and rateTimer close the connection without another one. Outside of
-// this: a client that does not take its answer is the loop's (WriteTimeout, LingerTime: loop.Conn), and the deadlines
-// that an application sets for its own calls are in deadline.go.
+// Where an answer has begun it is cut in place of 408 or 504; in the phase skipping the connection is closed.
+// Outside of this: a client that does not take its answer is the loop's (WriteTimeout, LingerTime: loop.Conn), and
+// the deadlines that an application sets for its own calls are in deadline.go.
 
 // timerKind says what the timeout of a connection is for.
 type timerKind uint8
@@ -53,10 +53,10 @@ func (s *session) arm() {
 	}
 	var left time.Duration
 	switch {
-	case s.phase == writing && x.app.onWorker():
+	case s.phase == responding && x.app.onWorker():
 		s.timer, left = x.workerDeadline()
 		s.sock.SetTimeout(left)
-	case s.sock.Full() || s.sock.Yielded() || s.phase == writing:
+	case s.sock.Full() || s.sock.Yielded() || s.phase == responding:
 		s.timer = noTimer
 		s.sock.SetTimeout(0)
 	case s.phase == readingBody, s.phase == skipping:
@@ -116,17 +116,19 @@ func (sh *shard) Timeout(c *loop.Conn) {
 	}
 }
 
-// bodyDeadline is how long to wait for more content, and by which timer: BodyTimeout, or less for content
-// that comes slower than BodyRate, however steadily.
+// bodyDeadline is how long to wait for more content, and by which timer: BodyTimeout since content came last, or
+// BodyRate, if that is over before. What else happens on the connection meanwhile, as the answer of a worker that
+// reads and writes, changes neither.
 func (x *exchange) bodyDeadline() (timerKind, time.Duration) {
 	c, clock := x.sh.cfg, &x.in.clock
+	left := c.bodyTime - time.Duration(x.sh.now-clock.last)
 	if c.bodyRate >= 0 {
 		earned := time.Duration(float64(clock.bytes) / float64(c.bodyRate) * float64(time.Second))
-		if total := c.bodyTime + earned - time.Duration(x.sh.now-clock.since); total < c.bodyTime {
+		if total := c.bodyTime + earned - time.Duration(x.sh.now-clock.since); total < left {
 			return rateTimer, max(total, 1) // 0 would be for ever
 		}
 	}
-	return bodyTimer, c.bodyTime
+	return bodyTimer, max(left, 1)
 }
 
 // workerDeadline is how long to wait for the worker, or for the content that it may wait for, and by which
@@ -148,7 +150,7 @@ func (x *exchange) workerDeadline() (t timerKind, left time.Duration) {
 
 // restartBodyClock is for a client that has waited for the server: its time for content begins anew.
 func (x *exchange) restartBodyClock() {
-	x.in.clock = contentClock{since: x.sh.now}
+	x.in.clock.start(x.sh.now)
 	x.session.arm()
 }
 
@@ -160,6 +162,7 @@ func (c *contentClock) pauseWhile(full bool, now int64) {
 		c.fullSince = max(now, 1)
 	case !full && c.fullSince != 0:
 		c.since += now - c.fullSince
+		c.last += now - c.fullSince
 		c.fullSince = 0
 	}
 }

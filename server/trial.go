@@ -34,7 +34,7 @@ type trial struct {
 // promote has workers run the application. why, stack and request are for the log. Caller holds the lock of
 // the shard.calls in which the request was found.
 func (w *monitor) promote(why string, stack []byte, request []any) {
-	if w.s.appBlocks.Swap(true) {
+	if w.s.allOnWorkers.Swap(true) {
 		return
 	}
 	now, silent := time.Now(), !w.began.IsZero() // in a trial: the first promotion is in the log
@@ -60,10 +60,10 @@ const (
 // begun says that a loop has begun a call since the last sample.
 func (w *monitor) reconsider(now time.Time, begun bool) {
 	switch {
-	case !w.next.IsZero() && w.s.appBlocks.Load():
+	case !w.next.IsZero() && w.s.allOnWorkers.Load():
 		if !now.Before(w.next) {
 			w.next, w.began, w.active = time.Time{}, now, 0
-			w.s.appBlocks.Store(false)
+			w.s.allOnWorkers.Store(false)
 		}
 	case w.began.IsZero(): // no trial
 	case begun:

@@ -91,7 +91,7 @@ func TestOneWaitForALock(t *testing.T) {
 		time.Sleep(d)
 		mu.Unlock()
 		c.read("GET")
-		if s.appBlocks.Load() {
+		if s.allOnWorkers.Load() {
 			t.Errorf("promoted by a wait of %v; the log:\n%s", d, s.log)
 		}
 	}
@@ -136,14 +136,14 @@ func TestLogOfEachRequest(t *testing.T) {
 	for range clients {
 		all.Go(func() {
 			c := s.dial()
-			for began := time.Now(); time.Since(began) < most && !s.appBlocks.Load(); time.Sleep(pause) {
+			for began := time.Now(); time.Since(began) < most && !s.allOnWorkers.Load(); time.Sleep(pause) {
 				c.send(get)
 				c.want("GET", 200, "Hello, World!")
 			}
 		})
 	}
 	all.Wait()
-	if s.appBlocks.Load() {
+	if s.allOnWorkers.Load() {
 		t.Errorf("it was promoted; the log:\n%s", s.log)
 	}
 }
@@ -196,7 +196,7 @@ func TestReturn(t *testing.T) {
 		_, got := c.read("GET")
 		return got
 	}
-	eventually(t, "workers run it", func() bool { return ask() == "worker" && s.appBlocks.Load() })
+	eventually(t, "workers run it", func() bool { return ask() == "worker" && s.allOnWorkers.Load() })
 	s.wantLine(1, promoted, "the application has held its loop", "level=WARN")
 	blocks.Store(false)
 	eventually(t, "the loop runs it", func() bool { return ask() == "loop" })
@@ -241,7 +241,7 @@ func TestRescueOfWhoComputesAgainAndAgain(t *testing.T) {
 		return hello(env, start)
 	}, Options{})
 	c := s.dial()
-	for began := time.Now(); !s.appBlocks.Load() && time.Since(began) < retakesWindow/2; { // a busy machine may not see each
+	for began := time.Now(); !s.allOnWorkers.Load() && time.Since(began) < retakesWindow/2; { // a busy machine may not see each
 		c.send(stuck)
 		c.want("GET", 200, "Hello, World!")
 	}
@@ -321,7 +321,7 @@ func TestIdleConnectionsCostNothing(t *testing.T) {
 		c.hello()
 		release <- true
 		d.want("GET", 200, "Hello, World!")
-		s.appBlocks.Store(false)
+		s.allOnWorkers.Store(false)
 	}
 }
 

@@ -160,3 +160,53 @@ func TestFullOutputIsNoContentTime(t *testing.T) {
 		t.Errorf("%q, %v", rest, err)
 	}
 }
+
+// What a worker writes is no content: a client that has sent a lot, so that BodyRate has earned it hours, and then
+// nothing, is out of time after BodyTimeout although the response makes progress.
+func TestBodyTimeoutBesideAResponse(t *testing.T) {
+	t.Parallel()
+	const (
+		timeout = 500 * time.Millisecond
+		sent    = 200_000
+	)
+	read := make(chan error, 1)
+	s := startOn(Pool, t, nethttp.App(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		done := make(chan struct{})
+		ended := make(chan struct{})
+		_ = http.NewResponseController(w).EnableFullDuplex()
+		go func() {
+			defer close(ended)
+			for {
+				select {
+				case <-done:
+					return
+				case <-time.After(timeout / 20):
+					_, _ = io.WriteString(w, "progress\n")
+					_ = http.NewResponseController(w).Flush()
+				}
+			}
+		}()
+		_, err := io.Copy(io.Discard, r.Body)
+		close(done)
+		<-ended
+		read <- err
+	})), Options{BodyTimeout: timeout, BodyRate: 1})
+	c := s.dial()
+	c.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n" + pattern(sent))
+	go func() { _, _ = io.Copy(io.Discard, c.r) }()
+	began := time.Now()
+	select {
+	case err := <-read:
+		if err == nil {
+			t.Error("the content looks whole")
+		}
+		if took := time.Since(began); took < timeout/2 {
+			t.Errorf("out of time after %v, want %v", took, timeout)
+		}
+	case <-time.After(20 * timeout):
+		t.Fatalf("the client has sent nothing for %v, and still has time", 20*timeout)
+	}
+	if stats := s.Stats(); stats.BodyTimeouts != 1 {
+		t.Errorf("%+v, want one of BodyTimeouts", stats)
+	}
+}

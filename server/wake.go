@@ -14,7 +14,7 @@ import (
 // for longer than the response, so it is no part of the pooled exchange.
 type waker struct {
 	loop *loop.Loop
-	x    *exchange   // only the loop uses it; nil when the response is over
+	x    *exchange   // only the loop uses it; nil when the exchange was released, but for the waker of a job
 	due  atomic.Bool // run is queued: a burst of events is one task
 	task func()      // run, bound once
 }
@@ -41,8 +41,8 @@ func (w *waker) run() {
 	case x == nil:
 	case x.app.call.State() == callstate.HandedOff && w == x.app.waker:
 		x.app.job.wakeWorker() // the application asked for the waker on the loop, and is a worker now
-	case x.out.blocked:
-		x.out.blocked = false
+	case x.out.awaitsWake:
+		x.out.awaitsWake = false
 		x.sh.Drained(x.sock)
 	}
 }

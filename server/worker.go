@@ -70,7 +70,7 @@ func (j *job) deliverResponse(body gateway.Body, failure error) (rest gateway.Bo
 		defer j.close(body)
 	}
 	if failure == nil {
-		failure = j.pull(body)
+		failure = j.pullBody(body)
 	}
 	if thrown.Is(failure, gateway.ErrAbort) {
 		j.noteAborted()
@@ -99,9 +99,9 @@ func (j *job) serve() (body gateway.Body, err error) {
 	return j.x.sh.srv.app.Serve(&j.x.app.env.Environ, j.start)
 }
 
-// pull delivers what body has, until it ends or the response is abandoned. A body whose response has no
+// pullBody delivers what body has, until it ends or the response is abandoned. A body whose response has no
 // content is not asked: that may be known only after the first Next, which may call start.
-func (j *job) pull(body gateway.Body) (err error) {
+func (j *job) pullBody(body gateway.Body) (err error) {
 	err = errGoexit
 	defer j.catch(&err)
 	for {
@@ -152,7 +152,7 @@ func (j *job) continueBody(body gateway.Body, b []byte, err error) (_ gateway.Bo
 	defer j.catch(&failure)
 	more, failure := j.deliver(body, b, err)
 	if more {
-		failure = j.pull(body)
+		failure = j.pullBody(body)
 	}
 	return nil, failure
 }
