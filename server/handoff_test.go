@@ -64,7 +64,7 @@ func (s *testServer) untilHandedOff(n uint64) {
 
 // An application that blocks its loop in any of its calls delays no other connection, and its own response is the
 // same as without a handoff.
-func TestRescue(t *testing.T) {
+func TestHandoff(t *testing.T) {
 	hold, release := func() {}, func() {} // replaced in each test
 	ok := func(start gateway.StartResponse) io.Writer {
 		w, err := start("200 OK", []gateway.Header{{Name: "X-Test", Value: "a"}}, nil)
@@ -241,7 +241,7 @@ func TestRescue(t *testing.T) {
 				}
 				c.hello()
 				s.untilAtWork(0)
-				for _, want := range []string{"level=WARN", "method=GET target=/stuck", "TestRescue", "remote=" + c.LocalAddr().String()} {
+				for _, want := range []string{"level=WARN", "method=GET target=/stuck", "TestHandoff", "remote=" + c.LocalAddr().String()} {
 					if !strings.Contains(line, want) {
 						t.Errorf("no %s in %s", want, line)
 					}
@@ -252,7 +252,7 @@ func TestRescue(t *testing.T) {
 }
 
 // A handed-off call whose client disconnects, or whose server stops.
-func TestRescueOfWhoIsGone(t *testing.T) {
+func TestHandoffOfALostClient(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		end  func(*testServer, *client)
@@ -305,7 +305,7 @@ func TestRescueOfWhoIsGone(t *testing.T) {
 
 // The others of a loop miss little of it when a request never returns: the first try in
 // which the machine has time must show that.
-func TestRescueIsSoon(t *testing.T) {
+func TestHandoffIsSoon(t *testing.T) {
 	const want = 20 * time.Millisecond
 	worst := rescueTakes(t) // beyond what a round takes anyway
 	for began := time.Now(); !raceEnabled && worst > want && time.Since(began) < 30*time.Second; {
@@ -356,7 +356,7 @@ func rescueTakes(t *testing.T) time.Duration {
 
 // One that computes for long keeps the others for a moment only, too, and stays on the
 // loops.
-func TestRescueOfWhoComputes(t *testing.T) {
+func TestHandoffOfComputing(t *testing.T) {
 	var goOn atomic.Bool
 	s := startAuto(t, func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		for !goOn.Load() {
@@ -377,7 +377,7 @@ func TestRescueOfWhoComputes(t *testing.T) {
 
 // One request after the other that never returns, and the loop still serves. It stops,
 // too.
-func TestRescueAgain(t *testing.T) {
+func TestHandoffAgain(t *testing.T) {
 	release := make(chan bool)
 	defer close(release)
 	s := startAuto(t, func(*gateway.Environ, gateway.StartResponse) (gateway.Body, error) {
@@ -574,7 +574,7 @@ func TestAutoWaitsForSlowClients(t *testing.T) {
 
 // A handoff needs no descriptor with epoll. With kqueue it needs one: without it the loop stays blocked, with a line
 // in the log, and is handed off when there is one.
-func TestRescueWithoutDescriptors(t *testing.T) {
+func TestHandoffWithoutDescriptors(t *testing.T) {
 	release := make(chan bool)
 	s := startAuto(t, func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		<-release
@@ -613,7 +613,7 @@ func TestRescueWithoutDescriptors(t *testing.T) {
 }
 
 // Clients, requests that block, and rescues, of every kind, under the race detector.
-func TestRescueChurn(t *testing.T) {
+func TestHandoffChurn(t *testing.T) {
 	slow(t, "many loops are taken")
 	s := startOn(Auto, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		nap := func() {
@@ -820,7 +820,7 @@ func TestAutoDeadlineFromElsewhere(t *testing.T) {
 }
 
 // An application is handed off also if it calls the server now and then while it blocks.
-func TestRescueOfWhoCalls(t *testing.T) {
+func TestHandoffOfCallsIntoTheServer(t *testing.T) {
 	for name, call := range map[string]func(*gateway.Environ, io.Writer){
 		"Write":      func(_ *gateway.Environ, w io.Writer) { _, _ = io.WriteString(w, "a") },
 		"RemoteAddr": func(env *gateway.Environ, _ io.Writer) { env.RemoteAddr() },
@@ -859,7 +859,7 @@ func TestRescueOfWhoCalls(t *testing.T) {
 }
 
 // A body that began on a loop may block it also after the application was promoted.
-func TestRescueOfAnOldBody(t *testing.T) {
+func TestHandoffOfAnOldBody(t *testing.T) {
 	wakes, goOn := make(chan func(), 1), make(chan bool)
 	defer close(goOn)
 	s := startAuto(t, func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {

@@ -861,7 +861,7 @@ func TestClientLeaves(t *testing.T) {
 }
 
 // Views of the request stay valid while its response waits for a slow reader and other connections send.
-func TestViewsStayWhileAResponseIsHeld(t *testing.T) {
+func TestViewsStayWhileAResponseIsSuspended(t *testing.T) {
 	const n = 60
 	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		target, field := env.Target(), env.Header("X-Field")

@@ -61,7 +61,7 @@ func TestShutdownWaitsForNoIdlePeer(t *testing.T) {
 
 // A loop that an application blocks does not delay the stop of others: they accept no more connections, and their
 // last answers say close.
-func TestShutdownBesideAHeldLoop(t *testing.T) {
+func TestShutdownBesideABlockedLoop(t *testing.T) {
 	t.Parallel()
 	held, release := make(chan bool), make(chan bool)
 	let := sync.OnceFunc(func() { close(release) })

@@ -110,7 +110,7 @@ func held(t *testing.T, line string) time.Duration {
 
 // An application that blocks, in each of its calls, is reported once, while it
 // does, with its request and its stack, and once more when it lets go.
-func TestHeld(t *testing.T) {
+func TestStall(t *testing.T) {
 	for name, tt := range map[string]struct {
 		in, send string
 		client   func(c *client) // before the application blocks
@@ -170,7 +170,7 @@ func TestHeld(t *testing.T) {
 
 // A call again of a response that waited is held for its own request, though
 // others have been served since.
-func TestHeldAgain(t *testing.T) {
+func TestStallAgain(t *testing.T) {
 	b := newBlocker("none")
 	s := startOn(Inline, t, b, Options{Loops: 1, StallWarning: holdLimit})
 	defer close(b.release)
@@ -191,7 +191,7 @@ func TestHeldAgain(t *testing.T) {
 
 // A task holds the loop: the stack is there, and no request, though one waits for
 // its client, and one is over.
-func TestHeldByATask(t *testing.T) {
+func TestStallByATask(t *testing.T) {
 	s := start(t, appFunc(echoBody), Options{Loops: 1, StallWarning: holdLimit, BodyBytes: NoLimit})
 	waits := s.dial()
 	_ = waits.SetReadBuffer(64 << 10) // or the kernel may take the whole answer
@@ -214,7 +214,7 @@ func TestHeldByATask(t *testing.T) {
 }
 
 // An application that never lets go is reported, also while the server stops.
-func TestHeldForEver(t *testing.T) {
+func TestStallForEver(t *testing.T) {
 	b := newBlocker("Serve")
 	s := startOn(Inline, t, b, Options{StallWarning: holdLimit})
 	defer close(b.release)
@@ -232,7 +232,7 @@ func TestHeldForEver(t *testing.T) {
 }
 
 // Shorter than the limit, or without one: nothing to say.
-func TestNotHeld(t *testing.T) {
+func TestNoStall(t *testing.T) {
 	for name, o := range map[string]Options{"shorter": {StallWarning: time.Minute}, "none": {StallWarning: None}} {
 		t.Run(name, func(t *testing.T) {
 			b := newBlocker("Serve")
@@ -253,7 +253,7 @@ func TestNotHeld(t *testing.T) {
 }
 
 // A loop that has much to do is late too, but no request holds it.
-func TestBusyIsNotHeld(t *testing.T) {
+func TestBusyIsNoStall(t *testing.T) {
 	slow(t, "its loop is busy for 0.8 s")
 	const requests, each, limit = 150, 5 * time.Millisecond, 200 * time.Millisecond
 	s := startOn(Inline, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
@@ -381,7 +381,7 @@ func TestStallWarning(t *testing.T) {
 
 // Applications that let go at the very time of the report: what it reads of a
 // request stays as it is until it has read it, and is of that request.
-func TestHeldAndLetGo(t *testing.T) {
+func TestStallThatEnds(t *testing.T) {
 	slow(t, "it holds its loops for 0.7 s")
 	const requests, limit = 200, 4 * time.Millisecond
 	s := startOn(Inline, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {

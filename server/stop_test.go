@@ -100,7 +100,7 @@ func TestShutdownClosesIdle(t *testing.T) {
 
 // An application has blocked the loop, so its clock is late: a connection that was served at the end of that time was
 // not idle for all of it when the server stops.
-func TestShutdownAfterAHeldLoop(t *testing.T) {
+func TestShutdownAfterABlockedLoop(t *testing.T) {
 	s := start(t, appFunc(hello), Options{Loops: 1, Dispatch: Inline})
 	c := s.dial()
 	c.send(get)

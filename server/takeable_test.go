@@ -65,7 +65,7 @@ func (b atWrapper) Unwrap() gateway.Body {
 
 // The loop is handed off in each other call of the application too. The response is the same as without, whether the
 // call returns, panics or ends its goroutine.
-func TestRescueOfEveryCall(t *testing.T) {
+func TestHandoffOfEveryCall(t *testing.T) {
 	t.Parallel()
 	const ok, failed = "abab", "500"
 	for _, tt := range []struct {

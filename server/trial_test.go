@@ -234,7 +234,7 @@ func TestTrialsOfWhatBlocks(t *testing.T) {
 }
 
 // Loops are handed off ten times in ten seconds at most for an application that computes.
-func TestRescueOfWhoComputesAgainAndAgain(t *testing.T) {
+func TestHandoffOfRepeatedComputing(t *testing.T) {
 	slow(t, "it computes for 0.5 s")
 	s := startAuto(t, func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		spin(40 * time.Millisecond)
@@ -256,7 +256,7 @@ func TestRescueOfWhoComputesAgainAndAgain(t *testing.T) {
 }
 
 // Times that lie apart do not add up.
-func TestTakesTooOften(t *testing.T) {
+func TestRetakesTooOften(t *testing.T) {
 	for _, tt := range []struct {
 		apart time.Duration
 		want  int // the take that is too much, from 1; 0 for none

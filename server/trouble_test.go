@@ -325,7 +325,7 @@ func TestShutdownAfterClose(t *testing.T) {
 }
 
 // An application that blocks its loop: Shutdown returns when its context ends, and a second signal ends the program.
-func TestShutdownOfAHeldLoop(t *testing.T) {
+func TestShutdownOfABlockedLoop(t *testing.T) {
 	t.Parallel()
 	held, release := make(chan bool, 2), make(chan bool)
 	app := appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
