@@ -88,6 +88,10 @@ func (sh *shard) Timeout(c *loop.Conn) {
 		s.endSkipping() // the client has its answer, and gets no other
 		return
 	}
+	if (s.timer == bodyTimer || s.timer == rateTimer) && c.Unread() {
+		c.SetTimeout(sh.cfg.bodyTime) // content has come while the loop was blocked: its event follows, and arm
+		return
+	}
 	switch s.timer {
 	case headTimer:
 		sh.count(headTimeouts)
