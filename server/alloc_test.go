@@ -126,7 +126,7 @@ func TestPoolAllocations(t *testing.T) {
 
 // In memory as over sockets: every cut of a request gives the same answer.
 func TestMemory(t *testing.T) {
-	s, err := New(appFunc(echo), Options{Loops: 1, Logger: slog.New(slog.DiscardHandler), Name: NoName})
+	s, err := New(appFunc(echo), Options{Loops: 1, Logger: slog.New(slog.DiscardHandler), ServerHeader: NoServerHeader})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,8 +13,8 @@ import (
 )
 
 // Main is a whole program around app: the flag -addr, and [Run]. The flag may be given several times, and
-// each address is served. Without it the address is 0.0.0.0:PORT if the environment has PORT, as on platforms
-// that choose a port for a program, and else 127.0.0.1:8080.
+// each address is served, in place of those of [Options.Bind]. Without either the address is 0.0.0.0:PORT if
+// the environment has PORT, as on platforms that choose a port for a program, and else 127.0.0.1:8080.
 //
 // Errors are printed on standard error. The exit status is 2 for wrong flags, and 1 for other errors, such as
 // an option that cannot work, or -addr together with sockets of systemd. After a stop in order it is 0; if
@@ -28,7 +28,11 @@ func Main(app gateway.App, options Options) {
 	if err != nil {
 		exit(2, err)
 	}
-	if err := run(app, addrs, len(addrs) > 0, options); err != nil {
+	given := len(addrs) > 0
+	if given {
+		options.Bind = addrs
+	}
+	if err := run(app, nil, given, options); err != nil {
 		exit(1, err)
 	}
 }
@@ -52,7 +56,7 @@ func Flags() { defineAddr(flag.CommandLine) }
 
 func defineAddr(flags *flag.FlagSet) {
 	flags.Var(new(addrs), "addr", "`address` to listen on: host:port, :port or unix:/path; may be given several times\n"+
-		"(default 127.0.0.1:8080, or 0.0.0.0:$PORT)")
+		"(default: those that the program has chosen, else 127.0.0.1:8080, or 0.0.0.0:$PORT)")
 }
 
 // addrs is the value of the flag -addr.

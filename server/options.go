@@ -166,16 +166,17 @@ type Options struct {
 	// was collected counts twice while it is parsed.
 	TempBytes int64
 
-	// AlsoListen are addresses beside the one that [Main], [Run] and ListenAndServe are called
-	// with. A restart hands them over too. Default none.
-	AlsoListen []string
+	// Bind are the addresses that [Main] serves, unless -addr names others. Run and
+	// ListenAndServe serve them beside the address that they are called with. A restart hands them
+	// over. Default none: Main then serves 127.0.0.1:8080, or 0.0.0.0:$PORT.
+	Bind []string
 
 	// SocketMode is the file mode of a Unix socket that the server makes. Default 0666.
 	SocketMode FileMode
 
-	// Name is the value of the field Server, and SERVER_SOFTWARE. Default "isbjorn";
-	// NoName sends no such field.
-	Name string
+	// ServerHeader is the value of the field Server, and SERVER_SOFTWARE. Default "isbjorn";
+	// NoServerHeader sends no such field.
+	ServerHeader string
 
 	// UnderscoreFields is what the server does with request fields that have "_" in their names.
 	// Default [DropUnderscores].
@@ -189,7 +190,7 @@ type Options struct {
 	// OnStart are called in their order with the server that [Main] or [Run] has made, when its
 	// addresses are bound and before it accepts its first client. So a program gets its Stats, for
 	// example. The functions must not stop the server, since signals do that, and open no listeners:
-	// see AlsoListen. Default none.
+	// see Bind. Default none.
 	OnStart []func(*Server)
 
 	// Logger is for the server's log lines. Default slog.Default(); with
@@ -210,8 +211,8 @@ const (
 	// NoLimit is the value of the options BodyBytes and TempBytes for "no limit".
 	NoLimit = -1
 
-	// NoName is the value of the option Name for no field Server.
-	NoName = "-"
+	// NoServerHeader is the value of the option ServerHeader for no field Server.
+	NoServerHeader = "-"
 )
 
 // DispatchMode is where applications run.
@@ -312,11 +313,11 @@ type config struct {
 	trialDelay       time.Duration // trialDelayMin; shorter in tests
 	stopTime         time.Duration
 	stallWarning     time.Duration // negative for none
-	alsoListen       []string
+	bind             []string
 	onStart          []func(*Server)
 	content          spool.Options
 	tempDirUntried   bool   // content.Dir is the default, and may be needed
-	name             string // "" for no field Server
+	serverHeader     string // "" for no field Server
 	environ          map[string]any
 	underscorePolicy UnderscorePolicy
 	log              *slog.Logger // for the server: queues its lines in logs
@@ -368,7 +369,7 @@ func newConfig(o Options) (*config, error) {
 		trialDelay:   trialDelayMin,
 		stopTime:     or(o.StopTime, 30*time.Second),
 		stallWarning: or(o.StallWarning, time.Second),
-		alsoListen:   slices.Clone(o.AlsoListen),
+		bind:         slices.Clone(o.Bind),
 		onStart:      slices.Clone(o.OnStart),
 		content: spool.Options{
 			MemoryBytes: orNone(o.BodyMemory, 64<<10),
@@ -376,14 +377,14 @@ func newConfig(o Options) (*config, error) {
 			Space:       &spool.Space{Max: or(o.TempBytes, 1<<30)},
 			Open:        spool.Open,
 		},
-		name:             or(o.Name, "isbjorn"),
+		serverHeader:     or(o.ServerHeader, "isbjorn"),
 		environ:          maps.Clone(o.Environ),
 		underscorePolicy: o.UnderscoreFields,
 		appLog:           or(o.Logger, slog.Default()),
 		logs:             new(logqueue.Queue),
 	}
-	if c.name == NoName {
-		c.name = ""
+	if c.serverHeader == NoServerHeader {
+		c.serverHeader = ""
 	}
 	if o.tune != nil {
 		o.tune(c)
@@ -434,8 +435,8 @@ func (c *config) check() error {
 	if err := c.checkDispatch(); err != nil {
 		return err
 	}
-	if err := gateway.CheckHeader(&gateway.Header{Name: "Server", Value: c.name}); err != nil {
-		return fmt.Errorf("server: option Name is %q; use a text without control characters, or %q for none", c.name, NoName)
+	if err := gateway.CheckHeader(&gateway.Header{Name: "Server", Value: c.serverHeader}); err != nil {
+		return fmt.Errorf("server: option ServerHeader is %q; use a text without control characters, or %q for none", c.serverHeader, NoServerHeader)
 	}
 	if err := gateway.CheckExtra(c.environ); err != nil {
 		return fmt.Errorf("server: option Environ: %w", err)

@@ -19,8 +19,8 @@ import (
 // "LOOPS START-TIME CONDUCT".
 const programFile = "ISBJORN_TEST_PROGRAM"
 
-// alsoListen is the environment variable that has an address for the option AlsoListen.
-const alsoListen = "ISBJORN_TEST_ALSO_LISTEN"
+// bind is the environment variable that has the addresses of the option Bind.
+const bind = "ISBJORN_TEST_BIND"
 
 // newRoot is the environment variable that has the directory which is the root of a
 // program, by chroot(2).
@@ -64,11 +64,7 @@ func programMain() {
 	}
 	Flags()
 	flag.Parse() // this test binary has flags
-	var also []string
-	if addr := os.Getenv(alsoListen); addr != "" {
-		also = append(also, addr)
-	}
-	Main(appFunc(program), Options{Loops: loops, BodyBytes: 64 << 20, AlsoListen: also, tune: func(*config) {
+	Main(appFunc(program), Options{Loops: loops, BodyBytes: 64 << 20, Bind: strings.Fields(os.Getenv(bind)), tune: func(*config) {
 		if conduct != orphaned {
 			return
 		}

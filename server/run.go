@@ -22,7 +22,7 @@ import (
 // its group, microseconds apart.
 const secondSignal = time.Second
 
-// Run serves app on addr, and on those of the option [Options.AlsoListen], until a signal ends it, for
+// Run serves app on addr, and on those of the option [Options.Bind], until a signal ends it, for
 // programs with a main of their own. It is called once in a process. If systemd passes sockets (LISTEN_FDS)
 // it serves those in place of all addresses. It prints "listening on ..." for each address, and notifies
 // systemd when it serves (Type=notify).
@@ -51,8 +51,8 @@ func Run(app gateway.App, addr string, options Options) error {
 	return run(app, []string{addr}, false, options)
 }
 
-// run is Run on several addresses, or on the default address if there are none. given says that the operator
-// has chosen them.
+// run is Run on several addresses and those of the option Bind, or on the default address if there are none.
+// given says that the operator has chosen them.
 func run(app gateway.App, addrs []string, given bool, options Options) error {
 	signals := make(chan os.Signal, 8) // room for one of each kind, and a second
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGUSR2)

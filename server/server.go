@@ -104,11 +104,11 @@ func ListenAndServe(addr string, app gateway.App, options Options) error {
 	return s.ListenAndServe(addr)
 }
 
-// ListenAndServe serves on an address, and on those of the option [Options.AlsoListen], until Shutdown or
+// ListenAndServe serves on an address, and on those of the option [Options.Bind], until Shutdown or
 // Close, and then returns nil. It returns an error at once if an address is invalid or cannot be bound. addr
 // is "host:port", ":port" for every address of the machine, or "unix:/path".
 func (s *Server) ListenAndServe(addr string) error {
-	for _, addr := range append([]string{addr}, s.config.alsoListen...) {
+	for _, addr := range append([]string{addr}, s.config.bind...) {
 		if _, err := s.Listen(addr); err != nil {
 			return err
 		}

@@ -42,7 +42,7 @@ func TestHello(t *testing.T) {
 
 // The very bytes of the smallest answer.
 func TestHelloBytes(t *testing.T) {
-	s := start(t, appFunc(hello), Options{Name: "x"})
+	s := start(t, appFunc(hello), Options{ServerHeader: "x"})
 	got := s.exchange("GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
 	i := strings.Index(got, "Date: ")
 	if i < 0 {
@@ -644,7 +644,7 @@ func TestApplicationHeaders(t *testing.T) {
 	}
 	c.wantEnd()
 
-	s = start(t, appFunc(hello), Options{Name: NoName})
+	s = start(t, appFunc(hello), Options{ServerHeader: NoServerHeader})
 	c = s.dial()
 	c.send(get)
 	if resp := c.want("GET", 200, "Hello, World!"); resp.Header["Server"] != nil || resp.Header["Date"] == nil {
@@ -1257,7 +1257,7 @@ func TestOptionsRefused(t *testing.T) {
 		{"Dispatch", Options{Dispatch: -1}}, {"Dispatch", Options{Dispatch: Pool + 1}},
 		{"DispatchBy", Options{Dispatch: Pool, DispatchBy: func(*gateway.Environ) DispatchMode { return Auto }}},
 		{"UnderscoreFields", Options{UnderscoreFields: KeepUnderscores + 1}}, {"SocketMode", Options{SocketMode: FileMode(os.ModeDir)}},
-		{"Name", Options{Name: "a\nb"}}, {"Environ", Options{Environ: map[string]any{"HTTP_X": 1}}},
+		{"ServerHeader", Options{ServerHeader: "a\nb"}}, {"Environ", Options{Environ: map[string]any{"HTTP_X": 1}}},
 		{"OnStart", Options{OnStart: []func(*Server){nil}}},
 	} {
 		_, err := New(appFunc(hello), tt.options)

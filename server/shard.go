@@ -56,9 +56,9 @@ const outBytesMax = 256 << 10
 func newShard(s *Server, l *loop.Loop) *shard {
 	c := s.config
 	sh := &shard{
-		srv: s, cfg: c, loop: l, date: respond.NewDate(c.name), epoch: time.Now(), lateTick: math.MinInt64,
+		srv: s, cfg: c, loop: l, date: respond.NewDate(c.serverHeader), epoch: time.Now(), lateTick: math.MinInt64,
 		info: gateway.ServerInfo{
-			Scheme: "http", Software: c.name, Multithread: c.loop.Loops > 1 || s.workers != nil, Log: c.appLog,
+			Scheme: "http", Software: c.serverHeader, Multithread: c.loop.Loops > 1 || s.workers != nil, Log: c.appLog,
 			Extra: c.environ, Underscores: c.underscorePolicy == KeepUnderscores, Hidden: s.warnHiddenField,
 			TempFile: c.openTempFile, Stopping: s.stopBegan,
 		},

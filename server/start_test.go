@@ -46,8 +46,8 @@ func TestStartRefuses(t *testing.T) {
 		try("status "+c, "200 OK"+c+"evil")
 		try("name "+c, "200 OK", gateway.Header{Name: "X" + c + "evil", Value: "x"})
 		try("value "+c, "200 OK", gateway.Header{Name: "X", Value: "x" + c + "evil"})
-		if _, err := New(appFunc(hello), Options{Name: "x" + c + "evil"}); err == nil || !strings.Contains(err.Error(), "option Name") {
-			t.Errorf("option Name with %q: %v", c, err)
+		if _, err := New(appFunc(hello), Options{ServerHeader: "x" + c + "evil"}); err == nil || !strings.Contains(err.Error(), "option ServerHeader") {
+			t.Errorf("option ServerHeader with %q: %v", c, err)
 		}
 	}
 	for _, status := range []string{"", "200", "200  evil\n", "20 OK", "099 evil", "600 evil", "abc evil", "2000 evil", "100 Continue", "101 evil", " 200 OK"} {

@@ -56,9 +56,9 @@ func newProcessUpgrade(given bool) *processUpgrade {
 	return p
 }
 
-// listen gives s its listeners: those of systemd, or else those on addrs, or on the default address if there
-// are none, and on AlsoListen. Listeners that the old process has are inherited, others are opened. It
-// returns the addresses, for the user.
+// listen gives s its listeners: those of systemd, or else those on addrs and those of the option Bind, or on
+// the default address if there are none. Listeners that the old process has are inherited, others are opened.
+// It returns the addresses, for the user.
 func (p *processUpgrade) listen(s *Server, addrs []string) (where []string, err error) {
 	if p.hasParent && p.err != nil { // the old process still listens, so its addresses cannot be bound again
 		return nil, fmt.Errorf("server: the old process has handed nothing over: %w", p.err)
@@ -78,12 +78,11 @@ func (p *processUpgrade) listen(s *Server, addrs []string) (where []string, err 
 	if len(files) > 0 {
 		return p.adopt(s, systemdSockets, files)
 	}
-	if len(addrs) == 0 {
+	if addrs = slices.Concat(addrs, s.config.bind); len(addrs) == 0 {
 		if addrs, err = defaultAddress(); err != nil {
 			return nil, err
 		}
 	}
-	addrs = slices.Concat(addrs, s.config.alsoListen)
 	for i, addr := range addrs {
 		if slices.Contains(addrs[:i], addr) {
 			return nil, fmt.Errorf("server: address %q is given twice; leave one out", addr)

@@ -57,10 +57,10 @@ func serveByIsbjorn(s *Server, l net.Listener) (err error, ok bool) {
 		logger = log.Default()
 	}
 	options := server.Options{
-		BodyBytes: server.NoLimit,
-		Logger:    slog.New(slog.NewTextHandler(logger.Writer(), nil)),
-		Loops:     1,
-		Name:      server.NoName, // tests compare all fields
+		BodyBytes:    server.NoLimit,
+		Logger:       slog.New(slog.NewTextHandler(logger.Writer(), nil)),
+		Loops:        1,
+		ServerHeader: server.NoServerHeader, // tests compare all fields
 	}
 	for _, limit := range []struct {
 		value  time.Duration
