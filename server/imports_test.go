@@ -28,6 +28,7 @@ var importTable = map[string][]string{
 	"internal/field":     {},
 	"internal/head":      {},
 	"internal/modtime":   {},
+	"internal/settings":  {},
 	"internal/testlog":   {},
 	"internal/thrown":    {},
 
