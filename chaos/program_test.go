@@ -107,7 +107,7 @@ const (
 	dropped = "lines of the log were dropped"
 )
 
-// blocks is in the line about an application that holds its loop.
+// blocks is in the line about an application that blocks its loop.
 const blocks = "workers run all requests until it no longer blocks"
 
 func (p *program) readLog(r *bufio.Reader) {

@@ -347,6 +347,12 @@ func (c *Conn) Yield() {
 	c.rearm()
 }
 
+// Wake makes Drained come: at once, or when the present callback or task has returned.
+func (c *Conn) Wake() {
+	c.drainedDue = true
+	c.progressOrDefer()
+}
+
 // Yielded reports whether Yield was called, and its Drained has not come.
 func (c *Conn) Yielded() bool { return c.yielding }
 

@@ -152,7 +152,7 @@ func TestHandoffOfTimers(t *testing.T) {
 // nothing else: not the rest of the batch of events, nor tasks, timers and listeners.
 func TestGoexit(t *testing.T) {
 	for _, where := range []string{
-		"Input", "Drained", "Timeout", "EOF", "HungUp", "Closed", "Input, Exited", "Input, Closed", "Opened", "Tick", "task",
+		"Input", "Drained", "Drained, woken", "Timeout", "EOF", "HungUp", "Closed", "Input, Exited", "Input, Closed", "Opened", "Tick", "task",
 	} {
 		t.Run(where, func(t *testing.T) {
 			s := startLines(t, Options{Loops: 1, Tick: time.Millisecond}, "")

@@ -184,6 +184,10 @@ func (h *lineHandler) line(c *Conn, lc *lineConn, line []byte) bool {
 		case "Drained":
 			c.Yield()
 			return false
+		case "Drained, woken":
+			l := c.loop
+			go l.Do(c.Wake)
+			return false
 		case "Timeout":
 			c.SetTimeout(time.Millisecond)
 		case "Closed":

@@ -30,7 +30,7 @@ type Handler interface {
 	HungUp(c *Conn)
 
 	// Drained: output fell to the low-water mark after [Conn.Full] was true, or
-	// the turn asked for by [Conn.Yield] has come.
+	// the turn asked for by [Conn.Yield] has come, or [Conn.Wake] was called.
 	Drained(c *Conn)
 
 	// Timeout: the time set by [Conn.SetTimeout] has passed.

@@ -77,20 +77,12 @@ func (s *session) afterClosed() {
 // loop has a new one. Like a panic that fails the response; the connection ends too, since the input behind
 // the request is lost with the goroutine.
 func (sh *shard) Exited(c *loop.Conn) {
-	if c == nil {
-		sh.out = sh.out[:0]
-		return
-	}
-	s, _ := c.Context.(*session)
+	s := c.Context.(*session) // c is not nil: no task calls the application
 	if !c.Alive() {
 		sh.out = sh.out[:0]
-		if s != nil && s.phase == closed { // in the application's Close, which Closed has called
+		if s.phase == closed { // in the application's Close, which Closed has called
 			s.afterClosed()
 		}
-		return
-	}
-	if s == nil || s.x == nil || s.phase != handling && s.phase != responding {
-		sh.flush(c)
 		return
 	}
 	s.x.out.keepAlive = false

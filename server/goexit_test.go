@@ -64,6 +64,7 @@ func TestGoexit(t *testing.T) {
 		{"Serve", failed},
 		{"Next", failed},
 		{"a later Next", cut},
+		{"Next behind a wake", failed},
 		{"Len", failed},
 		{"Unwrap", failed},
 		{"Close", ok},
@@ -97,6 +98,8 @@ func TestGoexit(t *testing.T) {
 						return exitsSized{b}, err
 					case "Unwrap":
 						return exitsWrapper{b}, err
+					case "Next behind a wake":
+						return &wokenOnce{Body: b, wake: env.Waker()}, err
 					case "Close of a client that has left", "Close at the end":
 						b.in = "Close"
 						wakes <- env.Waker()
@@ -157,6 +160,22 @@ func TestGoexit(t *testing.T) {
 			})
 		}
 	}
+}
+
+// wokenOnce is a Body that waits for a wake, which comes at once, and then ends the goroutine.
+type wokenOnce struct {
+	gateway.Body
+	wake func()
+}
+
+func (b *wokenOnce) Next() ([]byte, error) {
+	if b.wake != nil {
+		b.wake()
+		b.wake = nil
+		return nil, gateway.ErrWait
+	}
+	runtime.Goexit()
+	return nil, nil
 }
 
 // waitsForever is a Body that waits for a wake, for ever.

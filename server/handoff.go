@@ -41,7 +41,7 @@ func (sh *shard) retakeLoop(x *exchange, was callstate.State) (request []any) {
 	return request
 }
 
-const retakeFailed = "a loop that is held cannot be given another goroutine; raise the limit of open files (ulimit -n, LimitNOFILE)"
+const retakeFailed = "a loop that is blocked cannot be given another goroutine; raise the limit of open files (ulimit -n, LimitNOFILE)"
 
 // afterRetake is the first that the new goroutine of the loop does. To the loop the request is now a body
 // that waits, as with any worker.

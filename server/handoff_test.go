@@ -463,7 +463,7 @@ func TestDispatchBy(t *testing.T) {
 		t.Errorf("%d rescues", n)
 	}
 	ask("/inline")
-	s.wantLine(1, heldLine, "target=/inline") // with Inline there is no handoff
+	s.wantLine(1, blockedLine, "target=/inline") // with Inline there is no handoff
 	if n := s.Stats().LoopHandoffs; n != 1 {
 		t.Errorf("%d rescues", n)
 	}
@@ -514,7 +514,7 @@ func TestAutoStreamsContent(t *testing.T) {
 		t.Errorf("%q, %v", rest, err)
 	}
 	if s.allOnWorkers.Load() || s.Stats().LoopHandoffs > 0 {
-		t.Error("the loop was held")
+		t.Error("the loop was blocked")
 	}
 }
 
@@ -848,7 +848,7 @@ func TestHandoffOfCallsIntoTheServer(t *testing.T) {
 					s.untilHandedOff(1)
 					s.dial().hello()
 				} else {
-					s.wantLine(1, heldLine, "target=/stuck")
+					s.wantLine(1, blockedLine, "target=/stuck")
 				}
 				release()
 				c.read("GET")

@@ -21,7 +21,7 @@ import (
 // The monitor sleeps while no loop begins a call.
 
 const (
-	// sampleEvery is the time between two samples. An application that blocks holds its loop for two of
+	// sampleEvery is the time between two samples. An application blocks its loop for two of
 	// them at most, and what it takes to start another goroutine.
 	sampleEvery = 4 * time.Millisecond
 
@@ -223,9 +223,9 @@ func (w *monitor) confirm(sh *shard, c *callstate.Call, samples int) {
 	switch {
 	case request == nil:
 	case blocked:
-		w.promote("the application has held its loop", stack, request)
+		w.promote("the application has blocked its loop", stack, request)
 	case w.retakesTooOften(time.Now()):
-		w.promote("the application has held its loops ten times in ten seconds", stack, request)
+		w.promote("the application has blocked its loops ten times in ten seconds", stack, request)
 	}
 }
 

@@ -1115,7 +1115,7 @@ func TestShutdown(t *testing.T) {
 			t.Errorf("log: %s", log)
 		}
 	})
-	t.Run("out of time with a held loop", func(t *testing.T) {
+	t.Run("out of time with a blocked loop", func(t *testing.T) {
 		t.Parallel()
 		held, release := make(chan bool), make(chan bool)
 		s := startOn(Inline, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {

@@ -7,7 +7,7 @@ import (
 	"github.com/isbjorn/isbjorn/server/internal/callstate"
 )
 
-// A loop that does not make progress for StallWarning is reported, with the request and the stack that hold
+// A loop that does not make progress for StallWarning is reported, with the request and the stack that block
 // it. The check has two steps, a tick apart, so that neither a process that was stopped as a whole (SIGSTOP, a
 // suspended machine) nor a loop that is merely busy is reported: the first takes its tick in between, and the
 // second has begun another call, or is in none.
@@ -105,7 +105,7 @@ func (sh *shard) tryObserveStall() bool {
 	return sh.stall.call != nil || sh.calls.Latest() == nil
 }
 
-// reportStall reports a loop that stalls, and the request whose application holds it. It reports false for a
+// reportStall reports a loop that stalls, and the request whose application blocks it. It reports false for a
 // loop that has begun another call since suspectStall.
 func (sh *shard) reportStall(d time.Duration) (reported bool) {
 	stack := sh.loop.Tracer()() // without the lock: all goroutines stand still for milliseconds
@@ -119,12 +119,12 @@ func (sh *shard) reportStall(d time.Duration) (reported bool) {
 	sh.count(loopStalls)
 	sh.stall.since = time.Now().Add(-d)
 	sh.stall.request = nil
-	msg := "a loop is held, and its connections wait; no application is at work: the stack tells what is"
+	msg := "a loop is blocked, and its connections wait; no application is at work: the stack tells what blocks it"
 	if c != nil {
 		sh.stall.request = c.Owner.(*exchange).describe()
-		msg = "an application holds its loop, and the other connections of the loop wait; it must neither block nor compute for as long as the option StallWarning"
+		msg = "an application blocks its loop, and the other connections of the loop wait; it must neither block nor compute for as long as the option StallWarning"
 	}
-	sh.cfg.log.Warn(msg, append([]any{slog.Duration("held", d), slog.String("stack", string(stack))}, sh.stall.request...)...)
+	sh.cfg.log.Warn(msg, append([]any{slog.Duration("blocked", d), slog.String("stack", string(stack))}, sh.stall.request...)...)
 	return true
 }
 
@@ -135,7 +135,7 @@ func (x *exchange) describe() []any {
 	return []any{slog.String("method", method), slog.String("target", target), slog.Any("remote", x.sock.RemoteAddr())}
 }
 
-// reportStallEnd reports that a loop that was reported gets on. On the loop, at each tick.
+// reportStallEnd reports that a loop that was reported continues. On the loop, at each tick.
 func (sh *shard) reportStallEnd() {
 	sh.calls.Lock()
 	defer sh.calls.Unlock()
@@ -143,6 +143,6 @@ func (sh *shard) reportStallEnd() {
 	if sh.stall.since.IsZero() {
 		return
 	}
-	sh.cfg.log.Warn("a loop that was held goes on", append([]any{slog.Duration("held", time.Since(sh.stall.since))}, sh.stall.request...)...)
+	sh.cfg.log.Warn("a loop that was blocked continues", append([]any{slog.Duration("blocked", time.Since(sh.stall.since))}, sh.stall.request...)...)
 	sh.stall.since = time.Time{}
 }

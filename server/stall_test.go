@@ -21,10 +21,10 @@ const holdLimit = 100 * time.Millisecond
 
 // Lines of the log.
 const (
-	heldLine   = "an application holds its loop, and the other connections"
-	heldByTask = "no application is at work"
-	goesOnLine = "a loop that was held goes on"
-	blockStack = "(*blocker).block("
+	blockedLine   = "an application blocks its loop, and the other connections"
+	blockedByTask = "no application is at work"
+	continuesLine = "a loop that was blocked continues"
+	blockStack    = "(*blocker).block("
 )
 
 // blocker is an application, and a body of it, that blocks at one of its calls.
@@ -96,10 +96,10 @@ func (s *testServer) wantLine(n int, texts ...string) string {
 	return s.lines(texts...)[n-1]
 }
 
-// held is the time that a line says.
-func held(t *testing.T, line string) time.Duration {
+// blockedFor is the time that a line says.
+func blockedFor(t *testing.T, line string) time.Duration {
 	t.Helper()
-	_, text, _ := strings.Cut(line, "held=")
+	_, text, _ := strings.Cut(line, "blocked=")
 	text, _, _ = strings.Cut(strings.TrimSpace(text), " ")
 	d, err := time.ParseDuration(text)
 	if err != nil {
@@ -109,7 +109,7 @@ func held(t *testing.T, line string) time.Duration {
 }
 
 // An application that blocks, in each of its calls, is reported once, while it
-// does, with its request and its stack, and once more when it lets go.
+// does, with its request and its stack, and once more when it continues.
 func TestStall(t *testing.T) {
 	for name, tt := range map[string]struct {
 		in, send string
@@ -138,21 +138,21 @@ func TestStall(t *testing.T) {
 					target = "/long"
 				}
 				<-b.held
-				line := s.wantLine(n, heldLine, blockStack)
+				line := s.wantLine(n, blockedLine, blockStack)
 				for _, want := range []string{"level=WARN", "StallWarning", "method=GET target=" + target + " remote=" + c.LocalAddr().String()} {
 					if !strings.Contains(line, want) {
 						t.Errorf("no %s in %s", want, line)
 					}
 				}
-				reported := held(t, line)
+				reported := blockedFor(t, line)
 				if reported < holdLimit {
 					t.Errorf("reported after %v", reported)
 				}
 				time.Sleep(2 * holdLimit) // it could come again
 				b.release <- true
-				line = s.wantLine(n, goesOnLine, "target="+target)
-				if d := held(t, line); d < reported+2*holdLimit || d > time.Since(began) || !strings.Contains(line, "method=GET target="+target+" remote="+c.LocalAddr().String()) {
-					t.Errorf("held for %v to %v: %s", reported+2*holdLimit, time.Since(began), line)
+				line = s.wantLine(n, continuesLine, "target="+target)
+				if d := blockedFor(t, line); d < reported+2*holdLimit || d > time.Since(began) || !strings.Contains(line, "method=GET target="+target+" remote="+c.LocalAddr().String()) {
+					t.Errorf("blocked for %v to %v: %s", reported+2*holdLimit, time.Since(began), line)
 				}
 				if tt.client == nil {
 					if resp, _ := c.read("GET"); resp.StatusCode != 200 {
@@ -160,15 +160,15 @@ func TestStall(t *testing.T) {
 					}
 					_ = c.Close()
 				}
-				if len(s.lines(heldLine, blockStack)) != n || len(s.lines(goesOnLine, "target="+target)) != n || s.Stats().LoopStalls < uint64(n) {
-					t.Errorf("%d holds; log: %s", s.Stats().LoopStalls, s.log)
+				if len(s.lines(blockedLine, blockStack)) != n || len(s.lines(continuesLine, "target="+target)) != n || s.Stats().LoopStalls < uint64(n) {
+					t.Errorf("%d stalls; log: %s", s.Stats().LoopStalls, s.log)
 				}
 			}
 		})
 	}
 }
 
-// A call again of a response that waited is held for its own request, though
+// A call again of a response that waited is reported with its own request, though
 // others have been served since.
 func TestStallAgain(t *testing.T) {
 	b := newBlocker("none")
@@ -183,13 +183,13 @@ func TestStallAgain(t *testing.T) {
 	s.reactor.Loops()[0].Do(func() { b.in = "Next" })
 	go func() { _, _ = io.Copy(io.Discard, slow.r) }()
 	<-b.held
-	if line := s.wantLine(1, heldLine, blockStack); !strings.Contains(line, "target=/long remote="+slow.LocalAddr().String()) {
+	if line := s.wantLine(1, blockedLine, blockStack); !strings.Contains(line, "target=/long remote="+slow.LocalAddr().String()) {
 		t.Errorf("reported %s", line)
 	}
 	_ = slow.Close()
 }
 
-// A task holds the loop: the stack is there, and no request, though one waits for
+// A task blocks the loop: the stack is there, and no request, though one waits for
 // its client, and one is over.
 func TestStallByATask(t *testing.T) {
 	s := start(t, appFunc(echoBody), Options{Loops: 1, StallWarning: holdLimit, BodyBytes: NoLimit})
@@ -202,31 +202,31 @@ func TestStallByATask(t *testing.T) {
 		release := sync.OnceFunc(func() { close(b.release) })
 		defer release()
 		s.reactor.Loops()[0].Do(func() { b.block("task") })
-		if line := s.wantLine(n, heldByTask, blockStack); strings.Contains(line, "target=") {
+		if line := s.wantLine(n, blockedByTask, blockStack); strings.Contains(line, "target=") {
 			t.Errorf("reported %s", line)
 		}
 		release()
-		eventually(t, goesOnLine, func() bool { return len(s.lines(goesOnLine))-len(s.lines(goesOnLine, "target=")) >= n })
+		eventually(t, continuesLine, func() bool { return len(s.lines(continuesLine))-len(s.lines(continuesLine, "target=")) >= n })
 		c := s.dial() // one that is over
 		c.send(get)
 		c.want("GET", 200, "")
 	}
 }
 
-// An application that never lets go is reported, also while the server stops.
+// An application that blocks for ever is reported, also while the server stops.
 func TestStallForEver(t *testing.T) {
 	b := newBlocker("Serve")
 	s := startOn(Inline, t, b, Options{StallWarning: holdLimit})
 	defer close(b.release)
 	s.dial().send(get)
 	<-b.held
-	s.wantLine(1, heldLine, blockStack)
+	s.wantLine(1, blockedLine, blockStack)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if err := s.Shutdown(ctx); err != errLoopBlocked {
 		t.Errorf("Shutdown: %v, want %v", err, errLoopBlocked)
 	}
-	if len(s.lines(heldLine, blockStack)) != 1 || len(s.lines(goesOnLine, "target=")) != 0 {
+	if len(s.lines(blockedLine, blockStack)) != 1 || len(s.lines(continuesLine, "target=")) != 0 {
 		t.Errorf("log: %s", s.log)
 	}
 }
@@ -245,14 +245,14 @@ func TestNoStall(t *testing.T) {
 			b.release <- true
 			c.want("GET", 200, "answer")
 			s.nextTick()
-			if log := s.log.String(); strings.Contains(log, "held") || s.Stats().LoopStalls > 0 {
+			if log := s.log.String(); strings.Contains(log, "blocked") || s.Stats().LoopStalls > 0 {
 				t.Errorf("log: %s", log)
 			}
 		})
 	}
 }
 
-// A loop that has much to do is late too, but no request holds it.
+// A loop that has much to do is late too, but no request blocks it.
 func TestBusyIsNoStall(t *testing.T) {
 	slow(t, "its loop is busy for 0.8 s")
 	const requests, each, limit = 150, 5 * time.Millisecond, 200 * time.Millisecond
@@ -266,7 +266,7 @@ func TestBusyIsNoStall(t *testing.T) {
 		c.want("GET", 200, "Hello, World!")
 	}
 	s.nextTick()
-	if lines := s.lines("held"); len(lines) > 0 {
+	if lines := s.lines("blocked"); len(lines) > 0 {
 		t.Errorf("log: %s", lines)
 	}
 }
@@ -382,7 +382,7 @@ func TestStallWarning(t *testing.T) {
 // Applications that let go at the very time of the report: what it reads of a
 // request stays as it is until it has read it, and is of that request.
 func TestStallThatEnds(t *testing.T) {
-	slow(t, "it holds its loops for 0.7 s")
+	slow(t, "it blocks its loops for 0.7 s")
 	const requests, limit = 200, 4 * time.Millisecond
 	s := startOn(Inline, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		if i, _ := strconv.Atoi(env.Path()[1:]); i%4 == 0 {
@@ -409,7 +409,7 @@ func TestStallThatEnds(t *testing.T) {
 		})
 	}
 	all.Wait()
-	named := s.lines(heldLine)
+	named := s.lines(blockedLine)
 	if len(named) == 0 {
 		t.Error("no report")
 	}

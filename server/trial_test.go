@@ -197,7 +197,7 @@ func TestReturn(t *testing.T) {
 		return got
 	}
 	eventually(t, "workers run it", func() bool { return ask() == "worker" && s.allOnWorkers.Load() })
-	s.wantLine(1, promoted, "the application has held its loop", "level=WARN")
+	s.wantLine(1, promoted, "the application has blocked its loop", "level=WARN")
 	blocks.Store(false)
 	eventually(t, "the loop runs it", func() bool { return ask() == "loop" })
 	eventually(t, returnedLine, func() bool { ask(); return len(s.lines(returnedLine)) == 1 })

@@ -211,7 +211,7 @@ func TestBodyTimeoutBesideAResponse(t *testing.T) {
 	}
 }
 
-// Content that has come while something else held the loop is in time.
+// Content that has come while something else blocked the loop is in time.
 func TestBodyTimeoutOfABlockedLoop(t *testing.T) {
 	t.Parallel()
 	const timeout = 300 * time.Millisecond

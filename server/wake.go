@@ -43,7 +43,7 @@ func (w *waker) run() {
 		x.app.job.wakeWorker() // the application asked for the waker on the loop, and is a worker now
 	case x.out.awaitsWake:
 		x.out.awaitsWake = false
-		x.sh.Drained(x.sock)
+		x.sock.Wake()
 	}
 }
 

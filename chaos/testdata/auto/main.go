@@ -33,7 +33,7 @@ func echo(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, erro
 	return &halves{[][]byte{content[:len(content)/2], content[len(content)/2:]}, n + 1}, nil
 }
 
-// halves is a Body that may hold its loop, too. Not by a generator, which is a
+// halves is a Body that may block its loop, too. Not by a generator, which is a
 // goroutine: the race detector keeps memory for each.
 type halves struct {
 	left [][]byte
@@ -52,7 +52,7 @@ func (h *halves) Next() ([]byte, error) {
 
 func (*halves) Close() error { return nil }
 
-// compute holds the loop in one of some thousand calls.
+// compute blocks the loop in one of some thousand calls.
 func compute(n int64) {
 	if n%5000 == 0 {
 		for began := time.Now(); time.Since(began) < 40*time.Millisecond; {
