@@ -65,7 +65,7 @@ dispatch: ## the server's tests with applications on the loops alone (Inline), a
 	@$(MAKE) --no-print-directory -j2 -Otarget dispatch-Inline dispatch-Pool
 
 dispatch-%:
-	ISBJORN_TEST_DISPATCH=$* go test -shuffle=on ./server
+	TEST_ISBJORN_DISPATCH=$* go test -shuffle=on ./server
 
 apps: ## applications of others, by net/http and by isbjorn
 	cd apps && go vet . && go test -shuffle=on .
@@ -114,7 +114,7 @@ bench: ## run the benchmarks (BENCH=., BENCHTIME=1s, COUNT=1)
 
 pgo: ## renew bench/server.pgo by a mixed load, about 40 s on a quiet machine
 	rm -rf $(BIN)/profiles && mkdir -p $(BIN)/profiles
-	ISBJORN_BENCH_PROFILES=$(BIN)/profiles go test -trimpath -run '^$$' -benchtime 2s ./bench \
+	BENCH_ISBJORN_PROFILES=$(BIN)/profiles go test -trimpath -run '^$$' -benchtime 2s ./bench \
 		-bench '^BenchmarkServe$$/server=isbjorn/^(head=(hello|tfb|browser|post1k|chunked1k)|app=(stream|file|bridge))$$'
 	go tool pprof -proto $(BIN)/profiles/*.pprof >bench/server.pgo
 

@@ -238,10 +238,10 @@ func (a *answer) only(addr string, in, out []byte) error {
 
 // serverVariable says what the server is to be, where this program is to be one:
 // isbjorn/hello, say.
-const serverVariable = "ISBJORN_BENCH_SERVER"
+const serverVariable = "BENCH_ISBJORN_SERVER"
 
 // profilesVariable names a directory in which each server leaves a profile of its CPU time.
-const profilesVariable = "ISBJORN_BENCH_PROFILES"
+const profilesVariable = "BENCH_ISBJORN_PROFILES"
 
 // serverMain serves on a port of its own until its input ends. It says where, and on how
 // many processors; a line of input asks for the bytes in use.

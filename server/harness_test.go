@@ -46,8 +46,8 @@ func echo(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, erro
 }
 
 // suite is where the applications of tests run that do not say it themselves: as by
-// default. ISBJORN_TEST_DISPATCH=Inline or Pool runs the suite there (make dispatch).
-var suite = map[string]DispatchMode{"": Auto, "Auto": Auto, "Inline": Inline, "Pool": Pool}[os.Getenv("ISBJORN_TEST_DISPATCH")]
+// default. TEST_ISBJORN_DISPATCH=Inline or Pool runs the suite there (make dispatch).
+var suite = map[string]DispatchMode{"": Auto, "Auto": Auto, "Inline": Inline, "Pool": Pool}[os.Getenv("TEST_ISBJORN_DISPATCH")]
 
 // collecting is the same for tests of content that is collected before the application is
 // called: with Pool it streams.

@@ -15,7 +15,7 @@ import (
 
 // httpSocket is the environment variable that makes TestListenAndServeHTTP the program
 // that it asks: it is the Unix socket to serve on.
-const httpSocket = "ISBJORN_TEST_HTTP"
+const httpSocket = "TEST_ISBJORN_HTTP"
 
 // It serves a handler that blocks, and http.DefaultServeMux for nil, in a program of its
 // own, since it never ends.

@@ -1,38 +1,62 @@
 package server
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
+	"github.com/isbjorn/isbjorn/internal/settings"
 	"github.com/isbjorn/isbjorn/server/internal/logqueue"
 
 	"github.com/isbjorn/isbjorn/gateway"
 )
 
-// Main is a whole program around app: the flag -addr, and [Run]. The flag may be given several times, and
-// each address is served, in place of those of [Options.Bind]. Without either the address is 0.0.0.0:PORT if
-// the environment has PORT, as on platforms that choose a port for a program, and else 127.0.0.1:8080.
+// Main is a whole program around app: settings of an operator, and [Run]. It serves the addresses of
+// [Options.Bind].
 //
-// Errors are printed on standard error. The exit status is 2 for wrong flags, and 1 for other errors, such as
-// an option that cannot work, or -addr together with sockets of systemd. After a stop in order it is 0; if
-// connections were cut, because [Options.StopTime] was over, an application blocked its loop or a second
-// signal came, it is 1.
+// An operator may change each option that can be written as a text, unless it is in [Options.Fixed]. The last of
+// these that gives a value counts: the default; options; PORT in the environment, which means 0.0.0.0:PORT; the file
+// of the flag -config, or of the variable SHOP_CONFIG for a program called shop, or ISBJORN_CONFIG; a variable such as
+// ISBJORN_HEAD_TIMEOUT, or SHOP_HEAD_TIMEOUT, which has more weight; a flag such as -head-timeout. The key in the file
+// is head_timeout (TOML); that of a field of a struct is in its section, such as cert in [tls] for TLS.Cert. -help
+// lists the flags; -print-config prints all values, each with its source. -addr is another name of -bind.
+//
+// Errors are printed on standard error. The exit status is 2 for a setting or an option that is wrong; all mistakes
+// are printed, each with its place and what would do. It is 1 for other errors, such as an address that is in use.
+// After a stop in order it is 0; if connections were cut, because [Options.StopTimeout] was over, an application
+// blocked its loop or a second signal came, it is 1.
 //
 // A program with flags of its own calls [Flags] and flag.Parse before it uses their values, and so before
 // Main: the options are computed when Main is called. If flags were not parsed then, Main ends with status 2.
 func Main(app gateway.App, options Options) {
-	addrs, err := addressFlag(flag.CommandLine, os.Args[1:])
+	receiveSIGPIPE()
+	m, err := parseFlags(flag.CommandLine, os.Args[1:])
 	if err != nil {
 		exit(2, err)
 	}
-	given := len(addrs) > 0
-	if given {
-		options.Bind = addrs
+	config, mistakes := m.load(&options, os.Args[0], os.Environ())
+	if mistakes.Failed() {
+		exit(2, mistakes)
 	}
-	if err := run(app, nil, given, options); err != nil {
+	if err := options.Check(); err != nil {
+		exit(2, fmt.Errorf("%w%s", err, config.Sources(err.Error())))
+	}
+	var lines logqueue.Queue
+	for _, hint := range mistakes {
+		lines.Print(os.Stderr, hint.String())
+	}
+	lines.Flush(logqueue.FlushTime)
+	if m.print {
+		if err := config.Print(os.Stdout); err != nil {
+			exit(1, err)
+		}
+		return
+	}
+	if err := run(app, nil, options); err != nil {
 		exit(1, err)
 	}
 }
@@ -45,49 +69,78 @@ func exit(status int, err error) {
 	os.Exit(status)
 }
 
-// Flags defines the flag -addr of [Main] in package flag, for a program that has flags
-// of its own:
+// Flags defines the flags of [Main] in package flag, for a program that has flags of its own:
 //
 //	size := flag.Int64("size", 1<<20, "most bytes of an upload")
 //	server.Flags()
 //	flag.Parse()
 //	server.Main(app, server.Options{BodyBytes: *size})
-func Flags() { defineAddr(flag.CommandLine) }
+//
+// A flag that the program has defined before stays as it is; that setting can still be given by the environment, or
+// in a file.
+func Flags() { defineFlags(flag.CommandLine) }
 
-func defineAddr(flags *flag.FlagSet) {
-	flags.Var(new(addrs), "addr", "`address` to listen on: host:port, :port or unix:/path; may be given several times\n"+
-		"(default: those that the program has chosen, else 127.0.0.1:8080, or 0.0.0.0:$PORT)")
+// mainFlags is what the flags of Main give. It is the value of the flag -print-config.
+type mainFlags struct {
+	given []settings.Given
+	file  string // -config
+	print bool   // -print-config
 }
 
-// addrs is the value of the flag -addr.
-type addrs []string
+func (m *mainFlags) String() string   { return "" }
+func (m *mainFlags) IsBoolFlag() bool { return true }
 
-func (a *addrs) String() string     { return strings.Join(*a, " ") }
-func (a *addrs) Set(s string) error { *a = append(*a, s); return nil }
+// Set takes what package flag gives for -print-config.
+func (m *mainFlags) Set(text string) error {
+	m.print = text == "true"
+	return nil
+}
 
-// addressFlag returns the addresses of the flag -addr. It parses the command line if the program has not.
-func addressFlag(flags *flag.FlagSet, args []string) ([]string, error) {
-	var others []string
-	flags.VisitAll(func(f *flag.Flag) {
-		if f.Name != "addr" {
-			others = append(others, "-"+f.Name)
-		}
-	})
-	f := flags.Lookup("addr")
-	switch {
-	case f == nil && flags.Parsed():
-		return nil, errors.New("server: flag.Parse was called before Main, and -addr is not defined; call server.Flags before flag.Parse")
-	case !flags.Parsed() && len(others) > 0:
-		// Too late to parse them here: Options{BodyBytes: *size} was computed
-		// before Main was called, so from the default of -size, whatever the command line says.
-		return nil, fmt.Errorf("server: the flags %s were not parsed before Main; call server.Flags and flag.Parse before their values are used", strings.Join(others, ", "))
-	case f == nil:
-		defineAddr(flags)
-		f = flags.Lookup("addr")
+const printConfig = "print-config"
+
+func defineFlags(flags *flag.FlagSet) *mainFlags {
+	m := &mainFlags{}
+	flags.Var(m, printConfig, "print all settings, each with its source, and end")
+	if flags.Lookup("config") == nil {
+		flags.StringVar(&m.file, "config", "", "`FILE` with settings (TOML)")
 	}
-	given, ok := f.Value.(*addrs)
-	if !ok {
-		return nil, errors.New("server: the flag -addr is the program's own; define it by server.Flags, or call server.Run with its value in place of Main")
+	settings.DefineFlags(flags, settings.Program, &m.given)
+	return m
+}
+
+// parseFlags returns what the flags give. It parses the command line if the program has not.
+func parseFlags(flags *flag.FlagSet, args []string) (*mainFlags, error) {
+	if f := flags.Lookup("addr"); f != nil {
+		if _, ours := f.Value.(*settings.FlagValue); !ours {
+			return nil, errors.New("server: the flag -addr is the program's own; define it by server.Flags, " +
+				"or call server.Run with its value in place of Main")
+		}
+	}
+	var m *mainFlags
+	if f := flags.Lookup(printConfig); f != nil {
+		m, _ = f.Value.(*mainFlags)
+	}
+	if m == nil {
+		var others []string
+		flags.VisitAll(func(f *flag.Flag) { others = append(others, "-"+f.Name) })
+		switch {
+		case flags.Parsed():
+			return nil, errors.New("server: flag.Parse was called before Main, and its flags are not defined; " +
+				"call server.Flags before flag.Parse")
+		case len(others) > 0:
+			return nil, notParsed(others)
+		}
+		m = defineFlags(flags)
+	} else if !flags.Parsed() {
+		var others []string
+		flags.VisitAll(func(f *flag.Flag) {
+			if _, ours := f.Value.(*settings.FlagValue); !ours && f.Name != printConfig && f.Name != "config" {
+				others = append(others, "-"+f.Name)
+			}
+		})
+		if len(others) > 0 {
+			return nil, notParsed(others)
+		}
 	}
 	if !flags.Parsed() {
 		if err := flags.Parse(args); err != nil {
@@ -95,7 +148,41 @@ func addressFlag(flags *flag.FlagSet, args []string) ([]string, error) {
 		}
 	}
 	if flags.NArg() > 0 {
-		return nil, fmt.Errorf("server: unexpected argument %q; the address is given by -addr", flags.Arg(0))
+		return nil, fmt.Errorf("server: unexpected argument %q; an address is given by -addr", flags.Arg(0))
 	}
-	return *given, nil
+	return m, nil
+}
+
+// notParsed is the error for flags of the program that Main finds before they are parsed. It is too late to parse
+// them there: Options{BodyBytes: *size} was computed before Main was called, so from the default of -size, whatever
+// the command line says.
+func notParsed(names []string) error {
+	return fmt.Errorf("server: the flags %s were not parsed before Main; "+
+		"call server.Flags and flag.Parse before their values are used", strings.Join(names, ", "))
+}
+
+// load adds what an operator has given to the options of a program.
+func (m *mainFlags) load(o *Options, program string, environ []string) (*settings.Config, settings.Mistakes) {
+	own := settings.VariablePrefix(strings.TrimSuffix(filepath.Base(program), ".exe"))
+	prefixes := []string{own, "ISBJORN_"}
+	config, mistakes := settings.Load(settings.Input{
+		Command: settings.Program, Code: settings.FromOptions(o, settings.Program), Fixed: settings.KeysOf(o.Fixed),
+		Environ: environ, Prefixes: prefixes, Flags: m.given,
+		File: cmp.Or(m.file, settings.Variable(environ, own+"CONFIG"), settings.Variable(environ, "ISBJORN_CONFIG")),
+	})
+	if !mistakes.Failed() {
+		config.Fill(o)
+		o.Bind = config.List("bind")
+	}
+	return config, mistakes
+}
+
+// checkFixed refuses a name in the option Fixed that no operator could set.
+func checkFixed(names []string) error {
+	for _, name := range names {
+		if len(settings.KeysOf([]string{name})) == 0 {
+			return fmt.Errorf("server: option Fixed has %q; use the name of an option that can be set by a flag", name)
+		}
+	}
+	return nil
 }

@@ -53,8 +53,8 @@ type Options struct {
 	// RequestTimeout is the longest that an application on a worker may take for a request, the
 	// wait for a worker included, until it has given all of its response. After that the client
 	// gets 504, or the connection ends if the response has begun; the Context of the application is
-	// cancelled, and the log has the request, its age and the stack. Default none. With Inline it
-	// is refused.
+	// cancelled, and the log has the request, its age and the stack. Default none, also by None.
+	// With Inline it is refused.
 	RequestTimeout time.Duration
 
 	// StallWarning is how long a loop may be blocked by an application, while its other
@@ -98,10 +98,10 @@ type Options struct {
 	// stays in the client's kernel until LingerTime is over.
 	LingerBytes int64
 
-	// StopTime is how long [Main] and [Run] wait at the end for requests in progress, and for
+	// StopTimeout is how long [Main] and [Run] wait at the end for requests in progress, and for
 	// applications that have taken a connection over by Hijack. Default 30 s: a service manager
 	// should wait longer (systemd: TimeoutStopSec). Shutdown has a Context for it.
-	StopTime time.Duration
+	StopTimeout time.Duration
 
 	// MaxConnections is how many connections there may be. Over the limit, the longest-idle
 	// connection is closed, of the same loop or else of another; if none is idle, the new one is
@@ -174,6 +174,10 @@ type Options struct {
 	// SocketMode is the file mode of a Unix socket that the server makes. Default 0666.
 	SocketMode FileMode
 
+	// Fixed has the names of options that an operator cannot change ("BodyBytes"): with [Main], those that a flag, a
+	// variable or a file would set otherwise. Default none.
+	Fixed []string
+
 	// ServerHeader is the value of the field Server, and SERVER_SOFTWARE. Default "isbjorn";
 	// NoServerHeader sends no such field.
 	ServerHeader string
@@ -204,7 +208,7 @@ type Options struct {
 }
 
 const (
-	// None is the value of an option for "none": WorkerQueue, BodyRate, StallWarning,
+	// None is the value of an option for "none": WorkerQueue, RequestTimeout, BodyRate, StallWarning,
 	// TrailerBytes, TrailerFields and BodyMemory take it.
 	None = -1
 
@@ -352,6 +356,12 @@ func orNone(value, def int) int {
 	return or(value, def)
 }
 
+// Check returns the error that [New] would return for a value that cannot work; nil if there is none.
+func (o Options) Check() error {
+	_, err := newConfig(o)
+	return err
+}
+
 func newConfig(o Options) (*config, error) {
 	c := &config{
 		limits:       o.limits(),
@@ -367,7 +377,7 @@ func newConfig(o Options) (*config, error) {
 		queue:        orNone(o.WorkerQueue, 1024),
 		requestTime:  o.RequestTimeout,
 		trialDelay:   trialDelayMin,
-		stopTime:     or(o.StopTime, 30*time.Second),
+		stopTime:     or(o.StopTimeout, 30*time.Second),
 		stallWarning: or(o.StallWarning, time.Second),
 		bind:         slices.Clone(o.Bind),
 		onStart:      slices.Clone(o.OnStart),
@@ -386,10 +396,13 @@ func newConfig(o Options) (*config, error) {
 	if c.serverHeader == NoServerHeader {
 		c.serverHeader = ""
 	}
+	if c.requestTime == None {
+		c.requestTime = 0
+	}
 	if o.tune != nil {
 		o.tune(c)
 	}
-	if err := c.check(); err != nil {
+	if err := errors.Join(checkFixed(o.Fixed), c.check()); err != nil {
 		return nil, err
 	}
 	c.log = c.logs.Logger(c.appLog)
@@ -459,7 +472,7 @@ func (c *config) checkNumbers() error {
 		d      time.Duration
 	}{
 		{"HeadTimeout", c.headTime}, {"BodyTimeout", c.bodyTime}, {"IdleTimeout", c.idleTime},
-		{"WriteTimeout", c.loop.WriteTimeout}, {"LingerTime", c.loop.LingerTime}, {"StopTime", c.stopTime},
+		{"WriteTimeout", c.loop.WriteTimeout}, {"LingerTime", c.loop.LingerTime}, {"StopTimeout", c.stopTime},
 	} {
 		if t.d <= 0 {
 			return fmt.Errorf("server: option %s is %v; use a positive duration, or leave it out for the default", t.option, t.d)

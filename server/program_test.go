@@ -17,14 +17,14 @@ import (
 // programFile is the environment variable that makes this test binary a program
 // like the examples. It names a file that says how the next process is to be:
 // "LOOPS START-TIME CONDUCT".
-const programFile = "ISBJORN_TEST_PROGRAM"
+const programFile = "TEST_ISBJORN_PROGRAM"
 
 // bind is the environment variable that has the addresses of the option Bind.
-const bind = "ISBJORN_TEST_BIND"
+const bind = "TEST_ISBJORN_BIND"
 
 // newRoot is the environment variable that has the directory which is the root of a
 // program, by chroot(2).
-const newRoot = "ISBJORN_TEST_ROOT"
+const newRoot = "TEST_ISBJORN_ROOT"
 
 // What a program may do when it is started.
 const (

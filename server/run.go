@@ -27,13 +27,13 @@ const secondSignal = time.Second
 // it serves those in place of all addresses. It prints "listening on ..." for each address, and notifies
 // systemd when it serves (Type=notify).
 //
-// SIGINT or SIGTERM: it stops in order within [Options.StopTime], prints "stopping", and returns nil, or an
+// SIGINT or SIGTERM: it stops in order within [Options.StopTimeout], prints "stopping", and returns nil, or an
 // error if that time was over (see [Server.Shutdown]). A second one, a second or more after the first, stops
 // it at once, with an error.
 //
 // SIGUSR2: it prints "restarting" and starts the program again, by its name, with its arguments, in the
 // directory where it was started. The new process inherits the listeners, so that no client is refused, and
-// prints "listening on ..."; then the old one prints "stopping", answers its requests, within StopTime, and
+// prints "listening on ..."; then the old one prints "stopping", answers its requests, within StopTimeout, and
 // Run returns nil. If the new process ends, or takes more than 30 s, the old one keeps serving, and the log
 // has a line. Run does not restart again while the old process still runs, nor if it is the first process of
 // a container (of a PID namespace): when that ends the kernel kills all others.
@@ -48,23 +48,24 @@ const secondSignal = time.Second
 // When Run has returned it still receives these signals, so that a late one does not change the exit status
 // while main returns.
 func Run(app gateway.App, addr string, options Options) error {
-	return run(app, []string{addr}, false, options)
+	receiveSIGPIPE()
+	return run(app, []string{addr}, options)
 }
 
-// run is Run on several addresses and those of the option Bind, or on the default address if there are none.
-// given says that the operator has chosen them.
-func run(app gateway.App, addrs []string, given bool, options Options) error {
+// run is Run on several addresses and those of the option Bind.
+func run(app gateway.App, addrs []string, options Options) error {
 	signals := make(chan os.Signal, 8) // room for one of each kind, and a second
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGUSR2)
 	if !signal.Ignored(syscall.SIGHUP) {
 		signal.Notify(signals, syscall.SIGHUP)
 	}
-	// Without this a write to descriptor 1 or 2 whose reader is gone ends the process (os/signal, SIGPIPE).
-	// Nothing receives from the channel. signal.Ignore has the same effect, but programs that the application
-	// runs would inherit it.
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
-	return newProcessUpgrade(given).run(app, addrs, options, signals, os.Stdout)
+	return newProcessUpgrade().run(app, addrs, options, signals, os.Stdout)
 }
+
+// receiveSIGPIPE has SIGPIPE delivered to a channel from which nothing receives. Without it a write to descriptor 1
+// or 2 whose reader is gone ends the process (os/signal, SIGPIPE). signal.Ignore has the same effect, but programs
+// that the application runs would inherit it.
+func receiveSIGPIPE() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }
 
 // runner is the state of Run.
 type runner struct {

@@ -78,10 +78,10 @@ func TestOnShutdown(t *testing.T) {
 	}
 }
 
-// What is not done within StopTime is cut.
+// What is not done within StopTimeout is cut.
 func TestStopTime(t *testing.T) {
 	const stopTime = 50 * time.Millisecond
-	url, signals, ended := runs(t, appFunc(echo), Options{StopTime: stopTime})
+	url, signals, ended := runs(t, appFunc(echo), Options{StopTimeout: stopTime})
 	c := dialURL(t, url)
 	_, _ = io.WriteString(c, "POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 6\r\n\r\n")
 	_, _ = c.Read(make([]byte, 100)) // the 100: the request is at work

@@ -238,7 +238,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		s.stopWorkers()
 	}
 	if err != nil {
-		s.config.log.Warn("shutdown: out of time; the context, or the option StopTime, says how long it may take",
+		s.config.log.Warn("shutdown: out of time; the context, or the option StopTimeout, says how long it may take",
 			slog.Uint64("connections cut", s.Stats().Stopped), slog.Int("hijacked", stats.Hijacked))
 	}
 	if blocked {

@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -33,10 +32,9 @@ const systemdSockets = "LISTEN_FDS"
 // processUpgrade inherits the listeners from an old process or from systemd, and hands them over to a new
 // process (package tableflip).
 type processUpgrade struct {
-	upgrader       *tableflip.Upgrader // nil if no process can be started; err says why
-	err            error
-	hasParent      bool // there is an old process
-	addressesGiven bool // the operator has chosen the addresses
+	upgrader  *tableflip.Upgrader // nil if no process can be started; err says why
+	err       error
+	hasParent bool // there is an old process
 
 	// names has, for each bound address, the name under which its listeners are handed over: the address as
 	// it was given, which the new process is given again ("127.0.0.1:0" for 127.0.0.1:4711), or
@@ -49,8 +47,8 @@ type processUpgrade struct {
 const oldProcess = "TABLEFLIP_HAS_PARENT_7DIU3"
 
 // newProcessUpgrade receives the listeners of an old process. It is called once in a process.
-func newProcessUpgrade(given bool) *processUpgrade {
-	p := &processUpgrade{addressesGiven: given, hasParent: os.Getenv(oldProcess) != ""}
+func newProcessUpgrade() *processUpgrade {
+	p := &processUpgrade{hasParent: os.Getenv(oldProcess) != ""}
 	p.upgrader, p.err = tableflip.New(tableflip.Options{UpgradeTimeout: startTime})
 	_ = os.Unsetenv(oldProcess) // it is for this process, not for programs that the application runs
 	return p
@@ -71,18 +69,10 @@ func (p *processUpgrade) listen(s *Server, addrs []string) (where []string, err 
 	if len(files) == 0 { // not a restart, or one without sockets of systemd
 		files = activation.Files(true)
 	}
-	if len(files) > 0 && p.addressesGiven {
-		closeAll(files)
-		return nil, errTwoAddresses
-	}
 	if len(files) > 0 {
 		return p.adopt(s, systemdSockets, files)
 	}
-	if addrs = slices.Concat(addrs, s.config.bind); len(addrs) == 0 {
-		if addrs, err = defaultAddress(); err != nil {
-			return nil, err
-		}
-	}
+	addrs = slices.Concat(addrs, s.config.bind)
 	for i, addr := range addrs {
 		if slices.Contains(addrs[:i], addr) {
 			return nil, fmt.Errorf("server: address %q is given twice; leave one out", addr)
@@ -134,21 +124,6 @@ func closeAll(files []*os.File) {
 		_ = f.Close()
 	}
 }
-
-// defaultAddress is the address of Main without -addr: the port of the environment, for all clients, as
-// platforms set it (Heroku, Cloud Run), or else one for clients on this machine.
-func defaultAddress() ([]string, error) {
-	port := os.Getenv("PORT")
-	if port == "" {
-		return []string{"127.0.0.1:8080"}, nil
-	}
-	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-		return nil, fmt.Errorf("server: the environment has PORT=%q; use a number from 1 to 65535, or give an address by -addr", port)
-	}
-	return []string{"0.0.0.0:" + port}, nil
-}
-
-var errTwoAddresses = errors.New("server: there are sockets of systemd (LISTEN_FDS) and -addr; leave -addr out, or the socket unit")
 
 // inherited returns the listeners that the old process has handed over under a name.
 func (p *processUpgrade) inherited(name string) (files []*os.File, err error) {

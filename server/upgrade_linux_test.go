@@ -56,7 +56,7 @@ func begin(t *testing.T, conduct string, prepare func(*exec.Cmd), args ...string
 func launch(t *testing.T, conduct string, prepare func(*exec.Cmd), args ...string) *family {
 	t.Helper()
 	slow(t, "it starts processes")
-	if os.Getenv("ISBJORN_TEST_DISPATCH") != "" {
+	if os.Getenv("TEST_ISBJORN_DISPATCH") != "" {
 		t.Skip("a program runs with Auto, in each suite")
 	}
 	// Processes whose parent has ended become ours, so that Wait4 tells how they end.
@@ -759,22 +759,23 @@ func TestActivationRefused(t *testing.T) {
 		files []*os.File
 		args  []string
 		want  string
+		exit  int
 	}{
-		"datagrams":  {[]*os.File{good, datagrams}, nil, "not a TCP or Unix stream socket that listens"},
-		"file":       {[]*os.File{file}, nil, "socket operation on non-socket"},
-		"an address": {[]*os.File{good}, []string{"-addr", "127.0.0.1:0"}, "-addr"},
+		"datagrams":  {[]*os.File{good, datagrams}, nil, "not a TCP or Unix stream socket that listens", 1},
+		"file":       {[]*os.File{file}, nil, "socket operation on non-socket", 1},
+		"an address": {[]*os.File{good}, []string{"-addr", "127.0.0.1:0"}, "flag --addr", 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := launch(t, "2 30s serves", activate(tt.files...), tt.args...)
-			if status := f.ended(f.pid); status != 1 {
-				t.Errorf("exit status %d, want 1", status)
+			if status := f.ended(f.pid); status != tt.exit {
+				t.Errorf("exit status %d, want %d", status, tt.exit)
 			}
 			if line, ok := <-f.lines; ok {
 				t.Errorf("it says %q", line)
 			}
 			f.says(tt.want)
-			if log := f.stderr.String(); !strings.Contains(log, "LISTEN_FDS") || strings.Count(log, "\n") != 1 {
-				t.Errorf("stderr is %q, want one line that has LISTEN_FDS", log)
+			if log := f.stderr.String(); !strings.Contains(log, "LISTEN_FDS") || strings.Count(log, "\n") != tt.exit {
+				t.Errorf("stderr is %q, want one line that has LISTEN_FDS, and for status 2 one that counts", log)
 			}
 		})
 	}

@@ -14,7 +14,7 @@ import (
 )
 
 // asProgram is the environment variable that makes this test binary the example.
-const asProgram = "ISBJORN_TEST_STREAM"
+const asProgram = "TEST_ISBJORN_STREAM"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 }
 
 // A program with an endless stream stops in order when it is told to: the client gets a whole
-// answer, and nobody waits for StopTime.
+// answer, and nobody waits for StopTimeout.
 func TestStopWithAStream(t *testing.T) {
 	self, err := os.Executable()
 	if err != nil {

@@ -3,6 +3,7 @@ package settings
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -27,6 +28,21 @@ func (c *Config) Text(key string) string {
 		return list[0]
 	}
 	return ""
+}
+
+// Sources says where the options that a text names were given, for an error about how they go together: "" if all of
+// them are the program's own.
+func (c *Config) Sources(text string) string {
+	var list []string
+	for _, s := range Of(c.Command) {
+		if v := c.value(s.Key); s.Option != "" && strings.Contains(text, s.Option) && v.Source.Origin > Code {
+			list = append(list, fmt.Sprintf("%s = %s by %s", s.Key, s.literal(v.Texts), v.Source))
+		}
+	}
+	if list == nil {
+		return ""
+	}
+	return " (" + strings.Join(list, ", ") + ")"
 }
 
 // Bool is the value of a setting of this kind.

@@ -3,6 +3,7 @@ package settings
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,7 +14,7 @@ func (s *Setting) field(options reflect.Value) reflect.Value {
 	v := options
 	for name := range strings.SplitSeq(s.Option, ".") {
 		if v = v.FieldByName(name); !v.IsValid() {
-			panic(fmt.Sprintf("settings: %v has no field %s", options.Type(), s.Option))
+			return v
 		}
 	}
 	return v
@@ -24,8 +25,8 @@ func (s *Setting) field(options reflect.Value) reflect.Value {
 func (c *Config) Fill(options any) {
 	v := reflect.ValueOf(options).Elem()
 	for _, s := range Of(c.Command) {
-		if s.Option != "" && c.Source(s.Key).Origin > Code {
-			s.set(s.field(v), c.List(s.Key))
+		if field := s.field(v); field.IsValid() && c.Source(s.Key).Origin > Code {
+			s.set(field, c.List(s.Key))
 		}
 	}
 }
@@ -67,11 +68,8 @@ func (s *Setting) set(field reflect.Value, texts []string) {
 func FromOptions(options any, c Command) (given []Given) {
 	v := reflect.ValueOf(options).Elem()
 	for _, s := range Of(c) {
-		if s.Option == "" {
-			continue
-		}
 		field := s.field(v)
-		if field.IsZero() {
+		if !field.IsValid() || field.IsZero() {
 			continue
 		}
 		g := Given{Key: s.Key, Source: Source{Origin: Code}}
@@ -81,6 +79,16 @@ func FromOptions(options any, c Command) (given []Given) {
 		given = append(given, g)
 	}
 	return given
+}
+
+// KeysOf returns the keys of options, by the names of their fields. It leaves out what no setting fills.
+func KeysOf(options []string) (keys []string) {
+	for _, s := range all {
+		if s.Option != "" && slices.Contains(options, s.Option) && !slices.Contains(keys, s.Key) {
+			keys = append(keys, s.Key)
+		}
+	}
+	return keys
 }
 
 // get returns the texts of a field, in normal form.

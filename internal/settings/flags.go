@@ -10,16 +10,19 @@ import (
 type FlagValue struct {
 	setting *Setting
 	command Command
+	name    string // of the flag, without dashes
 	given   *[]Given
 }
 
 // NewFlag returns the value of the flag of a setting, which appends what is given to the list.
-func NewFlag(s *Setting, c Command, given *[]Given) *FlagValue { return &FlagValue{s, c, given} }
+func NewFlag(s *Setting, c Command, given *[]Given) *FlagValue {
+	return &FlagValue{s, c, s.Flag(c), given}
+}
 
 // Set adds a value. It does not check it: all mistakes are said at once, by Load.
 func (f *FlagValue) Set(text string) error {
 	*f.given = append(*f.given, Given{Key: f.setting.Key, Texts: []Part{{Text: text}},
-		Source: Source{Origin: Flags, Name: "--" + f.setting.Flag(f.command)}})
+		Source: Source{Origin: Flags, Name: "--" + f.name}})
 	return nil
 }
 
@@ -55,7 +58,9 @@ func DefineFlags(flags *flag.FlagSet, c Command, given *[]Given) {
 			if s.List {
 				usage += "; may be given several times"
 			}
-			flags.Var(NewFlag(s, c, given), name, usage)
+			f := NewFlag(s, c, given)
+			f.name = name
+			flags.Var(f, name, usage)
 		}
 	}
 }

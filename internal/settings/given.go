@@ -116,6 +116,9 @@ func platform(getenv func(string) string, c Command) (given []Given) {
 	return given
 }
 
+// Variable is the value of a variable in an environment as os.Environ returns it; "" if there is none.
+func Variable(environ []string, name string) string { return getenv(environ)(name) }
+
 // getenv is os.Getenv for an environment as os.Environ returns it: the last of a name counts, as with execve(2)
 // and os.Environ, which has each name once.
 func getenv(environ []string) func(string) string {

@@ -2,7 +2,9 @@ package settings
 
 import (
 	"fmt"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -242,6 +244,10 @@ func (l *loader) conflicts() (mistakes Mistakes) {
 		case strings.HasPrefix(addr, "https://") && certs == 0 && l.Source("bind").Origin > Code:
 			at("bind", fmt.Sprintf("%s needs a certificate", addr), "give tls.cert and tls.key")
 		}
+	}
+	sockets := Variable(l.in.Environ, "LISTEN_FDS") != "" && Variable(l.in.Environ, "LISTEN_PID") == strconv.Itoa(os.Getpid())
+	if sockets && l.Source("bind").Origin > Platform {
+		at("bind", "there are sockets of systemd too (LISTEN_FDS)", "leave bind out, or the socket unit")
 	}
 	if l.has("dispatch") && l.Text("dispatch") == "inline" && l.Text("request_timeout") != "none" {
 		at("request_timeout", "with dispatch = inline nothing can end a request that takes too long",

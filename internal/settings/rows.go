@@ -253,7 +253,7 @@ var table = []Setting{
 		UWSGI: []string{"reload-on-rss", "evil-reload-on-rss"},
 	},
 	{
-		Key: "loops", Kind: Int, Default: "auto", Auto: true, Min: 1, Max: 4096,
+		Key: "loops", Kind: Int, Default: "auto", Auto: true, Min: 1, Max: 1024,
 		Group: gWorkers, For: everywhere, Option: "Loops", Change: OnRestart,
 		Help: "event loops; auto: one for each core",
 	},
@@ -335,13 +335,13 @@ var table = []Setting{
 		Gunicorn: []string{"limit_request_field_size"}, UWSGI: []string{"buffer-size"},
 	},
 	{
-		Key: "target_bytes", Kind: Bytes, Default: "8KiB", Min: 1, Max: 65533,
+		Key: "target_bytes", Kind: Bytes, Default: "8KiB", Min: 1, Max: 65512,
 		Group: gLimits, For: everywhere, Option: "TargetBytes",
 		Help:     "target of a request; longer ones get 414",
 		Gunicorn: []string{"limit_request_line"},
 	},
 	{
-		Key: "method_bytes", Kind: Bytes, Default: "32", Min: 1, Max: 65533,
+		Key: "method_bytes", Kind: Bytes, Default: "32", Min: 7, Max: 65518,
 		Group: gLimits, For: everywhere, Option: "MethodBytes",
 		Help: "method; longer ones get 501",
 	},
@@ -352,7 +352,7 @@ var table = []Setting{
 		Gunicorn: []string{"limit_request_fields"},
 	},
 	{
-		Key: "chunk_line_bytes", Kind: Bytes, Default: "1KiB", Min: 1, Max: 65533,
+		Key: "chunk_line_bytes", Kind: Bytes, Default: "1KiB", Min: 16, Max: 65533,
 		Group: gLimits, For: everywhere, Option: "ChunkLineBytes",
 		Help: "chunk-size line; longer ones get 400",
 	},
