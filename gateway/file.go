@@ -27,7 +27,13 @@ func atEOF(f *os.File, off int64) bool {
 // FileRange is n bytes of f from off as a Body; neither is negative. Close closes f. If the file is
 // shorter when it is sent, Next returns io.ErrUnexpectedEOF, and the response is cut.
 func FileRange(f *os.File, off, n int64) *FileBody {
-	return &FileBody{file: f, off: off, left: n, total: n}
+	return &FileBody{file: f, closer: f, off: off, left: n, total: n}
+}
+
+// SharedRange is FileRange of a file that several responses send at once: Close closes user in place of
+// f, which stays open until then. The offset of f is not used, and must not be.
+func SharedRange(f *os.File, off, n int64, user io.Closer) *FileBody {
+	return &FileBody{file: f, closer: user, shared: true, off: off, left: n, total: n}
 }
 
 // Wrapper is a Body that passes on the chunks of another one unchanged, and does something besides: it
@@ -71,13 +77,19 @@ func fileOf(body Body) *FileBody {
 // read from the disk on the goroutine that pulls it.
 type FileBody struct {
 	file      *os.File
+	closer    io.Closer // what Close closes: file, unless it is shared
+	shared    bool
 	off, left int64
 	total     int64
 	block     *fileBlock // of the last chunk; nil before the first
 }
 
-// Range is what is left to send: n bytes of f from off. f belongs to the Body, whose Close closes it.
+// Range is what is left to send: n bytes of f from off. f belongs to the Body, and is open until its
+// Close. If it is Shared read by pread(2) or sendfile(2) with an offset, which is always right.
 func (b *FileBody) Range() (f *os.File, off, n int64) { return b.file, b.off, b.left }
+
+// Shared reports whether other responses send the same open file: its own offset must not be used.
+func (b *FileBody) Shared() bool { return b.shared }
 
 // Advance takes n bytes off the beginning of Range, which a server has sent without Next.
 func (b *FileBody) Advance(n int64) {
@@ -107,11 +119,11 @@ func (b *FileBody) Next() ([]byte, error) {
 	return b.block[:n], err
 }
 
-// Close closes the file.
+// Close closes the file, or says that this Body no longer uses it (see [SharedRange]).
 func (b *FileBody) Close() error {
 	if b.block != nil {
 		fileBlocks.Put(b.block)
 		b.block = nil
 	}
-	return b.file.Close()
+	return b.closer.Close()
 }

@@ -105,3 +105,30 @@ func TestFileChanges(t *testing.T) {
 		t.Errorf("Next after Close = %d bytes, %v", len(b), err)
 	}
 }
+
+// Close of a SharedRange leaves the file open, and says that the Body no longer uses it.
+func TestSharedRange(t *testing.T) {
+	f := openFile(t, "0123456789")
+	closed := 0
+	users := []*gateway.FileBody{
+		gateway.SharedRange(f, 2, 3, closer{&closed}), gateway.SharedRange(f, 5, 5, closer{&closed}),
+	}
+	for i, want := range []string{"234", "56789"} {
+		if got := content(t, users[i]); got != want || !users[i].Shared() {
+			t.Errorf("%q, want %q", got, want)
+		}
+		if err := users[i].Close(); err != nil || closed != i+1 {
+			t.Errorf("%v, closed %d", err, closed)
+		}
+	}
+	if body := gateway.FileRange(f, 0, 1); body.Shared() || body.Close() != nil {
+		t.Error("FileRange is shared")
+	}
+}
+
+type closer struct{ n *int }
+
+func (c closer) Close() error {
+	*c.n++
+	return nil
+}

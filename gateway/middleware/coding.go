@@ -50,23 +50,37 @@ func acceptedCoding(header string) (best *coding) {
 	if header == "" {
 		return nil
 	}
-	named := map[string]float64{}
-	for item := range strings.SplitSeq(header, ",") {
-		name, params, _ := strings.Cut(item, ";")
-		name = strings.ToLower(strings.Trim(name, " \t"))
-		named[strings.TrimPrefix(name, "x-")] = quality(params)
-	}
-	bestQ := named["identity"] // 0 if not named: any accepted coding is better
+	bestQ, _ := codingWeight(header, "identity", false) // 0 if not named: any accepted coding is better
 	for _, c := range codings {
-		q, ok := named[c.name]
-		if !ok {
-			q = named["*"]
-		}
+		q, _ := codingWeight(header, c.name, true)
 		if q > bestQ || best == nil && q == bestQ && q > 0 {
 			best, bestQ = c, q
 		}
 	}
 	return best
+}
+
+// codingWeight is the weight of a content coding in an Accept-Encoding; if it is not named, that of "*" if
+// star is set, and else 0. named is false if there is neither.
+func codingWeight(header, coding string, star bool) (q float64, named bool) {
+	ofStar, hasStar := 0.0, false
+	for item := range strings.SplitSeq(header, ",") {
+		name, params, _ := strings.Cut(item, ";")
+		name = strings.Trim(name, " \t")
+		if len(name) > len("x-") && strings.EqualFold(name[:len("x-")], "x-") {
+			name = name[len("x-"):] // x-gzip is gzip: RFC 9110 section 8.4.1.3
+		}
+		switch {
+		case strings.EqualFold(name, coding):
+			q, named = quality(params), true
+		case name == "*" && star:
+			ofStar, hasStar = quality(params), true
+		}
+	}
+	if named {
+		return q, true
+	}
+	return ofStar, hasStar
 }
 
 // quality is the weight in the parameters of an item: 1 if there are none, 0 if it is invalid. RFC 9110

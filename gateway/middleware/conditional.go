@@ -269,7 +269,11 @@ func precondition(env *gateway.Environ, etag string, modified time.Time) int {
 
 // dateField reads a field that is one HTTP-date. An invalid one is ignored (RFC 9110 section 13.1.3).
 func dateField(env *gateway.Environ, name string) (time.Time, bool) {
-	t, err := http.ParseTime(env.Header(name))
+	value := env.Header(name)
+	if value == "" { // the usual case: an error of ParseTime allocates
+		return time.Time{}, false
+	}
+	t, err := http.ParseTime(value)
 	return t, err == nil
 }
 

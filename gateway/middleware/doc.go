@@ -1,5 +1,5 @@
-// Package middleware has the middlewares that most applications want. Each is one small file, and
-// depends on none of the others.
+// Package middleware has the middlewares that most applications want. Each is a small file (Static is
+// several), and depends on none of the others.
 //
 // # The order
 //

@@ -1,30 +1,37 @@
 package middleware
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"mime"
-	"net/http"
 	"net/url"
 	"os"
 	"path"
-	"strconv"
 	"strings"
-	"syscall"
-	"time"
 
 	"github.com/isbjorn/isbjorn/gateway"
-	"github.com/isbjorn/isbjorn/internal/modtime"
 )
 
 // StaticOptions are the options of Static. The zero value has the defaults.
 type StaticOptions struct {
-	// Index is the name of the file that is served for a directory. "" is index.html.
-	Index string
+	// Index are the names of the files of which the first that is there is served for a directory. nil is
+	// index.html; an empty list is none.
+	Index []string
 
-	// DotFiles serves names that begin with a dot as well.
+	// Fallback is the name of a file in the directory, such as index.html, for an application in one page
+	// that routes in the browser. It answers GET and HEAD of a path that names no file, with 200 and
+	// "Cache-Control: no-cache", where Accept takes text/html, and does not prefer application/json. A path
+	// whose last segment has the extension of a known file type (/app.js, not /v1.2) is not found as
+	// before: a page in place of a script hides the mistake. So is a path that no file can have, such as
+	// one with a dot file. "" is no such file.
+	Fallback string
+
+	// List answers for a directory without an index with a page of its files, or with JSON where Accept
+	// prefers application/json to text/html. Names that begin with a dot are not in it, nor what is not
+	// served. It has at most 2,000 entries, and says if there are more.
+	List bool
+
+	// DotFiles serves names that begin with a dot as well. Without it only those below /.well-known/ are
+	// (RFC 8615), which certificates and other programs ask for.
 	DotFiles bool
 
 	// NoSymlinks hides symbolic links. Without it those are followed that stay inside the directory;
@@ -34,113 +41,202 @@ type StaticOptions struct {
 	// CacheControl is sent with every file; "" is no such field.
 	CacheControl string
 
-	// NotFound answers where there is no such file. nil answers 404.
+	// CacheControlFor is the Cache-Control of the file with a name, such as "js/app.3f2a91bc.js"; for ""
+	// it is CacheControl. [HashedNames] is one. It may be called from any goroutine, once for several
+	// responses. nil is none.
+	CacheControlFor func(name string) string
+
+	// Precompressed are the extensions of files with the compressed content of the file beside them, as
+	// "app.css.br" for "app.css": zst, br and gz. The client's Accept-Encoding decides, and the order here
+	// where it weights them equally. One that is older than its file is ignored. nil is none.
+	Precompressed []string
+
+	// OpenFiles is how many files are kept open at once, with what is known of them; those of at most
+	// 16 KiB are kept as bytes, 32 MiB in all. Each is compared with its path once a second, so a change
+	// is seen within a second. At most a quarter of the limit of open files is used. 0 keeps none.
+	OpenFiles int
+
+	// ErrorPages are the names of files in the directory, by the status that they are sent with: 403, 404,
+	// 405, 412 or 416. Without one the answer is a line of text.
+	ErrorPages map[int]string
+
+	// NotFound answers where there is no such file, in place of a page for 404. nil answers 404.
 	NotFound gateway.App
 }
-
-// sniffBytes is how much http.DetectContentType reads.
-const sniffBytes = 512
 
 // Static is an application that serves the files of a directory, by PATH_INFO. It opens the directory
 // once, and no request reaches a file outside it (os.Root). Names with "..", "//", a backslash or an
 // encoded slash (%2F) are not found. A directory without a slash at the end is redirected to the path
-// with one; directories are not listed.
+// with one.
 //
 // A response has Last-Modified, and an ETag of the size and the time of change, unless the time does not
-// depend on the content (before 1980-01-02). Content-Type is by the extension of the name, else by the
-// first bytes. One Range is answered with 206. Several are answered with the whole file, as RFC 9110
-// section 14.2 allows: a request for many overlapping ranges costs no more than one for the file.
+// depend on the content (before 1980-01-02). Content-Type is by the extension of the name: by a table of
+// the types of the web, then by that of the machine, else by the first bytes. One Range is answered with
+// 206. Several are answered with the whole file, as RFC 9110 section 14.2 allows: a request for many
+// overlapping ranges costs no more than one for the file.
 //
-// The Body is a gateway.FileBody, which a server may send by sendfile. Files are opened on the goroutine
-// of the application, by default the event loop of the server: the directory should be on a local disk.
+// Where a Precompressed file is beside a file, each coding has an ETag of its own, a Range is one of the
+// coded content, and every answer has "Vary: Accept-Encoding". If-Range with a date does not match: two
+// codings may have the same. A client that accepts nothing that is there gets the file as it is.
+//
+// The Body is a gateway.FileBody, which a server may send by sendfile, or the bytes of a small file that
+// is kept. A file that is replaced while it is sent, by a rename, is sent to its end as it was. Files are
+// opened on the goroutine of the application, by default the event loop of the server: the directory
+// should be on a local disk.
 func Static(dir string, o StaticOptions) (gateway.App, error) {
-	if o.Index == "" {
-		o.Index = "index.html"
-	}
-	if strings.ContainsAny(o.Index, "/\\\x00") || o.Index == "." || o.Index == ".." {
-		return nil, fmt.Errorf("middleware: StaticOptions.Index is %q; use the name of a file, such as index.html",
-			o.Index)
-	}
-	if err := gateway.CheckHeader(&gateway.Header{Name: "Cache-Control", Value: o.CacheControl}); err != nil {
-		return nil, fmt.Errorf("middleware: StaticOptions.CacheControl: %w", err)
+	s := &static{StaticOptions: o}
+	if err := s.check(); err != nil {
+		return nil, err
 	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, fmt.Errorf("middleware: the directory of Static: %w", err)
 	}
-	return &static{o, root}, nil
+	s.root = root
+	return s, nil
+}
+
+// check checks the options, and makes what depends on them.
+func (s *static) check() error {
+	if s.Index == nil {
+		s.Index = []string{"index.html"}
+	}
+	for _, name := range s.Index {
+		if !isFileName(name) || strings.Contains(name, "/") {
+			return fmt.Errorf("middleware: StaticOptions.Index has %q; use the name of a file, such as index.html", name)
+		}
+	}
+	if s.Fallback != "" && !isFileName(s.Fallback) {
+		return fmt.Errorf("middleware: StaticOptions.Fallback is %q; use the name of a file in the directory, "+
+			"such as index.html", s.Fallback)
+	}
+	s.fallbackKey = string(fallbackMark) + s.Fallback
+	s.pages = map[int]string{}
+	for code, name := range s.ErrorPages {
+		switch code {
+		case 403, 404, 405, 412, 416:
+		default:
+			return fmt.Errorf("middleware: StaticOptions.ErrorPages has %d; Static answers 403, 404, 405, 412 and 416", code)
+		}
+		if !isFileName(name) {
+			return fmt.Errorf("middleware: StaticOptions.ErrorPages has %q for %d; use the name of a file in the "+
+				"directory, such as 404.html", name, code)
+		}
+		s.pages[code] = string(errorPageMark) + name
+	}
+	if err := gateway.CheckHeader(&gateway.Header{Name: "Cache-Control", Value: s.CacheControl}); err != nil {
+		return fmt.Errorf("middleware: StaticOptions.CacheControl: %w", err)
+	}
+	for _, ext := range s.Precompressed {
+		coding, ok := sidecarCodings[ext]
+		if !ok || len(s.sidecars) == codingsMax {
+			return fmt.Errorf("middleware: StaticOptions.Precompressed has %q; use zst, br and gz, each once", ext)
+		}
+		s.sidecars = append(s.sidecars, sidecar{"." + ext, coding})
+	}
+	if s.OpenFiles < 0 {
+		return fmt.Errorf("middleware: StaticOptions.OpenFiles is %d; use a number of files, or 0 for none", s.OpenFiles)
+	}
+	if s.OpenFiles > 0 {
+		s.cache = newFileCache(s.OpenFiles)
+	}
+	return nil
+}
+
+// isFileName reports whether name can be that of a file in the directory.
+func isFileName(name string) bool {
+	return fs.ValidPath(name) && name != "." && !strings.ContainsAny(name, "\\\x00")
 }
 
 type static struct {
 	StaticOptions
-	root *os.Root
+	root        *os.Root
+	fallbackKey string         // of the entry of Fallback
+	pages       map[int]string // keys of the entries of ErrorPages
+	sidecars    []sidecar      // of Precompressed
+	cache       *fileCache     // nil without OpenFiles
 }
 
 func (s *static) Serve(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
-	file, info, err := s.openRequested(env)
+	p := env.Path()
+	if !isOnePath(env, p) {
+		return s.missing(env, start, false)
+	}
+	e, err := s.find(p)
 	switch {
-	case errors.Is(err, errDirectory) && isGetOrHead(env):
-		return redirect(env, start)
-	case errors.Is(err, fs.ErrPermission):
-		return refuse(env, start, "403 Forbidden")
-	case errors.Is(err, errNotHere) && s.NotFound != nil:
-		return s.NotFound.Serve(env, start)
-	case errors.Is(err, errNotHere):
-		return refuse(env, start, "404 Not Found")
-	case errors.Is(err, errDirectory) || err == nil && !isGetOrHead(env): // POST of a file or a directory
-		if file != nil {
-			_ = file.Close()
-		}
-		return refuse(env, start, "405 Method Not Allowed", gateway.Header{Name: "Allow", Value: "GET, HEAD"})
 	case err != nil:
 		return nil, err
+	case e.kind == isFile && isGetOrHead(env):
+		return s.serveFile(env, start, e)
+	case e.kind == isMissing || e.kind == isNoName:
+		return s.missing(env, start, e.kind == isMissing)
+	case e.kind == isForbidden:
+		return s.refuse(env, start, "403 Forbidden")
+	case !isGetOrHead(env): // POST of a file or a directory
+		e.closeOpened()
+		return s.refuse(env, start, "405 Method Not Allowed", gateway.Header{Name: "Allow", Value: "GET, HEAD"})
+	case e.kind == isDirectory:
+		return redirect(env, start)
 	}
-	body, err := s.serveFile(env, start, file, info)
-	if gateway.FileOf(body) == nil {
-		_ = file.Close()
-	}
-	return body, err
+	return s.list(env, start, e.name)
 }
 
-var (
-	errNotHere   = errors.New("middleware: Static: no such file")
-	errDirectory = errors.New("middleware: Static: a directory, requested without a slash")
-)
-
-// openRequested opens the file of a request. A segment with "%2F" is no name: a Route that protects
-// "/private/{path...}" does not match "/private%2Fsecret.txt", which is one segment.
-func (s *static) openRequested(env *gateway.Environ) (*os.File, os.FileInfo, error) {
-	path := env.Path()
-	if raw, ok := env.RawPath(); ok && strings.Count(raw, "/") != strings.Count(path, "/") {
-		return nil, nil, errNotHere
+// isOnePath reports whether p, the path of the request, has the same segments as the path that was sent. One
+// with "%2F" is no name: a Route that protects "/private/{path...}" does not match "/private%2Fsecret.txt",
+// which is one segment.
+func isOnePath(env *gateway.Environ, p string) bool {
+	if p != "" && p[0] != '/' {
+		return false
 	}
-	return s.open(path)
+	raw, ok := env.RawPath()
+	return !ok || len(raw) == len(p) || strings.Count(raw, "/") == strings.Count(p, "/")
 }
 
-// open opens the file for a path. The error is errNotHere, errDirectory, fs.ErrPermission, or one of the
-// machine, such as a lack of descriptors.
-func (s *static) open(p string) (*os.File, os.FileInfo, error) {
-	name, slash, ok := s.name(p)
-	if !ok {
-		return nil, nil, errNotHere
-	}
-	file, info, err := s.openName(name)
-	if err == nil && info.IsDir() {
-		_ = file.Close()
-		if !slash {
-			return nil, nil, errDirectory
+// missing answers where there is no file. named is set if a file could have the name.
+func (s *static) missing(env *gateway.Environ, start gateway.StartResponse, named bool) (gateway.Body, error) {
+	if named && s.Fallback != "" && isGetOrHead(env) && wantsPage(env) {
+		e, err := s.find(s.fallbackKey)
+		switch {
+		case err != nil:
+			return nil, err
+		case e.kind == isFile:
+			return s.serveFile(env, start, e)
 		}
-		slash = false
-		file, info, err = s.openName(path.Join(name, s.Index))
 	}
-	switch {
-	case err != nil:
-		return nil, nil, openError(err)
-	case !info.Mode().IsRegular() || slash: // a device, a FIFO, or "file/"
-		_ = file.Close()
-		return nil, nil, errNotHere
+	if s.NotFound != nil {
+		return s.NotFound.Serve(env, start)
 	}
-	return file, info, nil
+	return s.refuse(env, start, "404 Not Found")
+}
+
+// wantsPage reports whether a request is one for a page of an application in the browser, see Fallback.
+func wantsPage(env *gateway.Environ) bool {
+	if _, known := webTypes[extension(env.Path())]; known {
+		return false
+	}
+	return prefers(env.Header("Accept"), "text/html", "application/json")
+}
+
+// refuse is refuse with the page of ErrorPages, if there is one.
+func (s *static) refuse(env *gateway.Environ, start gateway.StartResponse, status string, headers ...gateway.Header) (
+	gateway.Body, error) {
+	key, ok := s.pages[statusCode(status)]
+	if !ok {
+		return refuse(env, start, status, headers...)
+	}
+	e, err := s.find(key)
+	if err != nil || e.kind != isFile {
+		return refuse(env, start, status, headers...)
+	}
+	c, err := s.content(e, 0)
+	if err != nil {
+		return refuse(env, start, status, headers...)
+	}
+	if _, err := start(status, append(headers, c.headers...), nil); err != nil {
+		c.release()
+		return nil, err
+	}
+	return c.body(env, 0, c.size), nil
 }
 
 // name returns the name of a file in the root for a path, and whether a slash followed it; ok is false if
@@ -156,43 +252,19 @@ func (s *static) name(p string) (name string, slash, ok bool) {
 	if p[0] != '/' || !fs.ValidPath(name) || strings.ContainsAny(name, "\\\x00") {
 		return "", false, false
 	}
-	if !s.DotFiles && (name[0] == '.' || strings.Contains(name, "/.")) {
+	if !s.DotFiles && hasDotFile(name) {
 		return "", false, false
 	}
 	return name, slash, true
 }
 
-func (s *static) openName(name string) (*os.File, os.FileInfo, error) {
-	for i := range len(name) + 1 {
-		if s.NoSymlinks && (i == len(name) || name[i] == '/') {
-			info, err := s.root.Lstat(name[:i])
-			if err == nil && info.Mode()&fs.ModeSymlink != 0 {
-				err = errNotHere
-			}
-			if err != nil {
-				return nil, nil, err
-			}
-		}
+// hasDotFile reports whether a segment of name begins with a dot, other than the first if that is
+// .well-known (RFC 8615).
+func hasDotFile(name string) bool {
+	if rest, ok := strings.CutPrefix(name, ".well-known"); ok && (rest == "" || rest[0] == '/') {
+		name = "-" + rest
 	}
-	file, err := s.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a FIFO would wait for a writer
-	if err != nil {
-		return nil, nil, err
-	}
-	info, err := file.Stat()
-	if err != nil {
-		_ = file.Close()
-	}
-	return file, info, err
-}
-
-// openError returns errNotHere for err, unless err has a cause that the client is not at fault for.
-func openError(err error) error {
-	for _, trouble := range []error{fs.ErrPermission, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EIO} {
-		if errors.Is(err, trouble) {
-			return err
-		}
-	}
-	return errNotHere
+	return name[0] == '.' || strings.Contains(name, "/.")
 }
 
 // redirect redirects to the path with a slash. The reference is relative: one such as "//host/" would
@@ -200,118 +272,4 @@ func openError(err error) error {
 func redirect(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 	to := url.URL{Path: "./" + path.Base(env.ScriptName()+env.Path()) + "/", RawQuery: env.Query()}
 	return refuse(env, start, "301 Moved Permanently", gateway.Header{Name: "Location", Value: to.String()})
-}
-
-// serveFile answers a request for a file. If the Body that it returns is a FileBody, that closes the
-// file; else the caller does.
-func (s *static) serveFile(env *gateway.Environ, start gateway.StartResponse, file *os.File, info os.FileInfo) (
-	gateway.Body, error) {
-	size := info.Size()
-	headers := make([]gateway.Header, 1, 6)
-	headers[0] = gateway.Header{Name: "Accept-Ranges", Value: "bytes"}
-	etag := ""
-	modified, ok := modtime.Of(info)
-	if ok {
-		etag = `"` + strconv.FormatInt(modified.UnixNano(), 36) + "-" + strconv.FormatInt(size, 36) + `"`
-		headers = append(headers, gateway.Header{Name: "ETag", Value: etag},
-			gateway.Header{Name: "Last-Modified", Value: modified.UTC().Format(http.TimeFormat)})
-	} else {
-		modified = time.Time{} // not for preconditions either
-	}
-	if s.CacheControl != "" {
-		headers = append(headers, gateway.Header{Name: "Cache-Control", Value: s.CacheControl})
-	}
-	status, off, n := "200 OK", int64(0), size
-	switch precondition(env, etag, modified) {
-	case http.StatusNotModified:
-		_, err := start("304 Not Modified", notModified(headers), nil)
-		return nil, err
-	case http.StatusPreconditionFailed:
-		return refuse(env, start, "412 Precondition Failed")
-	}
-	if ranges := env.Header("Range"); ranges != "" && env.Method() == "GET" && ifRange(env, etag, modified) {
-		switch first, length, ok := parseRange(ranges, size); {
-		case ok && length == 0:
-			unsatisfied := gateway.Header{Name: "Content-Range", Value: fmt.Sprintf("bytes */%d", size)}
-			return refuse(env, start, "416 Range Not Satisfiable", unsatisfied)
-		case ok:
-			status, off, n = "206 Partial Content", first, length
-			sent := fmt.Sprintf("bytes %d-%d/%d", off, off+n-1, size)
-			headers = append(headers, gateway.Header{Name: "Content-Range", Value: sent})
-		}
-	}
-	mediaType, err := contentType(file, info.Name())
-	if err != nil {
-		return nil, err
-	}
-	headers = append(headers, gateway.Header{Name: "Content-Type", Value: mediaType})
-	if _, err := start(status, headers, nil); err != nil {
-		return nil, err
-	}
-	return gateway.FileRange(file, off, n), nil
-}
-
-// contentType is the media type of a file, by its extension, else by its first bytes.
-func contentType(file *os.File, name string) (string, error) {
-	if t := mime.TypeByExtension(path.Ext(name)); t != "" {
-		return t, nil
-	}
-	var b [sniffBytes]byte
-	n, err := file.ReadAt(b[:], 0)
-	if err != nil && err != io.EOF {
-		return "", err
-	}
-	return http.DetectContentType(b[:n]), nil
-}
-
-// ifRange reports whether If-Range allows a 206: the client has a part of this version of the file. A
-// date allows it if it is that of the file and more than a second old: within a second the file may
-// have changed again. RFC 9110 section 13.1.5.
-func ifRange(env *gateway.Environ, etag string, modified time.Time) bool {
-	value := env.Header("If-Range")
-	if value == "" {
-		return true
-	}
-	if since, err := http.ParseTime(value); err == nil {
-		return modified.Truncate(time.Second).Equal(since) && time.Since(modified) > time.Second
-	}
-	return value == etag
-}
-
-// parseRange reads a Range of one range of a file of size bytes. ok is false for another unit, a
-// malformed value, or several ranges: then the field is ignored. length is 0 if the file has no byte of
-// the range. RFC 9110 section 14.1.2.
-func parseRange(value string, size int64) (first, length int64, ok bool) {
-	unit, set, _ := strings.Cut(value, "=")
-	from, to, dash := strings.Cut(strings.Trim(set, " \t"), "-")
-	if !strings.EqualFold(unit, "bytes") || !dash {
-		return 0, 0, false
-	}
-	last, ok := parsePosition(to)
-	switch {
-	case from == "":
-		if !ok {
-			return 0, 0, false
-		}
-		length = min(last, size)
-		return size - length, length, true
-	case to == "":
-		last = size - 1
-	case !ok:
-		return 0, 0, false
-	}
-	first, ok = parsePosition(from)
-	if !ok || to != "" && last < first {
-		return 0, 0, false
-	}
-	return first, max(0, min(last, size-1)-first+1), true
-}
-
-// parsePosition reads 1*DIGIT. A number that does not fit counts as larger than any file.
-func parsePosition(s string) (int64, bool) {
-	n, err := strconv.ParseUint(s, 10, 63)
-	if errors.Is(err, strconv.ErrRange) {
-		return 1<<63 - 2, true
-	}
-	return int64(n), err == nil
 }

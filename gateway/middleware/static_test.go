@@ -22,7 +22,8 @@ func tree(t testing.TB) string {
 	for name, content := range map[string]string{
 		"secret.txt": "secret", "root/a.txt": "0123456789", "root/index.html": "<p>root", "root/sub/index.html": "<p>sub", "root/empty/keep": "",
 		"root/.hidden": "hidden", "root/.git/config": "hidden", "root/sub/.x": "hidden", "root/sub/b c\u00e5.json": "{}", "root/page": "<html>page",
-		"root/zero": "", "root/evil.com/x": "x", "root/a:b/x": "x", `root/back\slash`: "x",
+		"root/zero": "", "root/big.bin": strings.Repeat("b", 40<<10), "root/big.bin.br": strings.Repeat("c", 20<<10), "root/page.br": "coded",
+		"root/.well-known/acme-challenge/token": "token.key", "root/.well-known/.x": "hidden", "root/evil.com/x": "x", "root/a:b/x": "x", `root/back\slash`: "x",
 	} {
 		path := filepath.Join(top, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -60,7 +61,15 @@ func staticOf(t testing.TB, o StaticOptions) gateway.App {
 
 // No spelling of a path reaches a file outside the directory, or a hidden one.
 func TestStaticPaths(t *testing.T) {
-	app := staticOf(t, StaticOptions{})
+	apps := []gateway.App{staticOf(t, StaticOptions{}), staticOf(t, StaticOptions{OpenFiles: 4}), staticOf(t, StaticOptions{OpenFiles: 1000, Precompressed: []string{"gz"}})}
+	for range 2 { // the second time some are from the cache
+		for _, app := range apps {
+			testPaths(t, app)
+		}
+	}
+}
+
+func testPaths(t *testing.T, app gateway.App) {
 	for target, want := range map[string]string{
 		"/a.txt": "200 0123456789", "/": "200 <p>root", "/index.html": "200 <p>root", "/sub/": "200 <p>sub", "/sub": "301 ./sub/", "/sub?q=1": "301 ./sub/?q=1",
 		"/sub/b%20c%C3%A5.json": "200 {}", "/%61.txt": "200 0123456789", "/in": "200 0123456789", "/indir/": "200 <p>sub", "/sub/up": "200 0123456789",
@@ -71,6 +80,8 @@ func TestStaticPaths(t *testing.T) {
 		"/./a.txt": "404", "/sub/./index.html": "404", "/..": "404", "/.": "404", "/sub/..": "404",
 		"//a.txt": "404", "//evil.com": "404", "/sub//index.html": "404", "//": "404", "/sub//": "404", "/%2Fa.txt": "404", "/%2F%2Fevil.com": "404",
 		"/a.txt%00": "404", "/a.txt%00.html": "404", "/%00": "404", "/%FF": "404",
+		"/.well-known/acme-challenge/token": "200 token.key", "/.well-known/acme-challenge": "301 ./acme-challenge/", "/.well-known/.x": "404", "/.well-known/../.hidden": "404",
+		"/.well-knownx/x": "404", "/sub/.well-known/x": "404", "/.Well-Known/acme-challenge/token": "404", "/.well-known": "301 ./.well-known/", "/.well-known/": "404",
 		"/.hidden": "404", "/%2Ehidden": "404", "/.git/config": "404", "/sub/.x": "404", "/.git": "404", "/.git/": "404",
 		"/out": "404", "/outdir/secret.txt": "404", "/outdir/": "404", "/abs": "404", "/loop": "404",
 		"/fifo": "404", "/CON": "404", "/aux.txt": "404", "/dev/null": "404", "/proc/self/environ": "404",
@@ -105,7 +116,7 @@ func TestStaticOptions(t *testing.T) {
 		{StaticOptions{NoSymlinks: true}, "/sub/up", "404"},
 		{StaticOptions{NoSymlinks: true}, "/sub/", "<p>sub"},
 		{StaticOptions{NoSymlinks: true}, "/", "<p>root"},
-		{StaticOptions{Index: "a.txt"}, "/", "0123456789"},
+		{StaticOptions{Index: []string{"none", "a.txt"}}, "/", "0123456789"},
 		{StaticOptions{NotFound: named("fallback")}, "/x/y", "fallback |/x/y"},
 		{StaticOptions{NotFound: named("fallback")}, "/a.txt", "0123456789"},
 		{StaticOptions{NotFound: named("fallback")}, "/../x", "fallback |/../x"},
@@ -121,7 +132,7 @@ func TestStaticOptions(t *testing.T) {
 }
 
 func TestStaticRefused(t *testing.T) {
-	for _, o := range []StaticOptions{{Index: "a/b"}, {Index: ".."}, {Index: "a\x00"}, {CacheControl: "a\r\nb"}} {
+	for _, o := range []StaticOptions{{Index: []string{"a/b"}}, {Index: []string{".."}}, {Index: []string{"a\x00"}}, {Fallback: "../x"}, {Precompressed: []string{"gzip"}}, {OpenFiles: -1}, {ErrorPages: map[int]string{500: "x"}}, {ErrorPages: map[int]string{404: "/x"}}, {CacheControl: "a\r\nb"}} {
 		if _, err := Static(t.TempDir(), o); err == nil || !strings.Contains(err.Error(), "StaticOptions.") {
 			t.Errorf("%+v: %v", o, err)
 		}
@@ -346,7 +357,12 @@ func TestFilesWithoutATime(t *testing.T) {
 
 // No request leaves a file open.
 func TestStaticClosesFiles(t *testing.T) {
-	app := staticOf(t, StaticOptions{})
+	for _, o := range []StaticOptions{{}, {Precompressed: []string{"br", "gz"}}, {OpenFiles: 2, Precompressed: []string{"br"}}, {List: true, ErrorPages: map[int]string{404: "a.txt", 416: "a.txt"}}} {
+		testClosesFiles(t, staticOf(t, o))
+	}
+}
+
+func testClosesFiles(t *testing.T, app gateway.App) {
 	open := func() int {
 		entries, err := os.ReadDir("/dev/fd")
 		if err != nil {
@@ -357,9 +373,9 @@ func TestStaticClosesFiles(t *testing.T) {
 	etag := gatewaytest.Get(app, "/a.txt").Get("ETag")
 	start := open()
 	for range 50 {
-		for _, target := range []string{"/a.txt", "/", "/sub", "/empty/", "/fifo", "/a.txt/", "/out", "/nothing"} {
+		for _, target := range []string{"/a.txt", "/", "/sub", "/empty/", "/fifo", "/a.txt/", "/out", "/nothing", "/page", "/big.bin"} {
 			for _, method := range []string{"GET", "HEAD", "POST"} {
-				for _, h := range [][]string{nil, {"If-None-Match", etag}, {"If-Match", `"x"`}, {"Range", "bytes=1-2"}, {"Range", "bytes=99-"}} {
+				for _, h := range [][]string{nil, {"If-None-Match", etag}, {"If-Match", `"x"`}, {"Range", "bytes=1-2"}, {"Range", "bytes=99999-"}, {"Accept-Encoding", "br"}} {
 					call(app, method, target, h...)
 				}
 			}
@@ -375,7 +391,7 @@ func FuzzStatic(f *testing.F) {
 	for _, s := range []string{"a.txt", "../secret.txt", "%2e%2e/secret.txt", "out", "sub/..%5c", ".git/config", "outdir/secret.txt", "indir/../.hidden"} {
 		f.Add(s)
 	}
-	app := staticOf(f, StaticOptions{})
+	app := staticOf(f, StaticOptions{OpenFiles: 8, List: true, Fallback: "index.html"})
 	f.Fuzz(func(t *testing.T, path string) {
 		got := gatewaytest.Get(app, "/"+path)
 		if text := got.Text(); got.Code == 200 && (text == "secret" || text == "hidden") {

@@ -116,7 +116,7 @@ func (c *call) pull(body gateway.Body) error {
 		if c.code != 0 && (c.r.Method == http.MethodHead || !bodyAllowed(c.code)) {
 			break // no content is pulled that is not sent
 		}
-		if file, ok := body.(*gateway.FileBody); ok && c.code != 0 {
+		if file, ok := body.(*gateway.FileBody); ok && !file.Shared() && c.code != 0 {
 			if err := c.sendFile(file, known); err != nil {
 				return err
 			}

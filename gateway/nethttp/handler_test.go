@@ -92,6 +92,16 @@ func TestHandler(t *testing.T) {
 			f, _ := os.Open(filepath.Join(dir, "small.txt"))
 			return gateway.FileRange(f, 2, 5)
 		}, want: "200 OK\nContent-Length: [\"5\"]\nContent-Type: [\"x/y\"]\ncut: false, 5 bytes: \"small\""},
+		{name: "file that others send too", status: "200 OK", body: func(*int) gateway.Body {
+			f, _ := os.Open(filepath.Join(dir, "small.txt"))
+			_, _ = f.Seek(1, io.SeekStart)
+			return gateway.SharedRange(f, 2, 5, closeFunc(func() error {
+				if at, err := f.Seek(0, io.SeekCurrent); at != 1 || err != nil {
+					t.Errorf("the offset is %d, %v", at, err)
+				}
+				return f.Close()
+			}))
+		}, want: "200 OK\nContent-Length: [\"5\"]\ncut: false, 5 bytes: \"small\""},
 		{name: "file that has become shorter", status: "200 OK", body: func(*int) gateway.Body {
 			f, _ := os.Open(filepath.Join(dir, "small.txt"))
 			return gateway.FileRange(f, 2, 500)
@@ -288,3 +298,7 @@ func TestHandlerFlush(t *testing.T) {
 	_ = c.Close()
 	wait(t, "the end", flushed)
 }
+
+type closeFunc func() error
+
+func (f closeFunc) Close() error { return f() }
