@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -61,19 +62,71 @@ func TestSeveralAddressesRefused(t *testing.T) {
 	}
 	defer taken.Close()
 	path := filepath.Join(t.TempDir(), "s")
-	for _, args := range [][]string{
-		{"-addr", "unix:" + path, "-addr", taken.Addr().String()},
-		{"-addr", "unix:" + path, "-addr", "unix:" + path},
-		{"-addr", "unix:" + path, "-addr", "nowhere"},
-	} {
+	for second, want := range map[string]int{taken.Addr().String(): 1, "unix:" + path: 2, "nowhere": 1} {
+		args := []string{"-addr", "unix:" + path, "-addr", second}
 		f := launch(t, "2 30s serves", nil, args...)
-		if status := f.ended(f.pid); status != 1 {
-			t.Errorf("%q: exit status %d, want 1", args, status)
+		if status := f.ended(f.pid); status != want {
+			t.Errorf("%q: exit status %d, want %d", args, status, want)
 		}
-		f.says(args[3])
+		f.says(second)
 		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%q: the socket is still there: %v", args, err)
 		}
+	}
+}
+
+// A listening socket that a supervisor passes as a descriptor is served, over restarts too, and stays the
+// supervisor's.
+func TestInheritedDescriptor(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	f := launch(t, "2 30s serves", func(cmd *exec.Cmd) {
+		cmd.ExtraFiles = []*os.File{listen(t, "tcp", "127.0.0.1:0"), listen(t, "unix", path)}
+	}, "-addr", "fd://4", "-addr", "fd://3")
+	f.listens()
+	over := *f
+	f.listens()
+	if over.network != "unix" || over.address != path || f.network != "tcp" {
+		t.Fatalf("it listens on %q", f.where)
+	}
+	f.pid = f.ask()
+	for range 2 {
+		if status := f.ended(f.restart()); status != 0 {
+			t.Errorf("exit status %d of the old process, want 0", status)
+		}
+		if pid := over.ask(); pid != f.pid {
+			t.Errorf("process %d answers, want %d", pid, f.pid)
+		}
+	}
+	f.signal(f.pid, syscall.SIGTERM)
+	f.want("stopping")
+	if status := f.ended(f.pid); status != 0 {
+		t.Errorf("exit status %d after SIGTERM, want 0", status)
+	}
+	c, err := net.Dial("unix", path) // waits for the next process that the supervisor starts
+	if err != nil {
+		t.Fatalf("the socket of the supervisor: %v", err)
+	}
+	_ = c.Close()
+}
+
+// What is no listening socket is refused, and stays open: it is not the server's.
+func TestInheritedDescriptorRefused(t *testing.T) {
+	file, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	s := start(t, appFunc(hello), Options{})
+	for addr, want := range map[string]string{
+		"fd://" + strconv.Itoa(int(file.Fd())): "socket operation on non-socket",
+		"fd://9999":                            "start the program with a listening socket as descriptor 9999",
+	} {
+		if _, err := s.Listen(addr); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), addr) {
+			t.Errorf("Listen(%q): %v, want an error with %q and the address", addr, err, want)
+		}
+	}
+	if _, err := file.Stat(); err != nil {
+		t.Errorf("the descriptor was closed: %v", err)
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -14,6 +16,8 @@ import (
 	"github.com/isbjorn/isbjorn/server/internal/logqueue"
 	"github.com/isbjorn/isbjorn/server/internal/testhook"
 	"github.com/isbjorn/isbjorn/server/internal/workers"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/loop"
@@ -106,20 +110,36 @@ func ListenAndServe(addr string, app gateway.App, options Options) error {
 
 // ListenAndServe serves on an address, and on those of the option [Options.Bind], until Shutdown or
 // Close, and then returns nil. It returns an error at once if an address is invalid or cannot be bound. addr
-// is "host:port", ":port" for every address of the machine, or "unix:/path".
+// is as for [Server.Listen].
 func (s *Server) ListenAndServe(addr string) error {
-	for _, addr := range append([]string{addr}, s.config.bind...) {
-		if _, err := s.Listen(addr); err != nil {
+	addrs, err := parseAddresses(append([]string{addr}, s.config.bind...))
+	if err != nil {
+		return err
+	}
+	for _, a := range addrs {
+		if _, err := s.open(a); err != nil {
 			return err
 		}
 	}
+	s.start()
 	return s.Wait()
 }
 
 // Listen serves on an address like ListenAndServe, but returns at once, with the bound address: for port 0
-// the kernel chooses one.
+// the kernel chooses one. addr is one of
+//
+//	host:port, :port  TCP; :port is every address of the machine
+//	unix:/path        a Unix socket; unix:@name in Linux's abstract namespace
+//	fd://N            a listening TCP or Unix socket that the process has inherited as descriptor N
+//
+// Before host:port there may be http://. An IPv6 address stands in brackets: [::1]:8080. The descriptor of
+// fd://N stays open when the server has stopped.
 func (s *Server) Listen(addr string) (net.Addr, error) {
-	bound, err := s.open(addr)
+	a, err := parseAddress(addr)
+	if err != nil {
+		return nil, err
+	}
+	bound, err := s.open(a)
 	if err == nil {
 		s.start()
 	}
@@ -140,22 +160,53 @@ func (s *Server) usesWorkers() bool {
 }
 
 // open is Listen without start: new connections wait in the kernel's accept queue.
-func (s *Server) open(addr string) (net.Addr, error) {
-	network, address, err := splitAddress(addr)
+func (s *Server) open(a address) (bound net.Addr, err error) {
+	switch {
+	case s.stopping.Load():
+		return nil, errStopping
+	case a.kind == kindHTTPS:
+		return nil, a.refuse("needs TLS", "use http://"+a.at)
+	case a.network == "fd":
+		bound, err = s.openDescriptor(a)
+	default:
+		bound, err = s.reactor.Listen(a.network, a.at)
+		err = withoutAddress(err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("server: address %q: %w", a.text, err)
+	}
+	return bound, nil
+}
+
+// openDescriptor is open for fd://N. Programs that the application starts do not inherit N.
+func (s *Server) openDescriptor(a address) (net.Addr, error) {
+	n, err := strconv.Atoi(a.at)
 	if err != nil {
 		return nil, err
 	}
-	if s.stopping.Load() {
-		return nil, errStopping
-	}
-	bound, err := s.reactor.Listen(network, address)
+	fd, err := unix.FcntlInt(uintptr(n), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
-		if cause := errors.Unwrap(err); cause != nil { // without the address a second time
-			err = cause
-		}
-		return nil, fmt.Errorf("server: address %q: %w", addr, err)
+		return nil, fmt.Errorf("%w; start the program with a listening socket as descriptor %d", os.NewSyscallError("fcntl", err), n)
 	}
-	return bound, nil
+	unix.CloseOnExec(n)
+	f := os.NewFile(uintptr(fd), a.text)
+	defer f.Close() // the reactor has its own
+	bound, err := s.adopt(a.kind, f, false)
+	return bound, withoutAddress(err)
+}
+
+// withoutAddress is an error of the reactor without the address, which the caller names.
+func withoutAddress(err error) error {
+	if cause := errors.Unwrap(err); cause != nil {
+		return cause
+	}
+	return err
+}
+
+// adopt serves what a listening socket accepts, of which it makes a duplicate. With own the server removes the
+// file of a Unix socket at the end.
+func (s *Server) adopt(k kind, f *os.File, own bool) (net.Addr, error) {
+	return s.reactor.AdoptFile(f, own)
 }
 
 // Serve serves connections of l, a TCP or Unix listener, until Shutdown or Close, and then closes l and
@@ -176,23 +227,6 @@ func (s *Server) Serve(l net.Listener) error {
 }
 
 var errStopping = errors.New("server: it was stopped; make a new one")
-
-// splitAddress returns network and address for net.Listen: "unix" for unix:/path, else "tcp".
-func splitAddress(addr string) (network, address string, err error) {
-	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
-		if path == "" {
-			return "", "", fmt.Errorf("server: address %q has no path; use unix:/path/to/socket", addr)
-		}
-		return "unix", path, nil
-	}
-	if _, _, err := net.SplitHostPort(addr); err != nil {
-		if wrong := (*net.AddrError)(nil); errors.As(err, &wrong) { // without the address a second time
-			err = errors.New(wrong.Err)
-		}
-		return "", "", fmt.Errorf("server: address %q is neither host:port nor :port nor unix:/path: %w", addr, err)
-	}
-	return "tcp", addr, nil
-}
 
 // Wait waits until the server has stopped: nil after Shutdown or Close, else the error of a loop. On a server
 // that does not listen yet it waits too.

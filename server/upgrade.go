@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"slices"
 	"strconv"
@@ -36,9 +35,9 @@ type processUpgrade struct {
 	err       error
 	hasParent bool // there is an old process
 
-	// names has, for each bound address, the name under which its listeners are handed over: the address as
-	// it was given, which the new process is given again ("127.0.0.1:0" for 127.0.0.1:4711), or
-	// systemdSockets.
+	// names has, for each bound address, the name under which its listeners are handed over (address.String):
+	// what is spoken there, and the address as it was given, which the new process is given again
+	// ("http 127.0.0.1:0" for 127.0.0.1:4711), or systemdSockets.
 	names map[string]string
 }
 
@@ -62,22 +61,15 @@ func (p *processUpgrade) listen(s *Server, addrs []string) (where []string, err 
 		return nil, fmt.Errorf("server: the old process has handed nothing over: %w", p.err)
 	}
 	p.names = make(map[string]string)
-	files, err := p.inherited(systemdSockets)
+	if where, err = p.listenSystemd(s); err != nil || len(where) > 0 {
+		return where, err
+	}
+	list, err := parseAddresses(slices.Concat(addrs, s.config.bind))
 	if err != nil {
 		return nil, err
 	}
-	if len(files) == 0 { // not a restart, or one without sockets of systemd
-		files = activation.Files(true)
-	}
-	if len(files) > 0 {
-		return p.adopt(s, systemdSockets, files)
-	}
-	addrs = slices.Concat(addrs, s.config.bind)
-	for i, addr := range addrs {
-		if slices.Contains(addrs[:i], addr) {
-			return nil, fmt.Errorf("server: address %q is given twice; leave one out", addr)
-		}
-		at, err := p.open(s, addr)
+	for _, a := range list {
+		at, err := p.open(s, a)
 		if err != nil {
 			return nil, err
 		}
@@ -86,33 +78,75 @@ func (p *processUpgrade) listen(s *Server, addrs []string) (where []string, err 
 	return where, nil
 }
 
+// listenSystemd gives s the sockets of systemd, or of a supervisor that passes sockets in the same way, or those
+// that the old process had from it. One whose name is https (FileDescriptorName, LISTEN_FDNAMES) is for TLS.
+func (p *processUpgrade) listenSystemd(s *Server) (where []string, err error) {
+	var sockets [len(kindNames)][]*os.File
+	defer func() {
+		for _, files := range sockets {
+			closeAll(files)
+		}
+	}()
+	n := 0
+	for k := range sockets {
+		if sockets[k], err = p.inherited(systemdAddress(kind(k)).String()); err != nil {
+			return nil, err
+		}
+		n += len(sockets[k])
+	}
+	if n == 0 { // not a restart, or one without sockets of systemd
+		for _, f := range activation.Files(true) {
+			k := kindHTTP
+			if f.Name() == kindHTTPS.String() {
+				k = kindHTTPS
+			}
+			sockets[k] = append(sockets[k], f)
+			n++
+		}
+	}
+	for k, files := range sockets {
+		at, err := p.adopt(s, systemdAddress(kind(k)), files)
+		if err != nil {
+			return nil, err
+		}
+		where = append(where, at...)
+	}
+	return where, nil
+}
+
+// systemdAddress stands for the sockets of systemd of a kind.
+func systemdAddress(k kind) address {
+	return address{text: systemdSockets, kind: k, named: true, network: "tcp", at: systemdSockets}
+}
+
 // open gives s the listeners of one address.
-func (p *processUpgrade) open(s *Server, addr string) ([]string, error) {
-	files, err := p.inherited(addr)
+func (p *processUpgrade) open(s *Server, a address) ([]string, error) {
+	files, err := p.inherited(a.String())
 	if err != nil {
 		return nil, err
 	}
 	if len(files) > 0 {
-		return p.adopt(s, addr, files)
+		defer closeAll(files)
+		return p.adopt(s, a, files)
 	}
-	bound, err := s.open(addr)
+	bound, err := s.open(a)
 	if err != nil {
 		return nil, err
 	}
-	p.names[bound.String()] = addr
-	return []string{display(bound)}, nil
+	p.names[bound.String()] = a.String()
+	return []string{display(a.kind, bound)}, nil
 }
 
-// adopt gives s the inherited listeners of a name. It closes files, since the reactor has duplicates.
-func (p *processUpgrade) adopt(s *Server, name string, files []*os.File) (where []string, err error) {
-	defer closeAll(files)
+// adopt gives s the inherited listeners of an address. The caller closes files: s has duplicates.
+func (p *processUpgrade) adopt(s *Server, a address, files []*os.File) (where []string, err error) {
 	for _, f := range files {
-		bound, err := s.reactor.AdoptFile(f, name != systemdSockets)
+		own := a.text != systemdSockets && a.network != "fd"
+		bound, err := s.adopt(a.kind, f, own)
 		if err != nil {
-			return nil, fmt.Errorf("server: socket of %s: %w", name, err)
+			return nil, fmt.Errorf("server: socket of %s: %w", a.text, err)
 		}
-		p.names[bound.String()] = name
-		if at := display(bound); !slices.Contains(where, at) { // each loop has a listener of its own
+		p.names[bound.String()] = a.String()
+		if at := display(a.kind, bound); !slices.Contains(where, at) { // each loop has a listener of its own
 			where = append(where, at)
 		}
 	}
@@ -203,12 +237,4 @@ func (p *processUpgrade) end() {
 		p.upgrader.Stop()
 		<-p.upgrader.Exit()
 	}
-}
-
-// display is an address as a user would type it.
-func display(addr net.Addr) string {
-	if addr.Network() == "unix" {
-		return "unix:" + addr.String()
-	}
-	return "http://" + addr.String()
 }
