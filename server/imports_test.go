@@ -24,6 +24,9 @@ var importTable = map[string][]string{
 	"gateway/middleware":  {"gateway", "gateway/forwarded", "internal/modtime", "internal/thrown"},
 	"gateway/nethttp":     {"gateway", "internal/field", "internal/thrown", "parser"},
 
+	"cmd/isbjorn/internal/foreign": {"internal/settings"},
+	"cmd/isbjorn/internal/uwsgi":   {"cmd/isbjorn/internal/foreign", "internal/settings"},
+
 	"internal/benchmark": {},
 	"internal/field":     {},
 	"internal/head":      {},

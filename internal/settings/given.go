@@ -132,12 +132,18 @@ func getenv(environ []string) func(string) string {
 	}
 }
 
-// ReadFile reads a configuration file with the reader for its extension. A file that cannot be read is a mistake of
-// the document.
+// ReadFile reads a configuration file with the reader for its extension, which gets the whole name: shop.ini:prod is
+// a section of shop.ini. A file that cannot be read is a mistake of the document.
 func ReadFile(name string, readers map[string]Reader) *Document {
 	d := &Document{Name: name}
 	at := Source{Origin: File, Name: name}
-	data, err := os.ReadFile(name)
+	file := name
+	for extension := range readers {
+		if before, _, ok := strings.Cut(name, extension+":"); ok {
+			file = before + extension
+		}
+	}
+	data, err := os.ReadFile(file)
 	if err != nil {
 		message := err.Error()
 		if os.IsNotExist(err) {
@@ -147,7 +153,7 @@ func ReadFile(name string, readers map[string]Reader) *Document {
 		return d
 	}
 	for extension, read := range readers {
-		if strings.HasSuffix(name, extension) {
+		if strings.HasSuffix(file, extension) {
 			return read(name, data)
 		}
 	}

@@ -35,13 +35,13 @@ var table = []Setting{
 		Group: gListen, For: everywhere, Common: everywhere, Short: "b", Alias: "addr", Arg: "ADDRESS",
 		Option: "Bind", Change: OnRestart,
 		Help:     "host:port, https://host:port, unix:/path",
-		Gunicorn: []string{"bind"}, UWSGI: []string{"http", "http-socket", "http11-socket"},
+		Gunicorn: []string{"bind"}, UWSGI: []string{"http", "http-socket", "http11-socket", "https", "https-socket"},
 	},
 	{
 		Key: "socket_mode", Kind: Mode, Default: "0666",
 		Group: gListen, For: everywhere, Option: "SocketMode", Change: OnRestart,
 		Help:  "file mode of Unix sockets",
-		UWSGI: []string{"chmod-socket"},
+		UWSGI: []string{"chmod-socket", "chmod"},
 	},
 	{
 		Key: "trusted_proxies", List: true,
@@ -55,7 +55,7 @@ var table = []Setting{
 		Key:   "app",
 		Group: gApp, For: Run, Common: Run, Arg: "MODULE:NAME", Change: NewWorkers,
 		Help:     "the WSGI application",
-		Gunicorn: []string{"wsgi_app"}, UWSGI: []string{"module", "wsgi", "wsgi-file", "file"},
+		Gunicorn: []string{"wsgi_app"}, UWSGI: []string{"module", "wsgi", "wsgi-file", "file", "callable"},
 	},
 	{
 		Key:   "chdir",
@@ -73,13 +73,13 @@ var table = []Setting{
 		Key: "preload", Kind: Bool, Default: "false",
 		Group: gApp, For: Run, Change: NewWorkers,
 		Help:     "import once, and fork the workers",
-		Gunicorn: []string{"preload_app"},
+		Gunicorn: []string{"preload_app"}, UWSGI: []string{"lazy", "lazy-apps"},
 	},
 	{
 		Key: "python.path", List: true,
 		Group: gApp, For: Run, Arg: "DIR", Change: NewWorkers,
 		Help:     "directories at the front of sys.path",
-		Gunicorn: []string{"pythonpath"}, UWSGI: []string{"pythonpath", "pp"},
+		Gunicorn: []string{"pythonpath"}, UWSGI: []string{"pythonpath", "python-path", "pp"},
 	},
 	{
 		Key: "python.exe", Default: "auto", Auto: true,
@@ -91,6 +91,9 @@ var table = []Setting{
 		Key:   "hooks",
 		Group: gApp, For: Run, Arg: "FILE", Change: NewWorkers,
 		Help: "file with hooks as gunicorn has them",
+		Gunicorn: []string{"on_starting", "on_reload", "when_ready", "pre_fork", "post_fork", "post_worker_init",
+			"worker_int", "worker_abort", "pre_request", "post_request", "child_exit", "worker_exit", "nworkers_changed",
+			"on_exit"},
 	},
 	{
 		Key: "static.map", Kind: Pair, List: true,
@@ -280,7 +283,7 @@ var table = []Setting{
 		Key: "head_timeout", Kind: Duration, Default: "10s", Min: 1,
 		Group: gTimes, For: everywhere, Option: "HeadTimeout",
 		Help:  "for the head of a request; then 408",
-		UWSGI: []string{"http-timeout"},
+		UWSGI: []string{"http-timeout", "http-headers-timeout"},
 	},
 	{
 		Key: "body_timeout", Kind: Duration, Default: "30s", Min: 1,
@@ -381,7 +384,8 @@ var table = []Setting{
 	{
 		Key: "temp_dir", Default: "auto", Auto: true,
 		Group: gLimits, For: everywhere, Arg: "DIR", Option: "TempDir",
-		Help: "directory of such files; auto: TMPDIR, or /tmp",
+		Help:     "directory of such files; auto: TMPDIR, or /tmp",
+		Gunicorn: []string{"tmp_upload_dir"},
 	},
 	{
 		Key: "temp_bytes", Kind: Bytes, Default: "1GiB", None: true, Min: 1,
@@ -440,13 +444,13 @@ var table = []Setting{
 		Key: "log.access", Default: "off",
 		Group: gLog, For: Static | Proxy | Run, Common: Static | Proxy | Run, Arg: "FILE",
 		Help:     "a line for each request; - is stdout",
-		Gunicorn: []string{"accesslog"}, UWSGI: []string{"req-logger"},
+		Gunicorn: []string{"accesslog"}, UWSGI: []string{"req-logger", "logger-req", "disable-logging"},
 	},
 	{
 		Key: "log.format", Kind: Enum, Values: []string{"combined", "common", "json"}, Default: "combined",
 		Group: gLog, For: Static | Proxy | Run,
 		Help:     "of these lines",
-		Gunicorn: []string{"access_log_format"}, UWSGI: []string{"log-format"},
+		Gunicorn: []string{"access_log_format"}, UWSGI: []string{"log-format", "logformat"},
 	},
 	{
 		Key: "log.level", Kind: Enum, Values: []string{"debug", "info", "warn", "error"}, Default: "info",
@@ -458,7 +462,7 @@ var table = []Setting{
 		Key: "log.file", Default: "-",
 		Group: gLog, For: Static | Proxy | Run, Arg: "FILE", Change: OnRestart,
 		Help:     "the log: a file, or - for standard error",
-		Gunicorn: []string{"errorlog"}, UWSGI: []string{"logto", "daemonize"},
+		Gunicorn: []string{"errorlog"}, UWSGI: []string{"logto", "logto2", "daemonize", "daemonize2", "logger"},
 	},
 	{
 		Key: "log.slow", Kind: Duration, Default: "none", None: true, Min: 1,
@@ -488,7 +492,8 @@ var table = []Setting{
 	{
 		Key: "underscore_fields", Kind: Enum, Values: []string{"drop", "refuse", "keep"}, Default: "drop",
 		Group: gHTTP, For: everywhere, Option: "UnderscoreFields",
-		Help: "request fields with _ in their names",
+		Help:     "request fields with _ in their names",
+		Gunicorn: []string{"header_map"},
 	},
 
 	// Process.
@@ -520,13 +525,13 @@ var table = []Setting{
 		Key:   "pidfile",
 		Group: gProcess, For: Run, Short: "p", Arg: "FILE", Change: OnRestart,
 		Help:     "file with the process id",
-		Gunicorn: []string{"pidfile"}, UWSGI: []string{"pidfile", "safe-pidfile", "pidfile2"},
+		Gunicorn: []string{"pidfile"}, UWSGI: []string{"pidfile", "safe-pidfile", "pidfile2", "safe-pidfile2"},
 	},
 	{
 		Key: "name", Default: "auto", Auto: true,
 		Group: gProcess, For: Run, Change: OnRestart,
 		Help:     "of the processes in ps; auto: the application",
-		Gunicorn: []string{"proc_name"}, UWSGI: []string{"procname-prefix", "procname"},
+		Gunicorn: []string{"proc_name"}, UWSGI: []string{"procname-prefix", "procname-prefix-spaced", "procname"},
 	},
 	{
 		Key:   "stats.bind",
@@ -538,12 +543,12 @@ var table = []Setting{
 		Key: "reload.watch", Kind: Bool, Default: "false",
 		Group: gProcess, For: Run, Change: OnRestart,
 		Help:     "reload when a file of the application changes",
-		Gunicorn: []string{"reload"}, UWSGI: []string{"py-autoreload", "python-autoreload"},
+		Gunicorn: []string{"reload"}, UWSGI: []string{"py-autoreload", "py-auto-reload", "python-autoreload", "python-auto-reload"},
 	},
 	{
 		Key: "reload.touch", List: true,
 		Group: gProcess, For: Run, Arg: "FILE", Change: OnRestart,
 		Help:     "reload when one of these files changes",
-		Gunicorn: []string{"reload_extra_files"}, UWSGI: []string{"touch-reload"},
+		Gunicorn: []string{"reload_extra_files"}, UWSGI: []string{"touch-reload", "touch-workers-reload", "touch-chain-reload"},
 	},
 }
