@@ -20,6 +20,7 @@ var importTable = map[string][]string{
 
 	"gateway/forwarded":   {"gateway"},
 	"gateway/gatewaytest": {"gateway", "parser"},
+	"gateway/proxy":       {"gateway", "gateway/forwarded"},
 	"gateway/web":         {"gateway", "gateway/forwarded", "internal/modtime"},
 	"gateway/middleware":  {"gateway", "gateway/forwarded", "internal/modtime", "internal/thrown"},
 	"gateway/nethttp":     {"gateway", "internal/field", "internal/thrown", "parser"},
