@@ -45,6 +45,7 @@ var (
 	errSilent  = errors.New("no byte came within UpstreamTimeout")
 	errInterim = errors.New("more than 16 interim responses")
 	errNotHTTP = errors.New("malformed response")
+	errEarly   = errors.New("it has sent bytes beyond an earlier response")
 )
 
 // exchange is one request and its response. Strings are copies, since the goroutines of http.Transport may use
@@ -166,7 +167,6 @@ type attempt struct {
 
 	mu       sync.Mutex
 	conn     *conn // nil before there is a connection
-	before   int64 // bytes written on it before this request
 	reused   bool
 	reading  bool // content of the client is waited for
 	answered bool // the head of the response has come: the silence that counts is that of its content
@@ -235,6 +235,11 @@ func (x *exchange) try(u *upstream) (gateway.Body, *failure, error) {
 		return nil, t.failure(err), nil
 	}
 	defer resp.Body.Close()
+	if !t.conn.answered(resp, t.interim) {
+		_ = t.conn.Close()
+		t.began.Store(false) // it is not the response to this request
+		return nil, t.failure(errEarly), nil
+	}
 	if resp.Close {
 		t.restoreConnection(resp.Header, t.interim)
 	}
@@ -276,7 +281,7 @@ func (x *exchange) request(t *attempt, u *upstream, target *url.URL) *http.Reque
 			t.mu.Lock()
 			defer t.mu.Unlock()
 			t.conn, t.reused = info.Conn.(*conn), info.Reused
-			t.before, t.interim = t.conn.written.Load(), 0
+			t.interim = 0
 			t.conn.record(true)
 			t.wait()
 		},
@@ -377,7 +382,7 @@ func (t *attempt) failure(err error) *failure {
 	defer t.mu.Unlock()
 	connected := t.conn != nil
 	untouched := x.isHeld || !x.content.touched.Load()
-	unsent := !connected || t.conn.written.Load() == t.before
+	unsent := !connected || t.conn.unwritten()
 	began := t.began.Load()
 	switch {
 	case x.ctx.Err() != nil: // the client is gone, or the server has answered or stops

@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/internal/testlog"
-
 	"github.com/isbjorn/isbjorn/server"
 )
 
@@ -165,7 +165,7 @@ func serveWith(t testing.TB, o Options, so server.Options) *gateServer {
 	p.App = app
 	t.Cleanup(func() { _ = app.Close() })
 	so.Logger, so.Loops, so.Dispatch, so.BodyBytes = o.Logger, 1, server.Pool, 16<<20
-	p.server, err = server.New(app, so)
+	p.server, err = server.New(gateway.Debug(app), so) // finds what is kept beyond the response
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -755,3 +755,39 @@ func TestManySlowAnswers(t *testing.T) {
 	wg.Wait()
 	eventually(t, "no request in progress", func() bool { return p.Upstreams()[0].InFlight == 0 })
 }
+
+// What an upstream sends beyond a response reaches no other client: here it answers HEAD with content that is a
+// response, in one packet with the head or soon after it.
+func TestBytesBeyondAResponse(t *testing.T) {
+	t.Parallel()
+	const evil = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
+	b := newBackend(t, func(r *request) bool {
+		if strings.HasPrefix(r.head, "HEAD") {
+			r.send(fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(evil), evil))
+			return true
+		}
+		r.send(ok)
+		return true
+	})
+	p := serve(t, Options{To: []string{b.url}})
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			c := p.dial(t)
+			for i := range 300 {
+				if i%2 == 0 {
+					c.send("HEAD / HTTP/1.1\r\nHost: h\r\n\r\n")
+					_ = c.read("HEAD")
+				}
+				c.send(get("/"))
+				if a := c.read("GET"); a.body != "ok" && a.StatusCode != 502 {
+					t.Errorf("%d %q", a.StatusCode, a.body)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if got := p.Upstreams()[0]; got.Failures > 0 {
+		t.Logf("%+v", got)
+	}
+}

@@ -154,18 +154,22 @@ func newTransport(network, address string, o *Options) *http.Transport {
 // conn is a connection to an upstream.
 //
 // It counts what was written: a request of which no byte was written may be sent to another upstream, whatever
-// its method. And it records the heads of responses, because an http.Transport removes the field Connection where
-// it says "close", together with the names of other fields in it.
+// its method. And it records the heads of responses: an http.Transport removes the field Connection where it says
+// "close", together with the names of other fields in it, and does not see whether a head came after its request.
 type conn struct {
 	net.Conn
 	written atomic.Int64
+	writing atomic.Bool // the request is being written, or was
 
 	mu        sync.Mutex
 	recording bool
+	early     bool   // bytes came before the request was written
+	before    int64  // bytes written before the request
 	recorded  []byte // at most headBytesMax
 }
 
 func (c *conn) Write(p []byte) (int, error) {
+	c.writing.Store(true)
 	n, err := c.Conn.Write(p)
 	c.written.Add(int64(n))
 	return n, err
@@ -176,6 +180,7 @@ func (c *conn) Read(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.recording {
+		c.early = c.early || n > 0 && !c.writing.Load()
 		c.recorded = append(c.recorded, p[:min(n, headBytesMax-len(c.recorded))]...)
 	}
 	return n, err
@@ -189,11 +194,42 @@ func (c *conn) CloseWrite() error {
 	return errors.ErrUnsupported
 }
 
+// unwritten reports whether no byte of the request was written.
+func (c *conn) unwritten() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.written.Load() == c.before
+}
+
+// answered reports whether a response, after as many interim ones, came after its request. If it did not, it is what
+// the upstream has sent beyond an earlier response, such as content in answer to HEAD: an http.Transport that uses the
+// connection again at that moment takes it for the response to the next request.
+func (c *conn) answered(resp *http.Response, interim int) (ok bool) {
+	status := fmt.Sprintf("%s %d", resp.Proto, resp.StatusCode)
+	c.mu.Lock()
+	early, first := c.early, bytes.HasPrefix(c.recorded, []byte(status))
+	c.mu.Unlock()
+	switch {
+	case early:
+		return false
+	case interim == 0:
+		return first
+	}
+	c.eachHead(func(line string, _ textproto.MIMEHeader) {
+		ok = ok || interim == 0 && strings.HasPrefix(line, status)
+		interim--
+	})
+	return ok
+}
+
 // record begins to record the heads of the responses to one request, or ends it.
 func (c *conn) record(on bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.recording = on
+	if c.recording = on; on {
+		c.early, c.before = false, c.written.Load()
+		c.writing.Store(false)
+	}
 	if c.recorded = c.recorded[:0]; !on && cap(c.recorded) > keptBytes {
 		c.recorded = nil
 	}
