@@ -286,6 +286,9 @@ func FuzzPrecompressed(f *testing.F) {
 		for i, app := range apps {
 			got := call(app, "GET", target, header...)
 			if got.Err != nil {
+				if strings.Contains(got.Err.Error(), "the request is invalid") {
+					t.Skip()
+				}
 				t.Fatalf("%q %q: %v", target, header, got.Err)
 			}
 			if first == nil {
