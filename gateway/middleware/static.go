@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"os"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/isbjorn/isbjorn/gateway"
@@ -27,7 +28,7 @@ type StaticOptions struct {
 
 	// List answers for a directory without an index with a page of its files, or with JSON where Accept
 	// prefers application/json to text/html. Names that begin with a dot are not in it, nor what is not
-	// served. It has at most 2,000 entries, and says if there are more.
+	// served. It has at most 2,000 entries of the first 10,000 names, and says if there are more.
 	List bool
 
 	// DotFiles serves names that begin with a dot as well. Without it only those below /.well-known/ are
@@ -98,7 +99,7 @@ func Static(dir string, o StaticOptions) (gateway.App, error) {
 
 // check checks the options, and makes what depends on them.
 func (s *static) check() error {
-	if s.Index == nil {
+	if s.Index = slices.Clone(s.Index); s.Index == nil {
 		s.Index = []string{"index.html"}
 	}
 	for _, name := range s.Index {
@@ -129,7 +130,7 @@ func (s *static) check() error {
 	}
 	for _, ext := range s.Precompressed {
 		coding, ok := sidecarCodings[ext]
-		if !ok || len(s.sidecars) == codingsMax {
+		if !ok || slices.Contains(s.sidecars, sidecar{"." + ext, coding}) {
 			return fmt.Errorf("middleware: StaticOptions.Precompressed has %q; use zst, br and gz, each once", ext)
 		}
 		s.sidecars = append(s.sidecars, sidecar{"." + ext, coding})

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -90,6 +91,14 @@ func TestCacheSeesChanges(t *testing.T) {
 			}
 			expire(app)
 			serves("a link", "/f", blow("i"))
+			if err := os.RemoveAll(filepath.Join(dir, "sub")); err != nil {
+				t.Fatal(err)
+			}
+			put(t, filepath.Join(dir, "sub"), "file", changed)
+			expire(app)
+			serves("a link into a directory that is a file now", "/f", "404")
+			serves("a file in place of a directory", "/sub/index.html", "404")
+			serves("a file in place of a directory", "/sub", "file")
 			_ = os.Remove(path)
 			if err := os.Symlink("/etc/passwd", path); err != nil {
 				t.Fatal(err)
@@ -157,6 +166,119 @@ func readBody(t *testing.T, body gateway.Body) string {
 	}
 }
 
+// A lack of descriptors is one of others: the cache gives its own up, and an error is no 404.
+func TestCacheWithoutDescriptors(t *testing.T) {
+	files := map[string]string{"new": large("n"), "d/e/new": large("e"), "d/e/new.br": "br"}
+	for i := range 10 {
+		files[fmt.Sprint("f", i)] = large("f")
+	}
+	app := staticIn(t, directory(t, files), StaticOptions{OpenFiles: 100, Precompressed: []string{"br"}})
+	for i := range 10 {
+		gatewaytest.Get(app, fmt.Sprint("/f", i))
+	}
+	var old syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &old); err != nil {
+		t.Fatal(err)
+	}
+	tight := old
+	tight.Cur = 0
+	held := []gateway.Body{bodyOf(t, app, "/f0")}
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &tight); err != nil {
+		t.Skipf("it lowers the limit of open files: %v", err)
+	}
+	defer func() { _ = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &old) }()
+	got := gatewaytest.Get(app, "/new")
+	if app.cache.get("/f1") != nil || got.Code == 200 {
+		t.Errorf("%s, and the cache keeps its files", show(got))
+	}
+	expire(app)
+	for _, target := range []string{"/new", "/f1", "/d/e/new"} {
+		if got := gatewaytest.Get(app, target); got.Err == nil || got.Code == 404 || got.Code == 403 {
+			t.Errorf("%s: %s", target, show(got))
+		}
+	}
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &old); err != nil {
+		t.Fatal(err)
+	}
+	if got := gatewaytest.Get(app, "/d/e/new"); got.Text() != large("e") || got.Get("Vary") != "Accept-Encoding" {
+		t.Errorf("%s %v", got.Status, got.Header)
+	}
+	if got := readBody(t, held[0]); got != large("f") || held[0].Close() != nil {
+		t.Errorf("%d bytes of the file that was being sent", len(got))
+	}
+}
+
+// A file that shrinks while it is sent cuts its response, and the next one is of the new file.
+func TestTruncatedWhileSent(t *testing.T) {
+	dir := directory(t, map[string]string{"f": large("old ")})
+	app := staticIn(t, dir, StaticOptions{OpenFiles: 10})
+	body := bodyOf(t, app, "/f")
+	if err := os.Truncate(filepath.Join(dir, "f"), 10); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	for err == nil {
+		_, err = body.Next()
+	}
+	if err != io.ErrUnexpectedEOF || body.Close() != nil {
+		t.Error(err)
+	}
+	expire(app)
+	if got := gatewaytest.Get(app, "/f"); got.Text() != large("old ")[:10] {
+		t.Error(show(got))
+	}
+}
+
+// No link that appears and disappears leads out of the directory, with links followed and without.
+func TestLinkRace(t *testing.T) {
+	for _, o := range []StaticOptions{{OpenFiles: 8, List: true}, {NoSymlinks: true, OpenFiles: 8}, {}} {
+		dir := tree(t)
+		app := staticIn(t, dir, o)
+		var stop atomic.Bool
+		var writer, readers sync.WaitGroup
+		writer.Go(func() {
+			link, real := filepath.Join(dir, "flip"), filepath.Join(dir, "real")
+			for i := range 300 {
+				_ = os.Mkdir(real, 0o755)
+				_ = os.WriteFile(filepath.Join(real, "secret.txt"), []byte("good"), 0o644)
+				if i%2 == 0 {
+					_ = os.Rename(real, link)
+				} else {
+					_ = os.RemoveAll(link)
+					_ = os.Symlink("..", link)
+				}
+				if i%4 == 3 {
+					_ = os.Remove(link)
+				}
+			}
+			stop.Store(true)
+		})
+		for range 3 {
+			readers.Go(func() {
+				for !stop.Load() {
+					if app.cache != nil {
+						for _, target := range []string{"/flip/secret.txt", "/flip/"} {
+							if e := app.cache.get(target); e != nil {
+								e.checked.Store(-int64(time.Hour))
+							}
+						}
+					}
+					if got := gatewaytest.Get(app, "/flip/secret.txt"); got.Text() == "secret" || got.Err != nil {
+						t.Error(show(got))
+						return
+					}
+					if got := gatewaytest.Get(app, "/flip/"); strings.Contains(got.Text(), `"./root/"`) {
+						t.Error(show(got))
+						return
+					}
+				}
+			})
+		}
+		writer.Wait()
+		readers.Wait()
+	}
+}
+
 // Neither files, bytes nor names that do not exist fill the cache beyond its bounds; a flood of such names leaves the files
 // in it.
 func TestCacheIsBounded(t *testing.T) {
@@ -189,7 +311,7 @@ func TestCacheIsBounded(t *testing.T) {
 	if n := len(app.cache.others); n != keptOthers {
 		t.Errorf("%d places", n)
 	}
-	long := "/" + strings.Repeat("x/../", 1)[:1] + strings.Repeat("y", keptKeyBytes)
+	long := "/" + strings.Repeat("y", keptKeyBytes)
 	gatewaytest.Get(app, long)
 	if app.cache.get(long) != nil {
 		t.Error("a long path is kept")
@@ -218,7 +340,7 @@ func TestKeptBytes(t *testing.T) {
 	}
 }
 
-// Renames, floods, floods of names, an emptied cache: every answer is one whole content with its tag.
+// Renames, removals, a flood of names, an emptied cache: every answer is one whole content with its tag.
 func TestCacheStorm(t *testing.T) {
 	dir := directory(t, map[string]string{"f.css": large("0"), "f.css.br": "br 0"})
 	app := staticIn(t, dir, StaticOptions{OpenFiles: 8, Precompressed: []string{"br"}})

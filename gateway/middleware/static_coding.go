@@ -11,7 +11,7 @@ type sidecar struct{ extension, coding string }
 // sidecarCodings are the content codings by the extensions that StaticOptions.Precompressed takes.
 var sidecarCodings = map[string]string{"zst": "zstd", "br": "br", "gz": "gzip"}
 
-const codingsMax = 3
+const codingsMax = 3 // as many as sidecarCodings has
 
 // chooseVariant returns the index of the variant for an Accept-Encoding. The file itself is variant 0, for a
 // client that accepts nothing else, even if it excludes that too: what it gets then RFC 9110 section 12.5.3

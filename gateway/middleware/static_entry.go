@@ -83,8 +83,10 @@ func (s *static) find(key string) (*pathEntry, error) {
 		old.checked.Store(now)
 		return old, nil
 	}
-	e.checked.Store(now)
-	s.cache.put(e)
+	if e.kind != isNoName { // which costs no look at the directory
+		e.checked.Store(now)
+		s.cache.put(e)
+	}
 	return e, nil
 }
 
@@ -139,7 +141,10 @@ func (s *static) load(key string, find finder) (*pathEntry, error) {
 		return nil, err
 	case err == nil && info.Mode().IsRegular() && !slash:
 		e.kind, e.opened = isFile, file
-		s.addVariants(e, info)
+		if err := s.addVariants(e, info); err != nil {
+			e.closeOpened()
+			return nil, err
+		}
 	case err == nil: // a device, a FIFO, or "file/"
 		closeFile(file)
 	}
@@ -164,16 +169,19 @@ func (s *static) findIndex(dir string, find finder) (name string, file *os.File,
 }
 
 // addVariants adds the file of e, which is info, and its sidecars.
-func (s *static) addVariants(e *pathEntry, info os.FileInfo) {
+func (s *static) addVariants(e *pathEntry, info os.FileInfo) error {
 	e.variants = append(make([]variant, 0, 1+len(s.sidecars)), variant{name: e.name, info: info})
 	if e.mark() == errorPageMark {
-		return
+		return nil
 	}
 	for _, sc := range s.sidecars {
 		name := e.name + sc.extension
 		_, coded, err := s.statName(name)
-		if err != nil || !coded.Mode().IsRegular() {
+		switch {
+		case isAbsent(err) || err == nil && !coded.Mode().IsRegular():
 			continue
+		case err != nil:
+			return err
 		}
 		e.coded = true
 		if !coded.ModTime().Before(info.ModTime()) {
@@ -184,43 +192,55 @@ func (s *static) addVariants(e *pathEntry, info os.FileInfo) {
 		modified, ok := modtime.Of(v.info)
 		e.settled = e.settled && ok && time.Since(modified) >= settledAfter
 	}
+	return nil
 }
 
 // finder finds a file in the root. The error is errNotHere, fs.ErrPermission, or one of the machine.
 type finder func(name string) (*os.File, os.FileInfo, error)
 
 // openName is a finder that opens the file.
-func (s *static) openName(name string) (*os.File, os.FileInfo, error) {
-	if err := s.checkLinks(name); err != nil {
-		return nil, nil, err
-	}
-	const flags = os.O_RDONLY | syscall.O_NONBLOCK // a FIFO would wait for a writer
-	file, err := s.root.OpenFile(name, flags, 0)
-	if s.cache != nil && (errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)) {
-		s.cache.clear() // its descriptors are the first to go
-		file, err = s.root.OpenFile(name, flags, 0)
-	}
+func (s *static) openName(name string) (file *os.File, info os.FileInfo, err error) {
+	err = s.withDescriptors(func() (err error) {
+		if err = s.checkLinks(name); err != nil {
+			return err
+		}
+		// O_NONBLOCK: a FIFO would wait for a writer.
+		if file, err = s.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0); err != nil {
+			return err
+		}
+		if info, err = file.Stat(); err != nil {
+			closeFile(file)
+		}
+		return err
+	})
 	if err != nil {
-		return nil, nil, openError(err)
-	}
-	info, err := file.Stat()
-	if err != nil {
-		closeFile(file)
 		return nil, nil, openError(err)
 	}
 	return file, info, nil
 }
 
 // statName is a finder that returns the state of the file only.
-func (s *static) statName(name string) (*os.File, os.FileInfo, error) {
-	if err := s.checkLinks(name); err != nil {
-		return nil, nil, err
-	}
-	info, err := s.root.Stat(name)
+func (s *static) statName(name string) (file *os.File, info os.FileInfo, err error) {
+	err = s.withDescriptors(func() (err error) {
+		if err = s.checkLinks(name); err == nil {
+			info, err = s.root.Stat(name)
+		}
+		return err
+	})
 	if err != nil {
 		return nil, nil, openError(err)
 	}
 	return nil, info, nil
+}
+
+// withDescriptors calls f, and again if it lacked descriptors, without those of the cache.
+func (s *static) withDescriptors(f func() error) error {
+	err := f()
+	if s.cache != nil && (errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)) {
+		s.cache.clear()
+		err = f()
+	}
+	return err
 }
 
 // checkLinks returns errNotHere for a name with a symbolic link in it, if they are hidden.
@@ -232,7 +252,7 @@ func (s *static) checkLinks(name string) error {
 		if i == len(name) || name[i] == '/' {
 			info, err := s.root.Lstat(name[:i])
 			if err != nil {
-				return openError(err)
+				return err
 			}
 			if info.Mode()&fs.ModeSymlink != 0 {
 				return errNotHere

@@ -17,14 +17,17 @@ import (
 	"github.com/isbjorn/isbjorn/gateway"
 )
 
-// listMax is the most entries of a listing.
-const listMax = 2000
+const (
+	listMax      = 2000   // entries of a listing
+	listNamesMax = 10_000 // names that are read for them: some may not be served
+	listBatch    = 250    // names at a time
+)
 
 // listing is what a directory has; its fields are those of the JSON.
 type listing struct {
 	Path      string       `json:"path"`
 	Entries   []listedFile `json:"entries"`
-	Truncated bool         `json:"truncated"` // there are more than listMax
+	Truncated bool         `json:"truncated"` // there may be more
 }
 
 type listedFile struct {
@@ -81,23 +84,23 @@ func (s *static) readDir(dir string) (*listing, error) {
 		return nil, errNotHere
 	}
 	l := &listing{Entries: []listedFile{}}
-	for {
-		names, err := file.Readdirnames(256)
-		for _, name := range names {
-			listed, ok := s.listed(dir, name)
-			if !ok {
-				continue
-			}
-			if l.Truncated = len(l.Entries) == listMax; l.Truncated {
-				break
-			}
-			l.Entries = append(l.Entries, listed)
-		}
-		if err == io.EOF || l.Truncated {
+	for read := 0; !l.Truncated; {
+		names, err := file.Readdirnames(listBatch)
+		if err == io.EOF {
 			break
 		}
 		if err != nil {
 			return nil, openError(err)
+		}
+		read += len(names)
+		for _, name := range names {
+			listed, ok := s.listed(dir, name)
+			if l.Truncated = read > listNamesMax || ok && len(l.Entries) == listMax; l.Truncated {
+				break
+			}
+			if ok {
+				l.Entries = append(l.Entries, listed)
+			}
 		}
 	}
 	slices.SortFunc(l.Entries, func(a, b listedFile) int {
@@ -146,7 +149,7 @@ th, td { border-bottom: 1px solid #8886; padding: .4rem .75rem .4rem 0; text-ali
 td:first-child { overflow-wrap: anywhere; }
 th + th, td + td { font-variant-numeric: tabular-nums; text-align: right; white-space: nowrap; }
 th:last-child, td:last-child { padding-right: 0; }
-@media (max-width: 30rem) { .time { display: none; } }
+@media (max-width: 30rem) { th + th, td + td { font-size: .875rem; } td.time { white-space: normal; } }
 </style>
 `
 
@@ -168,7 +171,7 @@ func (l *listing) page(parent bool) []byte {
 	b = append(b, "</tbody>\n</table>\n"...)
 	if l.Truncated {
 		b = append(b, "<p>The directory has more entries; these are "...)
-		b = strconv.AppendInt(b, listMax, 10)
+		b = strconv.AppendInt(b, int64(len(l.Entries)), 10)
 		b = append(b, " of them.</p>\n"...)
 	}
 	return append(b, "</body>\n</html>\n"...)
