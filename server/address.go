@@ -79,6 +79,13 @@ func parseAddress(text string) (address, error) {
 	return a, a.refuse(fmt.Sprintf("has the scheme %q", scheme), "use http:// or https://, or only "+rest)
 }
 
+// CheckAddress returns the error of [Server.Listen] for an address that has no meaning: it names the address and what
+// would do. It does not look whether the address can be bound.
+func CheckAddress(addr string) error {
+	_, err := parseAddress(addr)
+	return err
+}
+
 // refuse is the error for the address, with why it cannot work and what would do.
 func (a address) refuse(why, mend string) error {
 	return fmt.Errorf("server: address %q %s; %s", a.text, why, mend)

@@ -25,12 +25,15 @@ var importTable = map[string][]string{
 	"gateway/middleware":  {"gateway", "gateway/forwarded", "internal/modtime", "internal/thrown"},
 	"gateway/nethttp":     {"gateway", "internal/field", "internal/thrown", "parser"},
 
+	"cmd/isbjorn": {"gateway", "gateway/forwarded", "gateway/middleware", "gateway/proxy", "internal/logs", "internal/settings", "server"},
+
 	"cmd/isbjorn/internal/foreign": {"internal/settings"},
 	"cmd/isbjorn/internal/uwsgi":   {"cmd/isbjorn/internal/foreign", "internal/settings"},
 
 	"internal/benchmark": {},
 	"internal/field":     {},
 	"internal/head":      {},
+	"internal/logs":      {},
 	"internal/modtime":   {},
 	"internal/settings":  {},
 	"internal/testlog":   {},

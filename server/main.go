@@ -168,7 +168,8 @@ func (m *mainFlags) load(o *Options, program string, environ []string) (*setting
 	config, mistakes := settings.Load(settings.Input{
 		Command: settings.Program, Code: settings.FromOptions(o, settings.Program), Fixed: settings.KeysOf(o.Fixed),
 		Environ: environ, Prefixes: prefixes, Flags: m.given,
-		File: cmp.Or(m.file, settings.Variable(environ, own+"CONFIG"), settings.Variable(environ, "ISBJORN_CONFIG")),
+		Check: map[string]func(string) error{"bind": CheckAddress},
+		File:  cmp.Or(m.file, settings.Variable(environ, own+"CONFIG"), settings.Variable(environ, "ISBJORN_CONFIG")),
 	})
 	if !mistakes.Failed() {
 		config.Fill(o)

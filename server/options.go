@@ -457,6 +457,9 @@ func (c *config) check() error {
 	if c.underscorePolicy > KeepUnderscores {
 		return fmt.Errorf("server: option UnderscoreFields is %d; use DropUnderscores, RefuseUnderscores or KeepUnderscores", c.underscorePolicy)
 	}
+	if _, err := parseAddresses(c.bind); err != nil {
+		return err
+	}
 	if slices.ContainsFunc(c.onStart, func(f func(*Server)) bool { return f == nil }) {
 		return errors.New("server: option OnStart has a function that is nil; leave it out")
 	}

@@ -18,6 +18,10 @@ type Input struct {
 	File     string            // of the configuration; "" for none
 	Readers  map[string]Reader // by extension; nil for TOML alone
 	Flags    []Given           // of the command line, in its order
+
+	// Check has functions, by key, that refuse a value of an operator which has the right form, such as a file that
+	// is not there.
+	Check map[string]func(text string) error
 }
 
 // A Value is that of a setting, in normal form.
@@ -137,7 +141,7 @@ func (l *loader) apply(given []Given, d *Document) {
 			continue
 		}
 		seen[g.Key] = g.Source
-		texts, ok := s.texts(g, d)
+		texts, ok := s.texts(g, d, l.in.Check[s.Key])
 		if !ok {
 			continue
 		}
@@ -149,7 +153,7 @@ func (l *loader) apply(given []Given, d *Document) {
 }
 
 // texts returns the values of g in normal form.
-func (s *Setting) texts(g *Given, d *Document) (texts []string, ok bool) {
+func (s *Setting) texts(g *Given, d *Document, check func(string) error) (texts []string, ok bool) {
 	ok = true
 	wrong := func(p Part, message string) {
 		m := &Mistake{Source: g.Source, Key: g.Key, Value: p.Text, Message: message, Length: p.Length}
@@ -175,6 +179,9 @@ func (s *Setting) texts(g *Given, d *Document) (texts []string, ok bool) {
 		text, err := s.Normal(p.Text)
 		if err == nil && g.Source.Name == "PORT" {
 			err = checkPort(p.Text)
+		}
+		if err == nil && check != nil && g.Source.Origin > Code {
+			err = check(text)
 		}
 		if err != nil {
 			wrong(p, err.Error())

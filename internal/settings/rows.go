@@ -196,6 +196,37 @@ var table = []Setting{
 		Help: "between two of these checks",
 	},
 
+	{
+		Key: "proxy.forward", Kind: Enum, Values: []string{"x-forwarded", "forwarded", "none"}, Default: "x-forwarded",
+		Group: gProxy, For: Proxy,
+		Help: "fields that tell upstreams the client",
+	},
+	{
+		Key: "proxy.tunnel_timeout", Kind: Duration, Default: "1h", None: true, Min: 1,
+		Group: gProxy, For: Proxy,
+		Help: "without a byte on a WebSocket",
+	},
+	{
+		Key: "proxy.max_fails", Kind: Int, Default: "1", None: true,
+		Group: gProxy, For: Proxy,
+		Help: "failures until an upstream is left out",
+	},
+	{
+		Key: "proxy.fail_timeout", Kind: Duration, Default: "10s", Min: 1,
+		Group: gProxy, For: Proxy,
+		Help: "how long it is left out then",
+	},
+	{
+		Key: "proxy.upgrade", List: true, Default: "websocket",
+		Group: gProxy, For: Proxy, Arg: "TOKEN",
+		Help: "protocols that Upgrade may change to",
+	},
+	{
+		Key:   "proxy.ca",
+		Group: gProxy, For: Proxy, Arg: "FILE",
+		Help: "certificates that sign those of upstreams",
+	},
+
 	// Workers.
 	{
 		Key: "workers", Kind: Int, Default: "4096", Auto: true, Min: 1, Max: 1 << 20,
@@ -447,7 +478,7 @@ var table = []Setting{
 		Gunicorn: []string{"accesslog"}, UWSGI: []string{"req-logger", "logger-req", "disable-logging"},
 	},
 	{
-		Key: "log.format", Kind: Enum, Values: []string{"combined", "common", "json"}, Default: "combined",
+		Key: "log.format", Kind: Enum, Values: []string{"combined", "json"}, Default: "combined",
 		Group: gLog, For: Static | Proxy | Run,
 		Help:     "of these lines",
 		Gunicorn: []string{"access_log_format"}, UWSGI: []string{"log-format", "logformat"},

@@ -1,0 +1,102 @@
+// Command isbjorn serves HTTP: the files of a directory, and other servers that it stands in front of. It is the
+// server of this module as a program, with the settings of an operator by flags, environment and a file.
+//
+// isbjorn --help lists the commands, and docs/operating.md explains them.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/isbjorn/isbjorn/internal/settings"
+)
+
+func main() {
+	// A write to a pipe whose reader is gone is an error, and no end of the process: see server.Run.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	os.Exit(execute(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// The exit statuses.
+const (
+	statusDone   = 0
+	statusFailed = 1 // at run time
+	statusUsage  = 2 // the command line or the configuration is wrong
+)
+
+// A statusError is an error with the exit status that it leads to.
+type statusError struct {
+	status int
+	error
+}
+
+func (e statusError) Unwrap() error { return e.error }
+
+// execute runs a command line and returns the exit status.
+func execute(args []string, stdout, stderr io.Writer) int {
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.Execute()
+	status := statusError{status: statusUsage} // what cobra finds is wrong usage
+	switch {
+	case err == nil:
+		return statusDone
+	case errors.As(err, &status) && status.error == nil: // said already
+		return status.status
+	}
+	var mistakes settings.Mistakes
+	if errors.As(err, &mistakes) {
+		fmt.Fprintln(stderr, err)
+	} else {
+		fmt.Fprintln(stderr, "isbjorn:", strings.TrimPrefix(err.Error(), "server: "))
+	}
+	return status.status
+}
+
+// unknownCommand refuses what is no command.
+func unknownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	var names []string
+	for _, sub := range cmd.Commands() {
+		names = append(names, sub.Name())
+	}
+	mend := cmd.Name() + " --help lists them"
+	if near := settings.Nearest(args[0], names); near != "" {
+		mend = "did you mean " + near + "?"
+	}
+	return fmt.Errorf("%q is no command; %s", args[0], mend)
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "isbjorn COMMAND",
+		Short:         "serve HTTP: files, and servers behind this one",
+		SilenceErrors: true, // execute prints them
+		SilenceUsage:  true,
+		Args:          unknownCommand,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cobra.EnableCommandSorting = false
+	root.AddCommand(newStatic(), newProxy(), newCheck(), newCompletion(), newSystemd(), newVersion())
+	root.SetHelpCommand(newHelp())
+	root.SetHelpFunc(printHelp)
+	root.CompletionOptions.DisableDefaultCmd = true // newCompletion has its own help
+	for _, cmd := range append(root.Commands(), root) {
+		cmd.DisableFlagsInUseLine = true
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fmt.Errorf("%w; %s --help lists the flags", suggestFlag(cmd, err), cmd.CommandPath())
+	})
+	return root
+}
