@@ -169,7 +169,7 @@ type attempt struct {
 	conn     *conn // nil before there is a connection
 	reused   bool
 	reading  bool // content of the client is waited for
-	answered bool // the head of the response has come: the silence that counts is that of its content
+	answered bool // RoundTrip has returned: the silence that counts now is that of the content
 }
 
 // wait begins to count the silence of the upstream.
@@ -199,8 +199,11 @@ func (t *attempt) sending(reading bool) {
 	}
 }
 
-// stopSending ends what sending does.
+// stopSending ends what sending does, and lets no interim response pass any more: a goroutine of http.Transport may
+// still read one when the attempt has been given up.
 func (t *attempt) stopSending() {
+	t.x.mu.Lock()
+	defer t.x.mu.Unlock()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.answered = true
@@ -329,10 +332,17 @@ func (t *attempt) inform(code int, header textproto.MIMEHeader) error {
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if !x.done {
+	if !t.isAnswered() {
 		_ = x.env.Inform(code, fields) // where the client is gone its Context has ended
 	}
 	return nil
+}
+
+// isAnswered reports whether the attempt has got a response, or was given up.
+func (t *attempt) isAnswered() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.answered
 }
 
 // hasContinued reports whether 100 Continue has come. It is for requests with Expect.
@@ -351,10 +361,7 @@ func (t *attempt) awaitContinue() bool {
 	if t.continued == nil || !t.began.Load() || t.hasContinued() {
 		return true
 	}
-	t.mu.Lock()
-	final := t.answered || t.conn.hasFinal()
-	t.mu.Unlock()
-	if !final {
+	if !t.isAnswered() && !t.conn.hasFinal() {
 		return true
 	}
 	select {

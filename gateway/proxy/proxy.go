@@ -109,6 +109,9 @@ func (a *App) Serve(env *gateway.Environ, start gateway.StartResponse) (gateway.
 		_, err := start("204 No Content", []gateway.Header{{Name: "Allow", Value: allowed}}, nil)
 		return nil, err
 	}
+	if !sendableHost(env.Host()) {
+		return refuse(env, start, "400 Bad Request")
+	}
 	path, query := targetOf(env)
 	peer, host := env.RemoteAddr(), strings.Clone(env.Host()) // Apply replaces both
 	a.options.Trusted.Apply(env)
@@ -120,6 +123,19 @@ func (a *App) Serve(env *gateway.Environ, start gateway.StartResponse) (gateway.
 		x.client = client.Unmap().String()
 	}
 	return x.serve()
+}
+
+// sendableHost reports whether http.Transport sends a Host with these bytes. An error of its own would look like a
+// failure of the upstream, so that a client could have all upstreams left out.
+func sendableHost(host string) bool {
+	for i := range len(host) {
+		c := host[i]
+		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9') &&
+			!strings.ContainsRune("!$%&'()*+,-.:;=[]_~", rune(c)) {
+			return false
+		}
+	}
+	return true
 }
 
 // allowed is the value of Allow. An upstream may know more methods, and each passes.

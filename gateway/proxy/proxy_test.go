@@ -152,7 +152,8 @@ func TestSilentUpstream(t *testing.T) {
 	if a := p.ask(t, get("/part")); a.err == nil || a.StatusCode != 200 {
 		t.Errorf("a part: %d %q, %v", a.StatusCode, a.body, a.err)
 	}
-	if got := p.Upstreams()[0]; got.Requests != 4 || got.Failures != 4 || got.InFlight != 0 {
+	eventually(t, "no request in progress", func() bool { return p.Upstreams()[0].InFlight == 0 })
+	if got := p.Upstreams()[0]; got.Requests != 4 || got.Failures != 4 {
 		t.Errorf("Upstreams: %+v", got)
 	}
 }
@@ -202,8 +203,10 @@ func TestClientLeaves(t *testing.T) {
 			_, _ = c.r.Peek(1)
 		}
 		_ = c.Close()
+		left := time.Now()
 		select {
 		case <-gone:
+			t.Logf("after %v", time.Since(left))
 		case <-time.After(waitMax):
 			t.Fatal("the upstream still has the request")
 		}
@@ -556,6 +559,13 @@ func TestBalance(t *testing.T) {
 	}
 	for range 5 {
 		p.want(t, get("/"), 200, "ok")
+		eventually(t, "the answered request is no longer in progress", func() bool {
+			n := int64(0)
+			for _, u := range p.Upstreams() {
+				n += u.InFlight
+			}
+			return n == 2
+		})
 	}
 	idle := 0
 	for _, u := range p.Upstreams() {
@@ -789,5 +799,49 @@ func TestBytesBeyondAResponse(t *testing.T) {
 	wg.Wait()
 	if got := p.Upstreams()[0]; got.Failures > 0 {
 		t.Logf("%+v", got)
+	}
+}
+
+// No byte that a client may send makes a request that counts as a failure of the upstream.
+func TestNoRequestFailsAnUpstream(t *testing.T) {
+	t.Parallel()
+	b := newBackend(t, answers(ok))
+	p := serve(t, Options{To: []string{b.url}})
+	for c := range 256 {
+		for _, request := range []string{
+			"GET / HTTP/1.1\r\nHost: a%cb\r\n\r\n", "GET / HTTP/1.1\r\nHost: h\r\nX-A: a%cb\r\n\r\n",
+			"GET / HTTP/1.1\r\nHost: h\r\nX-A%cb: a\r\n\r\n", "GET /%c HTTP/1.1\r\nHost: h\r\n\r\n",
+			"GET //%c HTTP/1.1\r\nHost: h\r\n\r\n", "GET /?%c HTTP/1.1\r\nHost: h\r\n\r\n", "G%cT / HTTP/1.1\r\nHost: h\r\n\r\n",
+			"GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket%c\r\n\r\n",
+			"GET / HTTP/1.1\r\nHost: h\r\nTE: trailers\r\nVia: 1.1 %c\r\nMax-Forwards: %[1]c\r\n\r\n",
+			"GET / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nTrailer: X%c\r\n\r\n0\r\n\r\n",
+		} {
+			request = strings.ReplaceAll(strings.ReplaceAll(request, "%[1]c", "%c"), "%c", string([]byte{byte(c)}))
+			if a := p.ask(t, request); a.StatusCode == 502 || a.err != nil {
+				t.Errorf("%q: %d, %v", request, a.StatusCode, a.err)
+			}
+		}
+	}
+	if got := p.Upstreams()[0]; got.Failures != 0 {
+		t.Errorf("%+v, log:\n%s", got, p.log.String())
+	}
+}
+
+// An upstream that refuses an upload and closes, so that a reset follows its answer, is heard, and has not failed.
+func TestRefusedUpload(t *testing.T) {
+	t.Parallel()
+	no := strings.Repeat("no", 50_000)
+	b := newBackend(t, func(r *request) bool {
+		r.content(1000)
+		r.send("HTTP/1.1 413 X\r\nConnection: close\r\nContent-Length: 100000\r\n\r\n" + no)
+		return false
+	})
+	p := serve(t, Options{To: []string{b.url}})
+	upload := fmt.Sprintf("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%s", 4<<20, strings.Repeat("x", 4<<20))
+	for range 20 {
+		p.want(t, upload, 413, no)
+	}
+	if got := p.Upstreams()[0]; got.Failures != 0 {
+		t.Errorf("%+v, log:\n%s", got, p.log.String())
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -160,6 +161,7 @@ type conn struct {
 	net.Conn
 	written atomic.Int64
 	writing atomic.Bool // the request is being written, or was
+	reset   atomic.Bool // by the peer: what is written is dropped
 
 	mu        sync.Mutex
 	recording bool
@@ -168,11 +170,26 @@ type conn struct {
 	recorded  []byte // at most headBytesMax
 }
 
+// Write hides the error of a peer that has reset the connection after a part of the request: it may have answered
+// before, and http.Transport does not read the answer once a write has failed. The next read has the answer or the
+// error.
 func (c *conn) Write(p []byte) (int, error) {
 	c.writing.Store(true)
+	if c.reset.Load() {
+		return len(p), nil
+	}
 	n, err := c.Conn.Write(p)
-	c.written.Add(int64(n))
-	return n, err
+	written := c.written.Add(int64(n))
+	if err == nil || !errors.Is(err, syscall.EPIPE) && !errors.Is(err, syscall.ECONNRESET) {
+		return n, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if written == c.before {
+		return n, err
+	}
+	c.reset.Store(true)
+	return len(p), nil
 }
 
 func (c *conn) Read(p []byte) (int, error) {
@@ -227,6 +244,10 @@ func (c *conn) record(on bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.recording = on; on {
+		if c.reset.Load() { // the next request must not be lost
+			_ = c.Conn.Close()
+			c.reset.Store(false)
+		}
 		c.early, c.before = false, c.written.Load()
 		c.writing.Store(false)
 	}
