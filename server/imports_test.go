@@ -27,8 +27,10 @@ var importTable = map[string][]string{
 
 	"cmd/isbjorn": {"gateway", "gateway/forwarded", "gateway/middleware", "gateway/proxy", "internal/logs", "internal/settings", "server"},
 
-	"cmd/isbjorn/internal/foreign": {"internal/settings"},
-	"cmd/isbjorn/internal/uwsgi":   {"cmd/isbjorn/internal/foreign", "internal/settings"},
+	"cmd/isbjorn/internal/foreign":  {"internal/settings"},
+	"cmd/isbjorn/internal/uwsgi":    {"cmd/isbjorn/internal/foreign", "internal/settings"},
+	"cmd/isbjorn/internal/gunicorn": {"cmd/isbjorn/internal/foreign", "internal/settings"},
+	"cmd/isbjorn/internal/convert":  {"cmd/isbjorn/internal/foreign", "cmd/isbjorn/internal/gunicorn", "cmd/isbjorn/internal/uwsgi", "internal/settings"},
 
 	"internal/benchmark": {},
 	"internal/field":     {},

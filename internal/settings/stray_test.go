@@ -18,7 +18,11 @@ var elsewhere = map[string]string{
 	"server/upgrade.go Getenv":     "by which tableflip tells a new process that there is an old one",
 	"cmd/isbjorn/serve.go Environ": "given to Load",
 
-	"cmd/isbjorn/internal/uwsgi/ini.go Environ":       "$(NAME) in a file of uWSGI",
+	"cmd/isbjorn/internal/gunicorn/commandline.go Getenv": "GUNICORN_CMD_ARGS",
+	"cmd/isbjorn/internal/gunicorn/python.go Getenv":      "VIRTUAL_ENV has the Python to ask",
+	"cmd/isbjorn/internal/gunicorn/translate.go Getenv":   "PORT, WEB_CONCURRENCY and FORWARDED_ALLOW_IPS replace defaults of gunicorn",
+
+	"cmd/isbjorn/internal/uwsgi/ini.go Environ":       "UWSGI_NAME is an option of uWSGI",
 	"cmd/isbjorn/internal/uwsgi/replace.go LookupEnv": "$(NAME) in a file of uWSGI",
 }
 

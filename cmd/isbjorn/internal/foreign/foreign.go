@@ -18,7 +18,7 @@ const Needless = "was needed there: "
 type Place struct {
 	settings.Source
 	Length      int    // of the name, in bytes
-	Line        string // the line of the file, for the excerpt; "" for none
+	Text        string // the line of the file, for the excerpt; "" for none
 	ValueColumn int    // of the value in the line, in bytes from 1; 0 if it is not known
 	ValueLength int
 }
@@ -87,8 +87,8 @@ func (d *Document) Change(key string, texts []string) {
 // the name.
 func (d *Document) Say(severity settings.Severity, at Place, name, value, message, mend string) {
 	m := &settings.Mistake{Severity: severity, Source: at.Source, Key: name, Value: value, Message: message, Mend: mend}
-	if severity != settings.Hint && at.Line != "" {
-		m.Excerpt, m.Length = strings.TrimRight(at.Line, " \t\r"), at.Length
+	if severity != settings.Hint && at.Text != "" {
+		m.Excerpt, m.Length = strings.TrimRight(at.Text, " \t\r"), at.Length
 		if value != "" && at.ValueColumn > 0 {
 			m.Source.Column, m.Length = at.ValueColumn, at.ValueLength
 		}

@@ -95,7 +95,7 @@ func (r *reader) file(file, section, text string, at foreign.Place) {
 			continue
 		}
 		source := settings.Source{Origin: settings.File, Name: file, Line: i + 1, Column: strings.Index(line, key) + 1}
-		here := foreign.Place{Source: source, Length: len(key), Line: line}
+		here := foreign.Place{Source: source, Length: len(key), Text: line}
 		if key[0] == '[' {
 			in = strings.TrimSuffix(key[1:], "]")
 			if !strings.HasSuffix(key, "]") {

@@ -248,7 +248,11 @@ func (r *reader) placeholder(key string, e *entry) (string, bool) {
 		}
 		value := word
 		if strings.Trim(word, "0123456789") != "" {
-			value, _ = r.first(word, e)
+			var ok bool
+			if value, ok = r.first(word, e); !ok {
+				r.unreplaced(e, e.raw, word+" is the name of no option and no placeholder", "")
+				return "", true
+			}
 		}
 		a, b := head(result), head(value)
 		switch operator {

@@ -294,7 +294,7 @@ func (r *reader) logger(e *entry) {
 
 func (r *reader) logFormat(e *entry) {
 	r.Say(settings.Warning, e.at, e.name, e.value, "lines have the format combined here",
-		"log.format can also be common or json")
+		"log.format can also be json")
 }
 
 // output is a file that will be written.

@@ -1,0 +1,9 @@
+bind = "0.0.0.0:8000"
+workers = 3
+threads = 4
+worker_class = "gthread"
+timeout = 60
+keepalive = 75
+accesslog = "-"
+errorlog = "-"
+loglevel = "info"
