@@ -1,5 +1,5 @@
-// Files serves a directory: with ranges, preconditions and the types of files, and
-// without listings or names that begin with a dot.
+// Files serves a directory: with ranges, preconditions, the types of files and what was compressed
+// beforehand, and without listings or names that begin with a dot.
 //
 //	go run ./examples/files -dir docs
 //	curl -i -r 0-99 http://127.0.0.1:8080/design.md
@@ -17,7 +17,11 @@ func main() {
 	dir := flag.String("dir", ".", "directory to serve")
 	server.Flags()
 	flag.Parse()
-	files, err := middleware.Static(*dir, middleware.StaticOptions{CacheControl: "no-cache"}) // which is: ask whether it has changed
+	files, err := middleware.Static(*dir, middleware.StaticOptions{
+		CacheControl:    "no-cache", // which is: ask whether it has changed
+		CacheControlFor: middleware.HashedNames,
+		Precompressed:   []string{"zst", "br", "gz"},
+	})
 	if err != nil {
 		log.Fatal(err)
 	}

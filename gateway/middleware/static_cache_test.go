@@ -109,6 +109,56 @@ func TestCacheSeesChanges(t *testing.T) {
 	}
 }
 
+// What has not changed is not read again. What has is, also if it has the number, the size and the time of the old file; and
+// what was there for a moment only is not kept for what came back.
+func TestCacheComparesFiles(t *testing.T) {
+	dir := directory(t, map[string]string{"f": large("1")})
+	app, path := staticIn(t, dir, StaticOptions{OpenFiles: 10}), filepath.Join(dir, "f")
+	settle := func() *pathEntry {
+		e := app.cache.get("/f")
+		e.settled = true // as two seconds later
+		expire(app)
+		return e
+	}
+	get := func(want string) {
+		t.Helper()
+		if got := gatewaytest.Get(app, "/f"); got.Text() != want {
+			t.Errorf("%s, %.9q, want %.9q", got.Status, got.Text(), want)
+		}
+	}
+	get(large("1"))
+	e := settle()
+	get(large("1"))
+	if app.cache.get("/f") != e || e.checked.Load() < int64(recheckEvery) {
+		t.Error("a file that has not changed was opened again")
+	}
+	settle()
+	if err := os.WriteFile(path, []byte(large("2")), 0o644); err != nil { // the same number, size and time
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(path, time.Time{}, changed); err != nil {
+		t.Fatal(err)
+	}
+	get(large("2"))
+
+	expire(app)
+	if _, err := app.find("/f"); err != nil { // the state of the file, which is not open yet
+		t.Fatal(err)
+	}
+	if err := os.Rename(path, path+".2"); err != nil {
+		t.Fatal(err)
+	}
+	put(t, path, large("3"), changed)
+	get(large("3"))
+	if app.cache.get("/f").contents[0] != nil {
+		t.Error("a file is kept as another one")
+	}
+	if err := os.Rename(path+".2", path); err != nil {
+		t.Fatal(err)
+	}
+	get(large("2"))
+}
+
 // A file that is replaced while it is sent is sent to its end as it was.
 func TestReplacedWhileSent(t *testing.T) {
 	dir := directory(t, map[string]string{"f": large("old ")})

@@ -87,11 +87,11 @@ func (s *static) content(e *pathEntry, k int) (*content, error) {
 		closeFile(file)
 		return nil, err
 	}
-	if s.cache != nil {
+	if s.cache != nil && isUnchanged(info, v.info) { // else e would pass for that of another file later
 		s.cache.keep(e, k, c)
-		if c.file == nil {
-			_ = c.Close() // responses have no reference to bytes
-		}
+	}
+	if c.file == nil {
+		_ = c.Close() // responses have no reference to bytes
 	}
 	return c, nil
 }

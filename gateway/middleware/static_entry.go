@@ -61,8 +61,8 @@ type variant struct {
 	info   os.FileInfo
 }
 
-// settledAfter is the age from which on the time of change of a file shows the next change too: the clocks of
-// file systems have ticks of up to two seconds.
+// settledAfter is the age of the last change of a file from which on its time shows the next change too: the
+// clocks of file systems have ticks of up to two seconds.
 const settledAfter = 2 * time.Second
 
 // find returns the entry for a key. The error is one of the machine, such as a lack of descriptors.
@@ -97,13 +97,19 @@ func (e *pathEntry) isLike(other *pathEntry) bool {
 		return false
 	}
 	for i, v := range e.variants {
-		o := other.variants[i]
-		if v.name != o.name || !os.SameFile(v.info, o.info) || v.info.Size() != o.info.Size() ||
-			v.info.Mode() != o.info.Mode() || !v.info.ModTime().Equal(o.info.ModTime()) {
+		if o := other.variants[i]; v.name != o.name || !isUnchanged(v.info, o.info) {
 			return false
 		}
 	}
 	return true
+}
+
+// isUnchanged reports whether a and b are of one file with one content. The time of change of the content does
+// not tell: a program may have set it, and a new file may have the number of a removed one.
+func isUnchanged(a, b os.FileInfo) bool {
+	ofA, _ := modtime.Status(a)
+	ofB, _ := modtime.Status(b)
+	return os.SameFile(a, b) && a.Size() == b.Size() && ofA.Equal(ofB)
 }
 
 // load looks a key up in the directory. find is openName, or statName for an entry that is kept.
@@ -171,10 +177,11 @@ func (s *static) findIndex(dir string, find finder) (name string, file *os.File,
 // addVariants adds the file of e, which is info, and its sidecars.
 func (s *static) addVariants(e *pathEntry, info os.FileInfo) error {
 	e.variants = append(make([]variant, 0, 1+len(s.sidecars)), variant{name: e.name, info: info})
+	sidecars := s.sidecars
 	if e.mark() == errorPageMark {
-		return nil
+		sidecars = nil
 	}
-	for _, sc := range s.sidecars {
+	for _, sc := range sidecars {
 		name := e.name + sc.extension
 		_, coded, err := s.statName(name)
 		switch {
@@ -189,8 +196,8 @@ func (s *static) addVariants(e *pathEntry, info os.FileInfo) error {
 		}
 	}
 	for _, v := range e.variants {
-		modified, ok := modtime.Of(v.info)
-		e.settled = e.settled && ok && time.Since(modified) >= settledAfter
+		changed, ok := modtime.Status(v.info)
+		e.settled = e.settled && ok && time.Since(changed) >= settledAfter
 	}
 	return nil
 }
