@@ -55,6 +55,16 @@ var (
 //	wsgi.input_terminated  bool, true: the input ends with the content
 //	wsgi.file_wrapper      func(*os.File) Body, File
 //	isbjorn.context        context.Context, Context
+//
+// A request over TLS has these too, by the names of Apache's mod_ssl; all are strings.
+//
+//	HTTPS              on
+//	SSL_PROTOCOL       TLSv1.2 or TLSv1.3
+//	SSL_CIPHER         TLS_AES_128_GCM_SHA256, for example: the name in IANA's list
+//	SSL_TLS_SNI        the name that the client asked for; absent if it asked for none
+//	SSL_CLIENT_VERIFY  SUCCESS, or NONE without a certificate of the client
+//	SSL_CLIENT_S_DN    the subject of that certificate, RFC 2253
+//	SSL_CLIENT_CERT    that certificate, PEM; made when asked for
 func (e *Environ) Get(key string) any {
 	if v, ok := e.overlaid(key); ok {
 		if v == (deleted{}) {
@@ -122,6 +132,9 @@ func (e *Environ) original(key string) any {
 	if name, ok := strings.CutPrefix(key, "HTTP_"); ok && name != "CONTENT_TYPE" && name != "CONTENT_LENGTH" {
 		return valueOrNil(e.join(func(field []byte) bool { return sameCGIName(field, name) }, name == "COOKIE"))
 	}
+	if v := e.serverConn().Key(key); v != nil {
+		return v
+	}
 	return e.info.Extra[key]
 }
 
@@ -178,7 +191,7 @@ func (e *Environ) Set(key string, value any) {
 func (e *Environ) Delete(key string) { e.Set(key, deleted{}) }
 
 // All yields every key with its value: CGI keys, the request's fields as HTTP_* in the order they
-// came, WSGI keys, the deployer's keys, then the other keys that were Set, both sorted.
+// came, WSGI keys, those of TLS, the deployer's keys, then the other keys that were Set, both sorted.
 func (e *Environ) All() iter.Seq2[string, any] {
 	return func(yield func(string, any) bool) {
 		seen := make(map[string]bool)
@@ -205,6 +218,7 @@ func (e *Environ) All() iter.Seq2[string, any] {
 			}
 		}
 		keys := append([]string{"HTTP_HOST"}, wsgiKeys...) // an absolute-form target has a host without a field
+		keys = append(keys, e.serverConn().Keys()...)
 		keys = append(keys, slices.Sorted(maps.Keys(e.info.Extra))...)
 		keys = append(keys, slices.Sorted(maps.Keys(e.overlay))...)
 		for _, key := range keys {

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"io"
 	"log/slog"
+	"maps"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -162,7 +164,7 @@ func (e *Environ) Query() string {
 }
 
 // Protocol is the version that the client sent, "HTTP/1.1" or "HTTP/1.0" (SERVER_PROTOCOL); 1.1 also
-// for later minor versions (RFC 9110 section 6.2).
+// for later minor versions (RFC 9110 section 6.2). It is "HTTP/2.0" for a request by HTTP/2.
 func (e *Environ) Protocol() string {
 	if s, ok := e.overlaidText("SERVER_PROTOCOL"); ok {
 		return s
@@ -259,7 +261,7 @@ func (e *Environ) Clone() *Environ {
 	req := *e.req
 	c := &Environ{info: e.info, input: e.input.clone()}
 	c.req, c.head = &req, bytes.Clone(e.head)
-	c.conn = addresses{remote: e.conn.RemoteAddr(), local: e.conn.LocalAddr()}
+	c.conn = addresses{remote: e.conn.RemoteAddr(), local: e.conn.LocalAddr(), keys: connKeys(e.conn)}
 	for k, v := range e.overlay {
 		switch text := v.(type) { // either may be a view
 		case string:
@@ -276,7 +278,24 @@ func (e *Environ) Clone() *Environ {
 type addresses struct {
 	NoConn
 	remote, local netip.AddrPort
+	keys          map[string]any
 }
+
+// connKeys is what Key of c gives, for a Clone; nil if it gives nothing.
+func connKeys(c Conn) (keys map[string]any) {
+	for _, key := range c.Keys() {
+		if v := c.Key(key); v != nil {
+			if keys == nil {
+				keys = make(map[string]any)
+			}
+			keys[key] = v
+		}
+	}
+	return keys
+}
+
+func (a addresses) Key(key string) any { return a.keys[key] }
+func (a addresses) Keys() []string     { return slices.Sorted(maps.Keys(a.keys)) }
 
 func (a addresses) RemoteAddr() netip.AddrPort { return a.remote }
 func (a addresses) LocalAddr() netip.AddrPort  { return a.local }

@@ -144,6 +144,11 @@ type Conn interface {
 	// returned.
 	CloseInput()
 
+	// Key is the value of a key of the environ that the connection gives, and Keys are these keys:
+	// those of TLS, for example. nil is no value.
+	Key(key string) any
+	Keys() []string
+
 	// SentStatus is the status that the client was or will be sent instead of the declared one:
 	// that of a refusal by the server (504 for RequestTimeout, 408 for content that does not
 	// come), StatusNoResponse or StatusClientClosed; 0 if it is the declared one.
@@ -168,6 +173,8 @@ func (NoConn) Hijack() (net.Conn, []byte, error)         { return nil, nil, unsu
 func (NoConn) SetReadDeadline(time.Time) error           { return unsupported("SetReadDeadline") }
 func (NoConn) SetWriteDeadline(time.Time) error          { return unsupported("SetWriteDeadline") }
 func (NoConn) CloseInput()                               {}
+func (NoConn) Key(string) any                            { return nil }
+func (NoConn) Keys() []string                            { return nil }
 func (NoConn) SentStatus() int                           { return 0 }
 
 // serverConn is the connection, or after End one that can do nothing: an application that kept its

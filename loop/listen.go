@@ -58,6 +58,22 @@ func (r *Reactor) Listen(network, address string) (net.Addr, error) {
 	return lns[0].addr, nil
 }
 
+// ListenTCP opens a TCP listener as Listen does, for a caller that accepts from it itself: with the same rules for
+// addresses, and the same errors.
+func ListenTCP(address string) (*net.TCPListener, error) {
+	ln, err := openTCP("tcp", address, false, true)
+	if err != nil {
+		return nil, fmt.Errorf("loop: listen on tcp %s: %w", address, err)
+	}
+	f := os.NewFile(uintptr(ln.fd), address)
+	defer f.Close() // FileListener has its own
+	l, err := net.FileListener(f)
+	if err != nil {
+		return nil, fmt.Errorf("loop: listen on tcp %s: %w", address, err)
+	}
+	return l.(*net.TCPListener), nil
+}
+
 // Adopt lets the loops accept from an existing listener. l must be a *net.TCPListener or
 // *net.UnixListener, or have their SyscallConn method. The reactor uses a duplicate of the
 // descriptor: the caller still closes l, and the file of a Unix socket still belongs to l.

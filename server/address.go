@@ -25,7 +25,7 @@ func (k kind) String() string { return nameOf(kindNames[:], int(k)) }
 type address struct {
 	text    string // as it was given, for errors
 	kind    kind
-	named   bool   // the kind was given, by a scheme or by WithTLS
+	named   bool   // a scheme says the kind
 	network string // tcp, unix or fd
 	at      string // host:port, a path, or the number of a descriptor
 }
@@ -36,7 +36,7 @@ func (a address) name() string {
 	case "unix":
 		return "unix:" + a.at
 	case "fd":
-		return "fd://" + a.at
+		return "fd://" + a.at // what is spoken there is in String
 	}
 	return a.at
 }
@@ -50,10 +50,11 @@ func (a address) String() string { return a.kind.String() + " " + a.name() }
 //	host:port, :port               TCP; :port is every address of the machine
 //	http://host:port, https://...  TCP, and what is spoken there
 //	unix:/path, unix:@name         a Unix socket, or one in Linux's abstract namespace
-//	fd://N                         a listening socket that the process has inherited as descriptor N
+//	fd://N, https+fd://N           a listening socket that the process has inherited as descriptor N
 //
-// An IPv6 address stands in brackets: [::1]:8080. The error names the address and what would do.
-func parseAddress(text string) (address, error) {
+// An IPv6 address stands in brackets: [::1]:8080. unnamed is what is spoken on TCP where no scheme says it; fd://N must
+// say it unless that is HTTP. The error names the address and what would do.
+func parseAddress(text string, unnamed kind) (address, error) {
 	a := address{text: text, network: "tcp", at: text}
 	scheme, rest, hasScheme := strings.Cut(text, "://")
 	switch scheme = strings.ToLower(scheme); {
@@ -61,9 +62,19 @@ func parseAddress(text string) (address, error) {
 		return a, a.refuse("is empty", "use host:port, :port, unix:/path or fd://N")
 	case strings.HasPrefix(text, "unix:"):
 		return a.unix(strings.TrimPrefix(text, "unix:"))
+	case scheme == "http+fd", scheme == "https+fd":
+		a.named = true
+		if scheme == "https+fd" {
+			a.kind = kindHTTPS
+		}
+		return a.descriptor("//" + rest)
 	case strings.HasPrefix(text, "fd:"):
+		if unnamed != kindHTTP {
+			return a, a.refuse("does not say what is spoken there", "use http+"+text+" or https+"+text)
+		}
 		return a.descriptor(strings.TrimPrefix(text, "fd:"))
 	case !hasScheme:
+		a.kind = unnamed
 		return a, a.checkTCP("")
 	case scheme == "http", scheme == "https":
 		a.named = true
@@ -82,13 +93,18 @@ func parseAddress(text string) (address, error) {
 // CheckAddress returns the error of [Server.Listen] for an address that has no meaning: it names the address and what
 // would do. It does not look whether the address can be bound.
 func CheckAddress(addr string) error {
-	_, err := parseAddress(addr)
+	_, err := parseAddress(addr, kindHTTP)
 	return err
 }
 
 // refuse is the error for the address, with why it cannot work and what would do.
 func (a address) refuse(why, mend string) error {
 	return fmt.Errorf("server: address %q %s; %s", a.text, why, mend)
+}
+
+// refuseWithoutCertificate is refuse for an https address of a server that has no certificate.
+func (a address) refuseWithoutCertificate() error {
+	return a.refuse("needs a certificate", "give the options TLS.Cert and TLS.Key, or use http://")
 }
 
 // unix reads what follows "unix:". unix:///path is unix:/path, as URLs of other programs have it.
@@ -173,11 +189,11 @@ func defaultPort(scheme string) string {
 	return "8080"
 }
 
-// parseAddresses reads the addresses of a server, each of which is given once.
-func parseAddresses(texts []string) ([]address, error) {
+// parseAddresses reads the addresses of a server, each of which is given once; unnamed is as for parseAddress.
+func parseAddresses(texts []string, unnamed kind) ([]address, error) {
 	addrs := make([]address, 0, len(texts))
 	for _, text := range texts {
-		a, err := parseAddress(text)
+		a, err := parseAddress(text, unnamed)
 		if err != nil {
 			return nil, err
 		}

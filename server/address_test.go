@@ -26,6 +26,8 @@ var addressTests = []struct {
 	{text: "unix:///run/app.sock", want: "http unix:/run/app.sock"},
 	{text: "fd://3", want: "http fd://3"},
 	{text: "fd://007", want: "http fd://7"},
+	{text: "http+fd://3", want: "http fd://3"},
+	{text: "https+fd://3", want: "https fd://3"},
 
 	{text: "", refused: "is empty; use host:port"},
 	{text: "nowhere", refused: "is neither host:port nor :port nor unix:/path; use nowhere:8080"},
@@ -61,7 +63,7 @@ var addressTests = []struct {
 
 func TestParseAddress(t *testing.T) {
 	for _, tt := range addressTests {
-		a, err := parseAddress(tt.text)
+		a, err := parseAddress(tt.text, kindHTTP)
 		if tt.refused == "" {
 			if err != nil || a.String() != tt.want {
 				t.Errorf("parseAddress(%q) = %q, %v; want %q", tt.text, a.String(), err, tt.want)
@@ -74,14 +76,31 @@ func TestParseAddress(t *testing.T) {
 	}
 }
 
+// With a certificate TCP is https unless a scheme says otherwise; Unix sockets stay plain.
+func TestAddressWithACertificate(t *testing.T) {
+	for text, want := range map[string]string{
+		":443": "https :443", "http://:80": "http :80", "https://:443": "https :443", "unix:/s": "http unix:/s",
+		"http+fd://3": "http fd://3", "fd://3": "",
+	} {
+		a, err := parseAddress(text, kindHTTPS)
+		if want == "" {
+			if err == nil || !strings.Contains(err.Error(), "use http+fd://3 or https+fd://3") {
+				t.Errorf("%s: %v", text, err)
+			}
+		} else if err != nil || a.String() != want {
+			t.Errorf("%s: %v, %v; want %s", text, a, err, want)
+		}
+	}
+}
+
 // What is spoken at an address makes it no other address.
 func TestAddressTwice(t *testing.T) {
 	for _, twice := range [][]string{{":80", "http://:80"}, {"http://:80", "https://:80"}, {"unix:/s", "unix:///s"}, {"fd://3", ":1", "fd://03"}} {
-		if _, err := parseAddresses(twice); err == nil || !strings.Contains(err.Error(), "is given twice; leave one out") {
+		if _, err := parseAddresses(twice, kindHTTP); err == nil || !strings.Contains(err.Error(), "is given twice; leave one out") {
 			t.Errorf("%q: %v", twice, err)
 		}
 	}
-	if addrs, err := parseAddresses([]string{":80", "[::1]:80", "unix::80"}); err != nil || len(addrs) != 3 {
+	if addrs, err := parseAddresses([]string{":80", "[::1]:80", "unix::80"}, kindHTTP); err != nil || len(addrs) != 3 {
 		t.Errorf("%v, %v", addrs, err)
 	}
 }

@@ -49,7 +49,8 @@ func (s *session) admit() {
 	sh := s.sh
 	switch {
 	case sh.evictIdle(s.sock):
-	case sh.srv.reactor.Len()-sh.cfg.maxConns > refusedConnsMax: // a flood of connections
+	case sh.srv.evictIdleTLS():
+	case sh.srv.connections()-sh.cfg.maxConns > refusedConnsMax: // a flood of connections
 		sh.countRefusedConn()
 		s.transition(lastDone)
 		s.sock.Drop()

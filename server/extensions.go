@@ -186,3 +186,8 @@ func (j *job) Trailer(headers []gateway.Header) error {
 	}
 	return nil
 }
+
+// Key and Keys: a connection of a loop has no TLS.
+func (x *exchange) Key(string) any { return nil }
+
+func (x *exchange) Keys() []string { return nil }

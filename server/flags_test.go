@@ -81,7 +81,7 @@ func TestSettings(t *testing.T) {
 		t.Fatal(mistakes)
 	}
 	want := Options{Bind: []string{"unix:/s"}, HeadTimeout: 5 * time.Second, BodyTimeout: 7 * time.Second, IdleTimeout: 2 * time.Second,
-		ServerHeader: NoServerHeader, Dispatch: Pool, Fixed: []string{"BodyBytes"}}
+		ServerHeader: NoServerHeader, Dispatch: Pool, Fixed: []string{"BodyBytes"}, TLS: TLSOptions{MinVersion: TLS13}}
 	if !reflect.DeepEqual(o, want) {
 		t.Errorf("%+v\nwant %+v", o, want)
 	}

@@ -122,6 +122,17 @@ func start(t testing.TB, app gateway.App, options Options) *testServer {
 // startOn is start for a test of one DispatchMode, where options have none.
 func startOn(d DispatchMode, t testing.TB, app gateway.App, options Options) *testServer {
 	t.Helper()
+	return startOnAt(d, t, "127.0.0.1:0", app, options)
+}
+
+// startAt is start on an address.
+func startAt(t testing.TB, addr string, app gateway.App, options Options) *testServer {
+	t.Helper()
+	return startOnAt(suite, t, addr, app, options)
+}
+
+func startOnAt(d DispatchMode, t testing.TB, where string, app gateway.App, options Options) *testServer {
+	t.Helper()
 	log := &serverLog{}
 	logger := slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	fast := func(c *config) { c.loop.Tick = 5 * time.Millisecond } // timers in tests
@@ -133,7 +144,7 @@ func startOn(d DispatchMode, t testing.TB, app gateway.App, options Options) *te
 		t.Fatal(err)
 	}
 	log.flush = func() { s.config.logs.Flush(20 * time.Second) }
-	addr, err := s.Listen("127.0.0.1:0")
+	addr, err := s.Listen(where)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -41,10 +41,11 @@ var importTable = map[string][]string{
 	"internal/testlog":   {},
 	"internal/thrown":    {},
 
-	"server": {"loop", "parser", "gateway", "gateway/nethttp", "internal/settings", "internal/thrown", "server/internal/buffers", "server/internal/callstate", "server/internal/logqueue", "server/internal/respond", "server/internal/spool", "server/internal/testhook", "server/internal/workers"},
+	"server": {"loop", "parser", "gateway", "gateway/nethttp", "internal/settings", "internal/thrown", "server/internal/buffers", "server/internal/callstate", "server/internal/certs", "server/internal/logqueue", "server/internal/respond", "server/internal/spool", "server/internal/testhook", "server/internal/workers"},
 
 	"server/internal/buffers":   {},
 	"server/internal/callstate": {},
+	"server/internal/certs":     {},
 	"server/internal/logqueue":  {},
 	"server/internal/respond":   {"gateway", "internal/field"},
 	"server/internal/spool":     {"server/internal/buffers"},

@@ -171,6 +171,9 @@ type Options struct {
 	// over. Default none: Main then serves 127.0.0.1:8080, or 0.0.0.0:$PORT.
 	Bind []string
 
+	// TLS are the certificates of https addresses. Default none.
+	TLS TLSOptions
+
 	// SocketMode is the file mode of a Unix socket that the server makes. Default 0666.
 	SocketMode FileMode
 
@@ -318,6 +321,7 @@ type config struct {
 	stopTime         time.Duration
 	stallWarning     time.Duration // negative for none
 	bind             []string
+	tls              *tlsSetup // nil without a certificate
 	onStart          []func(*Server)
 	content          spool.Options
 	tempDirUntried   bool   // content.Dir is the default, and may be needed
@@ -407,10 +411,25 @@ func newConfig(o Options) (*config, error) {
 	}
 	c.log = c.logs.Logger(c.appLog)
 	c.loop.Log = c.log
+	var err error
+	if c.tls, err = newTLSSetup(&o.TLS, "", c.log); err != nil {
+		return nil, err
+	}
+	if err := c.checkBind(); err != nil {
+		return nil, err
+	}
 	if err := c.loop.Check(); err != nil {
 		return nil, fmt.Errorf("server: option %s", strings.TrimPrefix(err.Error(), "loop: "))
 	}
 	return c, nil
+}
+
+// unnamedKind is what is spoken on host:port where no scheme says it.
+func (c *config) unnamedKind() kind {
+	if c.tls != nil {
+		return kindHTTPS
+	}
+	return kindHTTP
 }
 
 func (o *Options) limits() parser.Limits {
@@ -440,6 +459,17 @@ func (o *Options) loop() loop.Options {
 	return c
 }
 
+// checkBind refuses addresses that have no meaning, and https without a certificate.
+func (c *config) checkBind() error {
+	addrs, err := parseAddresses(c.bind, c.unnamedKind())
+	for _, a := range addrs {
+		if a.kind == kindHTTPS && c.tls == nil {
+			return a.refuseWithoutCertificate()
+		}
+	}
+	return err
+}
+
 // check refuses values that cannot work. The error names the option, its value, and what would do.
 func (c *config) check() error {
 	if err := c.checkNumbers(); err != nil {
@@ -456,9 +486,6 @@ func (c *config) check() error {
 	}
 	if c.underscorePolicy > KeepUnderscores {
 		return fmt.Errorf("server: option UnderscoreFields is %d; use DropUnderscores, RefuseUnderscores or KeepUnderscores", c.underscorePolicy)
-	}
-	if _, err := parseAddresses(c.bind); err != nil {
-		return err
 	}
 	if slices.ContainsFunc(c.onStart, func(f func(*Server)) bool { return f == nil }) {
 		return errors.New("server: option OnStart has a function that is nil; leave it out")

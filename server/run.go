@@ -38,8 +38,9 @@ const secondSignal = time.Second
 // has a line. Run does not restart again while the old process still runs, nor if it is the first process of
 // a container (of a PID namespace): when that ends the kernel kills all others.
 //
-// SIGHUP: a line in the log, since there is nothing to reload; also when the terminal is closed from which the
-// program was started. If SIGHUP was ignored at the start, as by nohup(1), it stays ignored.
+// SIGHUP: certificates of [Options.TLS] are read again. Where there are none it is a line in the log, also when
+// the terminal is closed from which the program was started. If SIGHUP was ignored at the start, as by nohup(1), it
+// stays ignored.
 //
 // SIGPIPE is received and dropped: when the reader of standard output or standard error is gone, a write to it
 // is an error, and the process keeps running. Lines of Run and of the log are written on goroutines of their
@@ -117,7 +118,7 @@ func (r *runner) serve() error {
 			return err
 		case err := <-restarted:
 			if err == nil {
-				r.s.reactor.ReleaseListeners()
+				r.s.releaseListeners()
 				return r.stop(time.Time{}, false)
 			}
 			restarted = nil
@@ -131,7 +132,7 @@ func (r *runner) serve() error {
 				r.end()
 				replaced := restarted != nil && <-restarted == nil // the restart has succeeded just before
 				if replaced {
-					r.s.reactor.ReleaseListeners()
+					r.s.releaseListeners()
 				}
 				// The time counts from here: while end waited the same signal, sent to the group too, was queued.
 				return r.stop(time.Now(), !replaced)
@@ -183,8 +184,13 @@ func (r *runner) stop(first time.Time, last bool) error {
 	}
 }
 
-// hangup answers SIGHUP, which makes some servers read their configuration again.
+// hangup answers SIGHUP: certificates are read again, and there is nothing else to reload.
 func (r *runner) hangup() {
+	if f := r.s.front.Load(); f != nil {
+		r.log(slog.LevelInfo, "SIGHUP: certificates are read again; SIGUSR2 starts the program again, SIGTERM ends it")
+		f.reload()
+		return
+	}
 	r.log(slog.LevelWarn, "SIGHUP: the server has nothing to reload; SIGUSR2 starts the program again, SIGTERM ends it")
 }
 

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/isbjorn/isbjorn/server/internal/certs"
 	"github.com/isbjorn/isbjorn/server/internal/logqueue"
 	"github.com/isbjorn/isbjorn/server/internal/testhook"
 	"github.com/isbjorn/isbjorn/server/internal/workers"
@@ -43,6 +44,9 @@ type Server struct {
 	warnOnce     sync.Once     // logs a field with "_" in its name
 	stopBegan    chan struct{} // closed when Shutdown or Close begins
 	empty        chan struct{} // closed after Shutdown when no connection is left
+
+	front   atomic.Pointer[front] // of https addresses; nil without any
+	tickets certs.Tickets         // of their sessions
 
 	mu         sync.Mutex
 	listeners  []net.Listener // those of Serve, for drain
@@ -112,12 +116,17 @@ func ListenAndServe(addr string, app gateway.App, options Options) error {
 // Close, and then returns nil. It returns an error at once if an address is invalid or cannot be bound. addr
 // is as for [Server.Listen].
 func (s *Server) ListenAndServe(addr string) error {
-	addrs, err := parseAddresses(append([]string{addr}, s.config.bind...))
+	return s.serveAddresses([]string{addr})
+}
+
+// serveAddresses serves on addresses and on those of the option Bind.
+func (s *Server) serveAddresses(addrs []string) error {
+	list, err := parseAddresses(append(addrs, s.config.bind...), s.config.unnamedKind())
 	if err != nil {
 		return err
 	}
-	for _, a := range addrs {
-		if _, err := s.open(a); err != nil {
+	for _, a := range list {
+		if _, err := s.open(a, s.config.tls); err != nil {
 			return err
 		}
 	}
@@ -128,18 +137,44 @@ func (s *Server) ListenAndServe(addr string) error {
 // Listen serves on an address like ListenAndServe, but returns at once, with the bound address: for port 0
 // the kernel chooses one. addr is one of
 //
-//	host:port, :port  TCP; :port is every address of the machine
-//	unix:/path        a Unix socket; unix:@name in Linux's abstract namespace
-//	fd://N            a listening TCP or Unix socket that the process has inherited as descriptor N
+//	host:port, :port   TCP; :port is every address of the machine
+//	http://host:port   the same, plain
+//	https://host:port  the same over TLS, with HTTP/2 and HTTP/1.1
+//	unix:/path         a Unix socket; unix:@name in Linux's abstract namespace
+//	fd://N             a listening TCP or Unix socket that the process has inherited as descriptor N
+//	https+fd://N       the same over TLS
 //
-// Before host:port there may be http://. An IPv6 address stands in brackets: [::1]:8080. The descriptor of
-// fd://N stays open when the server has stopped.
-func (s *Server) Listen(addr string) (net.Addr, error) {
-	a, err := parseAddress(addr)
+// An IPv6 address stands in brackets: [::1]:8080. With a certificate in [Options.TLS], or [WithTLS], host:port is
+// https. The descriptor N stays open when the server has stopped.
+func (s *Server) Listen(addr string, options ...ListenOption) (net.Addr, error) {
+	unnamed := s.config.unnamedKind()
+	if len(options) > 0 {
+		unnamed = kindHTTPS
+	}
+	a, err := parseAddress(addr, unnamed)
 	if err != nil {
 		return nil, err
 	}
-	bound, err := s.open(a)
+	return s.listen(a, options)
+}
+
+// listen is Listen on an address that was parsed.
+func (s *Server) listen(a address, options []ListenOption) (net.Addr, error) {
+	var o listenOptions
+	for _, f := range options {
+		f(&o)
+	}
+	setup := s.config.tls
+	if o.tls != nil {
+		if a.kind != kindHTTPS {
+			return nil, a.refuse("is not for TLS", "use host:port or https://host:port, or leave WithTLS out")
+		}
+		var err error
+		if setup, err = newTLSSetup(o.tls, a.name(), s.config.log); err != nil {
+			return nil, err
+		}
+	}
+	bound, err := s.open(a, setup)
 	if err == nil {
 		s.start()
 	}
@@ -149,6 +184,9 @@ func (s *Server) Listen(addr string) (net.Addr, error) {
 // start starts the loops and the monitor, if they do not run yet.
 func (s *Server) start() {
 	s.reactor.Start()
+	if f := s.front.Load(); f != nil {
+		f.start()
+	}
 	if s.config.dispatch == Auto {
 		s.monitorOnce.Do(func() { go s.monitor.run() })
 	}
@@ -159,15 +197,21 @@ func (s *Server) usesWorkers() bool {
 	return s.allOnWorkers.Load() && s.config.dispatchBy == nil
 }
 
-// open is Listen without start: new connections wait in the kernel's accept queue.
-func (s *Server) open(a address) (bound net.Addr, err error) {
+// open is Listen without start: new connections wait in the kernel's accept queue. setup is for https addresses.
+func (s *Server) open(a address, setup *tlsSetup) (bound net.Addr, err error) {
 	switch {
 	case s.stopping.Load():
 		return nil, errStopping
-	case a.kind == kindHTTPS:
-		return nil, a.refuse("needs TLS", "use http://"+a.at)
+	case a.kind == kindHTTPS && setup == nil:
+		return nil, a.refuseWithoutCertificate()
 	case a.network == "fd":
-		bound, err = s.openDescriptor(a)
+		bound, err = s.openDescriptor(a, setup)
+	case a.kind == kindHTTPS:
+		var l *net.TCPListener
+		if l, err = loop.ListenTCP(a.at); err == nil {
+			bound = s.frontOf().add(l, setup)
+		}
+		err = withoutAddress(err)
 	default:
 		bound, err = s.reactor.Listen(a.network, a.at)
 		err = withoutAddress(err)
@@ -179,7 +223,7 @@ func (s *Server) open(a address) (bound net.Addr, err error) {
 }
 
 // openDescriptor is open for fd://N. Programs that the application starts do not inherit N.
-func (s *Server) openDescriptor(a address) (net.Addr, error) {
+func (s *Server) openDescriptor(a address, setup *tlsSetup) (net.Addr, error) {
 	n, err := strconv.Atoi(a.at)
 	if err != nil {
 		return nil, err
@@ -191,7 +235,7 @@ func (s *Server) openDescriptor(a address) (net.Addr, error) {
 	unix.CloseOnExec(n)
 	f := os.NewFile(uintptr(fd), a.text)
 	defer f.Close() // the reactor has its own
-	bound, err := s.adopt(a.kind, f, false)
+	bound, err := s.adopt(a, setup, f, false)
 	return bound, withoutAddress(err)
 }
 
@@ -205,8 +249,52 @@ func withoutAddress(err error) error {
 
 // adopt serves what a listening socket accepts, of which it makes a duplicate. With own the server removes the
 // file of a Unix socket at the end.
-func (s *Server) adopt(k kind, f *os.File, own bool) (net.Addr, error) {
-	return s.reactor.AdoptFile(f, own)
+func (s *Server) adopt(a address, setup *tlsSetup, f *os.File, own bool) (net.Addr, error) {
+	if a.kind != kindHTTPS {
+		return s.reactor.AdoptFile(f, own)
+	}
+	if setup == nil {
+		return nil, a.refuseWithoutCertificate()
+	}
+	l, err := net.FileListener(f)
+	if err != nil {
+		return nil, fmt.Errorf("not a TCP socket that listens: %w", err)
+	}
+	tcp, ok := l.(*net.TCPListener)
+	if !ok {
+		_ = l.Close()
+		return nil, errors.New("not a TCP socket: TLS is for TCP alone; give it without https")
+	}
+	return s.frontOf().add(tcp, setup), nil
+}
+
+// frontOf returns the front of the server's https addresses, and makes it for the first of them.
+func (s *Server) frontOf() *front {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.front.Load()
+	if f == nil {
+		f = newFront(s)
+		s.front.Store(f)
+	}
+	return f
+}
+
+// connections is how many there are, on loops and over TLS.
+func (s *Server) connections() int {
+	n := s.reactor.Len()
+	if f := s.front.Load(); f != nil {
+		n += f.len()
+	}
+	return n
+}
+
+// releaseListeners says that another process has the listeners now: see loop.Reactor.ReleaseListeners.
+func (s *Server) releaseListeners() {
+	s.reactor.ReleaseListeners()
+	if f := s.front.Load(); f != nil {
+		f.released.Store(true)
+	}
 }
 
 // Serve serves connections of l, a TCP or Unix listener, until Shutdown or Close, and then closes l and
@@ -261,6 +349,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	if err != nil {
 		s.cutting.Store(true)
 	}
+	if f := s.front.Load(); f != nil {
+		f.cut()
+	}
 	s.reactor.Halt()
 	blocked := false
 	select {
@@ -302,11 +393,22 @@ func (s *Server) awaitConnections(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if s.workers == nil {
+	pool := s.workers
+	if f := s.front.Load(); f != nil {
+		select {
+		case <-f.empty:
+		case <-s.reactor.Done():
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		pool = f.pool
+	}
+	if pool == nil {
 		return nil
 	}
 	select {
-	case <-s.workers.NoneHijacked():
+	case <-pool.NoneHijacked():
 	case <-s.reactor.Done():
 	case <-ctx.Done():
 		return ctx.Err()
@@ -352,6 +454,9 @@ func (s *Server) drain() {
 		_ = l.Close() // the reactor has its own descriptor
 	}
 	s.mu.Unlock()
+	if f := s.front.Load(); f != nil {
+		go f.drain()
+	}
 	for _, l := range s.reactor.Loops() { // as tasks: an application may block one loop, and the others must stop
 		l.Do(l.Handler().(*shard).stop)
 	}
@@ -382,6 +487,9 @@ func (s *Server) checkEmpty() {
 func (s *Server) Close() {
 	defer s.config.logs.Flush(logqueue.FlushTime)
 	s.beginStop()
+	if f := s.front.Load(); f != nil {
+		f.cut()
+	}
 	s.reactor.Stop()
 	if s.workers != nil {
 		s.stopWorkers()

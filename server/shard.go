@@ -57,11 +57,7 @@ func newShard(s *Server, l *loop.Loop) *shard {
 	c := s.config
 	sh := &shard{
 		srv: s, cfg: c, loop: l, date: respond.NewDate(c.serverHeader), epoch: time.Now(), lateTick: math.MinInt64,
-		info: gateway.ServerInfo{
-			Scheme: "http", Software: c.serverHeader, Multithread: c.loop.Loops > 1 || s.workers != nil, Log: c.appLog,
-			Extra: c.environ, Underscores: c.underscorePolicy == KeepUnderscores, Hidden: s.warnHiddenField,
-			TempFile: c.openTempFile, Stopping: s.stopBegan,
-		},
+		info: s.info(),
 	}
 	if s.monitor != nil {
 		sh.calls.Wake = s.monitor.wake
@@ -71,13 +67,23 @@ func newShard(s *Server, l *loop.Loop) *shard {
 	return sh
 }
 
+// info is what the server says of itself to applications.
+func (s *Server) info() gateway.ServerInfo {
+	c := s.config
+	return gateway.ServerInfo{
+		Scheme: "http", Software: c.serverHeader, Multithread: c.loop.Loops > 1 || s.workers != nil || c.tls != nil, Log: c.appLog,
+		Extra: c.environ, Underscores: c.underscorePolicy == KeepUnderscores, Hidden: s.warnHiddenField,
+		TempFile: c.openTempFile, Stopping: s.stopBegan,
+	}
+}
+
 // Opened implements loop.Handler: a connection was accepted. It gets a session, and over MaxConnections an
 // idle connection is closed for it, or the new one is refused.
 func (sh *shard) Opened(c *loop.Conn) {
 	sh.count(accepted)
 	s := sh.newSession(c)
 	c.SetTimeout(sh.idleTime())
-	if sh.srv.reactor.Len() > sh.cfg.maxConns {
+	if sh.srv.connections() > sh.cfg.maxConns {
 		s.admit()
 		return
 	}

@@ -94,10 +94,18 @@ func (s *Server) Stats() Stats {
 			n[c] += sh.counts[c].Load()
 		}
 	}
+	f := s.front.Load()
+	if f != nil {
+		for c := range n {
+			n[c] += f.counts[c].Load()
+		}
+	}
 	// First: Hijack counts a connection in Hijacked before it leaves Connections, so none is in neither.
-	connections := s.reactor.Len()
+	connections := s.connections()
 	var load workers.Load
-	if s.workers != nil {
+	if f != nil { // its pool is that of the loops, if these have one
+		load = f.pool.Load()
+	} else if s.workers != nil {
 		load = s.workers.Load()
 	}
 	return Stats{

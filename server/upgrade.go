@@ -61,10 +61,13 @@ func (p *processUpgrade) listen(s *Server, addrs []string) (where []string, err 
 		return nil, fmt.Errorf("server: the old process has handed nothing over: %w", p.err)
 	}
 	p.names = make(map[string]string)
+	if err := p.inheritTickets(s); err != nil {
+		return nil, err
+	}
 	if where, err = p.listenSystemd(s); err != nil || len(where) > 0 {
 		return where, err
 	}
-	list, err := parseAddresses(slices.Concat(addrs, s.config.bind))
+	list, err := parseAddresses(slices.Concat(addrs, s.config.bind), s.config.unnamedKind())
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +132,7 @@ func (p *processUpgrade) open(s *Server, a address) ([]string, error) {
 		defer closeAll(files)
 		return p.adopt(s, a, files)
 	}
-	bound, err := s.open(a)
+	bound, err := s.open(a, s.config.tls)
 	if err != nil {
 		return nil, err
 	}
@@ -141,7 +144,7 @@ func (p *processUpgrade) open(s *Server, a address) ([]string, error) {
 func (p *processUpgrade) adopt(s *Server, a address, files []*os.File) (where []string, err error) {
 	for _, f := range files {
 		own := a.text != systemdSockets && a.network != "fd"
-		bound, err := s.adopt(a.kind, f, own)
+		bound, err := s.adopt(a, s.config.tls, f, own)
 		if err != nil {
 			return nil, fmt.Errorf("server: socket of %s: %w", a.text, err)
 		}
@@ -213,6 +216,11 @@ func (p *processUpgrade) start(s *Server) error {
 		return fmt.Errorf("no new process can be started: %w", p.err)
 	}
 	files, err := s.reactor.Files()
+	if f := s.front.Load(); f != nil && err == nil {
+		if files, err = f.appendFiles(files); err == nil {
+			err = p.handOverTickets(s)
+		}
+	}
 	number := make(map[string]int) // of listeners, by name
 	for _, f := range files {
 		// A listener without a name is one that the application has opened, by OnStart.
@@ -229,6 +237,40 @@ func (p *processUpgrade) start(s *Server) error {
 	defer cancel()
 	_ = p.upgrader.WaitForParent(ctx) // if the parent still runs, Upgrade returns an error that says so
 	return p.upgrader.Upgrade()
+}
+
+// ticketKeys is the name of the pipe with the keys of TLS sessions.
+const ticketKeys = "session ticket keys"
+
+// handOverTickets gives the keys of TLS sessions to the new process, through a pipe: they are secrets, which neither
+// the environment nor a file may have.
+func (p *processUpgrade) handOverTickets(s *Server) error {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	defer w.Close()
+	if _, err := s.tickets.WriteTo(w); err != nil { // some hundred bytes, which a pipe always holds
+		return err
+	}
+	return p.upgrader.AddFile(ticketKeys, r)
+}
+
+// inheritTickets takes the keys of TLS sessions from the old process, if there is one that has some.
+func (p *processUpgrade) inheritTickets(s *Server) error {
+	if p.upgrader == nil {
+		return nil
+	}
+	f, err := p.upgrader.File(ticketKeys)
+	if err != nil || f == nil {
+		return err
+	}
+	defer f.Close()
+	if _, err := s.tickets.ReadFrom(f); err != nil {
+		return fmt.Errorf("server: session ticket keys of the old process: %w", err)
+	}
+	return nil
 }
 
 // end ends upgrades: a new process that does not serve yet is killed, and the descriptors for it are closed.

@@ -25,6 +25,11 @@ func (j *job) RemoteAddr() netip.AddrPort { return j.remote }
 // LocalAddr is the address that the peer connected to.
 func (j *job) LocalAddr() netip.AddrPort { return j.local }
 
+// Key and Keys: a connection of a loop has no TLS.
+func (j *job) Key(string) any { return nil }
+
+func (j *job) Keys() []string { return nil }
+
 // run serves the request. The pool calls it.
 func (j *job) run() {
 	j.work(func() (gateway.Body, error) {

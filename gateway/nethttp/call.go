@@ -1,6 +1,7 @@
 package nethttp
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +20,8 @@ import (
 var (
 	errNotStarted = errors.New("nethttp: the application returned without calling start")
 	errStartTwice = errors.New("nethttp: start was called twice without exc")
+	errInformLate = errors.New("nethttp: Inform was called after start")
+	errHijackLate = errors.New("nethttp: Hijack was called after a part of the response was sent")
 	errInterim    = errors.New("nethttp: a 1xx status is not a final response")
 	errTooLong    = errors.New("nethttp: the response is longer than its Content-Length; the rest was cut")
 )
@@ -29,7 +32,7 @@ type call struct {
 	env   gateway.ServerEnviron
 	w     http.ResponseWriter
 	r     *http.Request
-	log   *slog.Logger
+	host  *handler
 	woken chan struct{}
 
 	code     int // 0 before start
@@ -37,6 +40,8 @@ type call struct {
 	declared bool  // the application has declared a Content-Length
 	owed     int64 // bytes of content still to be sent; -1 if the length is unknown
 	sent     bool  // the head was sent
+	trailers bool  // Trailer was called: the content is chunked
+	hijacked bool  // the connection is the application's
 	err      error // of start, which sticks
 	ended    bool  // the response is finished
 }
@@ -84,6 +89,66 @@ func (c *call) ReadTrailer(yield func(name, value string) bool) {
 	}
 }
 
+// Inform implements gateway.Conn.
+func (c *call) Inform(code int, headers []gateway.Header) error {
+	if c.code != 0 {
+		return errInformLate
+	}
+	if !c.r.ProtoAtLeast(1, 1) {
+		return nil
+	}
+	header := c.w.Header()
+	for _, h := range headers {
+		header.Add(h.Name, h.Value)
+	}
+	c.w.WriteHeader(code)
+	for _, h := range headers {
+		header.Del(h.Name)
+	}
+	return nil
+}
+
+// Trailer implements gateway.Conn.
+func (c *call) Trailer(headers []gateway.Header) error {
+	c.trailers = true
+	for _, h := range headers {
+		c.w.Header().Add(http.TrailerPrefix+http.CanonicalHeaderKey(h.Name), h.Value)
+	}
+	return nil
+}
+
+// Hijack implements gateway.Conn.
+func (c *call) Hijack() (net.Conn, []byte, error) {
+	if c.sent {
+		return nil, nil, errHijackLate
+	}
+	conn, rw, err := http.NewResponseController(c.w).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	c.hijacked = true
+	rest, _ := rw.Reader.Peek(rw.Reader.Buffered())
+	return conn, rest, nil
+}
+
+// SetReadDeadline implements gateway.Conn.
+func (c *call) SetReadDeadline(t time.Time) error {
+	return http.NewResponseController(c.w).SetReadDeadline(t)
+}
+
+// SetWriteDeadline implements gateway.Conn.
+func (c *call) SetWriteDeadline(t time.Time) error {
+	return http.NewResponseController(c.w).SetWriteDeadline(t)
+}
+
+// SentStatus implements gateway.Conn: a ResponseWriter of a server may know.
+func (c *call) SentStatus() int {
+	if s, ok := c.w.(interface{ SentStatus() int }); ok {
+		return s.SentStatus()
+	}
+	return 0
+}
+
 // run calls the application and sends its response.
 func (c *call) run(app gateway.App) (err error) {
 	defer func() { c.ended = true }()
@@ -96,6 +161,8 @@ func (c *call) run(app gateway.App) (err error) {
 		}()
 	}
 	switch {
+	case c.hijacked:
+		return nil
 	case c.err != nil:
 		return c.err
 	case err != nil:
@@ -185,6 +252,8 @@ func (c *call) start(status string, headers []gateway.Header, exc error) (io.Wri
 	case c.ended:
 		return nil, net.ErrClosed
 	case err != nil:
+	case c.hijacked:
+		err = gateway.ErrHijacked
 	case c.code != 0 && exc == nil:
 		err = errStartTwice
 	case c.sent:
@@ -250,7 +319,7 @@ func (c *call) commit(known int64) {
 	if _, ok := header["Content-Type"]; !ok {
 		header["Content-Type"] = nil // net/http then does not guess it from the content
 	}
-	if !c.declared && known >= 0 && bodyAllowed(c.code) {
+	if !c.declared && known >= 0 && bodyAllowed(c.code) && !c.trailers && header["Trailer"] == nil {
 		header.Set("Content-Length", strconv.FormatInt(known, 10))
 		c.owed = known
 	}
@@ -321,17 +390,28 @@ func (w *writer) Flush() error {
 
 // fail answers 500, or aborts if a part of the response was sent.
 func (c *call) fail(err error) {
-	if errors.Is(err, gateway.ErrAbort) {
+	aborted := errors.Is(err, gateway.ErrAbort)
+	var left clientGone
+	gone := errors.As(err, &left) || err == gateway.ErrClientGone || c.abandoned()
+	if c.host.Failed != nil && !gone {
+		c.host.Failed(c.sent, aborted)
+	}
+	if aborted {
 		panic(http.ErrAbortHandler)
 	}
-	var left clientGone
-	if !errors.As(err, &left) && err != gateway.ErrClientGone {
+	if !gone {
 		c.report(slog.LevelError, "the application failed", err)
 	}
 	if c.sent {
 		panic(http.ErrAbortHandler)
 	}
 	http.Error(c.w, "Internal Server Error", http.StatusInternalServerError)
+}
+
+// abandoned reports whether a server has ended the Context of the request: it has answered, and logged why.
+func (c *call) abandoned() bool {
+	cause := context.Cause(c.r.Context())
+	return cause == gateway.ErrTimeout || cause == gateway.ErrStopped
 }
 
 // report logs msg with the method and the target of the request.
@@ -341,5 +421,5 @@ func (c *call) report(level slog.Level, msg string, err error) {
 	if err != nil {
 		attrs = append(attrs, slog.Any("error", err))
 	}
-	c.log.LogAttrs(c.r.Context(), level, msg, attrs...)
+	c.host.Info.Log.LogAttrs(c.r.Context(), level, msg, attrs...)
 }

@@ -21,23 +21,58 @@ import (
 // If a handler around it has cut the path, as http.StripPrefix does, SCRIPT_NAME is the part that was cut and
 // PATH_INFO the rest. REQUEST_URI is that of the client. A head larger than the default limits of package parser
 // is answered by 431, or by 414 if the target is too long. A response has a Content-Type only if the application
-// sets one. For later protocols SERVER_PROTOCOL is HTTP/1.1. Of what PEP 3333 does not have, an application has
-// Flush, ErrAbort, ErrWait, CloseInput and RequestTrailer; Stopping is nil.
-func Handler(app gateway.App) http.Handler {
+// sets one. Over TLS the environ has the keys of gateway.Environ.Get for it. Of what PEP 3333 does not have, an
+// application has all that the ResponseWriter can do; Stopping is nil.
+func Handler(app gateway.App) http.Handler { return HandlerWith(app, HandlerOptions{}) }
+
+// HandlerOptions are the settings of HandlerWith, for a server that serves an application by net/http.
+type HandlerOptions struct {
+	// Limits are those of a head, and BodyBytes that of content whose length is declared. The zero value is the
+	// defaults of package parser, without a limit of content: a handler of net/http has http.MaxBytesReader.
+	Limits parser.Limits
+
+	// Info is what the server says of itself; Scheme is set by each request. The zero value has a Log,
+	// slog.Default(), and Multithread.
+	Info gateway.ServerInfo
+
+	// Check refuses a request whose head the parser has accepted, if it returns an error. head is what the
+	// spans of req point into; both are valid during the call. nil accepts all.
+	Check func(req *parser.Request, head []byte) *parser.Error
+
+	// Refuse answers a request that the parser or Check has refused. head is that of the request, as far as
+	// net/http knows it. nil answers by http.Error.
+	Refuse func(w http.ResponseWriter, r *http.Request, head []byte, why *parser.Error)
+
+	// Failed is called, if it is not nil, for a request that the application has failed by an error. begun says
+	// that a part of the response was sent; aborted that it was by gateway.ErrAbort.
+	Failed func(begun, aborted bool)
+}
+
+// HandlerWith is [Handler] with settings.
+func HandlerWith(app gateway.App, options HandlerOptions) http.Handler {
 	if app == nil {
 		panic("nethttp: Handler was given a nil App; give it the application")
 	}
-	limits := parser.DefaultLimits()
-	limits.BodyBytes = -1 // a handler of net/http limits content by http.MaxBytesReader
-	return &handler{app: app, limits: limits,
-		plain:  gateway.ServerInfo{Scheme: "http", Multithread: true, Log: slog.Default()},
-		secure: gateway.ServerInfo{Scheme: "https", Multithread: true, Log: slog.Default()},
+	if options.Limits == (parser.Limits{}) {
+		options.Limits = parser.DefaultLimits()
+		options.Limits.BodyBytes = -1
 	}
+	if options.Info.Log == nil {
+		options.Info.Log, options.Info.Multithread = slog.Default(), true
+	}
+	if options.Refuse == nil {
+		options.Refuse = func(w http.ResponseWriter, _ *http.Request, _ []byte, why *parser.Error) {
+			http.Error(w, http.StatusText(why.Status)+": "+why.Error(), why.Status)
+		}
+	}
+	h := &handler{app: app, HandlerOptions: options, plain: options.Info, secure: options.Info}
+	h.plain.Scheme, h.secure.Scheme = "http", "https"
+	return h
 }
 
 type handler struct {
+	HandlerOptions
 	app           gateway.App
-	limits        parser.Limits
 	plain, secure gateway.ServerInfo
 }
 
@@ -45,17 +80,11 @@ type handler struct {
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	head := appendHead(nil, r)
 	var req parser.Request
-	n, err := req.Parse(head, &h.limits)
-	if err == nil && n != len(head) {
-		err = errHead
-	}
-	if err != nil {
-		refused := &parser.Error{Status: http.StatusBadRequest}
-		errors.As(err, &refused)
-		http.Error(w, http.StatusText(refused.Status)+": "+err.Error(), refused.Status)
+	if why := h.check(&req, head); why != nil {
+		h.Refuse(w, r, head, why)
 		return
 	}
-	c := &call{w: w, r: r, log: h.plain.Log, woken: make(chan struct{}, 1), owed: -1}
+	c := &call{w: w, r: r, host: h, woken: make(chan struct{}, 1), owed: -1}
 	host := &h.plain
 	if r.TLS != nil {
 		host = &h.secure
@@ -66,11 +95,14 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(w).EnableFullDuplex() // so that the application may read after its first Write
 		c.env.ContentStream(r.Body, r.ContentLength)
 	}
+	if r.ProtoMajor > 1 {
+		c.env.Set("SERVER_PROTOCOL", r.Proto)
+	}
 	mount(&c.env.Environ, r)
 	gone := make(chan struct{})
 	stop := context.AfterFunc(r.Context(), func() {
 		defer close(gone)
-		c.env.Cancel(gateway.ErrClientGone)
+		c.env.Cancel(goneCause(r.Context()))
 	})
 	defer func() {
 		if !stop() {
@@ -95,7 +127,33 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	returned = true
 }
 
-var errHead = errors.New("nethttp: the request is no HTTP message")
+// check parses a head, and returns why it is refused.
+func (h *handler) check(req *parser.Request, head []byte) *parser.Error {
+	n, err := req.Parse(head, &h.Limits)
+	if refused := (*parser.Error)(nil); errors.As(err, &refused) {
+		return refused
+	}
+	if n != len(head) {
+		return errHead
+	}
+	if h.Check != nil {
+		return h.Check(req, head)
+	}
+	return nil
+}
+
+var errHead = &parser.Error{Status: http.StatusBadRequest, Why: "the request is no HTTP message"}
+
+// goneCause is the cause with which the Context of the environ ends where that of the request has: one of package
+// gateway, if a server has cancelled it so.
+func goneCause(ctx context.Context) error {
+	for _, cause := range []error{gateway.ErrStopped, gateway.ErrTimeout} {
+		if context.Cause(ctx) == cause {
+			return cause
+		}
+	}
+	return gateway.ErrClientGone
+}
 
 // appendHead appends the head of r as a client would send it.
 func appendHead(b []byte, r *http.Request) []byte {

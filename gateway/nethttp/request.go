@@ -1,6 +1,7 @@
 package nethttp
 
 import (
+	"crypto/tls"
 	"net/http"
 	"net/netip"
 	"net/textproto"
@@ -74,6 +75,11 @@ func (x *exchange) readRequest(env *gateway.Environ) error {
 	r.Proto, r.ProtoMajor, r.ProtoMinor = "HTTP/1.1", 1, 1
 	if env.Protocol() == "HTTP/1.0" {
 		r.Proto, r.ProtoMinor, r.Close = "HTTP/1.0", 0, true
+	}
+	if env.Scheme() == "https" {
+		if r.TLS, _ = env.Get(tlsKey).(*tls.ConnectionState); r.TLS != nil && env.Protocol() == "HTTP/2.0" {
+			r.Proto, r.ProtoMajor, r.ProtoMinor = "HTTP/2.0", 2, 0
+		}
 	}
 	r.Header = x.header(text, addr, d.lines)
 	r.Body, r.ContentLength = http.NoBody, int64(env.Input().Len())
