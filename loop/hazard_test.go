@@ -497,6 +497,7 @@ func TestSlowReaderOfTheLastAnswer(t *testing.T) {
 // A peer that takes nothing is cut also when no output waits: the socket took all of one
 // turn but is not writable for the next.
 func TestYieldTimesOut(t *testing.T) {
+	t.Parallel()
 	s := startLines(t, Options{Loops: 1, WriteTimeout: 30 * time.Millisecond}, "")
 	c := s.dial()
 	_ = c.Conn.(*net.TCPConn).SetReadBuffer(64 << 10)
@@ -974,7 +975,7 @@ func (h *fixedHandler) Exited(*Conn)             {}
 func TestStopWhilePlacing(t *testing.T) {
 	rounds := 20
 	if testing.Short() {
-		rounds = 5
+		rounds = 2
 	}
 	for range rounds {
 		s := startLines(t, Options{Loops: 4}, "unix "+t.TempDir()+"/s") // one accepts for all

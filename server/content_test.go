@@ -155,7 +155,7 @@ func TestContentInFiles(t *testing.T) {
 			s := startFiles(t, f, app, Options{BodyMemory: memory})
 			c := s.dial()
 			for _, n := range []int{memory - 1, memory, memory + 1, 64 << 10, 64<<10 + 1, 300_000, 1 << 20} {
-				for _, size := range []int{0, 100, 7001, 100_000} {
+				for _, size := range []int{0, 7001, 100, 100_000}[:rounds(4, 2)] {
 					before := f.opened.Load()
 					request := upload(pattern(n), size)
 					head, rest, _ := strings.Cut(request, "\r\n\r\n")

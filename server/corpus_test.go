@@ -203,6 +203,7 @@ func TestCorpusInMemory(t *testing.T) {
 
 // Every case over sockets: whole, byte by byte and in two.
 func TestCorpusOverSockets(t *testing.T) {
+	t.Parallel()
 	servers := map[int64]*testServer{} // by their limit
 	byHand := corpus(t, "requests.jsonl")
 	for _, c := range byHand {

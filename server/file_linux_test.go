@@ -186,6 +186,7 @@ func TestFileInOnePacket(t *testing.T) {
 
 // A response whose file shrinks while it is sent is cut, with either framing. The log has the cure.
 func TestFileShrinks(t *testing.T) {
+	t.Parallel()
 	const size = 8 << 20
 	app := newFileApp(t)
 	s := startSmall(t, app, Options{})
@@ -221,6 +222,7 @@ func TestFileShrinks(t *testing.T) {
 
 // A file that grows is sent as long as it was.
 func TestFileGrows(t *testing.T) {
+	t.Parallel()
 	const size = 8 << 20
 	app := newFileApp(t)
 	s := startSmall(t, app, Options{})

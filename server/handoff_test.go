@@ -208,6 +208,9 @@ func TestHandoff(t *testing.T) {
 			{"pipelined", get, get + "GET /a HT"},
 		} {
 			t.Run(tt.name+", "+around.name, func(t *testing.T) {
+				if around.before != "" {
+					slow(t, "all of them wait for the monitor")
+				}
 				held, goOn := make(chan bool), make(chan bool)
 				hold = sync.OnceFunc(func() { close(held); <-goOn })
 				release = sync.OnceFunc(func() { close(goOn) })
@@ -306,6 +309,7 @@ func TestHandoffOfALostClient(t *testing.T) {
 // The others of a loop miss little of it when a request never returns: the first try in
 // which the machine has time must show that.
 func TestHandoffIsSoon(t *testing.T) {
+	slow(t, "it measures the time of requests")
 	const want = 20 * time.Millisecond
 	worst := rescueTakes(t) // beyond what a round takes anyway
 	for began := time.Now(); !raceEnabled && worst > want && time.Since(began) < 30*time.Second; {
@@ -821,6 +825,7 @@ func TestAutoDeadlineFromElsewhere(t *testing.T) {
 
 // An application is handed off also if it calls the server now and then while it blocks.
 func TestHandoffOfCallsIntoTheServer(t *testing.T) {
+	slow(t, "it computes for 0.3 s")
 	for name, call := range map[string]func(*gateway.Environ, io.Writer){
 		"Write":      func(_ *gateway.Environ, w io.Writer) { _, _ = io.WriteString(w, "a") },
 		"RemoteAddr": func(env *gateway.Environ, _ io.Writer) { env.RemoteAddr() },

@@ -177,6 +177,14 @@ func slow(t testing.TB, why string) {
 	}
 }
 
+// rounds is how often a test does something: all times, or with -short a few.
+func rounds(all, few int) int {
+	if testing.Short() {
+		return few
+	}
+	return all
+}
+
 type client struct {
 	*net.TCPConn
 	t testing.TB

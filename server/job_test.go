@@ -723,6 +723,7 @@ func TestPoolNeverReturns(t *testing.T) {
 
 // Clients that come, upload, and go at any moment, under the race detector.
 func TestPoolChurn(t *testing.T) {
+	t.Parallel()
 	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		content, err := env.Input().ReadAll()
 		if err != nil {
@@ -1074,6 +1075,7 @@ func TestPoolOneChunk(t *testing.T) {
 
 // Each request over RequestTimeout is logged, but a stack only once a second: it stops all goroutines.
 func TestRequestTimeoutsLookNowAndThen(t *testing.T) {
+	t.Parallel()
 	const clients = 50
 	stuck, began := make(chan struct{}), time.Now()
 	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {

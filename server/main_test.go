@@ -21,13 +21,13 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// waitTogether runs 8 of the tests that call Parallel at once, on any number of processors, unless -parallel is set:
+// waitTogether runs 12 of the tests that call Parallel at once, on any number of processors, unless -parallel is set:
 // they wait for timeouts most of the time.
 func waitTogether() {
 	flag.Parse()
 	given := false
 	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
-	n := "8"
+	n := "12"
 	if raceEnabled { // everything takes longer, and a client that is late is out of time
 		n = "3"
 	}

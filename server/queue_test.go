@@ -181,6 +181,7 @@ func TestRequestTimeoutInTheQueue(t *testing.T) {
 // A hijacked connection is in Connections or Hijacked at every moment. If it were in neither, Shutdown could return
 // too early.
 func TestHijackIsCountedThroughout(t *testing.T) {
+	t.Parallel()
 	goOn := make(chan struct{})
 	s := startOn(Pool, t, appFunc(func(env *gateway.Environ, _ gateway.StartResponse) (gateway.Body, error) {
 		conn, _, err := env.Hijack()

@@ -118,9 +118,10 @@ func TestPipelining(t *testing.T) {
 // More pipelined requests than the socket's buffers have answers, from a client
 // that reads only when all are sent.
 func TestPipeliningWithoutReading(t *testing.T) {
+	t.Parallel()
 	s := start(t, appFunc(hello), Options{})
 	c := s.dial()
-	const n = 100_000
+	n := rounds(100_000, 50_000) // more answers than the sockets take
 	sent := make(chan struct{})
 	go func() {
 		defer close(sent)
@@ -535,6 +536,7 @@ func TestSameHeadIsNoWayAround(t *testing.T) {
 
 // A response is complete also if the body panics in Close, and the connection stays open.
 func TestPanicInClose(t *testing.T) {
+	t.Parallel()
 	inEachDispatch(t, "4 MiB", func(t *testing.T, where DispatchMode) {
 		s := startOn(where, t, appFunc(func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 			_, err := start("200 OK", nil, nil)
@@ -750,6 +752,7 @@ func TestTimeouts(t *testing.T) {
 	t.Parallel()
 	const short = 30 * time.Millisecond
 	t.Run("head", func(t *testing.T) {
+		t.Parallel()
 		s := start(t, appFunc(hello), Options{HeadTimeout: short})
 		c := s.dial()
 		c.send(get)
@@ -772,16 +775,18 @@ func TestTimeouts(t *testing.T) {
 		}
 	})
 	t.Run("each head has its own", func(t *testing.T) {
-		s := start(t, appFunc(hello), Options{HeadTimeout: 300 * time.Millisecond})
+		t.Parallel()
+		s := start(t, appFunc(hello), Options{HeadTimeout: 600 * time.Millisecond})
 		c := s.dial()
 		c.send("GET / HTTP/1.1\r\nHo")
-		for began := time.Now(); time.Since(began) < 450*time.Millisecond; {
+		for began := time.Now(); time.Since(began) < 900*time.Millisecond; {
 			c.send("st: h\r\n\r\nGET / HTTP/1.1\r\nHo") // ends one, begins the next
 			c.want("GET", 200, "Hello, World!")
 			time.Sleep(20 * time.Millisecond) // a client that takes its time
 		}
 	})
 	t.Run("body", func(t *testing.T) {
+		t.Parallel()
 		s := start(t, appFunc(reads), Options{BodyTimeout: short})
 		c := s.dial()
 		c.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\na")
@@ -789,10 +794,18 @@ func TestTimeouts(t *testing.T) {
 			t.Errorf("answered %d %q, want 408 that names BodyTimeout", resp.StatusCode, text)
 		}
 	})
-	t.Run("rate", func(t *testing.T) {
-		s := start(t, appFunc(echo), Options{BodyTimeout: 2 * time.Second, BodyRate: 1000})
-		const n = 5000
-		upload := func(pieces, pause int) (*http.Response, string) {
+	const n = 5000
+	for name, tt := range map[string]struct {
+		pieces, pause int // in ms
+		status        int
+		text          string // in the answer
+	}{
+		"200 bytes a second": {n, 5, 408, "BodyRate"},
+		"2000 bytes a second, for longer than BodyTimeout": {25, 100, 200, pattern(n)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := start(t, appFunc(echo), Options{BodyTimeout: 2 * time.Second, BodyRate: 1000})
 			c := s.dial()
 			c.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 500000\r\n\r\n")
 			c.send(pattern(500000)) // this buys no time for the next
@@ -801,26 +814,23 @@ func TestTimeouts(t *testing.T) {
 			stop := make(chan struct{})
 			defer close(stop)
 			go func() { // steady progress, well within BodyTimeout
-				for _, piece := range slices.Collect(slices.Chunk([]byte(pattern(n)), n/pieces)) {
+				for _, piece := range slices.Collect(slices.Chunk([]byte(pattern(n)), n/tt.pieces)) {
 					_, _ = c.Write(piece)
 					select {
 					case <-stop:
 						return
-					case <-time.After(time.Duration(pause) * time.Millisecond):
+					case <-time.After(time.Duration(tt.pause) * time.Millisecond):
 					}
 				}
 			}()
-			return c.read("POST")
-		}
-		if resp, text := upload(n, 5); resp.StatusCode != 408 || !strings.Contains(text, "BodyRate") {
-			t.Errorf("200 bytes a second answered %d %.80q, want 408 that names BodyRate", resp.StatusCode, text)
-		}
-		if resp, text := upload(25, 100); resp.StatusCode != 200 || text != pattern(n) {
-			t.Errorf("2000 bytes a second, for longer than BodyTimeout, answered %d %.80q", resp.StatusCode, text)
-		}
-	})
+			if resp, text := c.read("POST"); resp.StatusCode != tt.status || !strings.Contains(text, tt.text) {
+				t.Errorf("answered %d %.80q, want %d %.80q", resp.StatusCode, text, tt.status, tt.text)
+			}
+		})
+	}
 	t.Run("idle", func(t *testing.T) {
-		s := start(t, appFunc(hello), Options{IdleTimeout: short})
+		t.Parallel()
+		s := start(t, appFunc(hello), Options{IdleTimeout: 10 * short}) // the first request comes within it
 		fresh := s.dial()
 		c := s.dial()
 		c.send(get)
@@ -829,6 +839,7 @@ func TestTimeouts(t *testing.T) {
 		fresh.wantEnd()
 	})
 	t.Run("write", func(t *testing.T) {
+		t.Parallel()
 		b := &body{Body: gateway.Reader(io.LimitReader(zeros{}, 1<<30))}
 		s := start(t, ok(b), Options{WriteTimeout: short})
 		c := s.dial()
@@ -862,6 +873,7 @@ func TestClientLeaves(t *testing.T) {
 
 // Views of the request stay valid while its response waits for a slow reader and other connections send.
 func TestViewsStayWhileAResponseIsSuspended(t *testing.T) {
+	t.Parallel()
 	const n = 60
 	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		target, field := env.Target(), env.Header("X-Field")

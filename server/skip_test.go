@@ -100,7 +100,9 @@ func TestUnreadContentDoesNotCome(t *testing.T) {
 		"Shutdown": {Options{BodyTimeout: time.Hour}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			onWorkers(t, func(t *testing.T, d DispatchMode) {
+				t.Parallel()
 				s := startOn(d, t, unread(nil), tt.options)
 				c := s.dial()
 				c.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n")

@@ -13,6 +13,7 @@ import (
 // Output that a client does not read stops at HighWaterBytes, plus at most the last chunk: the body is not pulled
 // further. It is when the client reads.
 func TestHighWaterBytes(t *testing.T) {
+	t.Parallel()
 	const high, chunk, total = 10_000, 1000, 4 << 20
 	left := total
 	s := startSmall(t, ok(next(func() ([]byte, error) {
@@ -43,6 +44,7 @@ func TestHighWaterBytes(t *testing.T) {
 // Backpressure reaches a generator: while the client does not read, the generator is not called, with HighWaterBytes
 // unsent and full sockets.
 func TestGeneratorStandsStill(t *testing.T) {
+	t.Parallel()
 	const high, chunk, total = 100_000, 10_000, 16 << 20
 	var made atomic.Int64
 	s := startSmall(t, ok(gateway.Stream(func(yield func([]byte, error) bool) {

@@ -171,6 +171,7 @@ func TestStall(t *testing.T) {
 // A call again of a response that waited is reported with its own request, though
 // others have been served since.
 func TestStallAgain(t *testing.T) {
+	t.Parallel()
 	b := newBlocker("none")
 	s := startOn(Inline, t, b, Options{Loops: 1, StallWarning: holdLimit})
 	defer close(b.release)
@@ -192,6 +193,7 @@ func TestStallAgain(t *testing.T) {
 // A task blocks the loop: the stack is there, and no request, though one waits for
 // its client, and one is over.
 func TestStallByATask(t *testing.T) {
+	t.Parallel()
 	s := start(t, appFunc(echoBody), Options{Loops: 1, StallWarning: holdLimit, BodyBytes: NoLimit})
 	waits := s.dial()
 	_ = waits.SetReadBuffer(64 << 10) // or the kernel may take the whole answer
@@ -215,6 +217,7 @@ func TestStallByATask(t *testing.T) {
 
 // An application that blocks for ever is reported, also while the server stops.
 func TestStallForEver(t *testing.T) {
+	t.Parallel()
 	b := newBlocker("Serve")
 	s := startOn(Inline, t, b, Options{StallWarning: holdLimit})
 	defer close(b.release)
@@ -233,6 +236,7 @@ func TestStallForEver(t *testing.T) {
 
 // Shorter than the limit, or without one: nothing to say.
 func TestNoStall(t *testing.T) {
+	t.Parallel()
 	for name, o := range map[string]Options{"shorter": {StallWarning: time.Minute}, "none": {StallWarning: None}} {
 		t.Run(name, func(t *testing.T) {
 			b := newBlocker("Serve")

@@ -59,10 +59,8 @@ func TestResetBehindARequest(t *testing.T) {
 // A client that disconnects at any point of a request or its answer is counted once, has no line in the log above
 // debug, and costs nothing afterwards.
 func TestLostConnections(t *testing.T) {
-	const (
-		rounds    = 20
-		growthMax = rounds * 32 << 10 // half a buffer for each
-	)
+	const growthMax = 20 * 32 << 10 // half a buffer for each of 20
+	times := rounds(20, 5)
 	// The application signals when it begins, and returns when its client has disconnected.
 	begun, gone := make(chan bool, 1), make(chan bool)
 	held := func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
@@ -176,7 +174,7 @@ func TestLostConnections(t *testing.T) {
 			}
 			vanish()
 			descriptors, heap := openDescriptors(t), heapBytes()
-			for range rounds {
+			for range times {
 				vanish()
 			}
 			eventually(t, "every descriptor is closed", func() bool { return openDescriptors(t) <= descriptors })
@@ -187,8 +185,9 @@ func TestLostConnections(t *testing.T) {
 			if n := f.opened.Load(); (n > 0) != strings.Contains(name, "file") {
 				t.Errorf("%d temporary files", n)
 			}
-			const n = rounds + 1
-			s.wantStats(Stats{Accepted: n, Lost: n * tt.want.Lost, LostIdle: n * tt.want.LostIdle, Refused: n * tt.want.Refused})
+			n := times + 1
+			all := uint64(n)
+			s.wantStats(Stats{Accepted: all, Lost: all * tt.want.Lost, LostIdle: all * tt.want.LostIdle, Refused: all * tt.want.Refused})
 			if log := s.log.String(); strings.Count(log, "connection lost") != n ||
 				strings.Count(log, "level=DEBUG")+strings.Count(log, `level=INFO msg="request refused"`) != strings.Count(log, "level=") {
 				t.Errorf("the log is %s", log)
@@ -210,6 +209,7 @@ func (b openBody) Close() error {
 
 // Every other counter, at the event that it is for.
 func TestStats(t *testing.T) {
+	t.Parallel()
 	const short = 30 * time.Millisecond
 	part := func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		_, err := start("200 OK", nil, nil)
@@ -251,7 +251,7 @@ func TestStats(t *testing.T) {
 		"aborted by a reset": {part, Options{}, "GET / HTTP/1.0\r\n\r\n", func(_ *testServer, c *client) { _, _ = io.ReadAll(c) }, Stats{Accepted: 1, Failed: 1, Aborted: 1}},
 		"head timeout":       {hello, Options{HeadTimeout: short}, "GET / HT", answered(408), Stats{Accepted: 1, Refused: 1, HeadTimeouts: 1}},
 		"body timeout":       {reads, Options{BodyTimeout: short}, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\na", answered(408), Stats{Accepted: 1, Refused: 1, BodyTimeouts: 1}},
-		"rate timeout": {reads, Options{BodyTimeout: 10 * short, BodyRate: 1000}, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\n", func(_ *testServer, c *client) {
+		"rate timeout": {reads, Options{BodyTimeout: 20 * short, BodyRate: 1000}, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\n", func(_ *testServer, c *client) {
 			stop, stopped := make(chan bool), make(chan bool)
 			go func() { // steady, but slow
 				defer close(stopped)
@@ -268,7 +268,7 @@ func TestStats(t *testing.T) {
 			close(stop)
 			<-stopped
 		}, Stats{Accepted: 1, Refused: 1, RateTimeouts: 1}},
-		"idle timeout": {hello, Options{IdleTimeout: short}, get, func(_ *testServer, c *client) {
+		"idle timeout": {hello, Options{IdleTimeout: 10 * short}, get, func(_ *testServer, c *client) {
 			answered(200)(nil, c)
 			c.wantEnd()
 		}, Stats{Accepted: 1, IdleTimeouts: 1}},

@@ -119,6 +119,7 @@ func TestShutdownAfterABlockedLoop(t *testing.T) {
 // The head of a response did not say close, and then the server stops: the next request is answered, and that answer
 // says close.
 func TestShutdownKeepsAPromise(t *testing.T) {
+	t.Parallel()
 	content := pattern(8 << 20) // more than the small sockets hold
 	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		_, err := start("200 OK", nil, nil)
@@ -153,7 +154,7 @@ func TestShutdownKeepsAPromise(t *testing.T) {
 func TestShutdownUnderLoad(t *testing.T) {
 	const clients = 32
 	content := pattern(50_000)
-	for range 5 {
+	for range rounds(5, 2) {
 		var served, answered atomic.Int64
 		s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 			served.Add(1)

@@ -182,6 +182,7 @@ func rest(d time.Duration) func(*config) { return func(c *config) { c.trialDelay
 // An application that blocks no more is back on the loops after a while; the log says both,
 // once.
 func TestReturn(t *testing.T) {
+	slow(t, "trials for 0.5 s")
 	var blocks atomic.Bool
 	blocks.Store(true)
 	s := startOn(Auto, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
@@ -304,15 +305,15 @@ func TestIdleConnectionsCostNothing(t *testing.T) {
 	}, Options{})
 	c, d := s.dial(), s.dial()
 	c.hello()
-	for n := range 3 {
-		eventually(t, "the watchman sleeps", func() bool {
+	for n := range rounds(3, 1) {
+		eventually(t, "the monitor sleeps", func() bool {
 			before := s.monitor.samples.Load()
 			time.Sleep(10 * sampleEvery)
 			return s.monitor.samples.Load() == before
 		})
 		before := s.monitor.samples.Load()
 		c.hello()
-		eventually(t, "the watchman sleeps again", s.monitor.asleep.Load)
+		eventually(t, "the monitor sleeps again", s.monitor.asleep.Load)
 		if looks := s.monitor.samples.Load() - before; looks > 5 {
 			t.Errorf("%d looks for one request", looks)
 		}

@@ -70,7 +70,7 @@ func TestIdleTimeDoesNotRunWhileTheSocketIsFull(t *testing.T) {
 	const idle = time.Second // a busy machine takes some of it before the first request is here
 	s := start(t, large, Options{IdleTimeout: idle})
 	c := s.full(n)
-	time.Sleep(3 * idle / 2)
+	time.Sleep(5 * idle / 4)
 	for range n {
 		c.want("GET", 200, largeText)
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -215,19 +216,22 @@ func TestBodyTimeoutBesideAResponse(t *testing.T) {
 func TestBodyTimeoutOfABlockedLoop(t *testing.T) {
 	t.Parallel()
 	const timeout = 300 * time.Millisecond
-	for range 5 { // the order of a tick and of an event is chance
-		s := startOn(Inline, t, appFunc(reads), Options{BodyTimeout: timeout, Loops: 1, StallWarning: None})
-		c := s.dial()
-		c.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhe")
-		eventually(t, "a part of it is here", func() bool { return s.collected() == 2 })
-		blocked, release := make(chan struct{}), make(chan struct{})
-		s.reactor.Loops()[0].Do(func() { close(blocked); <-release })
-		<-blocked
-		c.send("llo")
-		time.Sleep(2 * timeout)
-		close(release)
-		if resp, text := c.read("POST"); resp.StatusCode != 200 {
-			t.Errorf("answered %d %q", resp.StatusCode, text)
-		}
+	for i := range 5 { // the order of a tick and of an event is chance
+		t.Run(strconv.Itoa(i), func(t *testing.T) {
+			t.Parallel()
+			s := startOn(Inline, t, appFunc(reads), Options{BodyTimeout: timeout, Loops: 1, StallWarning: None})
+			c := s.dial()
+			c.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhe")
+			eventually(t, "a part of it is here", func() bool { return s.collected() == 2 })
+			blocked, release := make(chan struct{}), make(chan struct{})
+			s.reactor.Loops()[0].Do(func() { close(blocked); <-release })
+			<-blocked
+			c.send("llo")
+			time.Sleep(2 * timeout)
+			close(release)
+			if resp, text := c.read("POST"); resp.StatusCode != 200 {
+				t.Errorf("answered %d %q", resp.StatusCode, text)
+			}
+		})
 	}
 }

@@ -43,6 +43,7 @@ func stream(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, er
 // Neither this package nor these applications break a rule of package gateway, on
 // loops and on workers.
 func TestValidated(t *testing.T) {
+	t.Parallel()
 	large := pattern(300_000)
 	echoes := appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		_, err := start("200 OK", nil, nil)

@@ -52,6 +52,7 @@ func formApp(t testing.TB, read chan<- struct{}, goOn <-chan struct{}) gateway.A
 // The files of forms count in TempBytes, with the content itself where that is in a file:
 // what does not fit is 503, and when a request has ended its room is there again.
 func TestFormsCountInTempBytes(t *testing.T) {
+	t.Parallel()
 	const most, size = 4 << 20, 1_500_000
 	inEachDispatch(t, "form", func(t *testing.T, where DispatchMode) {
 		read, goOn := make(chan struct{}, 10), make(chan struct{})
@@ -92,6 +93,7 @@ func TestFormsCountInTempBytes(t *testing.T) {
 
 // A file of a form that cannot be kept is answered as content that cannot be kept.
 func TestFormCannotBeKept(t *testing.T) {
+	t.Parallel()
 	read, goOn := make(chan struct{}, 100), make(chan struct{})
 	close(goOn)
 	for _, tt := range []struct {

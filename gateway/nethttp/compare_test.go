@@ -348,6 +348,9 @@ func compareCases(t *testing.T, cases []compareCase) {
 	theirs := serveNetHTTP(t, now)
 	var places []testServer
 	for _, d := range []server.DispatchMode{server.Inline, server.Auto, server.Pool} {
+		if testing.Short() && d != server.Auto {
+			continue // thrice the time for hardly another answer
+		}
 		places = append(places, serveIsbjorn(t, now, server.Options{Dispatch: d}))
 	}
 	for _, tt := range cases {
