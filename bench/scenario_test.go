@@ -265,13 +265,13 @@ var (
 	documentLength = strconv.Itoa(len(document))
 )
 
-func jsonEach(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
-	body, err := gateway.JSON(items)
+func jsonEach(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+	b, err := json.Marshal(items)
 	if err != nil {
 		return nil, err
 	}
 	_, err = start("200 OK", jsonHeaders, nil)
-	return body, err
+	return env.Bytes(b), err
 }
 
 func jsonEachHTTP(w http.ResponseWriter, _ *http.Request) {

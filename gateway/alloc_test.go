@@ -59,13 +59,6 @@ func TestAllocations(t *testing.T) {
 		}, ""},
 		{"Text", in, func(e *gateway.Environ) string { return once(e.Text(text), text) }, ""},
 		{"Bytes", in, func(e *gateway.Environ) string { return once(e.Bytes(chunk), "bytes") }, ""},
-		{"Chunks", in, func(e *gateway.Environ) string {
-			body := e.Chunks(chunk, chunk)
-			if b, err := body.Next(); string(b) != "bytes" || err != nil || body.Len() != 10 {
-				return "wrong"
-			}
-			return once(body, "bytes")
-		}, ""},
 		{"a whole request", in, func(e *gateway.Environ) string {
 			if e.Method() != "GET" || e.Path() != "/path" || e.Query() != "query" ||
 				e.Header("Host") != "h" || e.Header("Accept") != "*/*" || e.Header("User-Agent") != "test" {

@@ -1,10 +1,8 @@
 package gateway
 
 import (
-	"encoding/json"
 	"io"
 	"iter"
-	"slices"
 	"unsafe"
 )
 
@@ -31,9 +29,9 @@ func Bytes(b []byte) Sized { return &chunk{b: b} }
 // Text is a Body of one chunk.
 func Text(s string) Sized { return Bytes(bytesOf(s)) }
 
-// Bytes returns a Body of one chunk, as gateway.Bytes does. The first Body of a request that Bytes,
-// Text or Chunks makes is a part of the Environ, and allocates nothing. b must not change until the
-// Body is closed.
+// Bytes returns a Body of one chunk, as gateway.Bytes does. The first Body of a request that Bytes
+// or Text makes is a part of the Environ, and allocates nothing. b must not change until the Body is
+// closed.
 func (e *Environ) Bytes(b []byte) Sized {
 	if e.bodyTaken { // a second Body of this request, such as that of an error page: the first may still be in use
 		e.check()
@@ -47,36 +45,11 @@ func (e *Environ) Bytes(b []byte) Sized {
 // Text is Bytes for a string.
 func (e *Environ) Text(s string) Sized { return e.Bytes(bytesOf(s)) }
 
-// JSON is a Body of v as encoding/json renders it. Call it before start, so that an error can still
-// become a status. The application declares the Content-Type:
-//
-//	body, err := gateway.JSON(v)
-//	if err != nil {
-//		return nil, err
-//	}
-//	_, err = start("200 OK", []gateway.Header{{Name: "Content-Type", Value: "application/json"}}, nil)
-//	return body, err
-func JSON(v any) (Body, error) {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return nil, err
-	}
-	return Bytes(b), nil
-}
-
 // chunkList is a Body of several chunks.
 type chunkList struct {
 	list [][]byte
 	next int
 	n    int64
-}
-
-// reset makes c a Body of list.
-func (c *chunkList) reset(list [][]byte) {
-	*c = chunkList{list: list}
-	for _, b := range list {
-		c.n += int64(len(b))
-	}
 }
 
 func (c *chunkList) Next() ([]byte, error) {
@@ -96,29 +69,11 @@ func (c *chunkList) Close() error { return nil }
 // Chunks is a Body of several chunks, sent one by one. Neither list nor the chunks in it may change
 // until the Body is closed.
 func Chunks(list ...[]byte) Sized {
-	c := new(chunkList)
-	c.reset(list)
+	c := &chunkList{list: list}
+	for _, b := range list {
+		c.n += int64(len(b))
+	}
 	return c
-}
-
-// Chunks is gateway.Chunks, and like Bytes allocates nothing for the first Body of a request. list
-// is copied; the chunks in it must not change until the Body is closed.
-func (e *Environ) Chunks(list ...[]byte) Sized {
-	if e.bodyTaken {
-		e.check()
-		return Chunks(slices.Clone(list)...)
-	}
-	e.bodyTaken = true
-	e.chunks.reset(append(e.chunks.list[:0], list...))
-	return &e.chunks
-}
-
-// release drops the chunks of one request, and keeps the array of the list for the next.
-func (c *chunkList) release() {
-	if len(c.list) > 0 {
-		clear(c.list)
-		c.list = c.list[:0]
-	}
 }
 
 // Stream is a Body of the chunks that seq yields. An error other than [ErrWait] ends it: the

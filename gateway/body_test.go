@@ -345,64 +345,32 @@ func TestStreamAfterError(t *testing.T) {
 	}
 }
 
-func TestJSON(t *testing.T) {
-	body, err := gateway.JSON(map[string]any{"a": []int{1, 2}, "b": "<"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	const want = `{"a":[1,2],"b":"\u003c"}`
-	if sized, ok := body.(gateway.Sized); !ok || sized.Len() != int64(len(want)) {
-		t.Error("it does not say its length")
-	}
-	if got := content(t, body); got != want {
-		t.Errorf("%s, want %s", got, want)
-	}
-	if body, err := gateway.JSON(func() {}); body != nil || err == nil {
-		t.Errorf("JSON of a function: %v, %v", body, err)
-	}
-}
-
 func TestChunks(t *testing.T) {
-	e := serverEnviron(t, smallGet)
 	for _, parts := range [][]string{nil, {""}, {"one"}, {"one", "two"}, {"", "one", "", "", "two", ""}} {
 		list := make([][]byte, len(parts))
 		for i, p := range parts {
 			list[i] = []byte(p)
 		}
-		for name, body := range map[string]gateway.Sized{"Chunks": gateway.Chunks(list...), "Environ.Chunks": e.Chunks(list...), "second of an Environ": e.Chunks(list...)} {
-			want := strings.Join(parts, "")
-			if body.Len() != int64(len(want)) {
-				t.Errorf("%s of %q: Len = %d", name, parts, body.Len())
-			}
-			chunks, err := drain(body)
-			if strings.Join(chunks, "") != want || err != nil || body.Len() != int64(len(want)) {
-				t.Errorf("%s of %q: %q, %v, Len %d", name, parts, chunks, err, body.Len())
-			}
-			for i := range 2 { // each its own, and the last one says so
-				if name == "Chunks" && len(parts) == 2 && chunks[i] != parts[i] {
-					t.Errorf("chunk %d is %q", i, chunks[i])
-				}
-			}
-			if b, err := body.Next(); len(b) > 0 || err != io.EOF {
-				t.Errorf("%s of %q: Next at the end = %q, %v", name, parts, b, err)
-			}
-			if err := body.Close(); err != nil {
-				t.Error(err)
+		body := gateway.Chunks(list...)
+		want := strings.Join(parts, "")
+		if body.Len() != int64(len(want)) {
+			t.Errorf("%q: Len = %d", parts, body.Len())
+		}
+		chunks, err := drain(body)
+		if strings.Join(chunks, "") != want || err != nil || body.Len() != int64(len(want)) {
+			t.Errorf("%q: %q, %v, Len %d", parts, chunks, err, body.Len())
+		}
+		for i := range 2 { // each its own
+			if len(parts) == 2 && chunks[i] != parts[i] {
+				t.Errorf("chunk %d is %q", i, chunks[i])
 			}
 		}
-		e.End()
-		parse(t, smallGet).begin(e)
-	}
-}
-
-// The list is copied: the caller may use it again at once.
-func TestEnvironChunksCopiesTheList(t *testing.T) {
-	e := environ(t, smallGet)
-	list := [][]byte{[]byte("a"), []byte("b")}
-	first, second := e.Chunks(list...), e.Chunks(list...)
-	list[0], list[1] = []byte("x"), []byte("y")
-	if got := content(t, first) + content(t, second); got != "abab" {
-		t.Errorf("%q, want abab", got)
+		if b, err := body.Next(); len(b) > 0 || err != io.EOF {
+			t.Errorf("%q: Next at the end = %q, %v", parts, b, err)
+		}
+		if err := body.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

@@ -38,7 +38,7 @@ var uses = map[string]func(e *gateway.Environ){
 	"Delete": func(e *gateway.Environ) { e.Delete("a") }, "Context": func(e *gateway.Environ) { e.Context() },
 	"Clone": func(e *gateway.Environ) { e.Clone() }, "Text": func(e *gateway.Environ) { e.Text("x") },
 	"Bytes":  func(e *gateway.Environ) { e.Bytes(nil) },
-	"Chunks": func(e *gateway.Environ) { e.Chunks(nil) }, "Waker": func(e *gateway.Environ) { e.Waker() },
+	"Waker":  func(e *gateway.Environ) { e.Waker() },
 	"Errors": func(e *gateway.Environ) { _, _ = e.Errors().Write(nil) },
 	"Input":  func(e *gateway.Environ) { _, _ = e.Input().Read(make([]byte, 1)) },
 }

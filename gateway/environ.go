@@ -24,8 +24,7 @@ type Environ struct {
 	info *ServerInfo
 
 	input   Input
-	chunks  chunkList // the Body of Chunks; its array is reused
-	scratch []byte    // decoded paths and joined values; reused up to scratchBytesMax
+	scratch []byte // decoded paths and joined values; reused up to scratchBytesMax
 
 	ctx   requestContext
 	guard *guard // of Debug or Validate; nil in the server's own Environ
@@ -39,7 +38,7 @@ type requestView struct {
 	conn Conn
 
 	chunk     chunk // the Body of Bytes and Text
-	bodyTaken bool  // the application has chunk or chunks
+	bodyTaken bool  // the application has chunk
 
 	overlay     map[string]any // keys of Set and Delete; nil if there are none
 	path        string         // decoded, from the first call of Path on

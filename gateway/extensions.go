@@ -137,7 +137,7 @@ var ErrHijacked = errors.New("gateway: the connection was taken over by Hijack")
 func (e *Environ) Hijack() (conn net.Conn, rest []byte, err error) {
 	e.check()
 	switch {
-	case e.Hijacked():
+	case e.hijacked():
 		return nil, nil, ErrHijacked
 	case e.input.unread() != 0:
 		return nil, nil, errHijackContent
@@ -155,9 +155,7 @@ func (e *Environ) Hijack() (conn net.Conn, rest []byte, err error) {
 	return conn, rest, nil
 }
 
-// Hijacked reports whether [Environ.Hijack] has given the connection to the application. For
-// middlewares that log or count.
-func (e *Environ) Hijacked() bool { return e.input.err == ErrHijacked }
+func (e *Environ) hijacked() bool { return e.input.err == ErrHijacked }
 
 var errHijackContent = errors.New("gateway: Hijack with content that is not read; read Input to io.EOF first")
 
@@ -199,6 +197,12 @@ const (
 
 // SentStatus is the status that the client was sent instead of the one that start declared: a
 // refusal by the server (504 for RequestTimeout, 408 for content that does not come),
-// StatusNoResponse or StatusClientClosed; 0 if it is the declared one. For middlewares that log,
-// when the response is closed.
-func (e *Environ) SentStatus() int { return e.serverConn().SentStatus() }
+// StatusNoResponse or StatusClientClosed; 101 after [Environ.Hijack], when the application speaks
+// with the client itself; 0 if it is the declared one. For middlewares that log, when the response
+// is closed.
+func (e *Environ) SentStatus() int {
+	if e.hijacked() {
+		return 101
+	}
+	return e.serverConn().SentStatus()
+}

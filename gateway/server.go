@@ -73,7 +73,6 @@ func (e *ServerEnviron) End() {
 		e.ctx.end()
 	}
 	e.input.release()
-	e.chunks.release()
 	if e.scratch = e.scratch[:0]; cap(e.scratch) > scratchBytesMax {
 		e.scratch = nil
 	}

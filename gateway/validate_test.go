@@ -255,10 +255,6 @@ func TestValidateGood(t *testing.T) {
 			_, err := start("200 OK", nil, nil)
 			return e.Text("text"), err
 		},
-		"chunks of the Environ": func(e *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
-			_, err := start("200 OK", nil, nil)
-			return e.Chunks([]byte("a"), nil, []byte("b")), err
-		},
 		"replaced in Next": lateApp(3, 4, "late"),
 		"waits": func(e *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 			_, err := start("200 OK", []gateway.Header{{Name: "Content-Length", Value: "6"}}, nil)

@@ -60,9 +60,6 @@ func (m *Memory) EOF() {
 	c.progress()
 }
 
-// Closed reports whether the connection has ended.
-func (m *Memory) Closed() bool { return m.Conn.state == closed }
-
 // sendFile is Conn.SendFile, without the head.
 func (m *Memory) sendFile(f *os.File, off, n int64) {
 	b, err := io.ReadAll(io.NewSectionReader(f, off, n))

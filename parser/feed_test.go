@@ -227,7 +227,7 @@ func describe(r *Request, b []byte) string {
 	var s strings.Builder
 	fmt.Fprintf(&s, "%q %q path=%q query=%q authority=%q form=%d minor=%d keep=%v expect=%d length=%d",
 		r.Method.Of(b), r.Target.Of(b), r.Path.Of(b), r.Query.Of(b), r.Authority.Of(b),
-		r.Form, r.Minor, r.KeepAlive(), r.Expectation(), bodyLength(r))
+		r.targetForm, r.Minor, r.KeepAlive(), r.Expectation(), bodyLength(r))
 	for _, f := range r.Fields() {
 		fmt.Fprintf(&s, " %q=%q", f.Name.Of(b), f.Value.Of(b))
 	}

@@ -6,7 +6,7 @@ package parser
 // bytes.go explains how they work. RFC 9112 section 5.
 func (r *Request) fieldLines(b []byte, line, i int, lim *Limits) (int, *Error) {
 	count := int(r.count)
-	fieldsMax := min(lim.Fields, FieldsMax)
+	fieldsMax := min(lim.Fields, fieldsRoom)
 	inValue := r.phase == phaseValue
 	for {
 		if !inValue {

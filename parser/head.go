@@ -149,7 +149,7 @@ func (r *Request) finish(b []byte, hostEnd int, lim *Limits) *Error {
 			return refusal
 		}
 	}
-	if r.Form == AuthorityForm {
+	if r.targetForm == authorityForm {
 		return errConnect
 	}
 	r.phase = phaseDone

@@ -24,7 +24,7 @@ func (r *Request) host(b []byte, plainEnd int) *Error {
 			return errHost
 		}
 	}
-	if r.Form == OriginForm || r.Form == AsteriskForm {
+	if r.targetForm == originForm || r.targetForm == asteriskForm {
 		r.Authority = value
 	}
 	return nil

@@ -2,9 +2,9 @@ package parser
 
 import "fmt"
 
-// FieldsMax is how many field lines a Request has room for. 100 is the default of Apache
+// fieldsRoom is how many field lines a Request has room for. 100 is the default of Apache
 // httpd (LimitRequestFields); browsers send fewer than 30.
-const FieldsMax = 100
+const fieldsRoom = 100
 
 // headBytesMax is the longest head whose offsets fit in the 16 bits of a Span, with a
 // leading CRLF before it.
@@ -28,7 +28,7 @@ type Limits struct {
 	// anywhere in it. Longer: 431.
 	HeadBytes int
 
-	// Fields is how many field lines a head may have. Default and maximum: FieldsMax.
+	// Fields is how many field lines a head may have. Default and maximum: 100.
 	// More: 431.
 	Fields int
 
@@ -55,7 +55,7 @@ func DefaultLimits() Limits {
 		MethodBytes:    32,
 		TargetBytes:    8192,
 		HeadBytes:      32768,
-		Fields:         FieldsMax,
+		Fields:         fieldsRoom,
 		BodyBytes:      1 << 20,
 		ChunkLineBytes: 1024,
 		TrailerBytes:   8192,
@@ -90,8 +90,8 @@ func (l *Limits) Check() error {
 	case l.MethodBytes > headBytesMax || l.TargetBytes > headBytesMax || l.HeadBytes < headBytesMin:
 		return fmt.Errorf("parser: Limits.HeadBytes is %d; set it to %d or more, "+
 			"so that a request line of MethodBytes and TargetBytes fits, or lower those", l.HeadBytes, headBytesMin)
-	case l.Fields < fieldsMin || l.Fields > FieldsMax:
-		return fmt.Errorf("parser: Limits.Fields is %d; set it between %d and %d", l.Fields, fieldsMin, FieldsMax)
+	case l.Fields < fieldsMin || l.Fields > fieldsRoom:
+		return fmt.Errorf("parser: Limits.Fields is %d; set it between %d and %d", l.Fields, fieldsMin, fieldsRoom)
 	case l.ChunkLineBytes < chunkLineBytesMin:
 		return fmt.Errorf("parser: Limits.ChunkLineBytes is %d; set it to %d or more, so that every chunk-size fits",
 			l.ChunkLineBytes, chunkLineBytesMin)

@@ -59,7 +59,7 @@ func TestLimits(t *testing.T) {
 			func(n int) string { return "\r\n" + head + "X:" + repeat("y", n-len(head)-1) },
 			errHeadSize,
 		}, {
-			"Fields, the most there can be", func(l *Limits, n int) { l.Fields = n }, FieldsMax,
+			"Fields, the most there can be", func(l *Limits, n int) { l.Fields = n }, fieldsRoom,
 			func(n int) string { return head + repeat("X:\r\n", n-1) + "\r\n" },
 			func(n int) string { return head + repeat("X:\r\n", n-1) + "X" },
 			errFields,
@@ -200,7 +200,7 @@ func TestLimitsCheck(t *testing.T) {
 		{"HeadBytes", func(l *Limits) { l.HeadBytes = 8192 }},
 		{"HeadBytes", func(l *Limits) { l.TargetBytes = math.MaxInt }},
 		{"Fields", func(l *Limits) { l.Fields = 0 }},
-		{"Fields", func(l *Limits) { l.Fields = FieldsMax + 1 }},
+		{"Fields", func(l *Limits) { l.Fields = fieldsRoom + 1 }},
 		{"ChunkLineBytes", func(l *Limits) { l.ChunkLineBytes = 15 }},
 		{"TrailerBytes", func(l *Limits) { l.TrailerBytes = -1 }},
 		{"TrailerFields", func(l *Limits) { l.TrailerFields = -1 }},

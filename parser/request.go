@@ -16,14 +16,14 @@ func (s Span) Of(b []byte) []byte {
 // and may be empty. RFC 9112 section 5.
 type Field struct{ Name, Value Span }
 
-// Form is one of the four forms of a request-target. RFC 9112 section 3.2.
-type Form uint8
+// targetForm is one of the four forms of a request-target. RFC 9112 section 3.2.
+type targetForm uint8
 
 const (
-	OriginForm    Form = iota // /path?query
-	AbsoluteForm              // http://host/path?query
-	AuthorityForm             // host:port, with CONNECT only
-	AsteriskForm              // *, with OPTIONS only
+	originForm    targetForm = iota // /path?query
+	absoluteForm                    // http://host/path?query
+	authorityForm                   // host:port, with CONNECT only
+	asteriskForm                    // *, with OPTIONS only
 )
 
 // Known is the name of a field that every server needs. Parse records where these fields
@@ -57,25 +57,25 @@ const (
 // The exported fields are for reading, after Parse has returned n > 0.
 type Request struct {
 	Method    Span
-	Target    Span // as sent
-	Path      Span // undecoded; "*" for asterisk-form; empty for authority-form, and absolute-form without path
-	Query     Span // after the '?', undecoded; empty if there is none
-	Authority Span // host and port: of the target if it has them, else the value of Host; empty if neither has
-	Form      Form
+	Target    Span  // as sent
+	Path      Span  // undecoded; "*" for asterisk-form; empty for authority-form, and absolute-form without path
+	Query     Span  // after the '?', undecoded; empty if there is none
+	Authority Span  // host and port: of the target if it has them, else the value of Host; empty if neither has
 	Minor     uint8 // of HTTP/1.Minor, as sent
 
-	phase    phase
-	count    uint8             // fields[:count] are complete
-	known    [knownCount]uint8 // 1 + index in fields of the first of that name; 0 for none
-	repeated uint8             // bit k set: Known(k) came more than once
-	options  option            // of Connection and Expect
-	framing  framing           // how the end of the content is found
-	start    uint16            // where the request line begins: 0, or 2 after a leading CRLF
-	mark     uint16            // where the present element begins
-	scan     uint16            // bytes before this offset are good
-	length   int64             // Content-Length, if framing is byLength
+	phase      phase
+	targetForm targetForm
+	count      uint8             // fields[:count] are complete
+	known      [knownCount]uint8 // 1 + index in fields of the first of that name; 0 for none
+	repeated   uint8             // bit k set: Known(k) came more than once
+	options    option            // of Connection and Expect
+	framing    framing           // how the end of the content is found
+	start      uint16            // where the request line begins: 0, or 2 after a leading CRLF
+	mark       uint16            // where the present element begins
+	scan       uint16            // bytes before this offset are good
+	length     int64             // Content-Length, if framing is byLength
 
-	fields [FieldsMax]Field
+	fields [fieldsRoom]Field
 }
 
 // Reset clears the request for the next one.
@@ -85,7 +85,7 @@ func (r *Request) Reset() {
 	r.Path = Span{}
 	r.Query = Span{}
 	r.Authority = Span{}
-	r.Form = OriginForm
+	r.targetForm = originForm
 	r.Minor = 0
 	r.phase = phaseStart
 	r.count = 0 // which clears fields too: they are read only by way of count and known
@@ -115,22 +115,6 @@ func (r *Request) Known(k Known) (value Span, ok bool) {
 
 // Repeated reports whether there is more than one field line of that name.
 func (r *Request) Repeated(k Known) bool { return r.repeated&(1<<k) != 0 }
-
-// Find returns the value of the first field line with that name, without regard to the case
-// of ASCII letters; ok is false if there is none. b is as for Span.Of.
-func (r *Request) Find(b []byte, name string) (value Span, ok bool) {
-	if name == "" {
-		return Span{}, false
-	}
-	first := name[0] | 0x20
-	for i := range r.fields[:r.count] {
-		f := &r.fields[i]
-		if int(f.Name.Len) == len(name) && b[f.Name.Off]|0x20 == first && equalFold(f.Name.Of(b), name) {
-			return f.Value, true
-		}
-	}
-	return Span{}, false
-}
 
 // Started reports whether Parse has seen a part of a head but not its end. A leading CRLF
 // does not count as a part.

@@ -9,36 +9,6 @@ import (
 	"testing"
 )
 
-func TestFind(t *testing.T) {
-	in := []byte(head + "Accept: a\r\nx-Thing: one\r\nX-THING: two\r\nX-Empty:\r\n\r\n")
-	lim := DefaultLimits()
-	var r Request
-	if n, err := r.Parse(in, &lim); n != len(in) || err != nil {
-		t.Fatalf("Parse = %d, %v", n, err)
-	}
-	for _, tt := range []struct {
-		name, want string
-		ok         bool
-	}{
-		{"X-Thing", "one", true},
-		{"HOST", "h", true},
-		{"accept", "a", true},
-		{"x-empty", "", true},
-		{"x-thin", "", false},
-		{"x_thing", "", false},
-		{"", "", false},
-	} {
-		value, ok := r.Find(in, tt.name)
-		if ok != tt.ok || string(value.Of(in)) != tt.want {
-			t.Errorf("Find(%q) = %q, %v; want %q, %v", tt.name, value.Of(in), ok, tt.want, tt.ok)
-		}
-	}
-	r.Reset()
-	if _, ok := r.Find(in, "Host"); ok {
-		t.Error("Find finds a field of the request before Reset")
-	}
-}
-
 // A known name with any byte changed is not that name.
 func TestKnown(t *testing.T) {
 	lim := DefaultLimits()
@@ -167,7 +137,7 @@ func TestReset(t *testing.T) {
 		r.Parse(in[:cut], &lim)
 		r.length = 9
 		r.Reset()
-		r.fields = [FieldsMax]Field{}
+		r.fields = [fieldsRoom]Field{}
 		if r != (Request{}) {
 			t.Errorf("after %d bytes Reset leaves %+v", cut, r)
 		}
@@ -238,7 +208,6 @@ func parseAll(r *Request, b []byte, cuts []int, lim *Limits) {
 			if !body.Done() {
 				_, n, err = body.Decode(b[used:arrived], lim)
 			} else if n, err = r.Parse(b[used:arrived], lim); n > 0 {
-				r.Find(b[used:], "X-Not-There")
 				body = r.Body()
 			}
 			if err != nil {

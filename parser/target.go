@@ -77,7 +77,7 @@ func (r *Request) form(b []byte) *Error {
 		if !ok || colon+1 >= len(target) || isZero(target[colon+1:]) {
 			return errConnectTarget
 		}
-		r.Form = AuthorityForm
+		r.targetForm = authorityForm
 		r.Authority = r.Target
 		r.Path = Span{}
 		return nil
@@ -91,7 +91,7 @@ func (r *Request) form(b []byte) *Error {
 		if string(r.Method.Of(b)) != "OPTIONS" {
 			return errAsterisk
 		}
-		r.Form = AsteriskForm
+		r.targetForm = asteriskForm
 		return nil
 	}
 	return r.absoluteForm(target)
@@ -120,7 +120,7 @@ func (r *Request) absoluteForm(target []byte) *Error {
 		return errTargetAuthority // also for userinfo: '@' is not allowed in a host
 	}
 	offset := int(r.Target.Off)
-	r.Form = AbsoluteForm
+	r.targetForm = absoluteForm
 	r.Authority = Span{uint16(offset + start), uint16(i - start)}
 
 	// The path may be empty, also before a query.

@@ -28,7 +28,7 @@ func (r *Request) whole(b []byte, lim *Limits) int {
 	if len(b) > headBytesMax {
 		b = b[:headBytesMax]
 	}
-	room := min(lim.Fields, FieldsMax)
+	room := min(lim.Fields, fieldsRoom)
 	if len(b) < vectorBytes || room < 1 {
 		return 0
 	}

@@ -78,7 +78,7 @@ func plainLines(b []byte, line, room int) (fields []Field, next, hostEnd int) {
 // value, but it must not include a byte that is not plain.
 func checkLines(t *testing.T, b []byte, from, room int) {
 	t.Helper()
-	var got [FieldsMax]Field
+	var got [fieldsRoom]Field
 	next, left, hostEnd := takeLines(&b[0], len(b), from, &got[0], room)
 	fields, wantNext, wantEnd := plainLines(b, from, room)
 	if next != wantNext || room-left != len(fields) || !slices.Equal(got[:room-left], fields) {
@@ -99,7 +99,7 @@ func TestTakeLines(t *testing.T) {
 	for fill := range 70 {
 		b := []byte(strings.Repeat(".", vectorBytes) + "F: " + strings.Repeat("f", fill) + "\r\n" + in)
 		for size := vectorBytes + 1; size <= len(b); size++ {
-			checkLines(t, b[:size:size], vectorBytes, FieldsMax)
+			checkLines(t, b[:size:size], vectorBytes, fieldsRoom)
 		}
 		for room := 1; room < 6; room++ {
 			checkLines(t, b, vectorBytes, room)
@@ -109,7 +109,7 @@ func TestTakeLines(t *testing.T) {
 		was := b[at]
 		for i := range len(bytes) {
 			b[at] = bytes[i]
-			checkLines(t, b, vectorBytes, FieldsMax)
+			checkLines(t, b, vectorBytes, fieldsRoom)
 		}
 		b[at] = was
 	}
@@ -136,8 +136,8 @@ func TestWhole(t *testing.T) {
 		lim := DefaultLimits()
 		var r, slow Request
 		first := bytes.IndexByte(in, '\n') + 1
-		_, _, hostEnd := takeLines(&in[0], len(in), first, &r.fields[0], FieldsMax)
-		if _, _, want := plainLines(in, first, FieldsMax); hostEnd != want {
+		_, _, hostEnd := takeLines(&in[0], len(in), first, &r.fields[0], fieldsRoom)
+		if _, _, want := plainLines(in, first, fieldsRoom); hostEnd != want {
 			t.Errorf("%s: Host is plain up to %d, want %d", tt.name, hostEnd, want)
 		}
 		want := bytes.Index(in, []byte("\r\n\r\n")) + 4
@@ -177,7 +177,7 @@ func TestNotWhole(t *testing.T) {
 		if n := r.whole([]byte(in), &lim); n != 0 {
 			t.Errorf("%q: whole takes %d bytes", in, n)
 		}
-		r.fields = [FieldsMax]Field{}
+		r.fields = [fieldsRoom]Field{}
 		if r != (Request{}) {
 			t.Errorf("%q leaves %+v", in, r)
 		}

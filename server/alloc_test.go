@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"log/slog"
 	"strings"
 	"testing"
@@ -30,12 +31,12 @@ func TestNoAllocations(t *testing.T) {
 		}
 		return hello(env, start)
 	})
-	one, two := []byte("one "), []byte("two")
+	parts := &partsBody{parts: [][]byte{[]byte("one "), []byte("two")}}
 	twoChunks := appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		if _, err := start("200 OK", textHeaders, nil); err != nil {
 			return nil, err
 		}
-		return env.Chunks(one, two), nil
+		return parts, nil
 	})
 	for _, tt := range []struct {
 		name, in string
@@ -142,7 +143,7 @@ func TestMemory(t *testing.T) {
 			t.Errorf("cut at %d: %q", cut, m.Out)
 		}
 		m.EOF()
-		if !m.Closed() {
+		if m.Conn.Alive() {
 			t.Errorf("cut at %d: open after the end of input", cut)
 		}
 	}
@@ -151,4 +152,22 @@ func TestMemory(t *testing.T) {
 	if !bytes.HasSuffix(big.Out, []byte(pattern(1<<20))) {
 		t.Errorf("a large content came back as %d bytes", len(big.Out))
 	}
+}
+
+// partsBody is a Body of parts, again after each Close.
+type partsBody struct {
+	parts [][]byte
+	next  int
+}
+
+func (b *partsBody) Next() ([]byte, error) {
+	if b.next++; b.next > len(b.parts) {
+		return nil, io.EOF
+	}
+	return b.parts[b.next-1], nil
+}
+
+func (b *partsBody) Close() error {
+	b.next = 0
+	return nil
 }

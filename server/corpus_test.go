@@ -177,7 +177,7 @@ func TestCorpusInMemory(t *testing.T) {
 		feed := func(pieces ...[]byte) ([]byte, bool) {
 			m := s.openMemory()
 			for _, p := range pieces {
-				for len(p) > 0 && !m.Closed() {
+				for len(p) > 0 && m.Conn.Alive() {
 					n := min(len(p), 64<<10) // as much as one read returns
 					m.Feed(bytes.Clone(p[:n]))
 					p = p[n:]
@@ -186,7 +186,7 @@ func TestCorpusInMemory(t *testing.T) {
 			if c.EOF {
 				m.EOF()
 			}
-			return m.Out, m.Closed()
+			return m.Out, !m.Conn.Alive()
 		}
 		out, closed := feed(c.Input)
 		c.check(t, "whole", out, closed)

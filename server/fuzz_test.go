@@ -32,13 +32,13 @@ func FuzzExchangeCut(f *testing.F) {
 	defer s.Close()
 	feed := func(in []byte, step int) []byte {
 		m := s.openMemory()
-		for len(in) > 0 && !m.Closed() {
+		for len(in) > 0 && m.Conn.Alive() {
 			n := min(step, len(in))
 			m.Feed(bytes.Clone(in[:n])) // as the read buffer: gone after the call
 			in = in[n:]
 		}
 		m.EOF()
-		if !m.Closed() {
+		if m.Conn.Alive() {
 			f.Error("the connection is open after the end of input")
 		}
 		return bytes.ReplaceAll(m.Out, []byte("HTTP/1.1 100 Continue\r\n\r\n"), nil)

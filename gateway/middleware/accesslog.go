@@ -135,7 +135,7 @@ func newEntry(env *gateway.Environ, r *trackedResponse, began time.Time) *entry 
 	failed := r.err != nil && r.err != io.EOF
 	e.aborted = failed || !bodiless && !r.complete()
 	switch {
-	case env.Hijacked():
+	case env.SentStatus() == 101: // hijacked
 		e.status, e.aborted = 101, false
 	case env.SentStatus() != 0: // the server has answered instead, or the client disconnected
 		e.status, e.bytes, e.aborted = env.SentStatus(), 0, true

@@ -248,8 +248,8 @@ func TestHijackIsNoError(t *testing.T) {
 	}))
 	s, err := server.New(gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		body, err := app.Serve(env, start)
-		if body != nil || !env.Hijacked() {
-			t.Errorf("%v, hijacked: %t", body, env.Hijacked())
+		if body != nil || env.SentStatus() != 101 {
+			t.Errorf("%v, status %d, want 101", body, env.SentStatus())
 		}
 		returned <- err
 		return body, err
