@@ -54,8 +54,8 @@ type StaticOptions struct {
 
 	// OpenFiles is how many files are kept open at once, with what is known of them; those of at most
 	// 16 KiB are kept as bytes, 32 MiB in all. Each is compared with its path once a second, and a path
-	// without a file is looked up as often, so a change is seen within a second. At most a quarter of the
-	// limit of open files is used. 0 keeps none.
+	// without a file is looked up as often, so a change is seen within a second. One that is not asked
+	// for is closed within a minute. At most a quarter of the limit of open files is used. 0 keeps none.
 	OpenFiles int
 
 	// ErrorPages are the names of files in the directory, by the status that they are sent with: 403, 404,

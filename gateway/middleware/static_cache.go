@@ -12,6 +12,7 @@ const (
 	keptBytes       = 32 << 20    // of all contents that are kept as bytes
 	keptKeyBytes    = 512         // of a path; the entry of a longer one is not kept
 	keptOthers      = 256         // entries that are no files
+	sweepEvery      = 30 * time.Second
 	setEntries      = 8
 	dropSteps       = 512 // looked at to make room for one content
 	descriptorShare = 4   // of the limit of open files, the part that the cache may use
@@ -22,7 +23,8 @@ const (
 // own, where a flood of names that do not exist replaces only its like.
 //
 // What was not used lately is dropped first: an entry is marked as it is found, and the search for one to drop
-// takes the mark away, and drops those without one (a clock).
+// takes the mark away, and drops those without one (a clock). A sweep does so every sweepEvery while there are
+// contents: a file that was removed does not fill the disk for longer.
 type fileCache struct {
 	seed          maphash.Seed
 	start         time.Time
@@ -32,6 +34,7 @@ type fileCache struct {
 	contents    atomic.Int64
 	bytes       atomic.Int64
 	hand        atomic.Uint32 // the place in files where dropping continues
+	sweeping    atomic.Bool   // a sweep is to come
 }
 
 // newFileCache makes a cache of n files, if the limit of open files allows so many.
@@ -81,6 +84,24 @@ func (f *fileCache) keep(e *pathEntry, k int, c *content) {
 	next := e.with(k, c)
 	if !f.files.replace(maphash.String(f.seed, e.key), e, next) { // e was replaced or dropped meanwhile
 		next.drop()
+	}
+	f.sweepLater()
+}
+
+func (f *fileCache) sweepLater() {
+	if !f.sweeping.Load() && f.sweeping.CompareAndSwap(false, true) {
+		time.AfterFunc(sweepEvery, f.sweep)
+	}
+}
+
+// sweep drops the entries that were not used since the last sweep.
+func (f *fileCache) sweep() {
+	for i := range f.files {
+		f.files.dropUnused(i)
+	}
+	f.sweeping.Store(false)
+	if f.contents.Load() > 0 { // maybe since the loop
+		f.sweepLater()
 	}
 }
 
@@ -209,7 +230,7 @@ func (t table) replace(hash uint64, e, next *pathEntry) bool {
 	return false
 }
 
-// dropUnused drops entry i if it has a content and was not used since the last call.
+// dropUnused drops entry i if it was not used since the last call.
 func (t table) dropUnused(i int) {
 	e := t[i].Load()
 	if e != nil && !e.used.Swap(false) && t[i].CompareAndSwap(e, nil) {

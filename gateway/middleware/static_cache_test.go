@@ -216,6 +216,27 @@ func readBody(t *testing.T, body gateway.Body) string {
 	}
 }
 
+// A file that is not asked for between two sweeps is closed, others are not.
+func TestCacheSweep(t *testing.T) {
+	app := staticIn(t, directory(t, map[string]string{"f": large("f"), "g": large("g")}), StaticOptions{OpenFiles: 10})
+	gatewaytest.Get(app, "/f")
+	gatewaytest.Get(app, "/g")
+	if !app.cache.sweeping.Load() {
+		t.Error("no sweep is to come")
+	}
+	app.cache.sweep()
+	gatewaytest.Get(app, "/g")
+	app.cache.sweep()
+	if f, g := app.cache.get("/f"), app.cache.get("/g"); f != nil || g == nil || app.cache.contents.Load() != 1 {
+		t.Errorf("%v, %v, %d contents", f, g, app.cache.contents.Load())
+	}
+	app.cache.sweep() // takes the mark of the get above away
+	app.cache.sweep()
+	if app.cache.contents.Load() != 0 || app.cache.sweeping.Load() {
+		t.Error("a sweep of an empty cache is to come")
+	}
+}
+
 // A lack of descriptors is one of others: the cache gives its own up, and an error is no 404.
 func TestCacheWithoutDescriptors(t *testing.T) {
 	files := map[string]string{"new": large("n"), "d/e/new": large("e"), "d/e/new.br": "br"}
