@@ -2,6 +2,8 @@ package convert
 
 import (
 	"bytes"
+	"flag"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,6 +11,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/isbjorn/isbjorn/cmd/isbjorn/internal/foreign"
+	"github.com/isbjorn/isbjorn/cmd/isbjorn/internal/gunicorn"
+	"github.com/isbjorn/isbjorn/cmd/isbjorn/internal/uwsgi"
 	"github.com/isbjorn/isbjorn/internal/settings"
 )
 
@@ -165,6 +170,61 @@ func TestRun(t *testing.T) {
 				t.Errorf("%s: %v", tt.args, mistakes)
 			}
 		}
+	}
+}
+
+// pageTables are the tables of docs/coming-from.md for a server, made of the verdicts.
+func pageTables(server string, verdicts []foreign.Verdict) string {
+	var b strings.Builder
+	table := func(kind foreign.Kind, title, what string) {
+		var rows []string
+		names := map[string][]string{}
+		for _, v := range verdicts {
+			if v.Kind == kind {
+				if names[v.Text] == nil {
+					rows = append(rows, v.Text)
+				}
+				names[v.Text] = append(names[v.Text], v.Name)
+			}
+		}
+		slices.Sort(rows)
+		fmt.Fprintf(&b, "### %s\n\n| %s | %s |\n| --- | --- |\n", title, server, what)
+		for _, text := range rows {
+			fmt.Fprintf(&b, "| %s | %s |\n", strings.ReplaceAll(strings.Join(names[text], ", "), "*", "\\*"), strings.ReplaceAll(text, "*", "\\*"))
+		}
+		b.WriteString("\n")
+	}
+	table(foreign.Mapped, "What "+server+" sets here", "isbjorn")
+	table(foreign.Taken, "Was needed in "+server, "why it is not here")
+	table(foreign.Refused, "Refused from "+server, "what does it instead")
+	return b.String()
+}
+
+var update = flag.Bool("update", false, "write the tables of docs/coming-from.md anew")
+
+// The tables of docs/coming-from.md are those of the code: go test ./cmd/isbjorn/internal/convert -run TestPage -update
+// writes them.
+func TestPage(t *testing.T) {
+	const file = "../../../../docs/coming-from.md"
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := string(text)
+	for server, verdicts := range map[string][]foreign.Verdict{"gunicorn": gunicorn.Verdicts(), "uWSGI": uwsgi.Verdicts()} {
+		begin, end := "<!-- "+server+":begin -->\n\n", "<!-- "+server+":end -->\n"
+		i, j := strings.Index(page, begin), strings.Index(page, end)
+		if i < 0 || j < i {
+			t.Fatalf("%s has no place for the tables of %s", file, server)
+		}
+		page = page[:i+len(begin)] + pageTables(server, verdicts) + page[j:]
+	}
+	if *update {
+		if err := os.WriteFile(file, []byte(page), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	} else if page != string(text) {
+		t.Errorf("the tables of %s are not those of the code; go test ./cmd/isbjorn/internal/convert -run TestPage -update", file)
 	}
 }
 

@@ -14,6 +14,9 @@ import (
 // Needless begins the message of a hint about a setting that was needed in the other server and is not here.
 const Needless = "was needed there: "
 
+// shownMax is how much of a value a mistake has, in bytes.
+const shownMax = 200
+
 // A Place is where a setting of the other server was given.
 type Place struct {
 	settings.Source
@@ -86,6 +89,9 @@ func (d *Document) Change(key string, texts []string) {
 // Say adds a mistake about a setting of the other server. The mark is under the value if there is one, and else under
 // the name.
 func (d *Document) Say(severity settings.Severity, at Place, name, value, message, mend string) {
+	if len(value) > shownMax {
+		value = value[:shownMax] + "..."
+	}
 	m := &settings.Mistake{Severity: severity, Source: at.Source, Key: name, Value: value, Message: message, Mend: mend}
 	if severity != settings.Hint && at.Text != "" {
 		m.Excerpt, m.Length = strings.TrimRight(at.Text, " \t\r"), at.Length

@@ -21,6 +21,15 @@ func needPython(t testing.TB) {
 	}
 }
 
+// slow skips a test that starts Python for each row, or waits for it, with -short.
+func slow(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("starts Python several times")
+	}
+	needPython(t)
+}
+
 // directory makes an empty directory the working one, without variables that gunicorn reads.
 func directory(t testing.TB) string {
 	t.Helper()
@@ -148,10 +157,7 @@ func TestSettings(t *testing.T) {
 
 // Python reads the rows of TestSettings as ReadLiterals does.
 func TestSettingsByPython(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts Python for each row")
-	}
-	needPython(t)
+	slow(t)
 	directory(t)
 	out, err := exec.Command("python3", "-c", "import sys; print(sys.executable)").Output()
 	if err != nil {
@@ -256,7 +262,7 @@ def post_fork(server, worker):
 
 // What goes wrong in Python is said with the line of the file.
 func TestPythonErrors(t *testing.T) {
-	needPython(t)
+	slow(t)
 	directory(t)
 	for _, tt := range []struct{ lines, want string }{
 		{"x = 1\n  y = 2\n", "gunicorn.conf.py:2:3: IndentationError: unexpected indent"},
@@ -277,7 +283,7 @@ func TestPythonErrors(t *testing.T) {
 
 // A file that does not end is ended, with the processes that it has started.
 func TestTimeout(t *testing.T) {
-	needPython(t)
+	slow(t)
 	directory(t)
 	write(t, "gunicorn.conf.py", "import os, time\nif os.fork() == 0:\n    open('pid', 'w').write(str(os.getpid()))\ntime.sleep(1000)\n")
 	if _, err := ask("gunicorn.conf.py", 2*time.Second); err == nil || err.Error() != "it runs for longer than 2s" {
@@ -300,7 +306,7 @@ func TestTimeout(t *testing.T) {
 
 // A process that the file leaves behind does not hold the answer up.
 func TestLeftBehind(t *testing.T) {
-	needPython(t)
+	slow(t)
 	directory(t)
 	text := "import subprocess\nworkers = 3\nprocess = subprocess.Popen(['sleep', '30'])\nopen('pid', 'w').write(str(process.pid))\n"
 	write(t, "gunicorn.conf.py", text)

@@ -282,7 +282,7 @@ func (r *reader) connections() {
 	case err != nil || n == 0:
 		r.Say(settings.Hint, v.at, v.name, "", foreign.Needless+"max_connections follows the limit of open files", "")
 	default:
-		r.giveTexts(v, "max_connections", strconv.FormatInt(n*workers, 10))
+		r.giveTexts(v, "max_connections", strconv.FormatInt(min(n, 1<<31)*workers, 10))
 	}
 }
 

@@ -38,9 +38,9 @@ var switches = []string{"master", "vacuum", "die-on-term", "single-interpreter",
 func CommandLine(args []string) *settings.Document {
 	r := newReader("uwsgi")
 	for _, arg := range args { // the first file names the capital letters
-		if file, section := splitSection(arg); strings.HasSuffix(file, ".ini") {
+		if file, _ := splitSection(arg); strings.HasSuffix(file, ".ini") {
 			r.Name = file
-			r.magic.set(file, section, true)
+			r.magic.set(arg, true)
 			break
 		}
 	}
@@ -78,7 +78,9 @@ func (r *reader) argument(args []string) []string {
 		}
 	}
 	at.Name = "--" + name
-	if !joined && !slices.Contains(switches, name) && !slices.Contains(optional, name) && known(name) {
+	if !joined && !known(name) && len(rest) > 0 && !strings.HasPrefix(rest[0], "-") {
+		rest = rest[1:] // the value of an option that is not known
+	} else if !joined && !slices.Contains(switches, name) && !slices.Contains(optional, name) && known(name) {
 		if len(rest) == 0 {
 			r.Say(settings.Error, at, "", "", "has no value", "")
 			return nil

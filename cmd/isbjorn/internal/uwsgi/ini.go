@@ -19,7 +19,7 @@ func Read(name string, data []byte) *settings.Document {
 	file, section := splitSection(name)
 	r := newReader(file)
 	r.environment()
-	r.magic.set(file, section, true)
+	r.magic.set(name, true)
 	r.file(file, section, string(data), foreign.Place{Source: settings.Source{Origin: settings.File, Name: file}})
 	return r.finish()
 }
@@ -197,7 +197,11 @@ func (r *reader) include(e *entry) {
 		return
 	}
 	before := r.magic
-	r.magic.set(file, section, false)
+	name := e.value
+	if strings.HasPrefix(name, ":") {
+		name = file + name
+	}
+	r.magic.set(name, false)
 	r.file(file, section, string(data), e.at)
 	r.magic = before
 }

@@ -2,6 +2,7 @@ package uwsgi
 
 import (
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"os/user"
@@ -41,8 +42,10 @@ func newMagic() magic {
 	return m
 }
 
-// set is for the file that is read now; the capital letters keep what the first file has.
-func (m *magic) set(file, section string, first bool) {
+// set is for the file that is read now, whose name may have a section; the capital letters keep what the first has.
+func (m *magic) set(name string, first bool) {
+	file, _ := splitSection(name)
+	section := strings.TrimPrefix(name[len(file):], ":") // %x is empty for a name without one
 	path, err := filepath.Abs(file)
 	if err != nil {
 		path = file
@@ -169,10 +172,11 @@ func (r *reader) variable(key string, e *entry) (string, bool) {
 		if err != nil {
 			break
 		}
+		hosts, _ := readSome(hostsFile)
 		if !r.hostname {
 			r.hostname = true
 			r.Say(settings.Hint, e.at, e.name, "", "HOSTNAME is a variable of the shell that is not exported; "+
-				"$(HOSTNAME) is the name of this host, "+host+aloneHint(host), "")
+				"$(HOSTNAME) is the name of this host, "+host+aloneHint(hosts, host), "")
 		}
 		return host, true
 	}
@@ -184,13 +188,9 @@ func (r *reader) variable(key string, e *entry) (string, bool) {
 // hostsFile has the addresses of names.
 const hostsFile = "/etc/hosts"
 
-// aloneHint says that a name is of a loopback address, as Debian writes it for the name of the host.
-func aloneHint(host string) string {
-	data, err := os.ReadFile(hostsFile)
-	if err != nil {
-		return ""
-	}
-	for line := range strings.Lines(string(data)) {
+// aloneHint says that the hosts of hostsFile have a loopback address for a name, as Debian writes it for the host's.
+func aloneHint(hosts, host string) string {
+	for line := range strings.Lines(hosts) {
 		line, _, _ = strings.Cut(line, "#")
 		fields := strings.Fields(line)
 		for i, name := range fields {
@@ -212,12 +212,23 @@ func (r *reader) content(key string, e *entry) (string, bool) {
 		r.unreplaced(e, e.raw, "@(...) reads files alone", "write what it returns into a file")
 		return "", true
 	}
-	data, err := os.ReadFile(key)
+	text, err := readSome(key)
 	if err != nil {
 		r.unreplaced(e, e.raw, key+": "+reason(err), "")
 		return "", true
 	}
-	return strings.TrimRight(string(data[:min(len(data), valueMax)]), "\r\n"), true
+	return strings.TrimRight(text, "\r\n"), true
+}
+
+// readSome reads a file, valueMax bytes at most.
+func readSome(name string) (string, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, valueMax))
+	return string(data), err
 }
 
 // ownPercent are the options whose values have %(...) of their own.

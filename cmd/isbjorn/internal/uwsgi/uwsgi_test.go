@@ -113,7 +113,7 @@ var optionTests = []struct{ line, want string }{
 	{"a = sho\nb = p\nmodule = %(a b)", "app=shop"}, {"a = 1\na = 2\nthreads = %(a)", "threads=1"}, // the first, as in uWSGI
 	{"chdir = $(SET_HERE)/x", "chdir=/srv/x"}, {"chdir = $(NOT_SET_HERE:-/a)", "chdir=/a"}, {"chdir = $(NOT_SET_HERE-/a)", "chdir=/a"},
 	{"chdir = /x$(EMPTY_HERE-a)", "chdir=/x"}, {"chdir = /x$(EMPTY_HERE:-a)", "chdir=/xa"},
-	{"module = @(name.txt)", "app=shop"}, {"chdir = %d", "chdir=DIR/"}, {"chdir = %p", "chdir=DIR/uwsgi.ini"}, {"chdir = /%n/%s/%e/%x/%o/%%", "chdir=/uwsgi/uwsgi.ini/ini/uwsgi/uwsgi.ini/%"},
+	{"module = @(name.txt)", "app=shop"}, {"chdir = %d", "chdir=DIR/"}, {"chdir = %p", "chdir=DIR/uwsgi.ini"}, {"chdir = /%n/%s/%e/%x/%o/%%", "chdir=/uwsgi/uwsgi.ini/ini//uwsgi.ini/%"}, {"ini = :prod\n[prod]\nchdir = /%x/%X/", "chdir=/prod//"},
 	{"chdir = %v", "chdir=DIR"}, {"chdir = %D%N", "chdir=DIR/uwsgi"},
 	{"ini = :base\nthreads = 2\n[base]\nprocesses = 4\nthreads = 9", "workers=4\nthreads=2"}, {"ini = other.ini", "workers=5\nname=other-uwsgi"}, {"include = other.ini:more", "threads=6"},
 	{"processes = 8 ; half", "workers=8"}, {"module = shop # the shop", "app=shop"},
@@ -321,6 +321,16 @@ func TestWholeFile(t *testing.T) {
 	}
 }
 
+// The hint about a name of the host says where only this machine can reach it.
+func TestAloneHint(t *testing.T) {
+	const hosts = "127.0.0.1 localhost\n# 10.0.0.1 web\n127.0.1.1\tweb.example web # here\n10.0.0.2 web out\n"
+	for host, want := range map[string]string{"web": "; /etc/hosts has 127.0.1.1 for it, so it is reachable from this machine alone", "out": "", "none": ""} {
+		if got := aloneHint(hosts, host); got != want {
+			t.Errorf("%s: %q, want %q", host, got, want)
+		}
+	}
+}
+
 // Variables UWSGI_* are options, and have less weight than the file.
 func TestEnvironment(t *testing.T) {
 	directory(t)
@@ -348,6 +358,7 @@ func TestCommandLine(t *testing.T) {
 		{"--set-placeholder x=3 --threads %(x)", "threads=3", ""},
 		{"-S threads=3", "threads=3", ""},
 		{"--proceses 3", "", "flag --proceses: proceses: no uWSGI option that isbjorn knows; did you mean processes?"},
+		{"-p 2 /dev/zero", "", "argument /dev/zero: uWSGI does nothing"}, {"--threads @(/dev/zero)", "", "flag --threads: threads = \"\\x00"},
 		{"--processes", "", "flag --processes: has no value"},
 		{"-p x", "", `flag --processes: processes = "x": a number`},
 		{"-q", "", "argument -q: no uWSGI option"},
