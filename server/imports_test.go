@@ -25,7 +25,7 @@ var importTable = map[string][]string{
 	"gateway/middleware":  {"gateway", "gateway/forwarded", "internal/modtime", "internal/thrown"},
 	"gateway/nethttp":     {"gateway", "internal/field", "internal/thrown", "parser"},
 
-	"cmd/isbjorn": {"gateway", "gateway/forwarded", "gateway/middleware", "gateway/proxy", "internal/logs", "internal/settings", "server"},
+	"cmd/isbjorn": {"cmd/isbjorn/internal/convert", "gateway", "gateway/forwarded", "gateway/middleware", "gateway/proxy", "internal/logs", "internal/settings", "server"},
 
 	"cmd/isbjorn/internal/foreign":  {"internal/settings"},
 	"cmd/isbjorn/internal/uwsgi":    {"cmd/isbjorn/internal/foreign", "internal/settings"},

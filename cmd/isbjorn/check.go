@@ -29,6 +29,7 @@ func newCheck() *cobra.Command {
 	flags.SetInterspersed(false) // behind COMMAND they are its own
 	flags.StringVarP(&o.file, "config", "c", "", "the `FILE` to check (default ./"+configFile+")")
 	flags.BoolVar(&o.json, "json", false, "print mistakes as JSON")
+	flags.BoolVar(&o.print, "print-config", false, "print the settings with their sources, and end")
 	flags.BoolVar(&o.strict, "strict", false, "hints and warnings are mistakes too")
 	return cmd
 }
@@ -36,6 +37,7 @@ func newCheck() *cobra.Command {
 type checkOptions struct {
 	file         string
 	json, strict bool
+	print        bool // --print-config
 }
 
 func (o *checkOptions) run(cmd *cobra.Command, args []string) error {
@@ -43,8 +45,11 @@ func (o *checkOptions) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
+	if o.print && !mistakes.Failed() {
+		return config.Print(cmd.OutOrStdout())
+	}
 	if !mistakes.Failed() {
-		mistakes = append(mistakes, probe(config)...)
+		mistakes = append(append(mistakes, optionMistakes(config)...), probe(config)...)
 	}
 	if o.strict {
 		for _, m := range mistakes {

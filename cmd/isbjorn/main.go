@@ -88,7 +88,7 @@ func newRoot() *cobra.Command {
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cobra.EnableCommandSorting = false
-	root.AddCommand(newStatic(), newProxy(), newCheck(), newCompletion(), newSystemd(), newVersion())
+	root.AddCommand(newStatic(), newProxy(), newCheck(), newConvert(), newCompletion(), newSystemd(), newVersion())
 	root.SetHelpCommand(newHelp())
 	root.SetHelpFunc(printHelp)
 	root.CompletionOptions.DisableDefaultCmd = true // newCompletion has its own help

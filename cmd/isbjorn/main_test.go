@@ -4,10 +4,17 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
+	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -212,6 +219,55 @@ func TestStatic(t *testing.T) {
 	}
 }
 
+// With a certificate the address is for TLS, and HTTP/2 is spoken there; http:// beside it stays plain.
+func TestStaticTLS(t *testing.T) {
+	t.Parallel()
+	dir := write(t, t.TempDir(), map[string]string{"www/index.html": "home"})
+	certificate(t, dir)
+	r := start(t, dir, nil, "static", "www", "-b", "127.0.0.1:0", "-b", "http://127.0.0.2:0", "--tls-cert", "cert.pem", "--tls-key", "key.pem")
+	plain := strings.TrimPrefix(r.says(t, "listening on http://"), "listening on ")
+	if _, content := get(t, plain); content != "home" {
+		t.Errorf("%q", content)
+	}
+	for major, version := range map[int]uint16{2: tls.VersionTLS13, 1: tls.VersionTLS12} {
+		client := http.Client{Transport: &http.Transport{ForceAttemptHTTP2: major == 2, DisableKeepAlives: true,
+			TLSClientConfig: &tls.Config{InsecureSkipVerify: true, MaxVersion: version}}}
+		resp, err := client.Get(r.url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		content, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if resp.ProtoMajor != major || resp.TLS.Version != version || string(content) != "home" || err != nil {
+			t.Errorf("%s %x %q %v", resp.Proto, resp.TLS.Version, content, err)
+		}
+	}
+	r.stop(t)
+}
+
+// certificate makes cert.pem and key.pem, for 127.0.0.1.
+func certificate(t testing.TB, dir string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(100 * 24 * time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, dir, map[string]string{
+		"cert.pem": string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})),
+		"key.pem":  string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})),
+	})
+}
+
 // A restart by SIGUSR2 keeps the address, and reads the settings again.
 func TestRestart(t *testing.T) {
 	t.Parallel()
@@ -406,7 +462,7 @@ func TestCheck(t *testing.T) {
 		{"proxy.toml", "ok\n", "proxy.toml:3: hint: proxy.to: http://127.0.0.1:1 does not accept connections now", 0},
 		{"bad.toml", "", "bad.toml:5: log.access: there is no directory logs; mkdir -p logs\n", 2},
 		{"bad.toml", "", "bad.toml:2: static.root: www has no file app.html\n", 2},
-		{"bad.toml", "", "bad.toml:7: tls.cert: good.toml with good.toml: tls: failed to find any PEM data", 2},
+		{"bad.toml", "", "certificate good.toml with key good.toml: tls: failed to find any PEM data", 2},
 		{"run.toml", "", "run.toml:4: python.path: lib: no such file or directory\n1 mistake", 2},
 		{"good.toml bad.toml", "", "one file is checked at a time", 2},
 		{"static www -b 127.0.0.1:99999", "", "use a number from 0 to 65535", 2},
@@ -419,8 +475,48 @@ func TestCheck(t *testing.T) {
 	}
 	stdout, _, status := run(t, dir, nil, "check", "--json", "bad.toml")
 	var list []jsonMistake
-	if err := json.Unmarshal([]byte(stdout), &list); err != nil || status != 2 || len(list) != 3 || list[0].File != "bad.toml" || list[0].Severity != "error" {
+	if err := json.Unmarshal([]byte(stdout), &list); err != nil || status != 2 || len(list) != 3 || list[1].File != "bad.toml" || list[1].Line != 5 || list[0].Severity != "error" {
 		t.Errorf("%d %v\n%s", status, err, stdout)
+	}
+}
+
+// What convert prints is right, and gives what the foreign file gives.
+func TestConvert(t *testing.T) {
+	t.Parallel()
+	dir := write(t, t.TempDir(), map[string]string{
+		"logs/x": "", "service.py": "", "uwsgi.ini": "[uwsgi]\nhttp = $(HOSTNAME):9033\nhttp-keepalive = 1\npythonpath = ../\nmodule = service\nmaster = 1\n" +
+			"processes = 8\ndaemonize = logs/uwsgi.log\ndisable-logging = 1\nbuffer-size = 16384\nharakiri = 5\npidfile = uwsgi.pid\nstats = $(HOSTNAME):1733\n",
+		"gunicorn.conf.py": "import multiprocessing\nport = 8001\nbind = f'127.0.0.1:{port}'\nworkers = multiprocessing.cpu_count() * 2 + 1\ntimeout = 7\nwsgi_app = 'shop:app'\n",
+	})
+	python, _ := exec.LookPath("python3")
+	for _, file := range []string{"uwsgi.ini", "gunicorn.conf.py"} {
+		if python == "" && strings.HasSuffix(file, ".py") {
+			t.Log("gunicorn.conf.py is left out: there is no python3 (Debian package python3)")
+			continue
+		}
+		env := []string{"HOSTNAME=127.0.0.1"}
+		toml, stderr, status := run(t, dir, env, "convert", file)
+		if status != 0 {
+			t.Fatalf("%s: %d %s", file, status, stderr)
+		}
+		write(t, dir, map[string]string{"i.toml": toml})
+		if stdout, stderr, status := run(t, dir, env, "check", "i.toml"); status != 0 || stdout != "ok\n" {
+			t.Errorf("%s: the check of what it becomes: %d %s%s\n%s", file, status, stdout, stderr, toml)
+		}
+		if stdout, stderr, status := run(t, dir, env, "check", file); status != 0 || stdout != "ok\n" {
+			t.Errorf("%s: its check: %d %s%s", file, status, stdout, stderr)
+		}
+		foreign, _, _ := run(t, dir, env, "check", "--print-config", file)
+		ours, stderr, status := run(t, dir, env, "check", "--print-config", "i.toml")
+		if status != 0 || withoutSources(foreign) != withoutSources(ours) || foreign == ours {
+			t.Errorf("%s gives\n%s\nand what it becomes\n%s%s", file, foreign, ours, stderr)
+		}
+	}
+	if _, stderr, status := run(t, dir, nil, "convert"); status != 2 || !strings.Contains(stderr, "isbjorn convert") {
+		t.Errorf("%d %s", status, stderr)
+	}
+	if stdout, stderr, status := run(t, dir, nil, "convert", "--", "gunicorn", "-w4", "-b", ":8000", "shop:app"); status != 0 || !strings.Contains(stdout, "workers = 4\n") {
+		t.Errorf("%d %s%s", status, stdout, stderr)
 	}
 }
 
@@ -447,7 +543,7 @@ func TestInUse(t *testing.T) {
 // The help of each command fits a terminal of 24 lines and 80 columns; --help-all has every key that it reads.
 func TestHelp(t *testing.T) {
 	t.Parallel()
-	for _, args := range [][]string{{"--help"}, {"help"}, {"static", "--help"}, {"proxy", "-h"}, {"check", "--help"}, {"systemd", "--help"},
+	for _, args := range [][]string{{"--help"}, {"help"}, {"static", "--help"}, {"proxy", "-h"}, {"check", "--help"}, {"convert", "--help"}, {"systemd", "--help"},
 		{"completion", "--help"}, {"version", "--help"}, {"help", "static"}} {
 		stdout, stderr, status := run(t, t.TempDir(), nil, args...)
 		if status != 0 || stderr != "" || strings.Count(stdout, "\n") > 24 || !strings.Contains(stdout, "Usage: isbjorn") {
@@ -544,7 +640,7 @@ func TestSize(t *testing.T) {
 		t.Skip("links two programs")
 	}
 	dir := t.TempDir()
-	for target, most := range map[string]int64{".": 13_000_000, "../../examples/hello": 6_500_000} {
+	for target, most := range map[string]int64{".": 13_000_000, "../../examples/hello": 8_700_000} {
 		file := filepath.Join(dir, filepath.Base(target)+"_")
 		cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", file, target)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")

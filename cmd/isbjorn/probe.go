@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -171,32 +170,16 @@ func tryBind(ip net.IP, port int) error {
 	return unix.Bind(fd, to)
 }
 
-// certificates are read as pairs.
+// certificates that end soon are worth a hint. What is wrong with one package server has said.
 func (p *prober) certificates() {
 	certs, keys := p.config.List("tls.cert"), p.config.List("tls.key")
 	for i, name := range certs {
 		pair, err := tls.LoadX509KeyPair(name, keys[i])
 		if err != nil {
-			p.key("tls.cert", settings.Error, "%s with %s: %v", name, keys[i], err)
 			continue
 		}
-		left := time.Until(pair.Leaf.NotAfter)
-		switch {
-		case left <= 0:
-			p.key("tls.cert", settings.Error, "%s has expired on %s", name, pair.Leaf.NotAfter.Format(time.DateOnly))
-		case left < expiryTime:
-			p.key("tls.cert", settings.Hint, "%s expires on %s", name, pair.Leaf.NotAfter.Format(time.DateOnly))
-		case time.Until(pair.Leaf.NotBefore) > 0:
-			p.key("tls.cert", settings.Error, "%s is valid from %s on", name, pair.Leaf.NotBefore.Format(time.DateOnly))
-		}
-	}
-	if name := p.config.Text("tls.client_ca"); name != "" {
-		pem, err := os.ReadFile(name)
-		if err == nil && !x509.NewCertPool().AppendCertsFromPEM(pem) {
-			err = errors.New("no certificate in PEM")
-		}
-		if err != nil {
-			p.key("tls.client_ca", settings.Error, "%s: %v", name, err)
+		if end := pair.Leaf.NotAfter; time.Until(end) > 0 && time.Until(end) < expiryTime {
+			p.key("tls.cert", settings.Hint, "%s expires on %s", name, end.Format(time.DateOnly))
 		}
 	}
 }

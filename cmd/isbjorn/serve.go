@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/isbjorn/isbjorn/cmd/isbjorn/internal/convert"
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/gateway/forwarded"
 	"github.com/isbjorn/isbjorn/gateway/middleware"
@@ -28,7 +29,7 @@ import (
 const configFile = "isbjorn.toml"
 
 // readers are those of configuration files, by the end of their names.
-var readers = map[string]settings.Reader{".toml": settings.ReadTOML}
+var readers = convert.Readers(false)
 
 // input is what the command line gives to a command that reads settings.
 type input struct {
@@ -96,6 +97,9 @@ func (in *input) arguments(args []string) {
 // load merges the settings, and says hints on w. The error has all mistakes.
 func (in *input) load(w io.Writer) (*settings.Config, error) {
 	config, mistakes := in.read(w)
+	if !mistakes.Failed() {
+		mistakes = append(mistakes, optionMistakes(config)...)
+	}
 	if mistakes.Failed() {
 		return config, mistakes
 	}
@@ -105,28 +109,29 @@ func (in *input) load(w io.Writer) (*settings.Config, error) {
 	return config, nil
 }
 
-// read merges the settings and checks the options of the server.
+// read merges the settings. It says on w where they are from, if that is a file that was found.
 func (in *input) read(w io.Writer) (*settings.Config, settings.Mistakes) {
 	environ := os.Environ()
 	file, found := in.configFile(environ)
 	if found {
 		fmt.Fprintln(w, "isbjorn: settings of ./"+configFile)
 	}
-	config, mistakes := settings.Load(settings.Input{
+	return settings.Load(settings.Input{
 		Command: in.command, Environ: environ, Prefixes: []string{"ISBJORN_"}, File: file, Readers: readers,
 		Flags: in.given, Check: checks,
 	})
-	if mistakes.Failed() {
-		return config, mistakes
-	}
+}
+
+// optionMistakes is what package server refuses: values that do not go together, and certificates.
+func optionMistakes(config *settings.Config) settings.Mistakes {
 	options := server.Options{}
 	config.Fill(&options)
-	if err := options.Check(); err != nil {
-		text := strings.TrimPrefix(err.Error(), "server: ")
-		m := &settings.Mistake{Source: settings.Source{Origin: settings.Code}, Message: text + config.Sources(text)}
-		mistakes = append(mistakes, m)
+	err := options.Check()
+	if err == nil {
+		return nil
 	}
-	return config, mistakes
+	text := strings.TrimPrefix(err.Error(), "server: ")
+	return settings.Mistakes{{Source: settings.Source{Origin: settings.Code}, Message: text + config.Sources(text)}}
 }
 
 // configFile is the configuration file: that of -c, of the environment, or the one that is found here.
