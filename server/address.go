@@ -198,7 +198,9 @@ func parseAddresses(texts []string, unnamed kind) ([]address, error) {
 			return nil, err
 		}
 		for i := range addrs {
-			if addrs[i].name() == a.name() {
+			// Port 0 is another one each time, but what is handed over at a restart has its name.
+			anyPort := a.network == "tcp" && strings.HasSuffix(a.at, ":0")
+			if addrs[i].name() == a.name() && (!anyPort || addrs[i].kind == a.kind) {
 				return nil, fmt.Errorf("server: address %q is given twice; leave one out", text)
 			}
 		}

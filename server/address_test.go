@@ -95,12 +95,12 @@ func TestAddressWithACertificate(t *testing.T) {
 
 // What is spoken at an address makes it no other address.
 func TestAddressTwice(t *testing.T) {
-	for _, twice := range [][]string{{":80", "http://:80"}, {"http://:80", "https://:80"}, {"unix:/s", "unix:///s"}, {"fd://3", ":1", "fd://03"}} {
+	for _, twice := range [][]string{{":80", "http://:80"}, {"http://:80", "https://:80"}, {"unix:/s", "unix:///s"}, {"fd://3", ":1", "fd://03"}, {":0", "http://:0"}} {
 		if _, err := parseAddresses(twice, kindHTTP); err == nil || !strings.Contains(err.Error(), "is given twice; leave one out") {
 			t.Errorf("%q: %v", twice, err)
 		}
 	}
-	if addrs, err := parseAddresses([]string{":80", "[::1]:80", "unix::80"}, kindHTTP); err != nil || len(addrs) != 3 {
+	if addrs, err := parseAddresses([]string{":80", "[::1]:80", "unix::80", ":0", "https://:0"}, kindHTTP); err != nil || len(addrs) != 5 {
 		t.Errorf("%v, %v", addrs, err)
 	}
 }

@@ -23,6 +23,8 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -919,5 +921,129 @@ func TestTLSWrongClients(t *testing.T) {
 	eventually(t, "the log has it", func() bool { return strings.Contains(s.log.String(), "handshake has failed") })
 	if log := s.log.String(); strings.Count(log, "\n") != 1 || !strings.Contains(log, "level=DEBUG") {
 		t.Errorf("the log has %s", log)
+	}
+}
+
+// Shutdown under load loses no request: HTTP/2 clients are told by GOAWAY, and the last answers of HTTP/1.1 say close.
+func TestTLSShutdownUnderLoad(t *testing.T) {
+	t.Parallel()
+	inEachProtocol(t, func(t *testing.T, major int) {
+		s := startTLS(t, appFunc(hello), Options{})
+		var asked atomic.Int64
+		var clients sync.WaitGroup
+		refused := make(chan error, 100)
+		for range 4 {
+			c := s.transport(major, nil)
+			clients.Go(func() {
+				for {
+					r := request("/")
+					r.Method = "POST" // which a client does not send again unless it knows that it was not served
+					resp, err := c.Do(r)
+					if err != nil {
+						refused <- err
+						return
+					}
+					if _, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != 200 {
+						t.Errorf("%v, %v", resp, err)
+					}
+					_ = resp.Body.Close()
+					asked.Add(1)
+				}
+			})
+		}
+		eventually(t, "the clients are at work", func() bool { return asked.Load() > 100 })
+		ctx, cancel := shortly()
+		defer cancel()
+		if err := s.Shutdown(ctx); err != nil {
+			t.Error(err)
+		}
+		clients.Wait()
+		close(refused)
+		for err := range refused { // the listener is closed: nothing else may go wrong
+			if !errors.Is(err, syscall.ECONNREFUSED) && !errors.Is(err, syscall.ECONNRESET) {
+				t.Errorf("a request was lost: %v", err)
+			}
+		}
+		if st := s.Stats(); st.Connections != 0 || st.Stopped != 0 {
+			t.Errorf("%+v", st)
+		}
+	})
+}
+
+// A stop waits for requests at work, whose applications learn of it, and cuts what is left when its time is over.
+func TestTLSShutdown(t *testing.T) {
+	t.Parallel()
+	inEachProtocol(t, func(t *testing.T, major int) {
+		began, causes := make(chan bool, 2), make(chan error, 2)
+		s := startTLS(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			w, err := start("200 OK", nil, nil)
+			if err != nil {
+				return nil, err
+			}
+			if err := gateway.Flush(w); err != nil {
+				return nil, err
+			}
+			ctx, stopping := env.Context(), env.Stopping()
+			began <- true
+			if env.Path() == "/ends" {
+				<-stopping
+				return gateway.Text("told"), nil
+			}
+			<-ctx.Done()
+			causes <- context.Cause(ctx)
+			return nil, ctx.Err()
+		}), Options{})
+		var clients sync.WaitGroup
+		clients.Go(func() {
+			if status, text := ask(t, s.transport(major, nil), request("/ends")); status != 200 || text != "told" {
+				t.Errorf("%d %q", status, text)
+			}
+		})
+		clients.Go(func() {
+			resp, err := s.transport(major, nil).Do(request("/stays"))
+			if err == nil {
+				_, err = io.ReadAll(resp.Body)
+				_ = resp.Body.Close()
+			}
+			if err == nil {
+				t.Error("the response that was cut looks complete")
+			}
+		})
+		<-began
+		<-began
+		ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+		defer cancel()
+		if err := s.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Shutdown: %v", err)
+		}
+		clients.Wait()
+		if cause := <-causes; cause != gateway.ErrStopped {
+			t.Errorf("the cause is %v", cause)
+		}
+		if st := s.Stats(); st.Stopped == 0 || !strings.Contains(s.log.String(), "a connection over TLS is cut") {
+			t.Errorf("%+v\n%s", st, s.log)
+		}
+	})
+}
+
+// A stop without work takes a second at most: idle connections are closed, also those that never asked.
+func TestTLSShutdownIdle(t *testing.T) {
+	t.Parallel()
+	s := startTLS(t, appFunc(hello), Options{})
+	for _, major := range []int{1, 2} {
+		ask(t, s.transport(major, nil), request("/"))
+	}
+	s.dialTLS()
+	began := time.Now()
+	ctx, cancel := shortly()
+	defer cancel()
+	if err := s.Shutdown(ctx); err != nil {
+		t.Error(err)
+	}
+	if d := time.Since(began); d > 10*time.Second {
+		t.Errorf("it took %v", d)
+	}
+	if st := s.Stats(); st.Connections != 0 || st.Stopped != 0 {
+		t.Errorf("%+v", st)
 	}
 }

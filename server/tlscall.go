@@ -39,7 +39,8 @@ type tlsCall struct {
 	conn  *tlsConn
 	w     http.ResponseWriter
 	rc    *http.ResponseController
-	r     *http.Request // with the Context that cancel ends, and content
+	r     *http.Request   // with the Context that cancel ends, and content
+	gone  <-chan struct{} // closed when the client has left, or the connection was cut
 	slot  workers.Job
 	done  chan struct{} // closed when the worker has ended
 	began time.Time
@@ -68,10 +69,11 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		front: f, conn: r.Context().Value(tlsConnKey{}).(*tlsConn), w: w, rc: http.NewResponseController(w),
 		done: make(chan struct{}), began: time.Now(), header: make(http.Header),
 	}
-	ctx, cancel := context.WithCancelCause(r.Context())
+	// serve ends the Context where that of net/http ends: it knows the cause.
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(r.Context()))
 	defer cancel(nil)
 	x.cancel = cancel
-	x.r = r.WithContext(ctx)
+	x.r, x.gone = r.WithContext(ctx), r.Context().Done()
 	x.content = tlsContent{x: x, body: r.Body}
 	if r.Body != nil && r.Body != http.NoBody {
 		x.r.Body = &x.content
@@ -105,7 +107,7 @@ func (x *tlsCall) serve() {
 		defer t.Stop()
 		overdue = t.C
 	}
-	gone := x.r.Context().Done()
+	gone := x.gone
 	for {
 		select {
 		case <-x.done:
@@ -113,7 +115,11 @@ func (x *tlsCall) serve() {
 			return
 		case <-gone:
 			if f.srv.stopping.Load() && x.conn.cut.Load() {
+				x.sent.CompareAndSwap(0, gateway.StatusNoResponse)
 				x.cancel(gateway.ErrStopped)
+			} else {
+				x.sent.CompareAndSwap(0, gateway.StatusClientClosed)
+				x.cancel(gateway.ErrClientGone)
 			}
 			if gone = nil; f.pool.Remove(&x.slot) { // it waits for a worker
 				panic(http.ErrAbortHandler)
@@ -483,15 +489,7 @@ func (x *tlsCall) whileUsed(f func() error) error {
 }
 
 // SentStatus is that of gateway.Conn.
-func (x *tlsCall) SentStatus() int {
-	if sent := x.sent.Load(); sent != 0 {
-		return int(sent)
-	}
-	if x.r.Context().Err() != nil {
-		return gateway.StatusClientClosed
-	}
-	return 0
-}
+func (x *tlsCall) SentStatus() int { return int(x.sent.Load()) }
 
 // tlsContent is the content of a request, within BodyBytes, BodyTimeout and BodyRate.
 type tlsContent struct {

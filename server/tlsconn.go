@@ -21,7 +21,8 @@ type tlsConn struct {
 	front  *front
 	setup  *tlsSetup
 	opened time.Time
-	h2     bool // set before net/http has the connection
+	h2     bool      // set before net/http has the connection
+	tls    *tls.Conn // set together with h2
 
 	state     atomic.Int32 // connHandshakes, connIdle or connActive
 	headBegun atomic.Bool  // bytes have come since it was idle
@@ -236,6 +237,9 @@ func (c *tlsConn) Close() error {
 	c.front.remove(c)
 	return err
 }
+
+// end closes an idle connection in order, by close_notify.
+func (c *tlsConn) end() { _ = c.tls.Close() }
 
 // CloseWrite ends the server's side, for net/http.
 func (c *tlsConn) CloseWrite() error { return c.Conn.(*net.TCPConn).CloseWrite() }

@@ -346,11 +346,12 @@ func (f *front) handshake(c *tlsConn) {
 		f.handshakeFailed(c, err)
 		return
 	}
-	c.state.CompareAndSwap(connHandshakes, connIdle)
+	c.tls = t
 	q := f.q1
 	if t.ConnectionState().NegotiatedProtocol == "h2" {
 		q, c.h2 = f.q2, true
 	}
+	c.state.Store(connIdle) // behind h2, which another goroutine reads of idle connections
 	if !q.put(t) {
 		_ = t.Close()
 	}
@@ -435,7 +436,7 @@ func (f *front) evictIdle(c *tlsConn) bool {
 		return false
 	}
 	f.count(evictedIdle)
-	_ = idle.Close()
+	idle.end()
 	return true
 }
 
@@ -473,7 +474,7 @@ func (f *front) drain() {
 			go func() { _ = f.h2.Shutdown(context.Background()) }() // it sends GOAWAY at once
 		}
 		for _, c := range idle {
-			_ = c.Close()
+			c.end()
 		}
 		select {
 		case <-f.empty:
@@ -492,7 +493,7 @@ func (f *front) idleSince(t time.Time) (idle []*tlsConn, handshakes bool) {
 	defer f.mu.Unlock()
 	for c := range f.conns {
 		handshakes = handshakes || c.state.Load() == connHandshakes
-		if !c.h2 && c.isIdle() && c.lastRead.Load() <= t.UnixNano() && !c.unread() {
+		if c.isIdle() && !c.h2 && c.lastRead.Load() <= t.UnixNano() && !c.unread() {
 			idle = append(idle, c)
 		}
 	}

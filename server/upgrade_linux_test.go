@@ -3,6 +3,7 @@ package server
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -33,7 +34,8 @@ type family struct {
 	pid     int    // the one that was asked last
 	network string
 	address string
-	where   []string // the lines that say where it listens
+	tls     *tls.Config // of a client of an https address; nil for others
+	where   []string    // the lines that say where it listens
 	stderr  *testlog.Buffer
 	said    int         // bytes of stderr that were waited for
 	lines   chan string // of stdout; closed when no process is left
@@ -167,6 +169,8 @@ func (f *family) listens() {
 		f.network = "unix"
 	} else if f.address, ok = strings.CutPrefix(line, "listening on http://"); ok {
 		f.network = "tcp"
+	} else if f.address, ok = strings.CutPrefix(line, "listening on https://"); ok {
+		f.network = "tcp"
 	} else {
 		f.t.Fatalf("it says %q, want listening on ...", line)
 	}
@@ -284,6 +288,9 @@ func (f *family) dial() (*conversation, error) {
 		return nil, err
 	}
 	_ = c.SetDeadline(time.Now().Add(2 * patience))
+	if f.tls != nil {
+		c = tls.Client(c, f.tls)
+	}
 	return &conversation{c, bufio.NewReader(c)}, nil
 }
 
