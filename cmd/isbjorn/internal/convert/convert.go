@@ -143,7 +143,7 @@ func Convert(w io.Writer, config *settings.Config, mistakes settings.Mistakes) e
 		lines = slices.Concat(lines, []string{"", "To know:"}, rest)
 	}
 	for _, line := range lines {
-		if _, err := fmt.Fprintf(w, "# %s\n", comment(line)); err != nil {
+		if _, err := fmt.Fprintln(w, strings.TrimSpace("# "+comment(line))); err != nil {
 			return err
 		}
 	}

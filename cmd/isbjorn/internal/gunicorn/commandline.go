@@ -159,7 +159,13 @@ func (r *reader) parse(args []string, source func(flag string) settings.Source) 
 		if long, ok := strings.CutPrefix(arg, "--"); ok {
 			long, text, joined = strings.Cut(long, "=")
 			name = "--" + long
-			f = r.long(long, wrong)
+			var ok bool
+			if f, ok = r.long(long, wrong); !ok {
+				if f != nil && (f.kind == one || f.kind == many) && !joined && len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+					args = args[1:] // the value of a flag that is misspelled
+				}
+				continue
+			}
 		} else {
 			name = arg[:2]
 			text, joined = arg[2:], len(arg) > 2
@@ -180,7 +186,6 @@ func (r *reader) parse(args []string, source func(flag string) settings.Source) 
 			}
 		}
 		switch {
-		case f == nil:
 		case f.kind == yes || f.kind == no:
 			if joined {
 				wrong(name, "takes no value", "")
@@ -204,13 +209,14 @@ func (r *reader) parse(args []string, source func(flag string) settings.Source) 
 // isNumber reports whether argparse takes an argument with - at its front for a value.
 func isNumber(text string) bool { return strings.Trim(text[1:], "0123456789.") == "" }
 
-// long finds a flag by its name, or by the beginning of it that no other has.
-func (r *reader) long(name string, wrong func(flag, message, mend string)) *argument {
+// long finds a flag by its name, or by the beginning of it that no other has. If there is none the flag is the one
+// that is meant, perhaps.
+func (r *reader) long(name string, wrong func(flag, message, mend string)) (f *argument, ok bool) {
 	var found []*argument
 	var list []string
 	for i := range flags {
 		if flags[i].long == name {
-			return &flags[i]
+			return &flags[i], true
 		}
 		if strings.HasPrefix(flags[i].long, name) {
 			found = append(found, &flags[i])
@@ -219,17 +225,19 @@ func (r *reader) long(name string, wrong func(flag, message, mend string)) *argu
 	}
 	switch {
 	case len(found) == 1:
-		return found[0]
+		return found[0], true
 	case name == "version" || name == "help":
 		wrong("--"+name, "only prints something", "leave it out")
 	case len(found) > 1:
 		wrong("--"+name, "stands for --"+found[0].long+" and --"+found[1].long, "write it out")
+		return found[0], false
 	default:
 		mend := ""
 		if near := settings.Nearest(name, list); near != "" {
 			mend = "did you mean --" + near + "?"
+			f = &flags[slices.Index(list, near)]
 		}
 		wrong("--"+name, "gunicorn has no such flag", mend)
 	}
-	return nil
+	return f, false
 }

@@ -22,7 +22,7 @@ func statements(source string) (list []statement) {
 	line, begin, depth := 1, 1, 0
 	indent := -1 // of the statement, once it has begun
 	flush := func() {
-		if s := strings.TrimSpace(text.String()); s != "" {
+		if s := strings.Trim(text.String(), " \t\r\n\f"); s != "" {
 			list = append(list, statement{s, begin, max(indent, 0)})
 		}
 		text.Reset()
@@ -58,7 +58,7 @@ func statements(source string) (list []statement) {
 			line++
 			text.WriteByte(' ')
 		case c == '\'' || c == '"':
-			end := stringEnd(source, i)
+			end, _ := stringEnd(source, i)
 			line += strings.Count(source[i:end], "\n")
 			text.WriteString(source[i:end])
 			i = end - 1
@@ -78,8 +78,8 @@ func statements(source string) (list []statement) {
 	return list
 }
 
-// stringEnd is the place behind a string that begins with the quote at i.
-func stringEnd(source string, i int) int {
+// stringEnd is the place behind a string that begins with the quote at i; closed says that its last quote is there.
+func stringEnd(source string, i int) (end int, closed bool) {
 	quote := source[i : i+1]
 	if strings.HasPrefix(source[i:], strings.Repeat(quote, 3)) {
 		quote = strings.Repeat(quote, 3)
@@ -89,12 +89,12 @@ func stringEnd(source string, i int) int {
 		case source[i] == '\\':
 			i++
 		case strings.HasPrefix(source[i:], quote):
-			return i + len(quote)
+			return i + len(quote), true
 		case source[i] == '\n' && len(quote) == 1:
-			return i
+			return i, false
 		}
 	}
-	return len(source)
+	return len(source), false
 }
 
 var (
@@ -344,13 +344,13 @@ func (p *literalParser) strings() (any, bool) {
 		if c := p.peek(); c != '\'' && c != '"' || len(prefix) > 1 {
 			return nil, false // f, b, or a name
 		}
-		end := stringEnd(p.text, p.i)
+		end, closed := stringEnd(p.text, p.i)
 		quotes := 1
 		if strings.HasPrefix(p.text[p.i:], strings.Repeat(p.text[p.i:p.i+1], 3)) {
 			quotes = 3
 		}
 		body := p.text[p.i:end]
-		if len(body) < 2*quotes || !strings.HasSuffix(body, body[:quotes]) {
+		if !closed {
 			return nil, false
 		}
 		body = body[quotes : len(body)-quotes]

@@ -233,7 +233,9 @@ func (r *reader) stats(e *entry) {
 	}
 	r.Give("stats.bind", e.at, address)
 	host, _, err := net.SplitHostPort(address)
-	if ip := net.ParseIP(host); err == nil && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+	hosts, _ := readSome(hostsFile)
+	alone := host == "localhost" || aloneHint(hosts, host) != ""
+	if ip := net.ParseIP(host); err == nil && !alone && (ip == nil || !ip.IsLoopback()) {
 		r.Say(settings.Warning, e.at, e.name, e.value, "the network can read these numbers", "write 127.0.0.1 for the host")
 	}
 }
