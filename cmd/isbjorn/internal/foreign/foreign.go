@@ -53,8 +53,14 @@ func (d *Document) Give(key string, at Place, texts ...string) {
 	case settings.Find(key, settings.Run).List:
 		d.Given[i].Texts = append(d.Given[i].Texts, parts...)
 	default:
+		d.Twice(at, d.Given[i].Source)
 		d.Given[i] = given
 	}
+}
+
+// Twice says that what a place gives was given before.
+func (d *Document) Twice(at Place, before settings.Source) {
+	d.Say(settings.Hint, at, "", "", "this replaces what "+before.String()+" gives", "")
 }
 
 // GiveDefault sets one of our settings to the default of the other server, unless it was given.

@@ -160,7 +160,7 @@ func (r *reader) add(e *entry) {
 	switch e.name {
 	case "ini", "include", "inherit":
 		r.include(e)
-	case "set", "S", "set-placeholder", "set-ph":
+	case "set", "set-placeholder", "set-ph":
 		name, value, ok := strings.Cut(e.value, "=")
 		if !ok {
 			r.Say(settings.Error, e.at, e.name, e.value, "a placeholder is NAME=VALUE", "")

@@ -344,6 +344,9 @@ func (r *reader) target(e *entry) {
 		r.Say(settings.Error, e.at, e.name, "", "has no value", "")
 		return
 	}
+	if before := r.app.target; before != nil {
+		r.Twice(e.at, before.at.Source)
+	}
 	r.app.target = e
 }
 
@@ -423,6 +426,7 @@ func (r *reader) defaults() {
 	}
 	if r.noLog {
 		r.GiveDefault("log.access", "off")
+		r.Change("log.access", []string{"off"}) // of a req-logger too
 	} else if file := r.Texts("log.file"); len(file) == 1 {
 		r.GiveDefault("log.access", file[0])
 	} else {
