@@ -47,6 +47,14 @@ func ExampleListenAndServeHTTP() {
 	log.Fatal(server.ListenAndServeHTTP("127.0.0.1:8080", mux, server.Options{}))
 }
 
+// The same over TLS, with HTTP/2: this was http.ListenAndServeTLS.
+func ExampleListenAndServeHTTPS() {
+	mux := http.NewServeMux()
+	log.Fatal(server.ListenAndServeHTTPS(":443", mux, server.Options{TLS: server.TLSOptions{
+		Cert: []string{"example.com.pem"}, Key: []string{"example.com.key"},
+	}}))
+}
+
 // A program that serves the Stats of its server, and ends requests that wait when a stop begins.
 func ExampleOptions_onStart() {
 	var stats atomic.Pointer[server.Server]

@@ -147,29 +147,27 @@ func (s *Server) serveAddresses(addrs []string) error {
 // An IPv6 address stands in brackets: [::1]:8080. With a certificate in [Options.TLS], or [WithTLS], host:port is
 // https. The descriptor N stays open when the server has stopped.
 func (s *Server) Listen(addr string, options ...ListenOption) (net.Addr, error) {
-	unnamed := s.config.unnamedKind()
-	if len(options) > 0 {
+	return s.listen(addr, s.config.unnamedKind(), options)
+}
+
+// listen is Listen; unnamed is what is spoken on host:port.
+func (s *Server) listen(addr string, unnamed kind, options []ListenOption) (net.Addr, error) {
+	var o listenOptions
+	for _, f := range options {
+		f(&o)
+	}
+	if o.tls != nil {
 		unnamed = kindHTTPS
 	}
 	a, err := parseAddress(addr, unnamed)
 	if err != nil {
 		return nil, err
 	}
-	return s.listen(a, options)
-}
-
-// listen is Listen on an address that was parsed.
-func (s *Server) listen(a address, options []ListenOption) (net.Addr, error) {
-	var o listenOptions
-	for _, f := range options {
-		f(&o)
-	}
 	setup := s.config.tls
 	if o.tls != nil {
 		if a.kind != kindHTTPS {
 			return nil, a.refuse("is not for TLS", "use host:port or https://host:port, or leave WithTLS out")
 		}
-		var err error
 		if setup, err = newTLSSetup(o.tls, a.name(), s.config.log); err != nil {
 			return nil, err
 		}

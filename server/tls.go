@@ -94,14 +94,19 @@ func WithTLS(options TLSOptions) ListenOption { return func(o *listenOptions) { 
 // ListenTLS is [Server.Listen] on an address that is https without a scheme, with the certificates of [Options.TLS]
 // or of [WithTLS].
 func (s *Server) ListenTLS(addr string, options ...ListenOption) (net.Addr, error) {
-	a, err := parseAddress(addr, kindHTTPS)
-	if err != nil {
+	if _, err := parseTLSAddress(addr); err != nil {
 		return nil, err
 	}
-	if a.kind != kindHTTPS {
-		return nil, a.refuse("is not for TLS", "use host:port or https://host:port, or Listen")
+	return s.listen(addr, kindHTTPS, options)
+}
+
+// parseTLSAddress is parseAddress for an address that must be https.
+func parseTLSAddress(addr string) (address, error) {
+	a, err := parseAddress(addr, kindHTTPS)
+	if err == nil && a.kind != kindHTTPS {
+		err = a.refuse("is not for TLS", "use host:port or https://host:port")
 	}
-	return s.listen(a, options)
+	return a, err
 }
 
 // ListenAndServeTLS is [ListenAndServe] on an address that is https without a scheme: HTTP/2 and HTTP/1.1 over TLS,
@@ -112,10 +117,14 @@ func ListenAndServeTLS(addr string, app gateway.App, options Options) error {
 		return err
 	}
 	defer s.Close()
-	if _, err := s.ListenTLS(addr); err != nil {
+	a, err := parseTLSAddress(addr)
+	if err == nil && s.config.tls == nil {
+		err = a.refuseWithoutCertificate()
+	}
+	if err != nil {
 		return err
 	}
-	return s.serveAddresses(nil)
+	return s.serveAddresses([]string{addr}) // with a certificate it is https there too
 }
 
 // ListenAndServeHTTPS is [ListenAndServeTLS] of nethttp.App(handler), as [ListenAndServeHTTP] is ListenAndServe. It

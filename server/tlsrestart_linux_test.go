@@ -160,3 +160,23 @@ func TestActivationTLS(t *testing.T) {
 	}
 	f.says("needs a certificate")
 }
+
+// SIGHUP has certificates read again.
+func TestHangupTLS(t *testing.T) {
+	a := newAuthority(t)
+	a.issue("site", time.Time{}, "example.com")
+	f := launch(t, "2 30s serves", nil, "-addr", "https://127.0.0.1:0", "-tls-cert", a.path("site.pem"), "-tls-key", a.path("site.key"))
+	f.listens()
+	f.tls = a.client("example.com", "")
+	f.pid = f.ask()
+	a.issue("other", time.Time{}, "example.com")
+	copyFile(t, a.path("other.pem"), a.path("site.pem"))
+	copyFile(t, a.path("other.key"), a.path("site.key"))
+	f.signal(f.pid, syscall.SIGHUP)
+	f.says("SIGHUP: certificates are read again")
+	f.says("a certificate was read again")
+	if name, _, err := shows(tcpAddress(t, f.address), f.tls); name != "other" || err != nil {
+		t.Errorf("it shows %q, %v; want the new one", name, err)
+	}
+	f.stop()
+}
