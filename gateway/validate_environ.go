@@ -44,7 +44,7 @@ func (v *validator) checkEnviron(env *Environ) {
 	if env.Get("QUERY_STRING") == nil {
 		wrong("QUERY_STRING", "is not there")
 	}
-	if p := text("SERVER_PROTOCOL"); p != "HTTP/1.1" && p != "HTTP/1.0" {
+	if p := text("SERVER_PROTOCOL"); p != "HTTP/1.1" && p != "HTTP/1.0" && p != "HTTP/2.0" {
 		wrong("SERVER_PROTOCOL", "is %q", p)
 	}
 	for _, key := range []string{"SERVER_PORT", "REMOTE_PORT"} {

@@ -1047,3 +1047,54 @@ func TestTLSShutdownIdle(t *testing.T) {
 		t.Errorf("%+v", st)
 	}
 }
+
+// An idle connection of HTTP/2 is closed after IdleTimeout.
+func TestTLSIdleHTTP2(t *testing.T) {
+	t.Parallel()
+	s := startTLS(t, appFunc(hello), Options{IdleTimeout: 100 * time.Millisecond})
+	ask(t, s.transport(2, nil), request("/"))
+	eventually(t, "the connection is closed", func() bool { return s.Stats().Connections == 0 })
+}
+
+// Lines of net/http are in the log, those about clients at debug level.
+func TestTLSErrorLog(t *testing.T) {
+	s := startTLS(t, appFunc(hello), Options{})
+	for line, level := range map[string]string{
+		"http: panic serving 1.2.3.4:5: x":                   "ERROR",
+		"http: superfluous response.WriteHeader call":        "WARN",
+		"http2: server: error reading preface from client":   "DEBUG",
+		"http: TLS handshake error from 1.2.3.4:5: EOF":      "DEBUG",
+		"timeout waiting for SETTINGS frames from 1.2.3.4:5": "DEBUG",
+	} {
+		s.log.Reset()
+		s.front.Load().h2.ErrorLog.Print(line)
+		if log := s.log.String(); !strings.Contains(log, "level="+level) || !strings.Contains(log, line) {
+			t.Errorf("%q: %s, want %s", line, log, level)
+		}
+	}
+}
+
+// A request that takes longer than BodyTimeout, and has no content, keeps its Context.
+func TestTLSLongRequest(t *testing.T) {
+	t.Parallel()
+	s := startTLS(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		select {
+		case <-env.Context().Done():
+			return nil, context.Cause(env.Context())
+		case <-time.After(300 * time.Millisecond):
+		}
+		_, err := start("200 OK", nil, nil)
+		return gateway.Text("done"), err
+	}), Options{Dispatch: Pool, BodyTimeout: 50 * time.Millisecond, HeadTimeout: time.Hour})
+	inEachProtocol(t, func(t *testing.T, major int) {
+		var clients sync.WaitGroup
+		for range 20 {
+			clients.Go(func() {
+				if _, text := ask(t, s.transport(major, nil), request("/")); text != "done" {
+					t.Errorf("%q", text)
+				}
+			})
+		}
+		clients.Wait()
+	})
+}

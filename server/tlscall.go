@@ -78,8 +78,10 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Body != nil && r.Body != http.NoBody {
 		x.r.Body = &x.content
 	}
-	x.conn.inCall.Store(true)
-	defer x.conn.inCall.Store(false)
+	if !x.conn.h2 {
+		x.conn.enterCall()
+		defer x.conn.leaveCall()
+	}
 	x.serve()
 }
 

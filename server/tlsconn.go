@@ -28,12 +28,12 @@ type tlsConn struct {
 	headBegun atomic.Bool  // bytes have come since it was idle
 	lastRead  atomic.Int64 // Unix ns, when bytes came last or it became idle
 	closed    atomic.Bool
-	inCall    atomic.Bool // HTTP/1.1: between the beginning and the end of ServeHTTP
 	cut       atomic.Bool // by the server: what fails then is no loss
 	lost      atomic.Bool // counted
 
 	mu            sync.Mutex
 	readDeadline  time.Time
+	inCall        bool      // HTTP/1.1: between the beginning and the end of ServeHTTP
 	skipping      bool      // readDeadline is that of skipContent
 	skipped       bool      // it is over: the rest of the content must not be taken for a request
 	writeDeadline time.Time // of net/http, or of the application
@@ -64,7 +64,7 @@ func (c *tlsConn) phase() string {
 
 // Read reads what the peer has sent.
 func (c *tlsConn) Read(b []byte) (int, error) {
-	if !c.h2 && c.state.Load() == connActive && !c.inCall.Load() && c.skipContent() {
+	if !c.h2 && c.state.Load() == connActive && c.skipContent() {
 		return 0, io.EOF
 	}
 	n, err := c.Conn.Read(b)
@@ -86,12 +86,30 @@ func (c *tlsConn) Read(b []byte) (int, error) {
 func (c *tlsConn) skipContent() (over bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.readDeadline.IsZero() {
+	if !c.inCall && c.readDeadline.IsZero() {
 		c.skipping = true
 		c.readDeadline = time.Now().Add(c.front.srv.config.bodyTime)
 		_ = c.Conn.SetReadDeadline(c.readDeadline)
 	}
 	return c.skipped
+}
+
+// enterCall and leaveCall enclose ServeHTTP. Between the head and the handler net/http begins a read that notices when
+// the client leaves: it may have come to skipContent first.
+func (c *tlsConn) enterCall() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.inCall = true
+	if c.skipping && !c.skipped {
+		c.skipping, c.readDeadline = false, time.Time{}
+		_ = c.Conn.SetReadDeadline(c.readDeadline)
+	}
+}
+
+func (c *tlsConn) leaveCall() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.inCall = false
 }
 
 // skippingFailed reports whether the deadline that has passed is that of skipContent. Then the connection ends behind

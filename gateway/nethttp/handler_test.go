@@ -302,3 +302,45 @@ func TestHandlerFlush(t *testing.T) {
 type closeFunc func() error
 
 func (f closeFunc) Close() error { return f() }
+
+// Over TLS the environ has the keys of mod_ssl, in Get, in All and in a Clone, and an http.Handler its TLS and Proto.
+func TestHandlerTLS(t *testing.T) {
+	var kept *gateway.Environ
+	var breaches []string
+	app := gateway.ValidateWith(appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+		kept = env.Clone()
+		all := make(map[string]any)
+		for key, value := range env.All() {
+			all[key] = value
+		}
+		_, err := start("200 OK", nil, nil)
+		return gateway.Text(fmt.Sprint(all["HTTPS"], all["SSL_PROTOCOL"], all["SSL_CLIENT_VERIFY"], all["SSL_TLS_SNI"], env.Protocol(), env.Scheme())), err
+	}), func(v *gateway.Violation) { breaches = append(breaches, v.Error()) })
+	for _, h2 := range []bool{false, true} {
+		for name, h := range map[string]http.Handler{
+			"App":     nethttp.Handler(app),
+			"Handler": nethttp.Handler(nethttp.App(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.TLS != nil, r.Proto) }))),
+		} {
+			s := httptest.NewUnstartedServer(h)
+			s.EnableHTTP2 = h2
+			s.StartTLS()
+			resp, err := s.Client().Get(s.URL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, _ := io.ReadAll(resp.Body)
+			_ = resp.Body.Close()
+			s.Close()
+			want := map[string]string{"App": "onTLSv1.3NONE<nil>" + resp.Proto + "https", "Handler": "true" + resp.Proto}[name]
+			if string(b) != want || (resp.ProtoMajor == 2) != h2 {
+				t.Errorf("%s: %q, want %q", name, b, want)
+			}
+		}
+		if kept.Get("HTTPS") != "on" || kept.Get("SSL_CIPHER") == nil || kept.Get("SSL_TLS_SNI") != nil {
+			t.Errorf("the clone has %v, %v, %v", kept.Get("HTTPS"), kept.Get("SSL_CIPHER"), kept.Get("SSL_TLS_SNI"))
+		}
+	}
+	if len(breaches) > 0 {
+		t.Error(breaches)
+	}
+}

@@ -50,7 +50,7 @@ var elsewhere = map[string][]string{
 		"SetKeepAlivesEnabled(false)", "next.ServeHTTP(w, r.WithContext(...))",
 	},
 	"PEP 3333, and keys of an environ": {
-		"isbjorn.context", "isbjorn.param.NAME", "isbjorn.raw_path", "isbjorn.request_id", "len(iterable) == 1",
+		"isbjorn.context", "isbjorn.param.NAME", "isbjorn.raw_path", "isbjorn.request_id", "isbjorn.tls", "len(iterable) == 1",
 		"start_response(status, headers, exc_info)", "wsgi.errors", "wsgi.file_wrapper", "wsgi.input",
 		"wsgiref.handlers", "wsgiref.headers", "wsgiref.simple_server", "wsgiref.util", "wsgiref.validate",
 	},
