@@ -49,14 +49,14 @@ func (sh *shard) idleTime() time.Duration {
 func (s *session) arm() {
 	sh, x := s.sh, s.x
 	if x != nil && (x.in.streaming || s.phase == readingBody || s.phase == skipping) {
-		x.in.clock.pauseWhile(s.sock.Full(), sh.now)
+		x.in.clock.pauseWhile(s.outputWaits(), sh.now)
 	}
 	var left time.Duration
 	switch {
 	case s.phase == responding && x.app.onWorker():
 		s.timer, left = x.workerDeadline()
 		s.sock.SetTimeout(left)
-	case s.sock.Full() || s.sock.Yielded() || s.phase == responding:
+	case s.outputWaits() || s.phase == responding:
 		s.timer = noTimer
 		s.sock.SetTimeout(0)
 	case s.phase == readingBody, s.phase == skipping:
@@ -80,6 +80,10 @@ func (s *session) arm() {
 		}
 	}
 }
+
+// outputWaits reports whether no input is read for the sake of output: it is over the high-water mark, or the response
+// has yielded. Then nothing need be unsent: the socket may have taken all that there was, and have no room for more.
+func (s *session) outputWaits() bool { return s.sock.Full() || s.sock.Yielded() }
 
 // Timeout: the time that arm has set has passed.
 func (sh *shard) Timeout(c *loop.Conn) {
@@ -141,7 +145,7 @@ func (x *exchange) workerDeadline() (t timerKind, left time.Duration) {
 	// A client that waits for 100 Continue need not send yet. When an answer has begun no 100 Continue follows,
 	// which the client can see: its time runs.
 	expected := !x.in.expect100 || x.out.HeadSent
-	if x.in.streaming && expected && !x.sock.Full() && !x.sock.Paused() {
+	if x.in.streaming && expected && !x.session.outputWaits() && !x.sock.Paused() {
 		t, left = x.bodyDeadline()
 	}
 	if x.sh.cfg.requestTime > 0 && x.app.job.running() {
@@ -158,8 +162,8 @@ func (x *exchange) restartBodyClock() {
 	x.session.arm()
 }
 
-// pauseWhile stops the clock while answers fill the output: nothing is read then, so the client cannot
-// send, for as long as it takes to read them.
+// pauseWhile stops the clock while answers fill the output (session.outputWaits): nothing is read then, so the client
+// cannot send, for as long as it takes to read them.
 func (c *contentClock) pauseWhile(full bool, now int64) {
 	switch {
 	case full && c.fullSince == 0:

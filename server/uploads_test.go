@@ -111,54 +111,78 @@ func TestSlowReadersLeaveWorkers(t *testing.T) {
 // The time in which a client reads an answer that fills the output is not that of its content,
 // of which nothing is read meanwhile.
 func TestFullOutputIsNoContentTime(t *testing.T) {
-	s := startOn(Pool, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
-		w, err := start("200 OK", nil, nil)
-		if err != nil {
-			return nil, err
-		}
-		if _, err := w.Write(make([]byte, 16<<20)); err != nil { // more than the sockets take
-			return nil, err
-		}
-		content, err := env.Input().ReadAll()
-		if err != nil {
-			return nil, err
-		}
-		return env.Bytes(content), nil
-	}), Options{Loops: 1})
-	c := s.dial()
-	c.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n01234")
-	eventually(t, "the output is full", func() (full bool) {
-		s.onLoops(func(_ *shard, c *loop.Conn) { full = c.Full() && c.Context.(*session).x.in.clock.fullSince != 0 })
-		return full
-	})
-	s.onLoops(func(_ *shard, c *loop.Conn) { // an hour passes
-		x := c.Context.(*session).x
-		x.in.clock.since -= int64(time.Hour)
-		x.in.clock.fullSince -= int64(time.Hour)
-	})
-	resp, err := http.ReadResponse(c.r, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.CopyN(io.Discard, resp.Body, 16<<20); err != nil {
-		t.Fatal(err)
-	}
-	var left time.Duration
-	eventually(t, "content is waited for", func() (waits bool) {
-		s.onLoops(func(_ *shard, c *loop.Conn) {
-			if cn := c.Context.(*session); !c.Full() && cn.timer != noTimer {
-				_, left = cn.x.bodyDeadline()
-				waits = true
+	for name, test := range map[string]struct {
+		size int // of the answer before the content
+		full func(sn *session) bool
+	}{
+		"more than the socket takes": {16 << 20, func(sn *session) bool { return sn.sock.Full() || sn.sock.Yielded() }},
+		"just what the socket takes": {1 << 10, func(sn *session) bool { // without an event that it has room
+			if sn.sock.Unsent() > 0 || sn.timer != bodyTimer {
+				return false
+			}
+			sn.sock.Yield()
+			sn.arm()
+			return true
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := startOn(Pool, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+				w, err := start("200 OK", nil, nil)
+				if err != nil {
+					return nil, err
+				}
+				if _, err := w.Write(make([]byte, test.size)); err != nil {
+					return nil, err
+				}
+				content, err := env.Input().ReadAll()
+				if err != nil {
+					return nil, err
+				}
+				return env.Bytes(content), nil
+			}), Options{Loops: 1})
+			c := s.dial()
+			c.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n01234")
+			eventually(t, "the output is full, and an hour passes", func() (full bool) {
+				s.onLoops(func(_ *shard, c *loop.Conn) {
+					sn := c.Context.(*session)
+					if sn.x == nil || sn.phase != responding || !test.full(sn) {
+						return
+					}
+					full = true
+					clock := &sn.x.in.clock
+					clock.since -= int64(time.Hour)
+					clock.last -= int64(time.Hour)
+					if clock.fullSince != 0 {
+						clock.fullSince -= int64(time.Hour)
+					}
+				})
+				return full
+			})
+			resp, err := http.ReadResponse(c.r, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.CopyN(io.Discard, resp.Body, int64(test.size)); err != nil {
+				t.Fatal(err)
+			}
+			var left time.Duration
+			eventually(t, "content is waited for", func() (waits bool) {
+				s.onLoops(func(_ *shard, c *loop.Conn) {
+					if sn := c.Context.(*session); sn.x != nil && (sn.timer == bodyTimer || sn.timer == rateTimer) {
+						_, left = sn.x.bodyDeadline()
+						waits = true
+					}
+				})
+				return waits || s.Stats().BodyTimeouts+s.Stats().RateTimeouts > 0
+			})
+			if left < time.Second {
+				t.Fatalf("%v are left for the content", left)
+			}
+			c.send("56789")
+			if rest, err := io.ReadAll(resp.Body); err != nil || string(rest) != "0123456789" {
+				t.Errorf("%q, %v", rest, err)
 			}
 		})
-		return waits || s.Stats().RateTimeouts > 0
-	})
-	if left < time.Second {
-		t.Fatalf("%v are left for the content", left)
-	}
-	c.send("56789")
-	if rest, err := io.ReadAll(resp.Body); err != nil || string(rest) != "0123456789" {
-		t.Errorf("%q, %v", rest, err)
 	}
 }
 
