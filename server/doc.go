@@ -1,4 +1,4 @@
-// Package server runs a gateway application over HTTP/1.1.
+// Package server runs a gateway application over HTTP/1.1, and over TLS with HTTP/2.
 //
 //	log.Fatal(server.ListenAndServe("127.0.0.1:8080", app, server.Options{}))
 //
@@ -20,6 +20,9 @@
 //	server/response.go  the response: framing and content; internal/respond renders it,
 //	                    refusal.go answers requests that cannot be served
 //	loop/send.go        sends the answers to one read in one write
+//
+// Requests over TLS take another way, through net/http: tlsfront.go accepts and hands over, tlsconn.go is the
+// socket, tlscall.go one request; internal/certs has the certificates.
 //
 // Each loop has a shard with its own sessions, exchanges and buffers. Only the Server, its monitor, its
 // workers and its log are shared between goroutines. docs/design.md is the map.

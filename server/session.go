@@ -221,7 +221,7 @@ func (s *session) step(b []byte, used *int) (goesOn bool) {
 		return true
 	}
 	if s.phase == readingHead && !s.hadRequest && isTLS(b) {
-		s.sh.tlsLog.warn(s.sh, "a client speaks TLS to a port that does not; put a proxy that terminates TLS in front of it",
+		s.sh.tlsLog.warn(s.sh, "a client speaks TLS to a port that does not; serve it on an https address (option TLS), or put a proxy that terminates TLS in front",
 			slog.Any("remote", s.sock.RemoteAddr()))
 	}
 	switch s.phase {
