@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -30,9 +31,18 @@ type tree struct {
 
 const module = "github.com/isbjorn/isbjorn"
 
-// readTree parses all Go files once.
+// readTree returns the tree, which all tests share and none changes.
 func readTree(t *testing.T) *tree {
 	t.Helper()
+	tr, err := parseTree()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tr
+}
+
+// parseTree parses all Go files, once.
+var parseTree = sync.OnceValues(func() (*tree, error) {
 	tr := &tree{
 		files: map[string]bool{}, bases: map[string]bool{}, sources: map[string]*ast.File{},
 		packages: map[string]map[string]bool{}, types: map[string]map[string]bool{}, embeds: map[string]map[string]bool{},
@@ -64,11 +74,8 @@ func readTree(t *testing.T) *tree {
 		tr.declare(f)
 		return nil
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tr
-}
+	return tr, err
+})
 
 func add(sets map[string]map[string]bool, key, name string) {
 	if sets[key] == nil {
