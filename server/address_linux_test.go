@@ -130,6 +130,19 @@ func TestInheritedDescriptorRefused(t *testing.T) {
 	}
 }
 
+// A program that has not called EnableTLS refuses certificates, and says what its main must do.
+func TestBuiltWithoutTLS(t *testing.T) {
+	without := func(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, withoutTLS+"=1") }
+	f := launch(t, "2 30s serves", without, "-addr", "127.0.0.1:0", "-tls-cert", "c.pem", "-tls-key", "k.pem")
+	if status := f.ended(f.pid); status != 2 {
+		t.Errorf("exit status %d, want 2", status)
+	}
+	f.says("call server.EnableTLS in its main")
+	f.says("c.pem")
+	f = begin(t, "2 30s serves", without, "-addr", "127.0.0.1:0")
+	f.stop()
+}
+
 // PORT counts where nothing else says where to listen.
 func TestPort(t *testing.T) {
 	port := func(value string) func(*exec.Cmd) {

@@ -109,6 +109,12 @@ func (sh *shard) countRefusedConn() {
 		slog.Int("MaxConnections", sh.cfg.maxConns))
 }
 
+// evictIdleTLS closes an idle connection over TLS for a new one of a loop.
+func (s *Server) evictIdleTLS() bool {
+	f := s.tlsFront()
+	return f != nil && f.evictAny()
+}
+
 // evictIdle closes the longest-idle connection of this loop other than c. It reports false if there is none.
 func (sh *shard) evictIdle(c *loop.Conn) bool {
 	w := &sh.limit

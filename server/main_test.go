@@ -12,6 +12,9 @@ import (
 
 // No goroutine outlives the servers of the tests.
 func TestMain(m *testing.M) {
+	if os.Getenv(withoutTLS) == "" {
+		EnableTLS()
+	}
 	if os.Getenv(programFile) != "" {
 		programMain()
 		return

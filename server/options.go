@@ -412,7 +412,13 @@ func newConfig(o Options) (*config, error) {
 	c.log = c.logs.Logger(c.appLog)
 	c.loop.Log = c.log
 	var err error
-	if c.tls, err = newTLSSetup(&o.TLS, "", c.log); err != nil {
+	switch {
+	case tlsSupport != nil:
+		c.tls, err = tlsSupport.setup(&o.TLS, "", c.log)
+	case o.TLS.given():
+		err = errors.New("server: options TLS.Cert and TLS.Key: this program is built without TLS; call server.EnableTLS in its main")
+	}
+	if err != nil {
 		return nil, err
 	}
 	if err := c.checkBind(); err != nil {

@@ -22,6 +22,9 @@ const programFile = "TEST_ISBJORN_PROGRAM"
 // bind is the environment variable that has the addresses of the option Bind.
 const bind = "TEST_ISBJORN_BIND"
 
+// withoutTLS is the environment variable that makes the program one without EnableTLS.
+const withoutTLS = "TEST_ISBJORN_WITHOUT_TLS"
+
 // newRoot is the environment variable that has the directory which is the root of a
 // program, by chroot(2).
 const newRoot = "TEST_ISBJORN_ROOT"

@@ -186,7 +186,7 @@ func (r *runner) stop(first time.Time, last bool) error {
 
 // hangup answers SIGHUP: certificates are read again, and there is nothing else to reload.
 func (r *runner) hangup() {
-	if f := r.s.front.Load(); f != nil {
+	if f := r.s.tlsFront(); f != nil {
 		r.log(slog.LevelInfo, "SIGHUP: certificates are read again; SIGUSR2 starts the program again, SIGTERM ends it")
 		f.reload()
 		return

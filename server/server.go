@@ -45,8 +45,8 @@ type Server struct {
 	stopBegan    chan struct{} // closed when Shutdown or Close begins
 	empty        chan struct{} // closed after Shutdown when no connection is left
 
-	front   atomic.Pointer[front] // of https addresses; nil without any
-	tickets certs.Tickets         // of their sessions
+	front   atomic.Pointer[frontend] // of https addresses; nil without any
+	tickets certs.Tickets            // of their sessions
 
 	mu         sync.Mutex
 	listeners  []net.Listener // those of Serve, for drain
@@ -168,7 +168,7 @@ func (s *Server) listen(addr string, unnamed kind, options []ListenOption) (net.
 		if a.kind != kindHTTPS {
 			return nil, a.refuse("is not for TLS", "use host:port or https://host:port, or leave WithTLS out")
 		}
-		if setup, err = newTLSSetup(o.tls, a.name(), s.config.log); err != nil {
+		if setup, err = tlsSupport.setup(o.tls, a.name(), s.config.log); err != nil {
 			return nil, err
 		}
 	}
@@ -182,7 +182,7 @@ func (s *Server) listen(addr string, unnamed kind, options []ListenOption) (net.
 // start starts the loops and the monitor, if they do not run yet.
 func (s *Server) start() {
 	s.reactor.Start()
-	if f := s.front.Load(); f != nil {
+	if f := s.tlsFront(); f != nil {
 		f.start()
 	}
 	if s.config.dispatch == Auto {
@@ -267,21 +267,29 @@ func (s *Server) adopt(a address, setup *tlsSetup, f *os.File, own bool) (net.Ad
 }
 
 // frontOf returns the front of the server's https addresses, and makes it for the first of them.
-func (s *Server) frontOf() *front {
+func (s *Server) frontOf() frontend {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	f := s.front.Load()
+	f := s.tlsFront()
 	if f == nil {
-		f = newFront(s)
-		s.front.Store(f)
+		f = tlsSupport.front(s)
+		s.front.Store(&f)
 	}
 	return f
+}
+
+// tlsFront returns the front of the server's https addresses; nil without any.
+func (s *Server) tlsFront() frontend {
+	if f := s.front.Load(); f != nil {
+		return *f
+	}
+	return nil
 }
 
 // connections is how many there are, on loops and over TLS.
 func (s *Server) connections() int {
 	n := s.reactor.Len()
-	if f := s.front.Load(); f != nil {
+	if f := s.tlsFront(); f != nil {
 		n += f.len()
 	}
 	return n
@@ -290,8 +298,8 @@ func (s *Server) connections() int {
 // releaseListeners says that another process has the listeners now: see loop.Reactor.ReleaseListeners.
 func (s *Server) releaseListeners() {
 	s.reactor.ReleaseListeners()
-	if f := s.front.Load(); f != nil {
-		f.released.Store(true)
+	if f := s.tlsFront(); f != nil {
+		f.release()
 	}
 }
 
@@ -347,7 +355,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	if err != nil {
 		s.cutting.Store(true)
 	}
-	if f := s.front.Load(); f != nil {
+	if f := s.tlsFront(); f != nil {
 		f.cut()
 	}
 	s.reactor.Halt()
@@ -392,15 +400,15 @@ func (s *Server) awaitConnections(ctx context.Context) error {
 		return ctx.Err()
 	}
 	pool := s.workers
-	if f := s.front.Load(); f != nil {
+	if f := s.tlsFront(); f != nil {
 		select {
-		case <-f.empty:
+		case <-f.emptied():
 		case <-s.reactor.Done():
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		pool = f.pool
+		pool = f.workers()
 	}
 	if pool == nil {
 		return nil
@@ -452,7 +460,7 @@ func (s *Server) drain() {
 		_ = l.Close() // the reactor has its own descriptor
 	}
 	s.mu.Unlock()
-	if f := s.front.Load(); f != nil {
+	if f := s.tlsFront(); f != nil {
 		go f.drain()
 	}
 	for _, l := range s.reactor.Loops() { // as tasks: an application may block one loop, and the others must stop
@@ -485,7 +493,7 @@ func (s *Server) checkEmpty() {
 func (s *Server) Close() {
 	defer s.config.logs.Flush(logqueue.FlushTime)
 	s.beginStop()
-	if f := s.front.Load(); f != nil {
+	if f := s.tlsFront(); f != nil {
 		f.cut()
 	}
 	s.reactor.Stop()

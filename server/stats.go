@@ -94,17 +94,17 @@ func (s *Server) Stats() Stats {
 			n[c] += sh.counts[c].Load()
 		}
 	}
-	f := s.front.Load()
+	f := s.tlsFront()
 	if f != nil {
 		for c := range n {
-			n[c] += f.counts[c].Load()
+			n[c] += f.counted(counter(c))
 		}
 	}
 	// First: Hijack counts a connection in Hijacked before it leaves Connections, so none is in neither.
 	connections := s.connections()
 	var load workers.Load
 	if f != nil { // its pool is that of the loops, if these have one
-		load = f.pool.Load()
+		load = f.workers().Load()
 	} else if s.workers != nil {
 		load = s.workers.Load()
 	}

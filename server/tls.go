@@ -8,6 +8,9 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
+
+	"github.com/isbjorn/isbjorn/server/internal/workers"
 
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/gateway/nethttp"
@@ -80,6 +83,46 @@ func (v TLSVersion) String() string { return nameOf(tlsVersionNames, int(v)) }
 // Set takes what String returns.
 func (v *TLSVersion) Set(s string) error { return setByName(v, tlsVersionNames, s) }
 
+// given reports whether a field is set.
+func (o *TLSOptions) given() bool {
+	return len(o.Cert) > 0 || len(o.Key) > 0 || o.ClientCA != "" || o.Config != nil || o.StrictSNI ||
+		o.ClientAuth != 0 || o.MinVersion != 0
+}
+
+// tlsSupport is how https addresses are served; nil in a program without TLS. What it leads to is not linked into
+// such a program: net/http's server and the handshakes of crypto/tls, 2.5 MB.
+var tlsSupport *struct {
+	setup func(options *TLSOptions, where string, log *slog.Logger) (*tlsSetup, error)
+	front func(s *Server) frontend
+}
+
+// EnableTLS lets the program serve https addresses with [Options.TLS], or with the settings tls.cert and tls.key of an
+// operator. It is called in main before [Main], [Run] or [New], and makes the program 2.5 MB larger. [WithTLS],
+// [ListenAndServeTLS] and [ListenAndServeHTTPS] call it themselves.
+func EnableTLS() {
+	tlsSupport = &struct {
+		setup func(options *TLSOptions, where string, log *slog.Logger) (*tlsSetup, error)
+		front func(s *Server) frontend
+	}{newTLSSetup, func(s *Server) frontend { return newFront(s) }}
+}
+
+// frontend is the front of a server's https addresses, which is the type front. Its methods name no type that leads to
+// front: the linker keeps the methods of each type that an interface in use names (TestSize of cmd/isbjorn).
+type frontend interface {
+	add(l *net.TCPListener, setup *tlsSetup) net.Addr
+	start()
+	reload()  // the certificates
+	release() // another process has the listeners
+	appendFiles(files []*os.File) ([]*os.File, error)
+	drain()
+	cut()
+	emptied() <-chan struct{} // closed when no connection is left after drain
+	evictAny() bool           // reports whether an idle connection was closed
+	len() int
+	counted(c counter) uint64
+	workers() *workers.Pool
+}
+
 // ListenOption is a setting of one listener: see [Server.Listen].
 type ListenOption func(*listenOptions)
 
@@ -89,7 +132,10 @@ type listenOptions struct {
 
 // WithTLS makes a listener one for TLS, with certificates of its own in place of [Options.TLS]. The address is
 // host:port or :port, with https:// before it or not, or https+fd://N.
-func WithTLS(options TLSOptions) ListenOption { return func(o *listenOptions) { o.tls = &options } }
+func WithTLS(options TLSOptions) ListenOption {
+	EnableTLS()
+	return func(o *listenOptions) { o.tls = &options }
+}
 
 // ListenTLS is [Server.Listen] on an address that is https without a scheme, with the certificates of [Options.TLS]
 // or of [WithTLS].
@@ -112,6 +158,7 @@ func parseTLSAddress(addr string) (address, error) {
 // ListenAndServeTLS is [ListenAndServe] on an address that is https without a scheme: HTTP/2 and HTTP/1.1 over TLS,
 // with the certificates of [Options.TLS].
 func ListenAndServeTLS(addr string, app gateway.App, options Options) error {
+	EnableTLS()
 	s, err := New(app, options)
 	if err != nil {
 		return err

@@ -656,7 +656,7 @@ func TestTLSMaxConnections(t *testing.T) {
 
 // idleTLS is how many connections over TLS are idle.
 func (s *tlsServer) idleTLS() (n int) {
-	f := s.front.Load()
+	f := s.tlsFront().(*front)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for c := range f.conns {
@@ -734,7 +734,7 @@ func TestTLSHijack(t *testing.T) {
 	}
 	eventually(t, "it is counted as hijacked", func() bool {
 		st := s.Stats()
-		return st.Hijacked == 1 && st.Working == 0 && s.front.Load().len() == 1 // the idle one of HTTP/2
+		return st.Hijacked == 1 && st.Working == 0 && s.tlsFront().(*front).len() == 1 // the idle one of HTTP/2
 	})
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
@@ -881,7 +881,7 @@ func TestTLSHandshakes(t *testing.T) {
 	if status, _ := ask(t, s.transport(1, nil), request("/")); status != 200 {
 		t.Errorf("status %d beside them", status)
 	}
-	s.front.Load().cut()
+	s.tlsFront().(*front).cut()
 	if log := s.log.String(); strings.Contains(log, "level=WARN") || strings.Contains(log, "level=ERROR") {
 		t.Errorf("the log has %s", log)
 	}
@@ -1067,7 +1067,7 @@ func TestTLSErrorLog(t *testing.T) {
 		"timeout waiting for SETTINGS frames from 1.2.3.4:5": "DEBUG",
 	} {
 		s.log.Reset()
-		s.front.Load().h2.ErrorLog.Print(line)
+		s.tlsFront().(*front).h2.ErrorLog.Print(line)
 		if log := s.log.String(); !strings.Contains(log, "level="+level) || !strings.Contains(log, line) {
 			t.Errorf("%q: %s, want %s", line, log, level)
 		}

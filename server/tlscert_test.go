@@ -102,7 +102,7 @@ func TestTLSReload(t *testing.T) {
 		}
 	}
 	want("one/tls", false)
-	front := s.front.Load()
+	front := s.tlsFront().(*front)
 	front.reload()
 	want("one/tls", true)
 	link("two")

@@ -135,6 +135,16 @@ type tlsConnKey struct{}
 
 func (f *front) count(c counter) { f.counts[c].Add(1) }
 
+func (f *front) counted(c counter) uint64 { return f.counts[c].Load() }
+
+func (f *front) emptied() <-chan struct{} { return f.empty }
+
+func (f *front) evictAny() bool { return f.evictIdle(nil) }
+
+func (f *front) release() { f.released.Store(true) }
+
+func (f *front) workers() *workers.Pool { return f.pool }
+
 func (f *front) len() int { return int(f.open.Load()) }
 
 // add adds a listener, whose connections are accepted after start. It returns the bound address.
@@ -438,12 +448,6 @@ func (f *front) evictIdle(c *tlsConn) bool {
 	f.count(evictedIdle)
 	idle.end()
 	return true
-}
-
-// evictIdleTLS closes an idle connection over TLS for a new one of a loop.
-func (s *Server) evictIdleTLS() bool {
-	f := s.front.Load()
-	return f != nil && f.evictIdle(nil)
 }
 
 // drain ends the connections in order: it accepts what has come, tells HTTP/2 clients by GOAWAY, and closes connections

@@ -72,7 +72,7 @@ func TestTLSH2load(t *testing.T) {
 	replacing.Go(func() {
 		for {
 			s.ca.issue("site", time.Time{}, "example.com")
-			s.front.Load().reload()
+			s.tlsFront().(*front).reload()
 			select {
 			case <-stop:
 				return

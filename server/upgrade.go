@@ -216,7 +216,7 @@ func (p *processUpgrade) start(s *Server) error {
 		return fmt.Errorf("no new process can be started: %w", p.err)
 	}
 	files, err := s.reactor.Files()
-	if f := s.front.Load(); f != nil && err == nil {
+	if f := s.tlsFront(); f != nil && err == nil {
 		if files, err = f.appendFiles(files); err == nil {
 			err = p.handOverTickets(s)
 		}

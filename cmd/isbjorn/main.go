@@ -16,11 +16,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/isbjorn/isbjorn/internal/settings"
+	"github.com/isbjorn/isbjorn/server"
 )
 
 func main() {
 	// A write to a pipe whose reader is gone is an error, and no end of the process: see server.Run.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	server.EnableTLS()
 	os.Exit(execute(os.Args[1:], os.Stdout, os.Stderr))
 }
 

@@ -640,7 +640,7 @@ func TestSize(t *testing.T) {
 		t.Skip("links two programs")
 	}
 	dir := t.TempDir()
-	for target, most := range map[string]int64{".": 13_000_000, "../../examples/hello": 8_700_000} {
+	for target, most := range map[string]int64{".": 13_000_000, "../../examples/hello": 6_500_000} {
 		file := filepath.Join(dir, filepath.Base(target)+"_")
 		cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", file, target)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
