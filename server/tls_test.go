@@ -494,6 +494,7 @@ func TestTLSTimeouts(t *testing.T) {
 
 // RequestTimeout answers in place of an application, and ends a response that has begun.
 func TestTLSRequestTimeout(t *testing.T) {
+	t.Parallel()
 	causes := make(chan error, 10)
 	s := startTLS(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		ctx := env.Context()
@@ -707,6 +708,7 @@ func TestTLSMaxConnectionsFull(t *testing.T) {
 
 // An application takes a connection of HTTP/1.1 over, as a WebSocket does. HTTP/2 has no such thing.
 func TestTLSHijack(t *testing.T) {
+	t.Parallel()
 	done := make(chan error, 1)
 	s := startTLS(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		conn, rest, err := env.Hijack()

@@ -302,6 +302,10 @@ func TestTruncatedWhileSent(t *testing.T) {
 
 // No link that appears and disappears leads out of the directory, with links followed and without.
 func TestLinkRace(t *testing.T) {
+	rounds := 300
+	if testing.Short() {
+		rounds = 60
+	}
 	for _, o := range []StaticOptions{{OpenFiles: 8, List: true}, {NoSymlinks: true, OpenFiles: 8}, {}} {
 		dir := tree(t)
 		app := staticIn(t, dir, o)
@@ -309,7 +313,7 @@ func TestLinkRace(t *testing.T) {
 		var writer, readers sync.WaitGroup
 		writer.Go(func() {
 			link, real := filepath.Join(dir, "flip"), filepath.Join(dir, "real")
-			for i := range 300 {
+			for i := range rounds {
 				_ = os.Mkdir(real, 0o755)
 				_ = os.WriteFile(filepath.Join(real, "secret.txt"), []byte("good"), 0o644)
 				if i%2 == 0 {

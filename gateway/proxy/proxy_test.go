@@ -310,7 +310,7 @@ func TestSlowReaderFreesUpstream(t *testing.T) {
 	b := newBackend(t, answers(fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", size, strings.Repeat("x", size))))
 	p := serve(t, Options{To: []string{b.url}})
 	c := p.dial(t)
-	_ = c.SetReadBuffer(4 << 10)
+	_ = c.SetReadBuffer(16 << 10)
 	c.send(get("/"))
 	eventually(t, "the upstream is free", func() bool { u := p.Upstreams()[0]; return u.Requests == 1 && u.InFlight == 0 })
 	if a := c.read("GET"); len(a.body) != size || a.err != nil {
@@ -808,6 +808,9 @@ func TestNoRequestFailsAnUpstream(t *testing.T) {
 	b := newBackend(t, answers(ok))
 	p := serve(t, Options{To: []string{b.url}})
 	for c := range 256 {
+		if testing.Short() && c > ' ' && c < 0x7f && c%4 != 0 { // most of these are letters and digits
+			continue
+		}
 		for _, request := range []string{
 			"GET / HTTP/1.1\r\nHost: a%cb\r\n\r\n", "GET / HTTP/1.1\r\nHost: h\r\nX-A: a%cb\r\n\r\n",
 			"GET / HTTP/1.1\r\nHost: h\r\nX-A%cb: a\r\n\r\n", "GET /%c HTTP/1.1\r\nHost: h\r\n\r\n",
