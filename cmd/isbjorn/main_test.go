@@ -566,7 +566,7 @@ func TestHelp(t *testing.T) {
 	if stdout, _, status := run(t, t.TempDir(), nil, "help", "harakiri"); status != 0 || !strings.Contains(stdout, "request_timeout") {
 		t.Errorf("%d %s", status, stdout)
 	}
-	for text, want := range map[string]string{"statik": "did you mean static?", "help idle_timout": "did you mean idle_timeout?", "static a b": "at most 1 arg"} {
+	for text, want := range map[string]string{"statik": "did you mean static?", "help idle_timout": "did you mean idle_timeout?", "static a b": "one directory is served"} {
 		if _, stderr, status := run(t, t.TempDir(), nil, strings.Fields(text)...); status != 2 || !strings.Contains(stderr, want) {
 			t.Errorf("%s: %d %s", text, status, stderr)
 		}

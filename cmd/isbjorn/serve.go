@@ -171,6 +171,13 @@ func readable(name string) error {
 	if name == "" {
 		return nil
 	}
+	info, err := os.Stat(name)
+	if err != nil {
+		return withoutName(err)
+	}
+	if !info.Mode().IsRegular() { // to open a pipe may take for ever
+		return errors.New("not a regular file")
+	}
 	f, err := os.Open(name)
 	if err != nil {
 		return withoutName(err)
@@ -290,13 +297,18 @@ func newLog(config *settings.Config) (*slog.Logger, func(), error) {
 	return slog.New(slog.NewTextHandler(to, &slog.HandlerOptions{Level: level})), closeFile, nil
 }
 
-// openLog opens the file of a setting for lines at its end, or returns standard for "-".
+// openLog opens the file of a setting for lines at its end, or returns standard for "-". It refuses a pipe
+// without a reader, which would keep the program from its start.
 func openLog(config *settings.Config, key string, standard *os.File) (*os.File, func(), error) {
 	name := config.Text(key)
 	if name == "-" {
 		return standard, func() {}, nil
 	}
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o640)
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NONBLOCK, 0o640)
+	if errors.Is(err, syscall.ENXIO) {
+		return nil, nil, fmt.Errorf("%s (%v): no program reads the pipe %s; start its reader first",
+			key, config.Source(key), name)
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s (%v): %w", key, config.Source(key), err)
 	}

@@ -23,7 +23,13 @@ func newStatic() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "static [flags] DIR",
 		Short: "serve the files of a directory",
-		Args:  cobra.MaximumNArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return fmt.Errorf("unexpected argument %q: one directory is served; a value of true or false needs =, "+
+					"as in --listing=false", args[1])
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			in.arguments(args)
 			return in.run(cmd, runStatic)

@@ -1,6 +1,8 @@
 package settings
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"regexp"
 	"slices"
@@ -143,7 +145,7 @@ func ReadFile(name string, readers map[string]Reader) *Document {
 			file = before + extension
 		}
 	}
-	data, err := os.ReadFile(file)
+	data, err := readRegular(file)
 	if err != nil {
 		message := err.Error()
 		if os.IsNotExist(err) {
@@ -164,6 +166,24 @@ func ReadFile(name string, readers map[string]Reader) *Document {
 	slices.Sort(known)
 	d.mistake(&Mistake{Source: at, Message: "no kind of configuration file", Mend: "its name must end with " + strings.Join(known, " or ")})
 	return d
+}
+
+// fileBytes is the most that a configuration file may have.
+const fileBytes = 1 << 20
+
+// readRegular reads a regular file of at most fileBytes. A pipe or a device could keep a program from its start for
+// ever.
+func readRegular(name string) ([]byte, error) {
+	info, err := os.Stat(name)
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, errors.New("not a regular file; give the name of a file with settings")
+	case info.Size() > fileBytes:
+		return nil, fmt.Errorf("%d bytes; a file with settings has at most %d", info.Size(), fileBytes)
+	}
+	return os.ReadFile(name)
 }
 
 // A Reader reads a configuration file.

@@ -188,7 +188,7 @@ func TestInjectedVariables(t *testing.T) {
 func TestFiles(t *testing.T) {
 	file(t, "isbjorn.yaml", "")
 	for name, want := range map[string]string{
-		"missing.toml": "missing.toml: no such file", "isbjorn.yaml": "its name must end with .toml", ".": "is a directory",
+		"missing.toml": "missing.toml: no such file", "isbjorn.yaml": "its name must end with .toml", ".": "not a regular file",
 	} {
 		if _, mistakes := Load(Input{Command: Static, File: name}); !mistakes.Failed() || !strings.Contains(mistakes.Error(), want) {
 			t.Errorf("%s: %v", name, mistakes)

@@ -2,6 +2,7 @@ package settings
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"math"
 	"math/bits"
@@ -65,6 +66,9 @@ func (s *Setting) parse(text string) (normal string, n int64, err error) {
 			return text, 0, nil
 		}
 	default:
+		if strings.TrimSpace(text) == "" {
+			return "", 0, errors.New("an empty text; leave the setting out for its default")
+		}
 		if !strings.ContainsAny(text, "\x00\r\n") {
 			return text, 0, nil
 		}
