@@ -13,6 +13,9 @@ import (
 // still sends is discarded for a while, so that no reset destroys the answer on its way
 // (RFC 9112 section 9.6; nginx's lingering_close). Input is not called any more.
 func (c *Conn) Close() {
+	if c.state == connecting {
+		c.kill(nil)
+	}
 	if c.state != open {
 		return
 	}
@@ -34,6 +37,18 @@ func (c *Conn) CloseIdle() {
 	c.Close()
 }
 
+// CloseWrite ends our side of the connection: queued output is sent, and then FIN. Input continues.
+// Nothing more can be sent; the handler calls Close when it has the peer's last byte.
+func (c *Conn) CloseWrite() {
+	if !c.canSend() {
+		return
+	}
+	c.outputEnded = true
+	if c.out == nil && c.mem == nil {
+		c.sendFIN()
+	}
+}
+
 // Abort ends the connection at once. Unsent output is lost, and the peer sees a reset and
 // not an orderly end: what it has received is incomplete.
 func (c *Conn) Abort() { c.kill(ErrAborted) }
@@ -53,12 +68,11 @@ func (c *Conn) lingeringClose() {
 		c.kill(nil)
 		return
 	}
-	if c.out == nil && !c.finSent && !c.eof {
-		if err := unix.Shutdown(int(c.fd), unix.SHUT_WR); err != nil {
-			c.kill(err)
+	if c.out == nil && !c.lingering && !c.eof {
+		if c.sendFIN(); c.state == dead {
 			return
 		}
-		c.finSent = true
+		c.lingering = true
 		c.unackedBefore = math.MaxInt // the first onWriteDeadline counts as progress
 		c.setWriteDeadline(c.loop.opt.LingerTime)
 	}
@@ -68,6 +82,19 @@ func (c *Conn) lingeringClose() {
 	if c.out == nil && c.eof && c.state == closing {
 		c.kill(nil)
 	}
+}
+
+// sendFIN ends our side of the connection, once.
+func (c *Conn) sendFIN() {
+	c.outputEnded = true
+	if c.finSent {
+		return
+	}
+	if err := unix.Shutdown(int(c.fd), unix.SHUT_WR); err != nil {
+		c.kill(err)
+		return
+	}
+	c.finSent = true
 }
 
 // discardInput discards input, one buffer a turn and LingerBytes in all. What comes after that
@@ -121,7 +148,7 @@ func (c *Conn) end() {
 	}
 	releaseBuffer(c.pending)
 	c.pending = nil
-	c.loop.handler.Closed(c, c.err) // out is still there: Unsent says what was lost
+	(*c.handler).Closed(c, c.err) // out is still there: Unsent says what was lost
 	c.out, c.Context = nil, nil
 }
 
@@ -142,18 +169,19 @@ func (c *Conn) removeFromLoop() {
 	l := c.loop
 	c.state = closed
 	c.timerLink.unlink()
-	last := len(l.conns) - 1
-	l.conns[c.index] = l.conns[last]
-	l.conns[c.index].index = c.index
-	l.conns[last] = nil
-	l.conns = l.conns[:last]
-	l.connCount.Add(-1)
-	if c.mem == nil {
+	list, count := c.list()
+	last := len(*list) - 1
+	(*list)[c.index] = (*list)[last]
+	(*list)[c.index].index = c.index
+	(*list)[last] = nil
+	*list = (*list)[:last]
+	count.Add(-1)
+	if c.mem == nil && c.fd >= 0 {
 		if c.mustReset() {
 			_ = socket.SetLinger(int(c.fd), 0) // close sends RST
 		}
-		if c.err == ErrDetached {
-			l.poller.removeShared(&c.att) // the caller's duplicate keeps the socket open
+		if c.err == ErrDetached || c.attached {
+			l.poller.removeShared(&c.att) // a duplicate keeps the socket open, or may
 		} else {
 			l.poller.remove(&c.att)
 		}

@@ -1,29 +1,34 @@
 package loop
 
 import (
+	"fmt"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/valyala/bytebufferpool"
 	"golang.org/x/sys/unix"
 )
 
-// Conn is a connection. All its methods are for the loop's goroutine.
+// Conn is a connection: one that the loop has accepted, or of [Loop.Attach] or [Loop.Dial].
+// All its methods are for the loop's goroutine.
 //
 // Its states, which only move forward:
 //
-//	open     input is read, answers are sent
-//	closing  Close was called: output is flushed, then FIN is sent, and input is
-//	         discarded until the peer's FIN, LingerBytes or LingerTime
-//	dead     ended by Abort or an error; Closed follows when the present callback returns
-//	closed   the descriptor is closed
+//	connecting  of Attach and Dial: Opened was not called. Nothing is read, and nothing sent
+//	open        input is read, answers are sent
+//	closing     Close was called: output is flushed, then FIN is sent, and input is
+//	            discarded until the peer's FIN, LingerBytes or LingerTime
+//	dead        ended by Abort or an error; Closed follows when the present callback returns
+//	closed      the descriptor is closed
 type Conn struct {
 	// Context belongs to the handler. The loop clears it after Closed.
 	Context any
 
-	loop  *Loop
-	fd    int32
-	index int32 // place in loop.conns
+	loop    *Loop
+	handler *ConnHandler // a pointer: 8 bytes less for each of those that share the handler of the loop
+	fd      int32        // -1 if Dial got no descriptor
+	index   int32        // place in list()
 
 	state        connState
 	readable     bool // an edge was seen and not used up: a read may find bytes
@@ -33,6 +38,7 @@ type Conn struct {
 	paused       bool // Pause was called
 	full         bool // output rose over the high-water mark and is not yet down at the low one
 	awaitingSent bool // AwaitSent: full until all output is sent
+	outputEnded  bool // FIN was sent, or follows what is queued: no more output is taken
 	finSent      bool
 	isDeferred   bool // in loop.deferred
 	offerDue     bool // pending is to be offered again, without new bytes
@@ -51,9 +57,12 @@ type Conn struct {
 	lingerBudget    int64 // closing: bytes that may still be read and discarded
 	timerLink       timer
 
-	err    error // why it is dead
-	remote netip.AddrPort
-	att    attachment
+	err        error // why it is dead
+	remoteIP   netip.Addr
+	remotePort uint16
+	attached   bool // of Attach or Dial
+	lingering  bool // closing, and LingerTime runs
+	att        attachment
 }
 
 type connState uint8
@@ -61,12 +70,18 @@ type connState uint8
 const (
 	open connState = iota
 	closing
+	connecting // behind the two that take output
 	dead
 	closed
 )
 
 // RemoteAddr returns the peer's address; the zero AddrPort on a Unix socket.
-func (c *Conn) RemoteAddr() netip.AddrPort { return c.remote }
+func (c *Conn) RemoteAddr() netip.AddrPort {
+	if !c.remoteIP.IsValid() {
+		return netip.AddrPort{}
+	}
+	return netip.AddrPortFrom(c.remoteIP, c.remotePort)
+}
 
 // LocalAddr returns the address the peer has connected to; the zero AddrPort on a Unix
 // socket. It asks the kernel (getsockname).
@@ -83,7 +98,7 @@ func (c *Conn) LocalAddr() netip.AddrPort {
 
 // startConn makes fd, an accepted socket, a connection of l.
 func (l *Loop) startConn(fd int, remote netip.AddrPort) {
-	c := &Conn{loop: l, fd: int32(fd), remote: remote}
+	c := &Conn{loop: l, handler: &l.acceptedHandler, fd: int32(fd), remoteIP: remote.Addr(), remotePort: remote.Port()}
 	if !l.reactor.conns.set(fd, c) { // a number beyond the table
 		l.connCount.Add(-1)
 		_ = unix.Close(fd)
@@ -100,7 +115,7 @@ func (l *Loop) startConn(fd int, remote netip.AddrPort) {
 	// after Opened. Opened itself is a callback in both cases.
 	inTask := l.inCallback
 	l.inCallback, l.current = true, c
-	l.handler.Opened(c)
+	(*c.handler).Opened(c)
 	l.inCallback = inTask
 	c.progressOrDefer()
 }
@@ -108,8 +123,17 @@ func (l *Loop) startConn(fd int, remote netip.AddrPort) {
 // addToLoop puts c on its loop's list.
 func (c *Conn) addToLoop() {
 	c.timerLink.conn = c
-	c.index = int32(len(c.loop.conns))
-	c.loop.conns = append(c.loop.conns, c)
+	list, _ := c.list()
+	c.index = int32(len(*list))
+	*list = append(*list, c)
+}
+
+// list returns the list that c is on, and its counter.
+func (c *Conn) list() (*[]*Conn, *atomic.Int32) {
+	if c.attached {
+		return &c.loop.attached, &c.loop.attachedCount
+	}
+	return &c.loop.conns, &c.loop.connCount
 }
 
 // event tries what r, a hint, says is possible.
@@ -139,7 +163,7 @@ func (c *Conn) event(r readiness) {
 		c.checkSocketError()
 		if r&peerEnded != 0 && c.state == open {
 			c.loop.inCallback, c.loop.current = true, c
-			c.loop.handler.HungUp(c)
+			(*c.handler).HungUp(c)
 			c.loop.runDeferred()
 		}
 	}
@@ -162,7 +186,7 @@ func (c *Conn) drive() {
 		if c.drainedDue {
 			c.drainedDue = false
 			c.offerDue = true // the handler may have stopped using input because output was full
-			l.handler.Drained(c)
+			(*c.handler).Drained(c)
 		}
 		if c.offerDue && c.wantsInput() {
 			c.offerDue = false
@@ -171,6 +195,17 @@ func (c *Conn) drive() {
 		if c.readable && c.wantsInput() {
 			c.read()
 		}
+	}
+	if c.state != open {
+		c.driveNotOpen()
+	}
+}
+
+// driveNotOpen is drive in the other states.
+func (c *Conn) driveNotOpen() {
+	if c.state == connecting && c.finishConnect() {
+		c.drive()
+		return
 	}
 	if c.state == closing {
 		c.lingeringClose()
@@ -231,7 +266,7 @@ func (c *Conn) read() {
 			return
 		case n == 0:
 			c.readable, c.eof = false, true
-			c.loop.handler.EOF(c)
+			(*c.handler).EOF(c)
 			return
 		}
 		filled := n == len(b)
@@ -257,7 +292,7 @@ func (c *Conn) read() {
 // offerRead offers b, a part of the loop's buffer, and copies what is not used to pending.
 func (c *Conn) offerRead(b []byte) {
 	c.loop.lastReadBytes = len(b)
-	used := c.loop.handler.Input(c, b)
+	used := (*c.handler).Input(c, b)
 	if used < len(b) && c.state == open {
 		c.pending = acquireBuffer()
 		c.pending.B = append(c.pending.B, b[used:]...)
@@ -277,7 +312,7 @@ func (c *Conn) offerPending() {
 	}
 	s := c.pending
 	c.pending = nil
-	used := c.loop.handler.Input(c, s.B)
+	used := (*c.handler).Input(c, s.B)
 	rest := s.B[used:]
 	if c.state != open {
 		rest = nil // Input is not called any more
@@ -359,7 +394,7 @@ func (c *Conn) Yielded() bool { return c.yielding }
 // rearm asks the poller for a fresh event, which comes behind those of all other ready
 // connections. If the kernel refuses, the connection ends.
 func (c *Conn) rearm() {
-	if c.state > closing || c.mem != nil {
+	if c.state >= dead || c.mem != nil {
 		return
 	}
 	if err := c.loop.poller.rearm(&c.att); err != nil {
@@ -417,10 +452,14 @@ func (c *Conn) startWriteTimeout() {
 // But what the peer reads it acknowledges, and the kernel knows how much.
 func (c *Conn) onWriteDeadline() {
 	c.writeDeadline = 0
+	if c.state == connecting {
+		c.kill(fmt.Errorf("%w: tcp %v", ErrDialTimeout, c.RemoteAddr()))
+		return
+	}
 	unacked := unacknowledged(int(c.fd))
 	took := unacked < c.unackedBefore
 	c.unackedBefore = unacked
-	if !c.finSent {
+	if !c.lingering {
 		if took {
 			c.setWriteDeadline(c.loop.opt.WriteTimeout)
 		} else {
@@ -449,7 +488,7 @@ func (c *Conn) onTimer() {
 	if c.handlerDeadline != 0 && c.handlerDeadline <= now && c.state == open {
 		c.handlerDeadline = 0
 		c.loop.inCallback, c.loop.current = true, c
-		c.loop.handler.Timeout(c)
+		(*c.handler).Timeout(c)
 		c.loop.runDeferred()
 	}
 	c.scheduleTimer()
@@ -459,7 +498,7 @@ func (c *Conn) onTimer() {
 // scheduleTimer makes the wheel call onTimer for the earlier of the two deadlines.
 func (c *Conn) scheduleTimer() {
 	for _, due := range [...]int64{c.writeDeadline, c.handlerDeadline} {
-		if due > c.loop.timers.now && c.state <= closing {
+		if due > c.loop.timers.now && c.state < dead {
 			c.loop.timers.schedule(&c.timerLink, due)
 		}
 	}

@@ -13,6 +13,8 @@
 //	out.go         and queues the rest: bytes and file ranges
 //	close.go       flush, FIN, lingering close; abort
 //	detach.go      a connection becomes a net.Conn of the caller
+//	dial.go        connections that were not accepted: attached, or dialed
+//	watch.go       descriptors that are no streams
 //	timer.go       the coarse timer wheel
 //	stall.go       reports a loop that a callback blocks
 //	handoff.go     moves a loop to a new goroutine
@@ -39,7 +41,7 @@
 //
 // # Goroutines
 //
-// A Loop and its Conns belong to the loop's goroutine: all callbacks of the handler run
+// A Loop, its Conns and Watches belong to the loop's goroutine: all callbacks of the handler run
 // there, except TickMissed. Other goroutines may call [Loop.Do], the methods
 // of Reactor, and what says "from any goroutine".
 package loop

@@ -10,11 +10,12 @@ import (
 var (
 	ErrAborted      = errors.New("loop: aborted by the handler")
 	ErrWriteTimeout = errors.New("loop: the peer took no output for too long")
+	ErrDialTimeout  = errors.New("loop: no connection within the timeout") // wrapped, with the address
 	ErrStopped      = errors.New("loop: stopped with the connection open")
 	ErrFile         = errors.New("loop: the range of a file could not be sent whole") // wrapped, with the cause
 )
 
-// errClosed is returned by Listen, Adopt and AdoptFile when the reactor has stopped.
+// errClosed is returned by Listen, Adopt, AdoptFile, Attach, Dial and Watch when the reactor has stopped.
 var errClosed = errors.New("loop: reactor is stopped")
 
 // errGoexit is the failure of a loop whose goroutine was ended by a callback or task, and

@@ -54,6 +54,9 @@ func (l *Loop) resumeAfterHandoff(c *Conn) {
 				ln.retryAtTick = true
 			}
 		}
+		for _, w := range l.watches { // the callback may have been Readable, before Writable
+			w.Rearm()
+		}
 	}
 	if c == nil || c.state == closed {
 		return
@@ -64,16 +67,21 @@ func (l *Loop) resumeAfterHandoff(c *Conn) {
 	c.drive()
 }
 
-// registerAll registers all connections and listeners with a new poller.
+// registerAll registers all that the loop has with a new poller.
 func (l *Loop) registerAll() {
-	l.Conns(func(c *Conn) {
+	register := func(c *Conn) {
 		if c.mem != nil || c.state >= dead {
 			return
 		}
 		if err := l.poller.add(&c.att); err != nil {
 			c.kill(err)
 		}
-	})
+	}
+	each(&l.conns, register)
+	each(&l.attached, register)
+	for _, w := range l.watches {
+		w.register()
+	}
 	for _, ln := range l.listeners {
 		if err := l.poller.addListener(&ln.att); err != nil {
 			ln.retryAtTick = true
@@ -95,7 +103,7 @@ func (l *Loop) replaceAfterGoexit() bool {
 			c.kill(ErrAborted)
 		}
 		c.exited = true
-		l.handler.Exited(c)
+		(*c.handler).Exited(c)
 		c.Close() // the bytes of its Input are lost, so no further message can be read
 	}) == nil
 }

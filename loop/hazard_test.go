@@ -930,7 +930,7 @@ func TestNoAllocations(t *testing.T) {
 	s := newLines(t, Options{Loops: 1})
 	h := &fixedHandler{answer: []byte("answer\n")}
 	l := s.r.loops[0]
-	l.handler = h
+	l.setHandler(h)
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
 	if err != nil {
 		t.Fatal(err)

@@ -49,6 +49,7 @@ type lineServer struct {
 	exited  atomic.Int64 // calls of Exited
 	maxOut  atomic.Int64 // largest Unsent seen
 	unsent  atomic.Int64 // Unsent when a connection was closed, of all together
+	dials   atomic.Int64 // calls of attachClient
 	stopped sync.Map     // *Conn that got "stop", to be woken by tests
 
 	exitTick, exitOpened atomic.Bool // the next one calls runtime.Goexit
@@ -370,6 +371,10 @@ type client struct {
 
 func (s *lineServer) dial() *client {
 	s.t.Helper()
+	if _, kind, ok := strings.Cut(s.t.Name(), "TestAttached/"); ok {
+		kind, _, _ = strings.Cut(kind, "/")
+		return s.attachClient(kind)
+	}
 	return dialAddr(s.t, s.addr)
 }
 

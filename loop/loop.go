@@ -8,10 +8,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Handler receives the events of the connections of one loop. Every method except
-// TickMissed runs on the loop's goroutine and must not block.
-type Handler interface {
-	// Opened: c was accepted. The first callback of a connection.
+// ConnHandler receives the events of a connection: of one given to [Loop.Attach] or [Loop.Dial],
+// or as a part of Handler of those that the loop accepts. All methods run on the loop's goroutine
+// and must not block.
+type ConnHandler interface {
+	// Opened: c is connected, or was accepted. The first callback of a connection, except that
+	// Closed comes alone for one that never was connected.
 	Opened(c *Conn)
 
 	// Input offers all bytes received and not yet used, in one piece. The handler
@@ -40,12 +42,18 @@ type Handler interface {
 	// callback of a connection.
 	Closed(c *Conn, err error)
 
-	// Exited: a callback of c, or a task if c is nil, has ended the loop's goroutine by
-	// runtime.Goexit; the loop continues on a new one. The handler may still send an
-	// answer: Close follows, and input that was not used is lost. If the callback was
-	// Closed, or c is dead, nothing can be sent. If Exited itself calls Goexit, c is
-	// aborted and Exited is called once more.
+	// Exited: a callback of c has ended the loop's goroutine by runtime.Goexit; the loop
+	// continues on a new one. The handler may still send an answer: Close follows, and input
+	// that was not used is lost. If the callback was Closed, or c is dead, nothing can be
+	// sent. If Exited itself calls Goexit, c is aborted and Exited is called once more.
 	Exited(c *Conn)
+}
+
+// Handler receives the events of one loop, and of the connections that it accepts. Every
+// method except TickMissed runs on the loop's goroutine and must not block. Exited is called
+// with nil if a task, or a callback of a Watch, has called runtime.Goexit.
+type Handler interface {
+	ConnHandler
 
 	// Tick comes once every Options.Tick.
 	Tick(now time.Time)
@@ -62,25 +70,29 @@ type Handler interface {
 
 // Loop is one event loop: one poller, one goroutine, one read buffer.
 type Loop struct {
-	reactor *Reactor
-	opt     *Options
-	handler Handler
-	poller  *poller
+	reactor         *Reactor
+	opt             *Options
+	acceptedHandler ConnHandler // handler, for Conn.handler of those that are accepted
+	handler         Handler
+	poller          *poller
 
 	readBuf       []byte // handlers retain views of readBuf[:retainedBytes]
 	retainedBytes int
 	lastReadBytes int // bytes of the last read, which begin at readBuf[retainedBytes]
 	vec           vector
 	timers        wheel
-	conns         []*Conn // all connections, in no order; Conn.index is the place
+	conns         []*Conn // accepted connections, in no order; Conn.index is the place
+	attached      []*Conn // those of Attach and Dial, likewise
+	watches       map[int]*Watch
 	inCallback    bool    // a callback or task runs: progressOrDefer defers
 	deferred      []*Conn // changed during the callback or task, not driven yet
 	current       *Conn   // of the callback that runs, or ran last; nil in a task
 	reserveFD     int     // spare descriptor, closed to accept and refuse a peer when none is left
 
-	listeners []*listener
-	connCount atomic.Int32 // connections of this loop, those in incoming too
-	incoming  incoming     // accepted by other loops for this one
+	listeners     []*listener
+	connCount     atomic.Int32 // len(conns), and those in incoming
+	attachedCount atomic.Int32 // len(attached)
+	incoming      incoming     // accepted by other loops for this one
 
 	tickPending atomic.Bool // the ticker has sent a tick that tick has not taken
 	tickTask    task        // the method value tick, made once
@@ -98,7 +110,7 @@ type Loop struct {
 }
 
 func newLoop(r *Reactor) (*Loop, error) {
-	l := &Loop{reactor: r, opt: &r.opt, startTime: time.Now(), done: make(chan struct{})}
+	l := &Loop{reactor: r, opt: &r.opt, startTime: time.Now(), done: make(chan struct{}), watches: map[int]*Watch{}}
 	l.readBuf = make([]byte, r.opt.ReadBytes)
 	l.timers.init()
 	l.tickTask = l.tick
@@ -110,6 +122,8 @@ func newLoop(r *Reactor) (*Loop, error) {
 	}
 	return l, nil
 }
+
+func (l *Loop) setHandler(h Handler) { l.handler, l.acceptedHandler = h, h }
 
 // Handler returns what the function given to New has made for this loop.
 func (l *Loop) Handler() Handler { return l.handler }
@@ -133,11 +147,14 @@ func (l *Loop) do(t task) bool {
 	return !l.closed && l.poller.wake(t) == nil
 }
 
-// Conns calls f for every connection. f may close it.
-func (l *Loop) Conns(f func(*Conn)) {
-	for i := len(l.conns) - 1; i >= 0; i-- { // a close moves the last into the gap
-		if i < len(l.conns) {
-			f(l.conns[i])
+// Conns calls f for every connection that was accepted. f may close it.
+func (l *Loop) Conns(f func(*Conn)) { each(&l.conns, f) }
+
+// each calls f for every connection of list, which f may close.
+func each(list *[]*Conn, f func(*Conn)) {
+	for i := len(*list) - 1; i >= 0; i-- { // a close moves the last into the gap
+		if i < len(*list) {
+			f((*list)[i])
 		}
 	}
 }
@@ -173,7 +190,6 @@ func (l *Loop) runFrom(first func()) {
 	first()
 	if !l.cleaningUp {
 		l.failure = l.poller.run()
-		l.cleaningUp = true
 	}
 	l.cleanUp()
 	returned = true
@@ -182,10 +198,15 @@ func (l *Loop) runFrom(first func()) {
 // cleanUp closes everything when the poller has returned. It can run twice: if a Closed
 // callback calls Goexit, the next goroutine begins it again and continues with what is left.
 func (l *Loop) cleanUp() {
+	l.cleaningUp = true
 	for len(l.listeners) > 0 {
 		l.closeListener(l.listeners[0])
 	}
 	l.Conns(func(c *Conn) { c.kill(ErrStopped) })
+	each(&l.attached, func(c *Conn) { c.kill(ErrStopped) }) // after those that may use them
+	for _, w := range l.watches {
+		w.kill(ErrStopped)
+	}
 	closeReserve(l.reserveFD)
 	l.wakeMu.Lock()
 	defer l.wakeMu.Unlock()
@@ -198,15 +219,24 @@ func (l *Loop) cleanUp() {
 	close(l.done)
 }
 
-// event passes one event of the poller to the connection or listener of fd. Events are
-// hints: one for a descriptor that was closed in this batch finds neither, or finds a new
+// event passes one event of the poller to the connection, listener or Watch of fd. Events are
+// hints: one for a descriptor that was closed in this batch finds none, or finds a new
 // connection with the same number, which then tries a read in vain (see the package comment).
 func (l *Loop) event(fd int, r readiness) {
 	if c := l.reactor.conns.get(fd); c != nil && c.loop == l {
 		c.event(r)
-	} else if ln := l.listener(fd); ln != nil {
+	} else {
+		l.otherEvent(fd, r)
+	}
+}
+
+// otherEvent is event for what is no connection.
+func (l *Loop) otherEvent(fd int, r readiness) {
+	if ln := l.listener(fd); ln != nil {
 		l.current = nil
 		l.accept(ln)
+	} else if w := l.watches[fd]; w != nil {
+		w.event(r)
 	}
 }
 

@@ -16,11 +16,11 @@ type Memory struct {
 // OpenMemory opens a Memory on l, and calls Opened.
 func (l *Loop) OpenMemory() *Memory {
 	m := &Memory{}
-	m.Conn = &Conn{loop: l, fd: -1, mem: m}
+	m.Conn = &Conn{loop: l, handler: &l.acceptedHandler, fd: -1, mem: m}
 	l.connCount.Add(1)
 	m.Conn.addToLoop()
 	l.inCallback = true
-	l.handler.Opened(m.Conn)
+	l.acceptedHandler.Opened(m.Conn)
 	m.Conn.progress()
 	return m
 }
@@ -55,7 +55,7 @@ func (m *Memory) EOF() {
 	if c.wantsInput() {
 		c.eof = true
 		l.inCallback = true
-		l.handler.EOF(c)
+		(*c.handler).EOF(c)
 	}
 	c.progress()
 }

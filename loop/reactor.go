@@ -51,7 +51,7 @@ func New(opt Options, newHandler func(*Loop) Handler) (*Reactor, error) {
 			r.Stop()
 			return nil, err
 		}
-		l.handler = newHandler(l)
+		l.setHandler(newHandler(l))
 		r.loops = append(r.loops, l)
 	}
 	return r, nil
@@ -60,10 +60,19 @@ func New(opt Options, newHandler func(*Loop) Handler) (*Reactor, error) {
 // Loops returns the loops, in a slice that must not be changed. From any goroutine.
 func (r *Reactor) Loops() []*Loop { return r.loops }
 
-// Len returns the number of connections of all loops. From any goroutine.
+// Len returns the number of connections that all loops have accepted. From any goroutine.
 func (r *Reactor) Len() (n int) {
 	for _, l := range r.loops {
 		n += int(l.connCount.Load())
+	}
+	return n
+}
+
+// Attached returns the number of connections of [Loop.Attach] and [Loop.Dial] of all loops,
+// those that are not connected yet too. From any goroutine.
+func (r *Reactor) Attached() (n int) {
+	for _, l := range r.loops {
+		n += int(l.attachedCount.Load())
 	}
 	return n
 }

@@ -70,7 +70,7 @@ func (c *Conn) SendFile(head []byte, f *os.File, off, n int64) {
 }
 
 // canSend reports whether output is accepted.
-func (c *Conn) canSend() bool { return c.state <= closing && !c.finSent }
+func (c *Conn) canSend() bool { return c.state <= closing && !c.outputEnded }
 
 // sendNow writes what the socket takes of b and returns the rest, which must be queued.
 func (c *Conn) sendNow(b []byte) (rest []byte) {
@@ -129,6 +129,9 @@ func (c *Conn) flush() {
 	}
 	if q.empty() {
 		c.out = nil
+		if c.outputEnded {
+			c.sendFIN()
+		}
 	} else if err == nil {
 		c.rearm() // flushBytesMax is reached: the rest after the other ready connections
 	}
@@ -159,6 +162,6 @@ func (c *Conn) UnsentFile() int64 {
 	return c.out.files
 }
 
-// Alive reports whether the connection is open or closing: not ended by Abort, Drop or an
-// error.
+// Alive reports whether the connection is open, closing or not connected yet: not ended by
+// Abort, Drop or an error.
 func (c *Conn) Alive() bool { return c.state < dead }
