@@ -494,7 +494,6 @@ func TestTLSTimeouts(t *testing.T) {
 
 // RequestTimeout answers in place of an application, and ends a response that has begun.
 func TestTLSRequestTimeout(t *testing.T) {
-	t.Parallel()
 	causes := make(chan error, 10)
 	s := startTLS(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		ctx := env.Context()
