@@ -726,22 +726,28 @@ func checkBadAddresses(t *testing.T, path string) {
 	defer takenSocket.Close()
 
 	for name, addr := range map[string]string{
-		"no port":             "nonsense",
-		"no number":           "127.0.0.1:no-such-service",
-		"port over the most":  "127.0.0.1:65536",
-		"brackets":            "[::1",
-		"empty":               "",
-		"no path":             "unix:",
-		"no directory":        "unix:" + filepath.Join(dir, "none", "s"),
-		"a file":              "unix:" + file,
-		"port is taken":       taken.Addr().String(),
-		"socket is taken":     "unix:" + takenSocket.Addr().String(),
-		"path over the most":  "unix:" + filepath.Join(dir, strings.Repeat("x", 200)),
-		"URL, not an address": "http://127.0.0.1:0",
+		"no port":            "nonsense",
+		"no number":          "127.0.0.1:no-such-service",
+		"port over the most": "127.0.0.1:65536",
+		"brackets":           "[::1",
+		"empty":              "",
+		"no path":            "unix:",
+		"no directory":       "unix:" + filepath.Join(dir, "none", "s"),
+		"a file":             "unix:" + file,
+		"port is taken":      taken.Addr().String(),
+		"socket is taken":    "unix:" + takenSocket.Addr().String(),
+		"path over the most": "unix:" + filepath.Join(dir, strings.Repeat("x", 200)),
+		"no kind of address": "ftp://127.0.0.1:0",
 	} {
+		want := 1
+		switch name { // a mistake that shows without an attempt to listen
+		case "no port", "port over the most", "brackets", "empty", "no path", "no kind of address":
+			want = 2
+		}
 		code, stdout, stderr := refused(t, path, "-addr", addr)
-		if code != 1 || stdout != "" || !strings.Contains(stderr, addr) || stderr == "" {
-			t.Errorf("%s: -addr %q: exit code %d, stdout %q, stderr %q; want 1 and a message that has the address", name, addr, code, stdout, stderr)
+		if code != want || stdout != "" || !strings.Contains(stderr, addr) || stderr == "" {
+			t.Errorf("%s: -addr %q: exit code %d, stdout %q, stderr %q; want %d and a message that has the address",
+				name, addr, code, stdout, stderr, want)
 		}
 	}
 	if b, err := os.ReadFile(file); string(b) != "not a socket" {
