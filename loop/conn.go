@@ -39,7 +39,7 @@ type Conn struct {
 	full         bool // output rose over the high-water mark and is not yet down at the low one
 	awaitingSent bool // AwaitSent: full until all output is sent
 	outputEnded  bool // FIN was sent, or follows what is queued: no more output is taken
-	finSent      bool
+	finSent      bool // shutdown(SHUT_WR) was called
 	isDeferred   bool // in loop.deferred
 	offerDue     bool // pending is to be offered again, without new bytes
 	drainedDue   bool // Drained is to be called
