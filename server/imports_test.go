@@ -52,6 +52,9 @@ var importTable = map[string][]string{
 	"server/internal/testhook":  {"loop"},
 	"server/internal/workers":   {},
 
+	"wsgi/internal/wire":   {"gateway", "internal/field"},
+	"wsgi/internal/worker": {},
+
 	"server/servertest": {"loop", "server", "server/internal/testhook"},
 }
 

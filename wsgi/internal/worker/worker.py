@@ -1,0 +1,1184 @@
+"""A worker of `isbjorn run`: loads a WSGI application and answers the requests that the server hands out.
+
+docs/design/wsgi.md has the protocol. The order here is that of a worker's life: constants, channels, a slot and its
+requests, what an application is given, loading, start and end. CPython 3.8 to 3.14, the standard library alone. What is
+used while requests run is bound before the application is imported, since that may replace parts of modules.
+"""
+import ast
+import atexit
+import difflib
+import faulthandler
+import importlib
+import inspect
+import io
+import linecache
+import marshal
+import mmap
+import os
+import re
+import signal
+import socket
+import stat
+import struct
+import sys
+import tempfile
+import threading
+import traceback
+import types
+from _thread import allocate_lock, start_new_thread
+from time import monotonic_ns
+
+PROTOCOL = 1
+SOURCE_NAME = '<isbjorn worker>'
+OURS = SOURCE_NAME, globals().get('__file__')
+
+# Descriptors that a worker inherits; the first was that of this source.
+_, CONTROL_FD, QUEUE_FD, BOARD_FD, SLOTS_FD = 3, 4, 5, 6, 7
+
+# Bounds, as in wsgi/internal/wire; bytes unless the name says otherwise.
+MESSAGE_MAX = 192 << 10
+RESP_MAX = 256 << 10  # of content that goes with its head in one frame
+HEAD_MAX = (1 << 16) - 1
+FIELDS_MAX = 1024
+INTERIM_MAX = 16
+WANT_MAX = 256 << 10
+TEXT_MAX = 64 << 10  # characters of a traceback, a log line
+STACKS_MAX = 200 << 10  # characters: in UTF-8 below the limit of a frame
+
+FENCE, STREAM, BY_FILE = 1, 2, 4  # flags of requests
+END, CLOSE = 1, 2  # flags of frames
+RESP, HEAD, BODY, FILE, INFO, WANT, FAIL, RETURN, OPEN = range(1, 10)
+DATA, ABORT = 16, 17
+HELLO, READY, LOAD_ERROR, DRAINED, STACKS, LOG, PONG, LEAVE = range(32, 40)
+CONFIG, DUMP, PING, STOP = range(48, 52)
+
+# Words of a slot's line of the scoreboard, 8 bytes each. The server writes CANCEL and DRAIN, the worker the others.
+STATE, RUNNING_ID, START_NS, COUNT, SEEN_ID, CANCEL, DRAIN, THREAD = range(8)
+LINE_BYTES = 64
+IDLE, RUNNING, INPUT, OUTPUT, CLOSING, GONE = 1, 2, 3, 4, 5, 6  # 0: the slot has not begun
+
+frame_head = struct.Struct('<IBBHQ')
+file_part = struct.Struct('<QQ')
+status_form = re.compile('[1-5][0-9][0-9](?: [\t\x20-\x7e\x80-\xff]*)?')
+token_form = re.compile("[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+value_form = re.compile('[\t\x20-\x7e\x80-\xff]*')
+length_form = re.compile('[0-9]{1,18}')
+
+
+class ClientGone(ConnectionError):
+    """The client has left: raised by wsgi.input and by write()."""
+
+
+class ChannelClosed(BaseException):
+    """The server has closed a channel: the worker ends. No `except Exception` of an application takes it."""
+
+
+# --- Channels ---------------------------------------------------------------------------------------------------------
+
+
+def receive_frame(sock):
+    """Reads one frame: its type, flags, id and payload."""
+    length, kind, flags, _, id = frame_head.unpack(receive_exactly(sock, frame_head.size))
+    return kind, flags, id, receive_exactly(sock, length) if length else b''
+
+
+def receive_exactly(sock, n):
+    data = sock.recv(n)
+    while 0 < len(data) < n:
+        more = sock.recv(n - len(data))
+        if not more:
+            raise ChannelClosed
+        data += more
+    if not data:
+        raise ChannelClosed
+    return data
+
+
+def texts(*parts):
+    """Texts that each end with NUL, which is taken out of them."""
+    return b''.join(p.replace('\0', ' ').encode('utf-8', 'replace') + b'\0' for p in parts)
+
+
+class Control:
+    """The control stream. Any thread may send; what is sent after a fork in the child goes to stderr."""
+
+    def __init__(self, sock):
+        self.sock = sock
+        self.lock = allocate_lock()
+        self.logged = set()
+
+    def send(self, kind, id=0, payload=b''):
+        with self.lock:
+            self.sock.sendall(frame_head.pack(len(payload), kind, 0, 0, id) + payload)
+
+    def log(self, level, text, id=0):
+        if process.forked:
+            os.write(2, (text + '\n').encode('utf-8', 'replace'))
+            return
+        try:
+            self.send(LOG, id, texts(level, text[:TEXT_MAX]))
+        except OSError:
+            pass  # the server has gone; the worker's end is near
+
+    def log_once(self, key, level, text):
+        """Logs what is the same for each request the first time only."""
+        if key not in self.logged and len(self.logged) < 1000:
+            self.logged.add(key)
+            self.log(level, text)
+
+
+class Process:
+    """What a worker has one of. `close_all` is for forked children: they must not answer for their parent."""
+
+    def __init__(self):
+        self.forked = False
+        self.pid = os.getpid()
+        self.control = self.queue = self.board = None
+        self.slots = []
+        self.strict = False
+
+    def close_all(self):
+        self.forked = True
+        self.control.sock.close()
+        self.queue.close()
+        for slot in self.slots:
+            slot.data.close()
+            slot.lane.close()
+            slot.line = [0] * (LINE_BYTES // 8)
+
+
+process = Process()
+
+
+# --- A slot: a thread and its streams ---------------------------------------------------------------------------------
+
+
+class Slot:
+    """A thread that takes requests from the queue, one at a time, and answers on its own streams."""
+
+    def __init__(self, number, data, lane, line):
+        self.number, self.data, self.lane, self.line = number, data, lane, line
+        self.ident = 0
+
+    def run(self, app):
+        """Runs requests until the queue is shut down, or the server drains this slot."""
+        line, queue, buffer = self.line, process.queue, bytearray(MESSAGE_MAX)
+        view = memoryview(buffer)
+        self.ident = threading.get_ident()
+        line[THREAD] = getattr(threading, 'get_native_id', lambda: 0)()
+        try:
+            while True:
+                line[STATE] = IDLE
+                n = queue.recv_into(buffer)
+                if n == 0:
+                    return
+                id, environ, content, flags = marshal.loads(view[:n])
+                if flags & FENCE:
+                    line[SEEN_ID] = id
+                    if line[DRAIN]:
+                        return
+                    continue
+                if line[DRAIN]:
+                    self.send(RETURN, 0, id)
+                    line[SEEN_ID] = id
+                    return
+                # From RUNNING_ID on the request counts as begun: it is not given to another worker.
+                line[START_NS] = monotonic_ns()
+                line[COUNT] += 1
+                line[RUNNING_ID] = id
+                line[SEEN_ID] = id
+                line[STATE] = RUNNING
+                self.answer(app, id, environ, content, flags)
+                if process.forked or os.getpid() != process.pid:
+                    flush_standard()
+                    os._exit(0)  # a child that the application forked has come back into the server's loop
+                line[RUNNING_ID] = 0
+        except (ChannelClosed, OSError):
+            if process.forked:
+                os._exit(0)
+        finally:
+            line[STATE] = GONE
+
+    def answer(self, app, id, environ, content, flags):
+        response = Response(self, id, environ)
+        if self.line[CANCEL] == id:
+            response.fail('gone', 'the client has left before the request began', '')
+            return
+        if flags & BY_FILE:
+            content = self.open_content(response)
+        elif flags & STREAM:
+            content = io.BufferedReader(StreamedInput(self, response), 64 << 10)
+        else:
+            content = io.BytesIO(content or b'')
+        errors = ErrorLog(id)
+        environ['wsgi.input'] = content
+        environ['wsgi.errors'] = errors
+        environ['wsgi.file_wrapper'] = FileWrapper
+        environ['wsgi.early_hints'] = response.early_hints
+        environ['isbjorn.disconnected'] = environ['waitress.client_disconnected'] = response.disconnected
+        try:
+            response.run(app)
+        finally:
+            response.ended = True
+            errors.finish()
+            try:
+                content.close()
+            except Exception:
+                pass  # it is the application's to break
+
+    def open_content(self, response):
+        """Asks for the content's descriptor, which has an offset of its own."""
+        self.send(OPEN, 0, response.id)
+        fd = receive_fd(self.lane)
+        return io.BufferedReader(io.FileIO(fd, 'rb'), 64 << 10)
+
+    def send(self, kind, flags, id, *payload):
+        if process.forked:
+            raise ChannelClosed
+        head = frame_head.pack(sum(map(len, payload)), kind, flags, 0, id)
+        self.data.sendall(b''.join((head,) + payload))
+
+
+def receive_fd(lane):
+    data, ancillary, _, _ = lane.recvmsg(1, socket.CMSG_SPACE(4))
+    for level, kind, content in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            fd = struct.unpack('i', content[:4])[0]
+            os.set_inheritable(fd, False)
+            return fd
+    raise ChannelClosed
+
+
+# --- A request's way through the application --------------------------------------------------------------------------
+
+
+class Response:
+    """The answer to one request: start_response with its checks, write(), the content, and what goes wrong."""
+
+    def __init__(self, slot, id, environ):
+        self.slot, self.id = slot, id
+        self.method = environ.get('REQUEST_METHOD', '')
+        self.target = environ.get('REQUEST_URI', '')
+        self.old_client = environ.get('SERVER_PROTOCOL') == 'HTTP/1.0'
+        self.environ = environ
+        self.status = None
+        self.fields = []
+        self.length = None  # of Content-Length
+        self.flags = 0  # CLOSE, if the connection is to be closed after the answer
+        self.count = 0  # bytes of content so far
+        self.interim = 0
+        self.fault = None  # of start_response: it sticks
+        self.sent = False  # the head has left
+        self.finished = False  # the last frame has left
+        self.ended = False  # the slot is done with the request
+
+    # What the application calls.
+
+    def start_response(self, status, headers, exc_info=None):
+        if self.ended:
+            raise RuntimeError('start_response was called after its request had ended')
+        replaces = bool(exc_info)
+        if replaces:
+            try:
+                if self.sent:
+                    raise exc_info[1].with_traceback(exc_info[2])
+            finally:
+                exc_info = None
+        elif self.status is not None:
+            self.stick(RuntimeError('start_response was called a second time, without exc_info'))
+        try:
+            self.set_head(status, headers)
+        except Exception as e:
+            self.stick(e)
+        if replaces:
+            self.fault = None
+        return self.write
+
+    def stick(self, error):
+        self.fault = error
+        raise error
+
+    def set_head(self, status, headers):
+        status = check_status(status)
+        fields, length, flags = [], None, 0
+        for name, value in check_fields(headers):
+            lower = name.lower()
+            if lower == 'content-length':
+                if not length_form.fullmatch(value):
+                    raise ValueError('header Content-Length: %r is not a number of bytes' % value)
+                if length is not None:
+                    if int(value) != length:
+                        raise ValueError('header Content-Length is there twice, as %d and %s' % (length, value))
+                    continue
+                length = int(value)
+            elif lower == 'connection' and value.strip().lower() == 'close' and not process.strict:
+                flags = CLOSE
+                continue
+            elif is_hop_by_hop(lower):
+                if process.strict:
+                    raise ValueError("header %s is the server's to send (PEP 3333, hop-by-hop)" % name)
+                process.control.log_once(
+                    lower, 'warn', "the application's header %s is dropped: it is the server's to send" % name)
+                continue
+            fields.append((name, value))
+        self.encode_head(status, fields)  # its limits
+        self.status, self.fields, self.length, self.flags = status, fields, length, flags
+
+    def write(self, data):
+        if self.ended:
+            raise RuntimeError('write was called after its request had ended')
+        if type(data) is not bytes:
+            raise TypeError('write needs bytes, got %s' % kind_of(data))
+        if self.fault is not None:
+            raise self.fault
+        self.check_client()
+        if self.finished or self.without_content():
+            self.warn_content(data)
+            return
+        data = self.within_length(data)
+        if not self.sent:
+            self.send_head()
+        if data:
+            self.send(BODY, 0, data)
+            self.count += len(data)
+
+    def early_hints(self, headers):
+        if self.ended:
+            raise RuntimeError('wsgi.early_hints was called after its request had ended')
+        fields = list(check_fields(headers))
+        for name, _ in fields:
+            if is_hop_by_hop(name.lower()) or name.lower() in ('content-length', 'trailer'):
+                raise ValueError('header %s cannot be in early hints' % name)
+        head = self.encode_head('103 Early Hints', fields)
+        if self.old_client or self.sent or self.finished:
+            return
+        if self.interim == INTERIM_MAX:
+            process.control.log_once('hints', 'warn', 'early hints over %d a request are dropped' % INTERIM_MAX)
+            return
+        self.interim += 1
+        self.send(INFO, 0, head)
+
+    def disconnected(self):
+        return self.slot.line[CANCEL] == self.id
+
+    # The course of a request.
+
+    def run(self, app):
+        result, where = None, 'app'
+        try:
+            result = app(self.environ, self.start_response)
+            where = 'content'
+            self.send_result(result)
+        except ChannelClosed:
+            raise
+        except ClientGone:
+            self.fail('gone', 'the client has left', '')
+        except BaseException as e:
+            if self.disconnected():
+                self.fail('gone', 'the client has left', '')
+            else:
+                self.fail_by(where, e)
+        finally:
+            self.slot.line[STATE] = CLOSING
+            self.close(result)
+
+    def close(self, result):
+        """Calls close() of what the application returned, once: this is the one place, on every path."""
+        try:
+            close = getattr(result, 'close', None)
+            if close is not None:
+                close()
+        except ChannelClosed:
+            raise
+        except BaseException as e:
+            if not process.forked:
+                process.control.log('error', 'close() of the application raised; the answer is not changed\n'
+                                    + traceback_of(e), self.id)
+
+    def send_result(self, result):
+        kind = type(result)
+        if kind is list or kind is tuple:
+            self.send_known([as_bytes(chunk) for chunk in result])
+        elif isinstance(result, bytes):
+            process.control.log_once('bytes', 'warn', 'the application returned bytes; return [content], a list')
+            self.send_known([bytes(result)])
+        elif isinstance(result, str):
+            raise TypeError("the application returned str; return a list of bytes, such as [text.encode()]")
+        elif result is None or not hasattr(result, '__iter__') and not hasattr(result, '__getitem__'):
+            hint = '; an async function needs an ASGI server' if inspect.iscoroutine(result) else ''
+            if hint:
+                result.close()
+            raise TypeError('the application returned %s; return an iterable of bytes%s' % (kind_of(result), hint))
+        elif kind is not FileWrapper or not self.send_file(result):
+            self.send_chunks(result)
+
+    def send_known(self, chunks):
+        """Sends content of which all is there: in one frame, where it fits."""
+        content = chunks[0] if len(chunks) == 1 else b''.join(chunks)
+        self.need_head()
+        if self.sent:  # by write()
+            self.send_chunks([content])
+            return
+        self.check_client()
+        if self.without_content():
+            if self.status[:3] in ('204', '304'):
+                self.warn_content(content)
+            elif self.length is None:
+                self.add_length(len(content))
+            self.send_head_only()
+            return
+        if self.length is not None and len(content) != self.length or len(content) > RESP_MAX:
+            if self.length is None:
+                self.add_length(len(content))
+            self.send_chunks([content])
+            return
+        self.sent = self.finished = True
+        self.send(RESP, self.flags, self.encode_head(self.status, self.fields), content)
+
+    def send_chunks(self, result):
+        """Sends chunks as they come: each leaves before the next is asked for, and none before content is there."""
+        for chunk in () if self.is_head_known() else result:
+            chunk = as_bytes(chunk)
+            if not chunk:
+                self.check_client()
+                if self.is_head_known():
+                    break
+                continue
+            self.need_head()
+            self.check_client()
+            if self.without_content():
+                self.warn_content(chunk)
+                break
+            rest = self.within_length(chunk)
+            if self.finished:  # too much
+                return
+            last = self.length is not None and self.count + len(rest) == self.length
+            self.send_chunk(rest, last)
+            if last:
+                return
+        self.need_head()
+        self.check_client()
+        if self.without_content():
+            self.send_head_only()
+        elif self.length is not None and self.count < self.length:
+            if not self.sent:
+                self.send_head()
+            raise ValueError('Content-Length is %d, the application gave %d bytes; the connection closes'
+                             % (self.length, self.count))
+        elif not self.sent:
+            self.sent = self.finished = True
+            self.send(RESP, self.flags, self.encode_head(self.status, self.fields))
+        elif not self.finished:
+            self.finished = True
+            self.send(BODY, END)
+
+    def send_chunk(self, chunk, last):
+        head = b''
+        if not self.sent:
+            head = self.encode_head(self.status, self.fields)
+            self.sent = True
+            if last and len(chunk) <= RESP_MAX:
+                self.finished = True
+                self.count += len(chunk)
+                self.send(RESP, self.flags, head, chunk)
+                return
+            head = frame_head.pack(len(head), HEAD, self.flags, 0, self.id) + head
+        self.finished = last
+        self.count += len(chunk)
+        self.send_raw(head, frame_head.pack(len(chunk), BODY, END if last else 0, 0, self.id), chunk)
+
+    def within_length(self, chunk):
+        """What Content-Length has place for. With more the response ends here, and its connection."""
+        if self.length is None or self.count + len(chunk) <= self.length:
+            return chunk
+        process.control.log('error', '%s: Content-Length is %d, the application gave at least %d bytes; '
+                            'the rest is cut and the connection closes'
+                            % (self.line(), self.length, self.count + len(chunk)), self.id)
+        chunk = chunk[:self.length - self.count]
+        if not self.sent:
+            self.send_head()
+        self.finished = True
+        self.count = self.length
+        self.send(BODY, END | CLOSE, chunk)
+        return b''
+
+    def send_file(self, wrapper):
+        """Hands a regular file to the server, by its descriptor; False: it has to be read."""
+        if isinstance(wrapper.filelike, io.TextIOBase):
+            raise TypeError("wsgi.file_wrapper got a text file; open it in 'rb'")
+        self.need_head()
+        if self.sent or self.without_content():
+            return False
+        part = file_region(wrapper.filelike)
+        if part is None:
+            return False
+        fd, offset, available = part
+        length = available if self.length is None else min(self.length, available)
+        if length == 0:
+            return False
+        self.check_client()
+        try:
+            self.slot.lane.sendmsg([b'f'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack('i', fd))])
+        except OSError:
+            if process.forked:
+                raise ChannelClosed
+            return False  # ETOOMANYREFS: too many descriptors are on their way
+        short = self.length is not None and self.length > available
+        if self.length is None:
+            self.add_length(length)
+        self.send_head()
+        self.finished = not short
+        self.count += length
+        self.send(FILE, 0 if short else END, file_part.pack(offset, length))
+        if short:
+            raise ValueError('Content-Length is %d, the file has %d bytes; the connection closes'
+                             % (self.length, available))
+        return True
+
+    # Parts of it.
+
+    def need_head(self):
+        if self.fault is not None:
+            raise self.fault
+        if self.status is None:
+            raise RuntimeError('the application gave content, or returned, without a call of start_response')
+
+    def check_client(self):
+        if self.slot.line[CANCEL] == self.id:
+            raise ClientGone('the client has left')
+
+    def without_content(self):
+        return self.method == 'HEAD' or self.status is not None and self.status[:3] in ('204', '304')
+
+    def is_head_known(self):
+        """HEAD: nothing more is wanted of the application."""
+        return self.method == 'HEAD' and self.status is not None
+
+    def warn_content(self, content):
+        if content and self.status is not None and self.status[:3] in ('204', '304'):
+            process.control.log_once('content of ' + self.status[:3], 'warn',
+                                     '%s: content is dropped, status %s has none' % (self.line(), self.status[:3]))
+
+    def add_length(self, n):
+        self.length = n
+        self.fields = self.fields + [('Content-Length', str(n))]
+
+    def encode_head(self, status, fields):
+        if status[:3] == '204':
+            fields = [f for f in fields if f[0].lower() != 'content-length']
+        parts = [status]
+        for f in fields:
+            parts += f
+        head = '\0'.join(parts).encode('latin-1') + b'\0'
+        if len(head) > HEAD_MAX or len(fields) > FIELDS_MAX:
+            raise ValueError('the headers are %d bytes in %d fields; at most %d in %d can be sent'
+                             % (len(head), len(fields), HEAD_MAX, FIELDS_MAX))
+        return struct.pack('<H', len(head)) + head
+
+    def send_head(self):
+        self.need_head()
+        self.sent = True
+        self.send(HEAD, self.flags, self.encode_head(self.status, self.fields))
+
+    def send_head_only(self):
+        if not self.finished:
+            self.sent = self.finished = True
+            self.send(RESP, self.flags, self.encode_head(self.status, self.fields))
+
+    def send(self, kind, flags, *payload):
+        self.send_raw(frame_head.pack(sum(map(len, payload)), kind, flags, 0, self.id), *payload)
+
+    def send_raw(self, *parts):
+        if process.forked:
+            raise ChannelClosed
+        self.slot.line[STATE] = OUTPUT
+        try:
+            if len(parts[-1]) > 64 << 10:  # as it is, without a copy
+                self.slot.data.sendall(b''.join(parts[:-1]))
+                parts = parts[-1:]
+            self.slot.data.sendall(b''.join(parts))
+        except OSError:
+            raise ChannelClosed
+        self.slot.line[STATE] = RUNNING
+
+    def line(self):
+        return '%s %s' % (self.method, self.target)
+
+    def fail_by(self, where, error):
+        self.fail(where, '%s: %s' % (type(error).__name__, error) if str(error) else type(error).__name__,
+                  traceback_of(error))
+
+    def fail(self, where, message, text):
+        if self.finished:
+            if where != 'gone':
+                process.control.log('error', '%s: after the answer: %s\n%s' % (self.line(), message, text), self.id)
+            return
+        self.finished = True
+        self.send(FAIL, 0, texts(where, self.line(), message[:TEXT_MAX], text[:TEXT_MAX]))
+
+
+def check_status(status):
+    if type(status) is not str and not isinstance(status, str):
+        raise TypeError('status is %s, not str: %r' % (kind_of(status), status))
+    if not status_form.fullmatch(status):
+        raise ValueError('status %r is not three digits, a space and a reason, such as "200 OK"' % status)
+    if status[0] == '1':
+        raise ValueError('status %r is no final one; for 103 there is wsgi.early_hints' % status)
+    return status if len(status) > 3 else status + ' '
+
+
+def check_fields(headers):
+    """The pairs of headers, each checked: the errors name the field."""
+    try:
+        pairs = list(headers)
+    except TypeError:
+        raise TypeError('headers is %s, not a list of pairs' % kind_of(headers)) from None
+    for pair in pairs:
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise TypeError('header %r is not a pair of name and value' % (pair,))
+        name, value = pair
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise TypeError('header %r: %r is %s; both have to be str' % (
+                name, value, kind_of(name if not isinstance(name, str) else value)))
+        if not token_form.fullmatch(name):
+            raise ValueError('header name %r is not a token (RFC 9110 section 5.1)' % name)
+        if not value_form.fullmatch(value):
+            raise ValueError('the value of header %s has a control character, or one that is not Latin-1: %r'
+                             % (name, value))
+        yield name, value
+
+
+def is_hop_by_hop(lower):
+    return lower in ('connection', 'keep-alive', 'te', 'transfer-encoding', 'upgrade', 'status') \
+        or lower.startswith('proxy-')
+
+
+def as_bytes(chunk):
+    kind = type(chunk)
+    if kind is bytes:
+        return chunk
+    if isinstance(chunk, (bytes, bytearray, memoryview)):
+        return bytes(chunk)
+    raise TypeError('the application gave %s as content; give bytes' % kind_of(chunk))
+
+
+def kind_of(value):
+    return 'None' if value is None else type(value).__name__
+
+
+def traceback_of(error):
+    """The traceback of an exception without the frames of this file that lead to the application."""
+    try:
+        tb = error.__traceback__
+        while tb is not None and tb.tb_frame.f_code.co_filename in OURS and tb.tb_next is not None:
+            tb = tb.tb_next
+        return ''.join(traceback.format_exception(type(error), error, tb))
+    except BaseException as e:  # an exception whose __str__ raises
+        return '%s, and its traceback cannot be shown: %s' % (type(error).__name__, type(e).__name__)
+
+
+# --- What an application is given -------------------------------------------------------------------------------------
+
+
+class StreamedInput(io.RawIOBase):
+    """wsgi.input that asks the server for content as it is read. One WANT has one answer: DATA or ABORT."""
+
+    def __init__(self, slot, response):
+        self.slot, self.response, self.at_end = slot, response, False
+        self.lock = allocate_lock()
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        with self.lock:
+            if self.response.ended:
+                raise ValueError('wsgi.input was read after its request had ended')
+            if self.at_end or not len(buffer):
+                return 0
+            response, line = self.response, self.slot.line
+            response.check_client()
+            want = min(len(buffer), WANT_MAX)
+            response.send(WANT, 0, struct.pack('<I', want))
+            line[STATE] = INPUT
+            kind, flags, _, data = receive_frame(self.slot.data)
+            line[STATE] = RUNNING
+            if kind == ABORT:
+                raise ClientGone('the client has left before its content was whole')
+            self.at_end = bool(flags & END)
+            buffer[:len(data)] = data
+            return len(data)
+
+
+class ErrorLog(io.TextIOBase):
+    """wsgi.errors: each line is a record of the log."""
+
+    encoding, errors = 'utf-8', 'replace'
+
+    def __init__(self, id):
+        self.id, self.half = id, ''
+
+    def writable(self):
+        return True
+
+    def isatty(self):
+        return False
+
+    def write(self, text):
+        if not isinstance(text, str):
+            raise TypeError('wsgi.errors needs str, got %s' % kind_of(text))
+        lines = (self.half + text).split('\n')
+        self.half = lines.pop()
+        if len(self.half) > TEXT_MAX:
+            lines, self.half = lines + [self.half], ''
+        for line in lines:
+            process.control.log('error', line, self.id)
+        return len(text)
+
+    def flush(self):
+        pass  # lines leave at once; half of one waits for its rest, or the end of the request
+
+    def close(self):
+        pass  # it is usable after the request
+
+    def finish(self):
+        if self.half:
+            self.write('\n')
+
+
+class FileWrapper:
+    """wsgi.file_wrapper: a file as content, by its descriptor where that is the same as reading it."""
+
+    def __init__(self, filelike, blksize=8192):
+        self.filelike, self.blksize = filelike, blksize
+        if hasattr(filelike, 'close'):
+            self.close = filelike.close
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        data = self.filelike.read(self.blksize)
+        if data:
+            return data
+        raise StopIteration
+
+
+def file_region(f):
+    """The descriptor of a regular file, where its logical position is, and how many bytes are from there on; or None.
+    fileno() alone says little: that of a GzipFile is of the compressed file, and a BufferedReader has read ahead."""
+    if isinstance(f, tempfile._TemporaryFileWrapper):
+        f = f.file
+    kind = type(f)
+    if kind is not io.FileIO and not (kind in (io.BufferedReader, io.BufferedRandom) and type(f.raw) is io.FileIO):
+        return None
+    try:
+        if kind is io.BufferedRandom:
+            f.flush()
+        fd = f.fileno()
+        info = os.fstat(fd)
+        if not stat.S_ISREG(info.st_mode) or not f.readable():
+            return None
+        offset = f.tell()
+    except (OSError, ValueError):
+        return None
+    return fd, offset, max(0, info.st_size - offset)
+
+
+# --- Loading the application ------------------------------------------------------------------------------------------
+
+
+class LoadError(Exception):
+    """Why there is no application: kind is 'usage', 'import', 'attribute', 'call' or 'kind'; mend says what to do."""
+
+    def __init__(self, kind, message, mend='', text=''):
+        Exception.__init__(self, message)
+        self.kind, self.message, self.mend, self.text = kind, message, mend, text
+
+
+NAMES = 'application', 'app'
+FACTORIES = 'create_app', 'make_app'
+FRAMEWORKS = ('flask.app.Flask', 'bottle.Bottle', 'falcon.app.App', 'pyramid.router.Router',
+              'django.core.handlers.wsgi.WSGIHandler', 'cherrypy._cptree.Application', 'cherrypy._cptree.Tree',
+              'webob.dec.wsgify')
+
+
+def load(target, factory=False):
+    """The application that target names, and the target in full."""
+    why = ''
+    if not target:
+        target, why = find_target()
+    if target.startswith('paste:'):
+        return load_paste(target[6:]), target, why
+    module_name, _, expression = target.partition(':')
+    module_name = file_as_module(module_name)
+    module = import_module(module_name)
+    if factory and not expression:
+        expression = next((n for n in FACTORIES if hasattr(module, n)), FACTORIES[0])
+    if expression:
+        app = evaluate(module, expression)
+    else:
+        app, expression = choose(module)
+    if factory:
+        app = call(app, expression, (), {})
+    check_app(app, '%s:%s' % (module_name, expression))
+    return app, '%s:%s' % (module_name, expression), why
+
+
+def find_target():
+    """Looks where frameworks keep their application."""
+    for name in 'ISBJORN_APP', 'FLASK_APP':
+        if os.environ.get(name):
+            return os.environ[name], 'by $' + name
+    for folder in '', 'src':
+        path = os.path.join(folder, 'manage.py')
+        if os.path.exists(path):
+            settings = django_settings(path)
+            if settings:
+                if folder:
+                    sys.path.insert(0, os.path.abspath(folder))
+                os.environ.setdefault('DJANGO_SETTINGS_MODULE', settings)
+                package = settings.split('.')[0]
+                if os.path.exists(os.path.join(folder, package, 'wsgi.py')):
+                    return package + '.wsgi:application', 'by ' + path
+                return 'django.core.wsgi:get_wsgi_application()', 'by ' + path
+        for name in 'wsgi.py', 'app.py', 'main.py', 'application.py':
+            path = os.path.join(folder, name)
+            if os.path.exists(path):
+                return path, 'the file is there'
+    raise LoadError('usage', 'no application is named, and none was found in %s' % os.getcwd(),
+                    'name it: isbjorn run MODULE:NAME, such as app:app')
+
+
+def django_settings(path):
+    """The literal of os.environ.setdefault('DJANGO_SETTINGS_MODULE', ...) in manage.py."""
+    try:
+        with open(path, 'rb') as f:
+            tree = ast.parse(f.read())
+    except (OSError, SyntaxError, ValueError):
+        return None
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == 'setdefault' \
+                and len(node.args) == 2:
+            try:
+                name, value = map(ast.literal_eval, node.args)
+            except ValueError:
+                continue
+            if name == 'DJANGO_SETTINGS_MODULE' and isinstance(value, str):
+                return value
+    return None
+
+
+def file_as_module(name):
+    """The module of path/to/file.py, whose package's root becomes sys.path[0]; other names as they are."""
+    if not name.endswith('.py') and '/' not in name:
+        return name
+    path = os.path.abspath(name)
+    if not os.path.exists(path):
+        hint = 'give a file that is there, or MODULE:NAME'
+        if name.endswith('.py'):
+            hint = 'give the module: %s:app' % name[:-3].replace('/', '.')
+        raise LoadError('import', 'there is no file %s' % path, hint)
+    folder, base = os.path.split(path)
+    parts = [base[:-3] if base.endswith('.py') else base]
+    if parts[0] == '__init__':
+        folder, base = os.path.split(folder)
+        parts = [base]
+    while os.path.exists(os.path.join(folder, '__init__.py')):
+        folder, base = os.path.split(folder)
+        parts.insert(0, base)
+    if sys.path[0] != folder:
+        sys.path.insert(0, folder)
+    return '.'.join(parts)
+
+
+def import_module(name):
+    if not name or not all(p.isidentifier() for p in name.split('.')):
+        hint = 'give a name of Python, without "-" and spaces' if name else 'give MODULE:NAME, such as app:app'
+        raise LoadError('usage', 'the target names no module: %r' % name, hint)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as e:
+        if e.name and (name == e.name or name.startswith(e.name + '.')):
+            raise LoadError('import', 'there is no module %s' % e.name, near_modules(e.name)) from None
+        mend = 'is %s installed for %s? A virtual environment: --venv' % (e.name, sys.executable)
+        raise LoadError('import', str(e), mend, import_traceback(e)) from None
+    except BaseException as e:
+        raise LoadError('import', 'import of %s: %s: %s' % (name, type(e).__name__, e),
+                        'app.run() belongs under if __name__ == "__main__":' if isinstance(e, SystemExit) else '',
+                        import_traceback(e)) from None
+
+
+def import_traceback(error):
+    """traceback_of without the frames of importlib, which precede the module's own."""
+    tb = error.__traceback__
+    while tb is not None and tb.tb_next is not None and (
+            tb.tb_frame.f_code.co_filename in OURS + (importlib.__file__,)
+            or tb.tb_frame.f_code.co_filename.startswith('<frozen importlib')):
+        tb = tb.tb_next
+    return ''.join(traceback.format_exception(type(error), error, tb))
+
+
+def near_modules(name):
+    there = set()
+    for folder in sys.path[:1]:
+        try:
+            for entry in os.listdir(folder or '.'):
+                base, ext = os.path.splitext(entry)
+                if ext == '.py' or not ext and os.path.isdir(os.path.join(folder, entry)):
+                    there.add(base)
+        except OSError:
+            pass
+    near = difflib.get_close_matches(name, sorted(there), 3)
+    where = 'looked in %s and the modules of %s' % (sys.path[0] or os.getcwd(), sys.executable)
+    return 'did you mean %s? ' % ' or '.join(near) + where if near else where
+
+
+def evaluate(module, expression):
+    """NAME, NAME.ATTRIBUTE, or a call of these with literals."""
+    try:
+        node = ast.parse(expression, mode='eval').body
+        args, kwargs, called = (), {}, isinstance(node, ast.Call)
+        if called:
+            args = tuple(ast.literal_eval(a) for a in node.args)
+            if any(k.arg is None for k in node.keywords):
+                raise ValueError
+            kwargs = {k.arg: ast.literal_eval(k.value) for k in node.keywords}
+            node = node.func
+        path = []
+        while isinstance(node, ast.Attribute):
+            path.insert(0, node.attr)
+            node = node.value
+        path.insert(0, node.id)
+    except (SyntaxError, ValueError, AttributeError):
+        raise LoadError('usage', 'the target %r is not NAME, NAME.ATTRIBUTE or a call with literals' % expression,
+                        'such as app, or create_app("production", debug=False)') from None
+    value = module
+    for i, name in enumerate(path):
+        try:
+            value = getattr(value, name)
+        except AttributeError:
+            raise LoadError('attribute', '%s has no %s' % ('.'.join([module.__name__] + path[:i]), name),
+                            near_names(value, name)) from None
+    return call(value, expression, args, kwargs) if called else value
+
+
+def near_names(value, name):
+    if name == 'py':
+        return 'give the module, without .py: %s:app' % getattr(value, '__name__', 'app')
+    there = [n for n in vars(value) if not n.startswith('_') and callable(getattr(value, n, None))] \
+        if hasattr(value, '__dict__') else []
+    near = difflib.get_close_matches(name, there, 3) or there[:10]
+    return 'did you mean %s?' % ' or '.join(near) if near else 'it has nothing that can be called'
+
+
+def call(value, expression, args, kwargs):
+    if not callable(value):
+        raise LoadError('kind', '%s is %s and cannot be called' % (expression, kind_of(value)), '')
+    try:
+        return value(*args, **kwargs)
+    except BaseException as e:
+        raise LoadError('call', 'the call of %s: %s: %s' % (expression, type(e).__name__, e), '',
+                        import_traceback(e)) from None
+
+
+def choose(module):
+    """The application of a module that was named alone."""
+    names = vars(module)
+    for name in NAMES:
+        if callable(names.get(name)):
+            return names[name], name
+    found = [n for n, v in names.items() if not n.startswith('_') and is_framework(v)]
+    if len({id(names[n]) for n in found}) == 1:
+        return names[found[0]], found[0]
+    if found:
+        raise LoadError('usage', '%s has several applications: %s' % (module.__name__, ', '.join(found)),
+                        'name one: %s:%s' % (module.__name__, found[0]))
+    for name in FACTORIES:
+        if inspect.isroutine(names.get(name)):
+            needed = [p.name for p in inspect.signature(names[name]).parameters.values()
+                      if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+            if needed:
+                raise LoadError('usage', '%s.%s needs %s' % (module.__name__, name, ', '.join(needed)),
+                                'give literals: %s:%s(...)' % (module.__name__, name))
+            return call(names[name], name, (), {}), name + '()'
+    bottle = sys.modules.get('bottle')
+    if bottle is not None and (any(v is bottle for v in names.values())
+                               or getattr(names.get('route'), '__module__', '') == 'bottle'):
+        return bottle.default_app(), 'bottle.default_app()'
+    raise LoadError('attribute', '%s has no application, app, create_app or make_app' % module.__name__,
+                    near_names(module, 'application'))
+
+
+def is_framework(value):
+    return any('%s.%s' % (c.__module__, c.__name__) in FRAMEWORKS for c in type(value).__mro__)
+
+
+def check_app(app, name):
+    if not callable(app):
+        raise LoadError('kind', '%s is %s and cannot be called' % (name, kind_of(app)), 'name the application')
+    if any('%s.%s' % (c.__module__, c.__name__) == 'tornado.web.Application' for c in type(app).__mro__):
+        raise LoadError('kind', '%s is an application of Tornado, which is not WSGI' % name,
+                        'run it by its own server, behind isbjorn proxy')
+    inner = app
+    while hasattr(inner, 'func') and hasattr(inner, 'keywords'):  # functools.partial
+        inner = inner.func
+    if inspect.iscoroutinefunction(inner) or not inspect.isclass(inner) and \
+            inspect.iscoroutinefunction(getattr(type(inner), '__call__', None)):
+        raise LoadError('kind', '%s is asynchronous: an ASGI application' % name,
+                        'isbjorn run has WSGI; a framework may have both, such as get_wsgi_application of Django')
+
+
+def load_paste(spec):
+    path, _, name = spec.partition('#')
+    try:
+        from paste.deploy import loadapp
+    except ImportError:
+        raise LoadError('import', 'paste:%s needs PasteDeploy' % spec, 'install PasteDeploy') from None
+    try:
+        return loadapp('config:' + os.path.abspath(path), name=name or None)
+    except BaseException as e:
+        raise LoadError('call', 'paste:%s: %s: %s' % (spec, type(e).__name__, e), '', import_traceback(e)) from None
+
+
+# --- Start and end ----------------------------------------------------------------------------------------------------
+
+
+def main(source):
+    linecache.cache[SOURCE_NAME] = len(source), None, source.splitlines(True), SOURCE_NAME  # for tracebacks
+    faulthandler.enable()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal, for the server
+    control = process.control = Control(inherited(CONTROL_FD))
+    process.queue = inherited(QUEUE_FD)
+    try:
+        start(control)
+    except (ChannelClosed, OSError):
+        os._exit(0)  # the server has gone
+
+
+def inherited(fd):
+    os.set_inheritable(fd, False)
+    sock = socket.socket(fileno=fd)
+    sock.settimeout(None)
+    return sock
+
+
+def start(control):
+    control.send(HELLO, 0, texts(
+        str(PROTOCOL), '.'.join(map(str, sys.version_info[:3])), sys.implementation.name, str(os.getpid()),
+        'on' if getattr(sys, '_is_gil_enabled', lambda: True)() else 'off', probe()))
+    kind, _, _, payload = receive_frame(control.sock)
+    if kind != CONFIG:
+        os._exit(0)
+    config = marshal.loads(payload)
+    process.strict = config['strict']
+    process.board = memoryview(mmap.mmap(BOARD_FD, LINE_BYTES * config['slots'])).cast('Q')
+    os.close(BOARD_FD)
+    for i in range(config['slots']):
+        line = process.board[i * 8:i * 8 + 8]
+        process.slots.append(Slot(i, inherited(SLOTS_FD + 2 * i), inherited(SLOTS_FD + 2 * i + 1), line))
+    if hasattr(os, 'register_at_fork'):
+        os.register_at_fork(after_in_child=process.close_all)
+    signal.signal(signal.SIGTERM, lambda *_: start_new_thread(leave, ()))
+    threading.Thread(target=serve_control, name='isbjorn-control', daemon=True).start()
+
+    sys.argv = [config['target']]
+    folder = os.path.abspath(config['dir'] or os.getcwd())
+    if sys.path and sys.path[0] == '':
+        del sys.path[0]
+    sys.path[:0] = [folder] + config['path']
+    try:
+        app, name, why = load(config['target'], config['factory'])
+    except LoadError as e:
+        where = 'Python %s, %s, in %s, sys.path begins with %s' % (
+            sys.version.split()[0], sys.executable, os.getcwd(), ', '.join(sys.path[:3]))
+        control.send(LOAD_ERROR, 0, texts(e.kind, e.message, e.mend, e.text[-TEXT_MAX:] + where))
+        finish(1)
+    if process.strict:
+        from wsgiref.validate import validator
+        app = validator(app)
+    control.send(READY, 0, texts(name, why, kind_of(app)))
+    run_slots(app)
+    control.send(DRAINED)
+    finish(0)
+
+
+def probe():
+    """Whether marshal reads Latin-1 as the server writes it."""
+    return 'ok' if marshal.loads(b'z\x01\xe9') == '\xe9' and marshal.loads(b'a\x01\0\0\0\xe9') == '\xe9' else 'marshal'
+
+
+def run_slots(app):
+    """One slot runs in the main thread, as programs that use signals expect; more have threads of their own."""
+    if len(process.slots) == 1:
+        process.slots[0].run(app)
+        return
+    threads = [threading.Thread(target=slot.run, args=(app,), name='isbjorn-%d' % slot.number, daemon=True)
+               for slot in process.slots]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def serve_control():
+    """Answers on the control stream. Its end is that of the server."""
+    control = process.control
+    try:
+        while True:
+            kind, _, id, _ = receive_frame(control.sock)
+            if kind == DUMP:
+                control.send(STACKS, id, texts(stacks()))
+            elif kind == PING:
+                control.send(PONG, id)
+            elif kind == STOP:
+                break
+    except (ChannelClosed, OSError):
+        pass
+    if not process.forked:
+        os._exit(0)
+
+
+def leave():
+    try:
+        process.control.send(LEAVE)
+    except OSError:
+        pass
+
+
+def stacks():
+    """The stack of each thread, with the request that it runs."""
+    names = {t.ident: t.name for t in threading.enumerate()}
+    running = {s.ident: s.line[RUNNING_ID] for s in process.slots}
+    parts = []
+    for ident, frame in sys._current_frames().items():
+        id = running.get(ident)
+        parts.append('thread %s%s\n%s' % (names.get(ident, ident), ', request %d' % id if id else '',
+                                          ''.join(traceback.format_stack(frame))))
+    return '\n'.join(parts)[:STACKS_MAX]
+
+
+def flush_standard():
+    for stream in sys.stdout, sys.stderr:
+        try:
+            stream.flush()
+        except Exception:
+            pass
+
+
+def finish(code):
+    """Runs what the application has registered for its end, for at most 5 seconds; its threads are not waited for."""
+    timer = threading.Timer(5, too_late)
+    timer.daemon = True
+    timer.start()
+    try:
+        atexit._run_exitfuncs()
+    except BaseException:
+        traceback.print_exc()
+    flush_standard()
+    os._exit(code)
+
+
+def too_late():
+    faulthandler.dump_traceback()
+    os._exit(1)
