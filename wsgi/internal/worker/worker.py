@@ -8,6 +8,7 @@ import ast
 import atexit
 import difflib
 import faulthandler
+import functools
 import importlib
 import inspect
 import io
@@ -72,6 +73,9 @@ class ClientGone(ConnectionError):
 class ChannelClosed(BaseException):
     """The server has closed a channel: the worker ends. No `except Exception` of an application takes it."""
 
+
+# What comes from the server has no code objects; from 3.13 on Python can be told so.
+load_value = marshal.loads if sys.version_info < (3, 13) else functools.partial(marshal.loads, allow_code=False)
 
 # --- Channels ---------------------------------------------------------------------------------------------------------
 
@@ -158,6 +162,7 @@ class Slot:
 
     def __init__(self, number, data, lane, line):
         self.number, self.data, self.lane, self.line = number, data, lane, line
+        self.lock = allocate_lock()  # a thread of the application may read while its response is sent
         self.ident = 0
 
     def run(self, app):
@@ -172,7 +177,7 @@ class Slot:
                 n = queue.recv_into(buffer)
                 if n == 0:
                     return
-                id, environ, content, flags = marshal.loads(view[:n])
+                id, environ, content, flags = load_value(view[:n])
                 if flags & FENCE:
                     line[SEEN_ID] = id
                     if line[DRAIN]:
@@ -204,10 +209,12 @@ class Slot:
         if self.line[CANCEL] == id:
             response.fail('gone', 'the client has left before the request began', '')
             return
+        streamed = None
         if flags & BY_FILE:
             content = self.open_content(response)
         elif flags & STREAM:
-            content = io.BufferedReader(StreamedInput(self, response), 64 << 10)
+            streamed = StreamedInput(self, response)
+            content = io.BufferedReader(streamed, 64 << 10)
         else:
             content = io.BytesIO(content or b'')
         errors = ErrorLog(id)
@@ -220,6 +227,9 @@ class Slot:
             response.run(app)
         finally:
             response.ended = True
+            if streamed is not None:
+                with streamed.lock:
+                    pass  # a thread of the application may wait for its DATA, which the next request must not read
             errors.finish()
             try:
                 content.close()
@@ -240,12 +250,10 @@ class Slot:
 
 
 def receive_fd(lane):
-    data, ancillary, _, _ = lane.recvmsg(1, socket.CMSG_SPACE(4))
+    _, ancillary, _, _ = lane.recvmsg(1, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)
     for level, kind, content in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            fd = struct.unpack('i', content[:4])[0]
-            os.set_inheritable(fd, False)
-            return fd
+            return struct.unpack('i', content[:4])[0]
     raise ChannelClosed
 
 
@@ -263,6 +271,7 @@ class Response:
         self.environ = environ
         self.status = None
         self.fields = []
+        self.head = b''  # of these, as it is sent
         self.length = None  # of Content-Length
         self.flags = 0  # CLOSE, if the connection is to be closed after the answer
         self.count = 0  # bytes of content so far
@@ -321,7 +330,7 @@ class Response:
                     lower, 'warn', "the application's header %s is dropped: it is the server's to send" % name)
                 continue
             fields.append((name, value))
-        self.encode_head(status, fields)  # its limits
+        self.head = self.encode_head(status, fields)
         self.status, self.fields, self.length, self.flags = status, fields, length, flags
 
     def write(self, data):
@@ -356,7 +365,7 @@ class Response:
             process.control.log_once('hints', 'warn', 'early hints over %d a request are dropped' % INTERIM_MAX)
             return
         self.interim += 1
-        self.send(INFO, 0, head)
+        self.send_early(INFO, head)
 
     def disconnected(self):
         return self.slot.line[CANCEL] == self.id
@@ -433,7 +442,7 @@ class Response:
             self.send_chunks([content])
             return
         self.sent = self.finished = True
-        self.send(RESP, self.flags, self.encode_head(self.status, self.fields), content)
+        self.send(RESP, self.flags, self.head, content)
 
     def send_chunks(self, result):
         """Sends chunks as they come: each leaves before the next is asked for, and none before content is there."""
@@ -467,7 +476,7 @@ class Response:
                              % (self.length, self.count))
         elif not self.sent:
             self.sent = self.finished = True
-            self.send(RESP, self.flags, self.encode_head(self.status, self.fields))
+            self.send(RESP, self.flags, self.head)
         elif not self.finished:
             self.finished = True
             self.send(BODY, END)
@@ -475,7 +484,7 @@ class Response:
     def send_chunk(self, chunk, last):
         head = b''
         if not self.sent:
-            head = self.encode_head(self.status, self.fields)
+            head = self.head
             self.sent = True
             if last and len(chunk) <= RESP_MAX:
                 self.finished = True
@@ -562,6 +571,7 @@ class Response:
     def add_length(self, n):
         self.length = n
         self.fields = self.fields + [('Content-Length', str(n))]
+        self.head = self.encode_head(self.status, self.fields)
 
     def encode_head(self, status, fields):
         if status[:3] == '204':
@@ -578,12 +588,12 @@ class Response:
     def send_head(self):
         self.need_head()
         self.sent = True
-        self.send(HEAD, self.flags, self.encode_head(self.status, self.fields))
+        self.send(HEAD, self.flags, self.head)
 
     def send_head_only(self):
         if not self.finished:
             self.sent = self.finished = True
-            self.send(RESP, self.flags, self.encode_head(self.status, self.fields))
+            self.send(RESP, self.flags, self.head)
 
     def send(self, kind, flags, *payload):
         self.send_raw(frame_head.pack(sum(map(len, payload)), kind, flags, 0, self.id), *payload)
@@ -593,13 +603,27 @@ class Response:
             raise ChannelClosed
         self.slot.line[STATE] = OUTPUT
         try:
-            if len(parts[-1]) > 64 << 10:  # as it is, without a copy
-                self.slot.data.sendall(b''.join(parts[:-1]))
-                parts = parts[-1:]
-            self.slot.data.sendall(b''.join(parts))
+            with self.slot.lock:
+                if len(parts[-1]) > 64 << 10:  # as it is, without a copy
+                    self.slot.data.sendall(b''.join(parts[:-1]))
+                    parts = parts[-1:]
+                self.slot.data.sendall(b''.join(parts))
         except OSError:
             raise ChannelClosed
         self.slot.line[STATE] = RUNNING
+
+    def send_early(self, kind, payload):
+        """Sends what cannot follow the last frame; False: that is under way. `finished` is set before it is sent."""
+        if process.forked:
+            raise ChannelClosed
+        with self.slot.lock:
+            if self.finished or kind == INFO and self.sent:
+                return False
+            try:
+                self.slot.data.sendall(frame_head.pack(len(payload), kind, 0, 0, self.id) + payload)
+            except OSError:
+                raise ChannelClosed
+            return True
 
     def line(self):
         return '%s %s' % (self.method, self.target)
@@ -699,8 +723,10 @@ class StreamedInput(io.RawIOBase):
             response, line = self.response, self.slot.line
             response.check_client()
             want = min(len(buffer), WANT_MAX)
-            response.send(WANT, 0, struct.pack('<I', want))
             line[STATE] = INPUT
+            if not response.send_early(WANT, struct.pack('<I', want)):
+                line[STATE] = RUNNING
+                raise ValueError('wsgi.input was read after the answer to its request')
             kind, flags, _, data = receive_frame(self.slot.data)
             line[STATE] = RUNNING
             if kind == ABORT:
@@ -1023,6 +1049,10 @@ def check_app(app, name):
     inner = app
     while hasattr(inner, 'func') and hasattr(inner, 'keywords'):  # functools.partial
         inner = inner.func
+    monkey = sys.modules.get('gevent.monkey')
+    if monkey is not None and (monkey.is_module_patched('socket') or monkey.is_module_patched('threading')):
+        raise LoadError('kind', "%s has called gevent's monkey.patch_all(), which threads cannot run with" % name,
+                        'take that call out')
     if inspect.iscoroutinefunction(inner) or not inspect.isclass(inner) and \
             inspect.iscoroutinefunction(getattr(type(inner), '__call__', None)):
         raise LoadError('kind', '%s is asynchronous: an ASGI application' % name,
@@ -1070,7 +1100,7 @@ def start(control):
     kind, _, _, payload = receive_frame(control.sock)
     if kind != CONFIG:
         os._exit(0)
-    config = marshal.loads(payload)
+    config = load_value(payload)
     process.strict = config['strict']
     process.board = memoryview(mmap.mmap(BOARD_FD, LINE_BYTES * config['slots'])).cast('Q')
     os.close(BOARD_FD)

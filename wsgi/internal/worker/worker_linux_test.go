@@ -289,6 +289,21 @@ func TestInput(t *testing.T) {
 	})
 }
 
+// A thread of the application reads while the response ends: no frame of one request gets into the next.
+func TestInputThread(t *testing.T) {
+	everyPython(t, func(t *testing.T, python string) {
+		p := start(t, python, wire.Config{})
+		for range 200 {
+			a := p.call(request{path: "/input_thread", flags: wire.Stream,
+				answer: answer{input: make([]byte, 500000), abortAt: -1}})
+			if a.String() != "200 OK: ab" {
+				t.Fatal(a)
+			}
+		}
+		p.takeLogs()
+	})
+}
+
 func TestFile(t *testing.T) {
 	data := bytes.Repeat([]byte("0123456789"), 2000)
 	name := filepath.Join(t.TempDir(), "data.bin")

@@ -196,6 +196,13 @@ class Parts(unittest.TestCase):
                 raise ValueError
         self.assertIn('Bad', worker.traceback_of(Bad()))
 
+    def test_gevent(self):
+        sys.modules['gevent.monkey'] = types.SimpleNamespace(is_module_patched=lambda name: name == 'socket')
+        self.addCleanup(sys.modules.pop, 'gevent.monkey')
+        with self.assertRaises(worker.LoadError) as caught:
+            worker.check_app(lambda e, s: None, 'x')
+        self.assertIn('monkey.patch_all()', caught.exception.message)
+
     def test_partial(self):
         worker.check_app(functools.partial(lambda a, e, s: None, 1), 'x')
 

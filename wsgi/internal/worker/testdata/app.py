@@ -298,6 +298,19 @@ def input_text(env, sr):
     return [io.TextIOWrapper(env['wsgi.input'], 'utf-8').read().upper().encode()]
 
 
+def input_thread(env, sr):
+    """A thread reads while the answer is sent."""
+    def read():
+        try:
+            env['wsgi.input'].read()
+        except ValueError:
+            pass
+    t = threading.Thread(target=read)
+    t.start()
+    sr('200 OK', P)
+    return iter([b'a', b'b'])
+
+
 def input_late(env, sr):
     KEEP[:] = [env['wsgi.input']]
     sr('200 OK', P)
