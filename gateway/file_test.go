@@ -5,12 +5,37 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"testing"
 	"testing/iotest"
 
 	"github.com/isbjorn/isbjorn/gateway"
 )
+
+// File gives what is unread, of a file of the system alone.
+func TestInputFile(t *testing.T) {
+	f, err := os.CreateTemp(t.TempDir(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteString("content"); err != nil {
+		t.Fatal(err)
+	}
+	var e gateway.ServerEnviron
+	e.ContentFrom(f, 7)
+	if _, err := io.ReadFull(e.Input(), make([]byte, 3)); err != nil {
+		t.Fatal(err)
+	}
+	if got, off, n := e.Input().File(); got != f || off != 3 || n != 4 {
+		t.Errorf("%v, %d bytes from %d", got, n, off)
+	}
+	e.ContentFrom(strings.NewReader("content"), 7)
+	if got, _, _ := e.Input().File(); got != nil {
+		t.Errorf("a file of content in memory: %v", got)
+	}
+}
 
 // fileInput is the Input of a request whose content is in file.
 func fileInput(t testing.TB, file io.ReaderAt, size int) *gateway.Input {

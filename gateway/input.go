@@ -6,6 +6,7 @@ import (
 	"io"
 	"iter"
 	"math"
+	"os"
 	"sync"
 )
 
@@ -152,6 +153,15 @@ func (in *Input) readMore(p []byte) (n int, err error) {
 	}
 	in.err = err
 	return n, err
+}
+
+// File returns the open file that has the unread content, n bytes from off on, where all of it is in one; else nil.
+// The file is the server's, and valid until the response is finished; its own offset must not be used.
+func (in *Input) File() (f *os.File, off, n int64) {
+	if f, ok := in.file.(*os.File); ok && len(in.b) == 0 && in.err == nil {
+		return f, in.off, in.remaining
+	}
+	return nil, 0, 0
 }
 
 // ReadAll returns the unread content in one piece, read-only, valid until the response is finished. It

@@ -140,6 +140,10 @@ func (l *Loop) Do(f func()) bool {
 	})
 }
 
+// ExpectTasks says that a callback is about to call Do: what is given to it until the callback returns runs after
+// the events at hand, as ever, and costs no wake-up of the loop. For the loop's goroutine.
+func (l *Loop) ExpectTasks() { l.poller.expectTasks() }
+
 // do is Do for a task that may stop the loop. The read lock keeps the poller open during wake.
 func (l *Loop) do(t task) bool {
 	l.wakeMu.RLock()

@@ -112,6 +112,13 @@ func (s *source) trigger() error {
 	}
 }
 
+// expectTasks makes run come to the tasks after the events at hand. For the goroutine of run.
+func (s *source) expectTasks() {
+	if !s.wakePending.Swap(true) {
+		s.tasksDue = true
+	}
+}
+
 func (s *source) run() error {
 	for {
 		for s.next < s.n {

@@ -37,6 +37,43 @@ func TestTasksLeaveEventsTheirTurn(t *testing.T) {
 	}
 }
 
+// Tasks that a callback has announced run after the events at hand, without a write to the eventfd; later ones write
+// to it again.
+func TestExpectTasks(t *testing.T) {
+	var p *poller
+	ran := 0
+	p, err := openPoller(func(int, readiness) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.close()
+	count := func() uint64 {
+		var b [8]byte
+		if _, err := unix.Read(p.eventfd, b[:]); err != nil {
+			return 0
+		}
+		return binary.NativeEndian.Uint64(b[:])
+	}
+	p.expectTasks()
+	for range 3 {
+		if err := p.wake(func() bool { ran++; return ran == 3 }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := count(); n != 0 {
+		t.Errorf("tasks that were expected wrote %d to the eventfd", n)
+	}
+	if err := p.run(); err != nil || ran != 3 {
+		t.Errorf("run = %v, and %d of 3 tasks ran", err, ran)
+	}
+	if err := p.wake(func() bool { return true }); err != nil {
+		t.Fatal(err)
+	}
+	if n := count(); n != 1 {
+		t.Errorf("a task after that wrote %d to the eventfd, want 1", n)
+	}
+}
+
 // Any number of wakes before the loop runs the tasks is one event, and no later wake is lost.
 func TestWakesAreOneEvent(t *testing.T) {
 	p, err := openPoller(func(fd int, r readiness) { t.Errorf("an event of %d: %d", fd, r) })

@@ -187,7 +187,17 @@ func (j *job) Trailer(headers []gateway.Header) error {
 	return nil
 }
 
+// LoopKey is the key of the Environ with the event loop of the connection, a *loop.Loop: for an application that
+// waits for other connections on it (its Attach, Dial and Watch). Only Do of it may be called on another goroutine
+// than the loop's, as where the application runs on a worker. The connections of TLS have no loop.
+const LoopKey = "isbjorn.loop"
+
 // Key and Keys: a connection of a loop has no TLS.
-func (x *exchange) Key(string) any { return nil }
+func (x *exchange) Key(key string) any {
+	if key == LoopKey {
+		return x.sh.loop
+	}
+	return nil
+}
 
 func (x *exchange) Keys() []string { return nil }

@@ -38,6 +38,38 @@ func (c *client) readHead() string {
 	}
 }
 
+// The application gets the loop of its connection, and can have it run something.
+func TestLoopKey(t *testing.T) {
+	both(t, func(t *testing.T, options Options) {
+		s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
+			if _, err := start("200 OK", nil, nil); err != nil {
+				return nil, err
+			}
+			wake, ran := env.Waker(), false
+			l, ok := env.Get(LoopKey).(*loop.Loop)
+			if !ok || !l.Do(func() { ran = true; wake() }) {
+				return nil, errors.New("no loop")
+			}
+			for key := range env.All() {
+				if key == LoopKey {
+					return nil, errors.New("the loop is among the keys that are listed")
+				}
+			}
+			return gateway.Stream(func(yield func([]byte, error) bool) {
+				for !ran {
+					if !yield(nil, gateway.ErrWait) {
+						return
+					}
+				}
+				yield([]byte("ran"), nil)
+			}), nil
+		}), options)
+		if got := s.exchange(get); !strings.Contains(got, "ran") {
+			t.Errorf("%q", got)
+		}
+	})
+}
+
 // The head is there before there is content, and what was written before the rest.
 func TestFlush(t *testing.T) {
 	for _, tt := range []struct {

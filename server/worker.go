@@ -25,8 +25,8 @@ func (j *job) RemoteAddr() netip.AddrPort { return j.remote }
 // LocalAddr is the address that the peer connected to.
 func (j *job) LocalAddr() netip.AddrPort { return j.local }
 
-// Key and Keys: a connection of a loop has no TLS.
-func (j *job) Key(string) any { return nil }
+// Key and Keys are those of the exchange.
+func (j *job) Key(key string) any { return j.x.Key(key) }
 
 func (j *job) Keys() []string { return nil }
 
