@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
+	"slices"
 	"unicode/utf8"
 )
 
@@ -35,19 +36,18 @@ const (
 	codeDict       = '{'
 )
 
-// Encoder writes one request message: Begin, the pairs of the environ in any order, End. Of equal keys the last counts.
-// The zero value is ready; it keeps its buffer, so that in steady state nothing is allocated.
+// Encoder writes one request message: Begin, the pairs of the environ in any order, End, Message. Of equal keys the last
+// counts. The zero value is ready; it keeps its buffer, so that in steady state nothing is allocated.
 type Encoder struct {
-	b     []byte
-	pairs int // where they begin
+	b []byte // idSpace bytes for what stands before the environ, and the rest
 }
 
-// Begin starts the message of request id, which is not 0. It ends the use of what End returned.
-func (e *Encoder) Begin(id uint64) {
-	e.b = append(e.b[:0], codeShortTuple, 4)
-	e.b = appendUint(e.b, id)
-	e.b = append(e.b, codeDict)
-	e.pairs = len(e.b)
+// idSpace is where Message puts the beginning of the tuple and the id: 2 bytes, and 15 for an id over 31 bits.
+const idSpace = 2 + 5 + 2*5
+
+// Begin starts a message. It ends the use of what Message returned.
+func (e *Encoder) Begin() {
+	e.b = append(slices.Grow(e.b[:0], 1<<10)[:idSpace], codeDict)
 }
 
 // Text adds a string: each byte of value is one code point up to U+00FF, as WSGI wants it. Both are copied.
@@ -77,17 +77,16 @@ func (e *Encoder) IntPair(key string, first, second int32) {
 }
 
 // Pairs returns a copy of what was added since Begin, for Add: pairs that are the same in each request.
-func (e *Encoder) Pairs() []byte { return append([]byte(nil), e.b[e.pairs:]...) }
+func (e *Encoder) Pairs() []byte { return append([]byte(nil), e.b[idSpace+1:]...) }
 
 // Add adds what Pairs returned.
 func (e *Encoder) Add(pairs []byte) { e.b = append(e.b, pairs...) }
 
-// End finishes the message and returns it, until the next Begin. content is nil for a request without content, and with
-// Stream or ByFile. It is copied.
-func (e *Encoder) End(content []byte, flags int32) ([]byte, error) {
+// End finishes the message. content is nil for a request without content, and with Stream or ByFile. It is copied.
+func (e *Encoder) End(content []byte, flags int32) error {
 	e.b = append(e.b, codeNull)
 	if len(content) > InlineBytesMax {
-		return nil, ErrMessageSize
+		return ErrMessageSize
 	}
 	if content == nil {
 		e.b = append(e.b, codeNone)
@@ -97,9 +96,26 @@ func (e *Encoder) End(content []byte, flags int32) ([]byte, error) {
 	}
 	e.b = appendInt(e.b, flags)
 	if len(e.b) > MessageBytesMax {
-		return nil, ErrMessageSize
+		return ErrMessageSize
 	}
-	return e.b, nil
+	return nil
+}
+
+// Message returns the message with an id, which is not 0 and below 1<<63, until the next Begin or Message. A message
+// that is sent a second time gets another id.
+func (e *Encoder) Message(id uint64) []byte {
+	var space [idSpace]byte
+	head := appendUint(append(space[:0], codeShortTuple, 4), id)
+	b := e.b[idSpace-len(head):]
+	copy(b, head)
+	return b
+}
+
+// Release drops a buffer that has grown beyond what most requests need.
+func (e *Encoder) Release() {
+	if cap(e.b) > 16<<10 {
+		e.b = nil
+	}
 }
 
 // AppendFence appends the message of a fence. Its id comes from the same counter as those of requests.

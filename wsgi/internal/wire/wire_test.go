@@ -16,17 +16,16 @@ import (
 )
 
 func small(e *Encoder) []byte {
-	e.Begin(1 << 40)
+	e.Begin()
 	e.Text("REQUEST_METHOD", "GET")
 	e.TextBytes([]byte("PATH_INFO"), []byte("/\xe9"))
 	e.IntPair("wsgi.version", 1, 0)
 	e.Bool("wsgi.multithread", true)
 	e.Int("n", -5)
-	b, err := e.End([]byte("content"), 0)
-	if err != nil {
+	if err := e.End([]byte("content"), 0); err != nil {
 		panic(err)
 	}
-	return b
+	return e.Message(1 << 40)
 }
 
 func TestEncodeBytes(t *testing.T) {
@@ -48,17 +47,21 @@ func TestEncodeAllocates(t *testing.T) {
 
 func TestEncodePairs(t *testing.T) {
 	var e Encoder
-	e.Begin(7)
+	e.Begin()
 	e.Text("a", "b")
 	pairs := e.Pairs()
-	e.Begin(math.MaxUint64)
+	if err := e.End(nil, Stream); err != nil {
+		t.Fatal(err)
+	}
+	want := bytes.Clone(e.Message(math.MaxUint64))
+	e.Begin()
 	e.Add(pairs)
-	got, _ := e.End(nil, Stream)
-	got = bytes.Clone(got)
-	e.Begin(math.MaxUint64)
-	e.Text("a", "b")
-	if want, _ := e.End(nil, Stream); !bytes.Equal(got, want) {
-		t.Errorf("with Add %q, want %q", got, want)
+	if err := e.End(nil, Stream); err != nil {
+		t.Fatal(err)
+	}
+	// Each id has its own length.
+	if small, got := len(e.Message(7)), e.Message(math.MaxUint64); !bytes.Equal(got, want) || small != len(want)-10 {
+		t.Errorf("with Add %q, want %q; %d bytes with a small id", got, want, small)
 	}
 }
 
@@ -71,19 +74,18 @@ func TestEncodeLimits(t *testing.T) {
 	}{
 		{"most content", 0, InlineBytesMax, nil},
 		{"too much content", 0, InlineBytesMax + 1, ErrMessageSize},
-		{"most of a message", MessageBytesMax - 22, -1, nil},
-		{"too much of a message", MessageBytesMax - 21, -1, ErrMessageSize},
+		{"most of a message", MessageBytesMax - 32, -1, nil},
+		{"too much of a message", MessageBytesMax - 31, -1, ErrMessageSize},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			e.Begin(1)
+			e.Begin()
 			e.Text("", strings.Repeat("x", tt.value))
 			var content []byte
 			if tt.content >= 0 {
 				content = make([]byte, tt.content)
 			}
-			b, err := e.End(content, 0)
-			if err != tt.err {
-				t.Errorf("%d bytes: %v, want %v", len(b), err, tt.err)
+			if err := e.End(content, 0); err != tt.err {
+				t.Errorf("%v, want %v", err, tt.err)
 			}
 		})
 	}
@@ -396,15 +398,15 @@ func FuzzEncodeLoads(f *testing.F) {
 		if content == nil {
 			content = []byte{}
 		}
-		e.Begin(id)
+		e.Begin()
 		e.Text(key, value)
 		e.Bool("b", true)
 		e.Int("n", -7)
 		e.IntPair("v", 1, 0)
-		b, err := e.End(content, int32(flags))
-		if err != nil {
+		if e.End(content, int32(flags)) != nil {
 			return
 		}
+		b := e.Message(id)
 		var q []byte
 		text := func(s string) {
 			q = append(binary.LittleEndian.AppendUint32(q, uint32(len(s))), s...)

@@ -485,7 +485,7 @@ func (p *process) send(r request) (id uint64, a *answer) {
 		r.version = "HTTP/1.1"
 	}
 	var e wire.Encoder
-	e.Begin(id)
+	e.Begin()
 	e.Text("REQUEST_METHOD", r.method)
 	e.Text("PATH_INFO", r.path)
 	e.Text("QUERY_STRING", r.query)
@@ -497,11 +497,10 @@ func (p *process) send(r request) (id uint64, a *answer) {
 	for k, v := range r.env {
 		e.Text(k, v)
 	}
-	b, err := e.End(r.content, r.flags)
-	if err != nil {
+	if err := e.End(r.content, r.flags); err != nil {
 		p.t.Fatal(err)
 	}
-	if _, err := p.g.conn.Write(b); err != nil {
+	if _, err := p.g.conn.Write(e.Message(id)); err != nil {
 		p.t.Fatal(err)
 	}
 	return id, a
