@@ -174,6 +174,52 @@ func (e *Environ) serverNamePort() (name, port string) {
 	return name, port
 }
 
+// ServerName is SERVER_NAME and SERVER_PORT: from the Host that the client asked for, else the address that it
+// connected to, else "localhost" and the port of the scheme; or what was Set. Neither is empty.
+func (e *Environ) ServerName() (name, port string) {
+	name, port = e.serverNamePort()
+	if s, ok := e.overlaidText("SERVER_NAME"); ok {
+		name = s
+	}
+	if s, ok := e.overlaidText("SERVER_PORT"); ok {
+		port = s
+	}
+	return name, port
+}
+
+// Extra yields the keys that have no accessor of their own: those of the connection (TLS), those that the deployer
+// added, and those that were Set, sorted within each group; a later pair of the same key counts. A key that was
+// deleted comes with nil.
+func (e *Environ) Extra() iter.Seq2[string, any] {
+	return func(yield func(string, any) bool) {
+		e.check()
+		conn := e.serverConn()
+		for _, key := range conn.Keys() {
+			if v := conn.Key(key); v != nil && !yield(key, v) {
+				return
+			}
+		}
+		if len(e.info.Extra) > 0 {
+			for _, key := range slices.Sorted(maps.Keys(e.info.Extra)) {
+				if !yield(key, e.info.Extra[key]) {
+					return
+				}
+			}
+		}
+		if e.overlay != nil {
+			for _, key := range slices.Sorted(maps.Keys(e.overlay)) {
+				v := e.overlay[key]
+				if v == (deleted{}) {
+					v = nil
+				}
+				if !yield(key, v) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // deleted is the value of a key that Delete removed.
 type deleted struct{}
 

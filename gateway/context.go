@@ -61,6 +61,17 @@ func (e *Environ) Stopping() <-chan struct{} {
 	return e.info.Stopping
 }
 
+// Cancelled reports whether Context is cancelled, or would be, and makes no Context: for an application that looks from
+// time to time whether the client is still there. It may be called from any goroutine until the response is finished.
+func (e *Environ) Cancelled() bool {
+	for g := e.guard; g != nil; g = e.guard { // the server cancels its own Environ
+		e = g.of
+	}
+	e.ctx.mu.Lock()
+	defer e.ctx.mu.Unlock()
+	return e.ctx.cause != nil
+}
+
 // end cancels the context and resets c for the next request. It takes no lock: ServerEnviron.End
 // runs after the last Cancel.
 func (c *requestContext) end() {

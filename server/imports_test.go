@@ -25,7 +25,7 @@ var importTable = map[string][]string{
 	"gateway/middleware":  {"gateway", "gateway/forwarded", "internal/modtime", "internal/thrown"},
 	"gateway/nethttp":     {"gateway", "internal/field", "internal/thrown", "parser"},
 
-	"cmd/isbjorn": {"cmd/isbjorn/internal/convert", "gateway", "gateway/forwarded", "gateway/middleware", "gateway/proxy", "internal/logs", "internal/settings", "server"},
+	"cmd/isbjorn": {"cmd/isbjorn/internal/convert", "gateway", "gateway/forwarded", "gateway/middleware", "gateway/proxy", "internal/logs", "internal/settings", "server", "wsgi"},
 
 	"cmd/isbjorn/internal/foreign":  {"internal/settings"},
 	"cmd/isbjorn/internal/uwsgi":    {"cmd/isbjorn/internal/foreign", "internal/settings"},
@@ -52,8 +52,11 @@ var importTable = map[string][]string{
 	"server/internal/testhook":  {"loop"},
 	"server/internal/workers":   {},
 
-	"wsgi/internal/wire":   {"gateway", "internal/field"},
-	"wsgi/internal/worker": {},
+	"wsgi":                   {"gateway", "loop", "wsgi/internal/dispatch", "wsgi/internal/process", "wsgi/internal/wire"},
+	"wsgi/internal/dispatch": {"loop", "wsgi/internal/wire", "wsgi/internal/worker"},
+	"wsgi/internal/process":  {"wsgi/internal/wire", "wsgi/internal/worker"},
+	"wsgi/internal/wire":     {"gateway", "internal/field"},
+	"wsgi/internal/worker":   {},
 
 	"server/servertest": {"loop", "server", "server/internal/testhook"},
 }

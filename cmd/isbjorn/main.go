@@ -1,4 +1,5 @@
-// Command isbjorn serves HTTP: the files of a directory, and other servers that it stands in front of. It is the
+// Command isbjorn serves HTTP: Python applications, the files of a directory, and other servers that it stands in front
+// of. It is the
 // server of this module as a program, with the settings of an operator by flags, environment and a file.
 //
 // isbjorn --help lists the commands, and docs/operating.md explains them.
@@ -83,14 +84,15 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "isbjorn COMMAND",
-		Short:         "serve HTTP: files, and servers behind this one",
+		Short:         "serve HTTP: Python applications, files, and servers behind this one",
 		SilenceErrors: true, // execute prints them
 		SilenceUsage:  true,
 		Args:          unknownCommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cobra.EnableCommandSorting = false
-	root.AddCommand(newStatic(), newProxy(), newCheck(), newConvert(), newCompletion(), newSystemd(), newVersion())
+	root.AddCommand(newRun(), newStatic(), newProxy(),
+		newCheck(), newConvert(), newCompletion(), newSystemd(), newVersion())
 	root.SetHelpCommand(newHelp())
 	root.SetHelpFunc(printHelp)
 	root.CompletionOptions.DisableDefaultCmd = true // newCompletion has its own help

@@ -85,8 +85,11 @@ func (in *input) defineFlags(cmd *cobra.Command) {
 // arguments adds what stands on the command line without a flag: the directory, or the upstreams.
 func (in *input) arguments(args []string) {
 	key, name := "static.root", "DIR"
-	if in.command == settings.Proxy {
+	switch in.command {
+	case settings.Proxy:
 		key, name = "proxy.to", "URL"
+	case settings.Run:
+		key, name = "app", "MODULE:NAME"
 	}
 	for _, text := range args {
 		in.given = append(in.given, settings.Given{Key: key, Texts: []settings.Part{{Text: text}},
@@ -251,12 +254,18 @@ func proxies(config *settings.Config) forwarded.Proxies {
 
 // serve runs an application with the settings of a command, until a signal ends it. resolve has the client's address
 // of trusted proxies in the environ.
-func serve(config *settings.Config, app gateway.App, dispatch server.DispatchMode, resolve bool) (err error) {
+func serve(config *settings.Config, app gateway.App, dispatch server.DispatchMode, resolve bool) error {
 	log, closeLog, err := newLog(config)
 	if err != nil {
 		return statusError{statusFailed, err}
 	}
 	defer closeLog()
+	return serveLogged(config, log, app, dispatch, resolve)
+}
+
+// serveLogged is serve with a log that was opened before.
+func serveLogged(config *settings.Config, log *slog.Logger, app gateway.App, dispatch server.DispatchMode,
+	resolve bool) error {
 	stack, closeAccess, err := newAccessLog(config, log)
 	if err != nil {
 		return statusError{statusFailed, err}
@@ -274,6 +283,9 @@ func serve(config *settings.Config, app gateway.App, dispatch server.DispatchMod
 	}
 	options := server.Options{Logger: log, Dispatch: dispatch}
 	config.Fill(&options)
+	if config.Command == settings.Run && options.Loops == 0 {
+		options.Loops = 1 // the streams of the workers are on one loop, and Python has the other cores
+	}
 	bind := config.List("bind")
 	options.Bind = bind[1:]
 	err = server.Run(app, bind[0], options)

@@ -58,6 +58,21 @@ var table = []Setting{
 		Gunicorn: []string{"wsgi_app"}, UWSGI: []string{"module", "wsgi", "wsgi-file", "file", "callable"},
 	},
 	{
+		Key: "factory", Kind: Bool, Default: "false",
+		Group: gApp, For: Run, Change: NewWorkers,
+		Help: "call what app names, to get the application",
+	},
+	{
+		Key:   "prefix",
+		Group: gApp, For: Run, Arg: "PATH", Change: OnRestart,
+		Help: "path of the application: SCRIPT_NAME",
+	},
+	{
+		Key: "strict", Kind: Bool, Default: "false",
+		Group: gApp, For: Run, Change: NewWorkers,
+		Help: "check the application strictly",
+	},
+	{
 		Key:   "chdir",
 		Group: gApp, For: Run, Common: Run, Arg: "DIR", Change: NewWorkers,
 		Help:     "directory to work in",
@@ -309,6 +324,16 @@ var table = []Setting{
 		Group: gTimes, For: Run, Common: Run, Short: "t", Alias: "timeout",
 		Help:     "for the application; then 504",
 		Gunicorn: []string{"timeout"}, UWSGI: []string{"harakiri"},
+	},
+	{
+		Key: "queue_timeout", Kind: Duration, Default: "30s", None: true, Min: int64(time.Millisecond),
+		Group: gTimes, For: Run,
+		Help: "for a free worker; then 503",
+	},
+	{
+		Key: "boot_timeout", Kind: Duration, Default: "30s", Min: int64(time.Millisecond),
+		Group: gTimes, For: Run,
+		Help: "for a worker to load the application",
 	},
 	{
 		Key: "head_timeout", Kind: Duration, Default: "10s", Min: 1,

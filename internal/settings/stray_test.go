@@ -22,6 +22,9 @@ var elsewhere = map[string]string{
 	"cmd/isbjorn/internal/gunicorn/python.go Getenv":      "VIRTUAL_ENV has the Python to ask",
 	"cmd/isbjorn/internal/gunicorn/translate.go Getenv":   "PORT, WEB_CONCURRENCY and FORWARDED_ALLOW_IPS replace defaults of gunicorn",
 
+	"wsgi/internal/process/find.go Getenv":    "VIRTUAL_ENV has the Python to run",
+	"wsgi/internal/process/worker.go Environ": "given to the workers",
+
 	"cmd/isbjorn/internal/uwsgi/ini.go Environ":       "UWSGI_NAME is an option of uWSGI",
 	"cmd/isbjorn/internal/uwsgi/replace.go LookupEnv": "$(NAME) in a file of uWSGI",
 }

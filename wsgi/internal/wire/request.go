@@ -36,8 +36,8 @@ const (
 	codeDict       = '{'
 )
 
-// Encoder writes one request message: Begin, the pairs of the environ in any order, End, Message. Of equal keys the last
-// counts. The zero value is ready; it keeps its buffer, so that in steady state nothing is allocated.
+// Encoder writes one request message: Begin, the pairs of the environ in any order, End, Message. Of equal keys the
+// last counts. The zero value is ready; it keeps its buffer, so that in steady state nothing is allocated.
 type Encoder struct {
 	b []byte // idSpace bytes for what stands before the environ, and the rest
 }
@@ -58,6 +58,28 @@ func (e *Encoder) Text(key, value string) {
 // TextBytes is Text for bytes.
 func (e *Encoder) TextBytes(key, value []byte) {
 	e.b = appendLatin(appendLatin(e.b, key), value)
+}
+
+// Field adds a field of the request as HTTP_NAME, with name in upper case and "_" for "-".
+func (e *Encoder) Field(name, value string) {
+	const prefix = "HTTP_"
+	if n := len(prefix) + len(name); n < 256 {
+		e.b = append(e.b, codeShortLatin, byte(n))
+	} else {
+		e.b = appendLength(e.b, codeLatin, n)
+	}
+	e.b = append(e.b, prefix...)
+	for i := range len(name) {
+		c := name[i]
+		switch {
+		case 'a' <= c && c <= 'z':
+			c -= 'a' - 'A'
+		case c == '-':
+			c = '_'
+		}
+		e.b = append(e.b, c)
+	}
+	e.b = appendLatin(e.b, value)
 }
 
 // Bool adds True or False.

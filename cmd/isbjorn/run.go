@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/gateway/middleware"
+	"github.com/isbjorn/isbjorn/internal/settings"
+	"github.com/isbjorn/isbjorn/server"
+	"github.com/isbjorn/isbjorn/wsgi"
+)
+
+func newRun() *cobra.Command {
+	in := &input{command: settings.Run}
+	cmd := &cobra.Command{
+		Use:   "run [flags] [MODULE:NAME]",
+		Short: "run a Python (WSGI) application",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return fmt.Errorf("unexpected argument %q: one application is run; a value of true or false needs =, "+
+					"as in --strict=false", args[1])
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			in.arguments(args)
+			return in.run(cmd, runPython)
+		},
+	}
+	in.defineFlags(cmd)
+	return cmd
+}
+
+// notYet are settings that the table has and isbjorn run does not heed, with what to do instead.
+var notYet = map[string]string{
+	"preload":             "each worker imports the application by itself",
+	"hooks":               "call what they do from the application",
+	"static.map":          "run isbjorn static, or another server, for the files",
+	"workers_min":         "the number of workers is fixed: workers",
+	"max_requests":        "replace the workers by a restart: SIGUSR2",
+	"max_requests_jitter": "replace the workers by a restart: SIGUSR2",
+	"max_lifetime":        "replace the workers by a restart: SIGUSR2",
+	"max_rss":             "limit the memory of the service: MemoryMax of systemd",
+	"log.max_size":        "use logrotate",
+	"user":                "start isbjorn as that user: User of systemd, setpriv",
+	"group":               "start isbjorn with that group: Group of systemd, setpriv",
+	"umask":               "set it before: UMask of systemd",
+	"daemon":              "use a service manager: isbjorn systemd writes a unit",
+	"pidfile":             "use a service manager: isbjorn systemd writes a unit",
+	"name":                "the processes are called as Python calls them",
+	"stats.bind":          "the log has the numbers: SIGUSR1",
+	"reload.watch":        "restart by SIGUSR2",
+	"reload.touch":        "restart by SIGUSR2",
+}
+
+// unheeded refuses settings that would have no effect.
+func unheeded(config *settings.Config) error {
+	var errs []error
+	for _, s := range settings.Of(settings.Run) {
+		mend, not := notYet[s.Key]
+		text := config.Text(s.Key)
+		if !not || config.Source(s.Key).Origin <= settings.Code || text == s.Default || text == "" {
+			continue
+		}
+		errs = append(errs, fmt.Errorf("%v: isbjorn run has no %s yet; %s", config.Source(s.Key), s.Key, mend))
+	}
+	return errors.Join(errs...)
+}
+
+// The exit statuses of an application that does not start, as gunicorn has them.
+const (
+	statusBoot = 3 // no Python, or it ends
+	statusLoad = 4 // the application cannot be loaded
+)
+
+func runPython(config *settings.Config) error {
+	if err := unheeded(config); err != nil {
+		return statusError{statusUsage, err}
+	}
+	log, closeLog, err := newLog(config)
+	if err != nil {
+		return statusError{statusFailed, err}
+	}
+	defer closeLog()
+	options := wsgiOptions(config, log)
+	app, err := wsgi.New(options)
+	if err != nil {
+		return statusError{startStatus(err), err}
+	}
+	err = serveLogged(config, log, withPrefix(config, app), server.Inline, true)
+	ctx, cancel := context.WithTimeout(context.Background(), options.GracefulTimeout+5*time.Second)
+	defer cancel()
+	return errors.Join(err, app.Shutdown(ctx))
+}
+
+func startStatus(err error) int {
+	var start *wsgi.StartError
+	switch {
+	case !errors.As(err, &start):
+		return statusUsage
+	case start.Usage:
+		return statusUsage
+	case start.App:
+		return statusLoad
+	}
+	return statusBoot
+}
+
+// wsgiOptions are those of the application.
+func wsgiOptions(config *settings.Config, log *slog.Logger) wsgi.Options {
+	o := wsgi.Options{
+		App: config.Text("app"), Factory: config.Bool("factory"), Dir: config.Text("chdir"), Path: config.List("python.path"),
+		Env: config.List("env"), Strict: config.Bool("strict"), Threads: int(config.Number("threads")),
+		Gevent: int(max(config.Number("gevent"), 0)), Queue: int(config.Number("worker_queue")),
+		QueueTimeout: config.Duration("queue_timeout"), RequestTimeout: config.Duration("request_timeout"),
+		SlowTime: config.Duration("log.slow"), BootTimeout: config.Duration("boot_timeout"),
+		GracefulTimeout: config.Duration("stop_timeout"), Log: log,
+	}
+	if text := config.Text("python.exe"); text != "auto" {
+		o.Python = text
+	}
+	if config.Text("workers") != "auto" {
+		o.Workers = int(config.Number("workers"))
+	}
+	if text := config.Text("temp_dir"); text != "auto" {
+		o.TempDir = text
+	}
+	return o
+}
+
+// withPrefix has the application under a path: SCRIPT_NAME. What is outside of it is not there.
+func withPrefix(config *settings.Config, app gateway.App) gateway.App {
+	prefix := strings.TrimRight(config.Text("prefix"), "/")
+	if prefix == "" {
+		return app
+	}
+	router, err := middleware.Router(middleware.Mount(prefix, app))
+	if err != nil {
+		panic(err) // its check has made one
+	}
+	return router
+}
+
+func init() {
+	checks["prefix"] = func(prefix string) error {
+		if prefix == "" {
+			return nil
+		}
+		if !strings.HasPrefix(prefix, "/") {
+			return errors.New("must begin with /")
+		}
+		_, err := middleware.Router(middleware.Mount(strings.TrimRight(prefix, "/"), nil))
+		return err
+	}
+}
