@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bufio"
+	"bytes"
 	"io"
 	"net/http"
 	"os"
@@ -32,6 +33,20 @@ func buildProgram(t *testing.T, name string) (path string) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	return path
+}
+
+// A program that does not call server.Main is linked without the table of settings.
+func TestNoSettings(t *testing.T) {
+	symbols, err := exec.Command("go", "tool", "nm", buildProgram(t, "bridge")).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(symbols, []byte(" github.com/isbjorn/isbjorn/server.New\n")) {
+		t.Error("the symbols of the program lack server.New")
+	}
+	if bytes.Contains(symbols, []byte(" github.com/isbjorn/isbjorn/internal/settings.table\n")) {
+		t.Error("the table of settings is linked; it may be used by functions that only server.Main calls")
+	}
 }
 
 // The program serves the same by every server, and ends in order.

@@ -42,7 +42,7 @@ func Main(app gateway.App, options Options) {
 	if mistakes.Failed() {
 		exit(2, mistakes)
 	}
-	if err := options.Check(); err != nil {
+	if err := errors.Join(checkFixed(options.Fixed), options.Check()); err != nil {
 		exit(2, fmt.Errorf("%w%s", err, config.Sources(err.Error())))
 	}
 	var lines logqueue.Queue

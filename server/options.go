@@ -406,7 +406,7 @@ func newConfig(o Options) (*config, error) {
 	if o.tune != nil {
 		o.tune(c)
 	}
-	if err := errors.Join(checkFixed(o.Fixed), c.check()); err != nil {
+	if err := c.check(); err != nil {
 		return nil, err
 	}
 	c.log = c.logs.Logger(c.appLog)

@@ -83,7 +83,7 @@ func FromOptions(options any, c Command) (given []Given) {
 
 // KeysOf returns the keys of options, by the names of their fields. It leaves out what no setting fills.
 func KeysOf(options []string) (keys []string) {
-	for _, s := range all {
+	for _, s := range All() {
 		if s.Option != "" && slices.Contains(options, s.Option) && !slices.Contains(keys, s.Key) {
 			keys = append(keys, s.Key)
 		}

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // A Given is a setting as a source has it: not yet looked up in the table.
@@ -42,8 +43,9 @@ func (d *Document) mistake(m *Mistake) {
 
 // injected is what Kubernetes adds to the environment of every container for a Service of the name of the prefix
 // (ISBJORN_PORT=tcp://10.0.0.1:80): no setting may have such a name.
-var injected = regexp.MustCompile(
-	`^(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`)
+var injected = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`)
+})
 
 // Variables that are read and are no settings, without the prefix.
 var otherVariables = []string{"CONFIG"}
@@ -58,7 +60,7 @@ func environment(environ []string, prefixes []string, c Command) (given []Given,
 		byVariable[s.Variable()] = s
 		names = append(names, s.Variable())
 	}
-	for _, s := range all { // of another command: not wrong, and not used
+	for _, s := range All() { // of another command: not wrong, and not used
 		if _, ok := byVariable[s.Variable()]; !ok {
 			byVariable[s.Variable()] = nil
 		}
@@ -67,7 +69,7 @@ func environment(environ []string, prefixes []string, c Command) (given []Given,
 		for _, pair := range environ {
 			variable, value, _ := strings.Cut(pair, "=")
 			name, ok := strings.CutPrefix(variable, prefix)
-			if !ok || value == "" || injected.MatchString(name) || slices.Contains(otherVariables, name) {
+			if !ok || value == "" || injected().MatchString(name) || slices.Contains(otherVariables, name) {
 				continue
 			}
 			at := Source{Origin: Environment, Name: variable}

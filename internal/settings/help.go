@@ -118,7 +118,7 @@ func Explain(name string) (string, error) {
 // lookup finds the rows with a name of any kind.
 func lookup(name string) (rows []*Setting) {
 	bare := strings.TrimLeft(name, "-")
-	for _, s := range all {
+	for _, s := range All() {
 		names := []string{s.Key, s.Alias, s.Option, s.Variable(), "ISBJORN_" + s.Variable()}
 		names = slices.Concat(names, s.Gunicorn, s.UWSGI)
 		for c := Program; c <= Run; c <<= 1 {
@@ -131,7 +131,7 @@ func lookup(name string) (rows []*Setting) {
 	exact := slices.ContainsFunc(rows, func(s *Setting) bool { return s.Key == bare })
 	found := rows
 	rows = nil
-	for _, s := range all { // both rows of a key that has two
+	for _, s := range All() { // both rows of a key that has two
 		if slices.ContainsFunc(found, func(f *Setting) bool { return f.Key == s.Key }) && (!exact || s.Key == bare) {
 			rows = append(rows, s)
 		}

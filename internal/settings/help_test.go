@@ -44,7 +44,7 @@ func TestExplain(t *testing.T) {
 	if _, err := Explain(""); err == nil {
 		t.Error("an empty key is explained")
 	}
-	for _, s := range all {
+	for _, s := range All() {
 		if text, err := Explain(s.Key); err != nil || strings.Count(text, s.Key+": ") == 0 {
 			t.Errorf("%s: %v", s.Key, err)
 		}
@@ -96,15 +96,14 @@ func (w *word) String() string        { return strings.TrimPrefix(string(*w), "s
 
 // A struct of options is filled with what an operator has given, and read for what the program has set.
 func TestFill(t *testing.T) {
-	rows := all
-	defer func() { all = rows }()
-	all = nil
-	for _, s := range rows {
-		row := *s
-		if !slices.Contains(strings.Fields("Bind HeadTimeout BodyBytes BodyRate Workers ServerHeader TempDir Dispatch TLS.Cert TLS.StrictSNI"), s.Option) {
+	rows := table
+	defer func() { table = rows }()
+	table = nil
+	for _, row := range rows {
+		if !slices.Contains(strings.Fields("Bind HeadTimeout BodyBytes BodyRate Workers ServerHeader TempDir Dispatch TLS.Cert TLS.StrictSNI"), row.Option) {
 			row.Option = ""
 		}
-		all = append(all, &row)
+		table = append(table, row)
 	}
 	o := options{Bind: []string{":1"}, HeadTimeout: 90 * time.Second, BodyBytes: -1, Workers: 3, ServerHeader: "-", Dispatch: "set pool"}
 	o.TLS.StrictSNI = true

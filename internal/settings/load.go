@@ -209,7 +209,7 @@ func checkPort(address string) error {
 func (l *loader) unknown(g *Given) *Mistake {
 	m := &Mistake{Source: g.Source, Length: g.Length, Key: g.Key, Message: "unknown key"}
 	_, last, _ := strings.Cut(g.Key, ".")
-	for _, s := range all {
+	for _, s := range All() {
 		names := slices.Concat(s.Gunicorn, s.UWSGI)
 		if slices.Contains(names, g.Key) || last != "" && slices.Contains(names, last) {
 			m.Mend = "here it is " + s.Key

@@ -42,7 +42,7 @@ What is used by ` + "`run`" + ` alone is read by ` + "`isbjorn check`" + ` and w
 `)
 	for _, group := range groups {
 		fmt.Fprintf(&b, "\n## %s\n\n| key | default | what | value | used by | gunicorn | uWSGI |\n| --- | --- | --- | --- | --- | --- | --- |\n", group)
-		for _, s := range all {
+		for _, s := range All() {
 			if s.Group != group {
 				continue
 			}
@@ -92,7 +92,7 @@ func TestOptionsPage(t *testing.T) {
 			}
 		}
 	}
-	for _, s := range all {
+	for _, s := range All() {
 		if s.Option == "" || s.For&Program == 0 {
 			continue
 		}

@@ -28,6 +28,8 @@ const (
 	durationMax = 1<<63 - 1
 )
 
+// table has all settings. Only functions refer to it: a program without settings, such as one that calls
+// server.ListenAndServe, is linked without it. Each collection of garbage reads all variables that are linked.
 var table = []Setting{
 	// Addresses.
 	{

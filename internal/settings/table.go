@@ -98,26 +98,24 @@ func (s *Setting) Variable() string {
 
 // Of returns the settings of a command, in the order of the table.
 func Of(c Command) []*Setting {
-	return slices.DeleteFunc(slices.Clone(all), func(s *Setting) bool { return s.For&c == 0 })
+	return slices.DeleteFunc(All(), func(s *Setting) bool { return s.For&c == 0 })
 }
 
 // All returns all settings, in the order of the table. A key may have two rows, for different commands.
-func All() []*Setting { return slices.Clone(all) }
+func All() (list []*Setting) {
+	for i := range table {
+		list = append(list, &table[i])
+	}
+	return list
+}
 
 // Find returns the setting with a key for a command, or for any if it has none for that one; nil if there is none.
 func Find(key string, c Command) *Setting {
 	var found *Setting
-	for _, s := range all {
-		if s.Key == key && (found == nil || s.For&c != 0) {
+	for i := range table {
+		if s := &table[i]; s.Key == key && (found == nil || s.For&c != 0) {
 			found = s
 		}
 	}
 	return found
 }
-
-var all = func() (list []*Setting) {
-	for i := range table {
-		list = append(list, &table[i])
-	}
-	return list
-}()

@@ -25,11 +25,11 @@ func TestTable(t *testing.T) {
 			keys[s.Key], shorts[s.Short] = true, true
 		}
 	}
-	for _, s := range all {
+	for _, s := range All() {
 		if !regexp.MustCompile(`^([a-z]+\.)?[a-z][a-z_]*$`).MatchString(s.Key) {
 			t.Errorf("key %s", s.Key)
 		}
-		if injected.MatchString(s.Variable()) {
+		if injected().MatchString(s.Variable()) {
 			t.Errorf("%s is a variable that Kubernetes sets for a Service", s.Variable())
 		}
 		for _, text := range s.defaults() {
@@ -65,7 +65,7 @@ func keyOf(option string) string {
 func TestForeignNames(t *testing.T) {
 	for _, column := range []string{"Gunicorn", "UWSGI"} {
 		of := map[string]string{}
-		for _, s := range all {
+		for _, s := range All() {
 			for _, name := range reflect.ValueOf(s).Elem().FieldByName(column).Interface().([]string) {
 				if other := of[name]; other != "" && other != s.Key {
 					t.Errorf("%s: %s is %s and %s", column, name, other, s.Key)
