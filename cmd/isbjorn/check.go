@@ -49,7 +49,7 @@ func (o *checkOptions) run(cmd *cobra.Command, args []string) error {
 		return config.Print(cmd.OutOrStdout())
 	}
 	if !mistakes.Failed() {
-		mistakes = append(append(mistakes, optionMistakes(config)...), probe(config)...)
+		mistakes = append(append(mistakes, together(config)...), probe(config)...)
 	}
 	if o.strict {
 		for _, m := range mistakes {
@@ -140,22 +140,25 @@ func commandFor(d *settings.Document) (settings.Command, error) {
 
 // jsonMistake is a mistake as check --json prints it.
 type jsonMistake struct {
-	Source   string `json:"source"`
-	File     string `json:"file,omitempty"`
-	Line     int    `json:"line,omitempty"`
-	Column   int    `json:"column,omitempty"`
-	Key      string `json:"key,omitempty"`
-	Value    string `json:"value,omitempty"`
-	Severity string `json:"severity"`
-	Message  string `json:"message"`
-	Mend     string `json:"mend,omitempty"`
+	Source   string  `json:"source,omitempty"`
+	File     string  `json:"file,omitempty"`
+	Line     int     `json:"line,omitempty"`
+	Column   int     `json:"column,omitempty"`
+	Key      string  `json:"key,omitempty"`
+	Value    *string `json:"value,omitempty"`
+	Severity string  `json:"severity"`
+	Message  string  `json:"message"`
+	Mend     string  `json:"mend,omitempty"`
 }
 
 func printJSON(w io.Writer, mistakes settings.Mistakes) error {
 	list := []jsonMistake{}
 	for _, m := range mistakes {
-		j := jsonMistake{Source: m.Source.String(), Key: m.Key, Value: m.Value,
+		j := jsonMistake{Key: m.Key, Value: m.Value,
 			Severity: m.Severity.String(), Message: m.Message, Mend: m.Mend}
+		if m.Source.Origin > settings.Code {
+			j.Source = m.Source.String()
+		}
 		if m.Source.Origin == settings.File {
 			j.File, j.Line, j.Column = m.Source.Name, m.Source.Line, m.Source.Column
 		}

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
+	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -31,11 +34,7 @@ func helpText(cmd *cobra.Command, all bool) string {
 	if ok {
 		b.WriteString(strings.TrimPrefix(settings.Usage(c, all), "\n"))
 	}
-	for _, sub := range cmd.Commands() {
-		if sub.IsAvailableCommand() || sub.Name() == "help" {
-			fmt.Fprintf(&b, "  %-18s %s\n", strings.Replace(sub.Use, "[flags] ", "", 1), sub.Short)
-		}
-	}
+	b.WriteString(commandsHelp(cmd))
 	cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
 		if _, setting := f.Value.(*settings.FlagValue); setting || f.Hidden || f.Name == "help" || f.Name == "help-all" {
 			return
@@ -53,6 +52,19 @@ func helpText(cmd *cobra.Command, all bool) string {
 	return b.String()
 }
 
+// commandsHelp is a line for each command.
+func commandsHelp(cmd *cobra.Command) string {
+	var b strings.Builder
+	lines := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	for _, sub := range cmd.Commands() {
+		if sub.IsAvailableCommand() || sub.Name() == "help" {
+			fmt.Fprintf(lines, "  %s\t%s\n", strings.Replace(sub.Use, "[flags] ", "", 1), sub.Short)
+		}
+	}
+	_ = lines.Flush() // to memory
+	return b.String()
+}
+
 // suggestFlag adds the flag that an unknown one may stand for.
 func suggestFlag(cmd *cobra.Command, err error) error {
 	unknown, ok := strings.CutPrefix(err.Error(), "unknown flag: --")
@@ -61,8 +73,8 @@ func suggestFlag(cmd *cobra.Command, err error) error {
 	}
 	var names []string
 	cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
-	if near := settings.Nearest(unknown, names); near != "" {
-		return fmt.Errorf("%w; did you mean --%s?", err, near)
+	if mend := settings.DidYouMean(unknown, names, "--"); mend != "" {
+		return fmt.Errorf("%w; %s", err, mend)
 	}
 	if text, explained := settings.Explain(unknown); explained == nil {
 		key, _, _ := strings.Cut(text, ":")
@@ -75,6 +87,7 @@ func newHelp() *cobra.Command {
 	return &cobra.Command{
 		Use:   "help COMMAND|KEY",
 		Short: "help for a command, or for a setting",
+		Args:  atMost(1, "one command or setting"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			root := cmd.Root()
 			if len(args) == 0 {
@@ -107,12 +120,13 @@ func newVersion() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "version, and what this program is built of",
-		Args:  cobra.NoArgs,
-		Run: func(cmd *cobra.Command, _ []string) {
-			fmt.Fprintf(cmd.OutOrStdout(), "isbjorn %s, %s, %s/%s\n",
-				version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
-		},
+		Args:  atMost(0, "none"),
+		Run:   func(cmd *cobra.Command, _ []string) { fmt.Fprint(cmd.OutOrStdout(), versionLine()) },
 	}
+}
+
+func versionLine() string {
+	return fmt.Sprintf("isbjorn %s, %s, %s/%s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
 // version is that of the module, or the revision that it was built of.
@@ -140,7 +154,12 @@ func newCompletion() *cobra.Command {
 		Long: "\nbash:  source <(isbjorn completion bash)\n" +
 			"zsh:   isbjorn completion zsh >\"${fpath[1]}/_isbjorn\"\n" +
 			"fish:  isbjorn completion fish >~/.config/fish/completions/isbjorn.fish",
-		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 || !slices.Contains(cmd.ValidArgs, args[0]) {
+				return errors.New("completion needs the name of a shell: bash, zsh, fish or powershell")
+			}
+			return atMost(1, "one shell")(cmd, args)
+		},
 		ValidArgs: []string{"bash", "zsh", "fish", "powershell"},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			root, out := cmd.Root(), cmd.OutOrStdout()

@@ -6,6 +6,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -44,13 +45,18 @@ func (e statusError) Unwrap() error { return e.error }
 
 // execute runs a command line and returns the exit status.
 func execute(args []string, stdout, stderr io.Writer) int {
-	root := newRoot()
+	root, out := newRoot(), &output{Writer: stdout}
 	root.SetArgs(args)
-	root.SetOut(stdout)
+	root.SetOut(out)
 	root.SetErr(stderr)
 	err := root.Execute()
 	status := statusError{status: statusUsage} // what cobra finds is wrong usage
 	switch {
+	case errors.Is(out.err, syscall.EPIPE): // its reader has enough: isbjorn --help | head -1
+		return statusFailed
+	case out.err != nil:
+		fmt.Fprintln(stderr, "isbjorn: standard output:", withoutName(out.err))
+		return statusFailed
 	case err == nil:
 		return statusDone
 	case errors.As(err, &status) && status.error == nil: // said already
@@ -65,6 +71,20 @@ func execute(args []string, stdout, stderr io.Writer) int {
 	return status.status
 }
 
+// output is standard output. It keeps the error of a write, which most that print do not look at.
+type output struct {
+	io.Writer
+	err error
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	n, err := o.Writer.Write(p)
+	if err != nil {
+		o.err = err
+	}
+	return n, err
+}
+
 // unknownCommand refuses what is no command.
 func unknownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
@@ -74,11 +94,18 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	for _, sub := range cmd.Commands() {
 		names = append(names, sub.Name())
 	}
-	mend := cmd.Name() + " --help lists them"
-	if near := settings.Nearest(args[0], names); near != "" {
-		mend = "did you mean " + near + "?"
-	}
+	mend := cmp.Or(settings.DidYouMean(args[0], names, ""), cmd.Name()+" --help lists them")
 	return fmt.Errorf("%q is no command; %s", args[0], mend)
+}
+
+// atMost refuses more than n arguments. takes says what the command has room for.
+func atMost(n int, takes string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) > n {
+			return fmt.Errorf("unexpected argument %q; %s takes %s", args[n], cmd.CommandPath(), takes)
+		}
+		return nil
+	}
 }
 
 func newRoot() *cobra.Command {
@@ -90,6 +117,10 @@ func newRoot() *cobra.Command {
 		Args:          unknownCommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	root.Version = version()
+	root.SetVersionTemplate(versionLine())
+	root.Flags().BoolP("version", "v", false, "the same as isbjorn version")
+	_ = root.Flags().MarkHidden("version") // an error if the flag were not there
 	cobra.EnableCommandSorting = false
 	root.AddCommand(newRun(), newStatic(), newProxy(),
 		newCheck(), newConvert(), newCompletion(), newSystemd(), newVersion())

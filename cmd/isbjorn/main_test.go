@@ -20,7 +20,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -375,7 +377,7 @@ func TestMistakes(t *testing.T) {
 isbjorn.toml:1:1: worker: unknown key; did you mean workers?
     1 | worker = 8
       | ^^^^^^
-isbjorn.toml:2:11: workers = "eight": a number from 1 to 1048576, or "auto"
+isbjorn.toml:2:11: workers = "eight": must be a number from 1 to 1048576, or "auto"
     2 | workers = "eight"
       |           ^^^^^^^
 isbjorn.toml:4:1: log.acces: unknown key; did you mean log.access?
@@ -461,7 +463,7 @@ func TestCheck(t *testing.T) {
 		{"empty.toml", "", "no application", 2},
 		{"proxy.toml", "ok\n", "proxy.toml:3: hint: proxy.to: http://127.0.0.1:1 does not accept connections now", 0},
 		{"bad.toml", "", "bad.toml:5: log.access: there is no directory logs; mkdir -p logs\n", 2},
-		{"bad.toml", "", "bad.toml:2: static.root: www has no file app.html\n", 2},
+		{"bad.toml", "", `bad.toml:3: static.spa = "app.html": no such file or directory in www; make this file`, 2},
 		{"bad.toml", "", "certificate good.toml with key good.toml: tls: failed to find any PEM data", 2},
 		{"run.toml", "", "run.toml:4: python.path: lib: no such file or directory\n1 mistake", 2},
 		{"good.toml bad.toml", "", "one file is checked at a time", 2},
@@ -475,7 +477,7 @@ func TestCheck(t *testing.T) {
 	}
 	stdout, _, status := run(t, dir, nil, "check", "--json", "bad.toml")
 	var list []jsonMistake
-	if err := json.Unmarshal([]byte(stdout), &list); err != nil || status != 2 || len(list) != 3 || list[1].File != "bad.toml" || list[1].Line != 5 || list[0].Severity != "error" {
+	if err := json.Unmarshal([]byte(stdout), &list); err != nil || status != 2 || len(list) != 3 || list[2].File != "bad.toml" || list[2].Line != 5 || *list[1].Value != "app.html" || list[0].Severity != "error" {
 		t.Errorf("%d %v\n%s", status, err, stdout)
 	}
 }
@@ -566,13 +568,63 @@ func TestHelp(t *testing.T) {
 	if stdout, _, status := run(t, t.TempDir(), nil, "help", "harakiri"); status != 0 || !strings.Contains(stdout, "request_timeout") {
 		t.Errorf("%d %s", status, stdout)
 	}
-	for text, want := range map[string]string{"statik": "did you mean static?", "help idle_timout": "did you mean idle_timeout?", "static a b": "one directory is served"} {
-		if _, stderr, status := run(t, t.TempDir(), nil, strings.Fields(text)...); status != 2 || !strings.Contains(stderr, want) {
+	for text, want := range map[string]string{
+		"statik": "did you mean static?", "stat": "did you mean static?", "x": "isbjorn --help lists them", "static a b": "one directory is served",
+		"help idle_timout": "did you mean idle_timeout?", "help HEAD": "did you mean head_timeout, head_bytes or server_header?",
+		"static --cert x": "did you mean --tls-cert?", "version x": `unexpected argument "x"; isbjorn version takes none`,
+		"help static x": `unexpected argument "x"; isbjorn help takes one command or setting`, "completion": "needs the name of a shell: bash, zsh",
+		"completion foo": "needs the name of a shell: bash, zsh", "completion bash x": "isbjorn completion takes one shell",
+	} {
+		if stdout, stderr, status := run(t, t.TempDir(), nil, strings.Fields(text)...); status != 2 || stdout != "" || !strings.Contains(stderr, want) {
 			t.Errorf("%s: %d %s", text, status, stderr)
 		}
 	}
-	if stdout, _, _ := run(t, t.TempDir(), nil, "version"); !strings.HasPrefix(stdout, "isbjorn ") || !strings.Contains(stdout, runtime.Version()) {
-		t.Error(stdout)
+	for _, args := range []string{"version", "--version", "-v"} {
+		if stdout, _, status := run(t, t.TempDir(), nil, args); status != 0 || !strings.HasPrefix(stdout, "isbjorn ") || !strings.Contains(stdout, runtime.Version()) {
+			t.Errorf("%s: %d %s", args, status, stdout)
+		}
+	}
+	stdout, _, _ := run(t, t.TempDir(), nil, "--help")
+	columns := map[int]bool{}
+	for _, c := range newRoot().Commands() {
+		columns[strings.Index("\n"+stdout, c.Short)-strings.LastIndex(stdout[:strings.Index(stdout, c.Short)], "\n")] = true
+	}
+	if len(columns) != 1 {
+		t.Errorf("the column of the commands' help is not one:\n%s", stdout)
+	}
+}
+
+// Messages have the keys of an operator, and no options of Go; files that pages need are looked for at the start.
+func TestRefusedInKeys(t *testing.T) {
+	t.Parallel()
+	dir := write(t, t.TempDir(), map[string]string{"www/index.html": "home", "empty.pem": ""})
+	for text, want := range map[string]string{
+		"proxy foo":                        `argument URL: proxy.to = "foo": the scheme is missing or unknown; use http://`,
+		"proxy http://a:99999":             `argument URL: proxy.to = "http://a:99999": the port is no number from 1 to 65535; use http://host:port`,
+		"proxy http://a:0":                 "the port is no number",
+		"proxy http://a http://a":          `proxy.to has "http://a" twice; leave one of them out (proxy.to = ["http://a", "http://a"] by argument URL)`,
+		"proxy http://a --health-path x":   `flag --health-path: proxy.health_path = "x": use a path such as /health`,
+		"proxy http://a --upgrade h2c":     `flag --upgrade: proxy.upgrade = "h2c": its requests would pass unseen`,
+		"proxy http://a --ca empty.pem":    `flag --ca: proxy.ca = "empty.pem": has no certificate in PEM`,
+		"static www --temp-bytes 1":        `temp_bytes is 1; use at least body_bytes (1048576), so that any accepted content fits, or "none" for no bound (temp_bytes = "1" by flag --temp-bytes)`,
+		"static www --spa a.html":          `flag --spa: static.spa = "a.html": no such file or directory in www; make this file, or leave the setting out`,
+		"static www --spa ../a.html":       `static.spa = "../a.html": the file must be one of the directory`,
+		"static www --error-pages 404=.":   `flag --error-pages: static.error_pages = "404=.": not a regular file in www`,
+		"static www --error-pages 404=a":   `static.error_pages = "404=a": no such file or directory in www`,
+		"static www --trusted-proxies x":   `trusted_proxies = "x": must be an address`,
+		"static empty.pem":                 `static.root = "empty.pem": not a directory`,
+		"static www --head-timeout=":       `flag --head-timeout: head_timeout = "": must be a duration, such as`,
+		"static www --listing=":            `flag --listing: static.listing = "": must be true or false`,
+		"static www --index=":              `flag --index: static.index = "": must not be empty`,
+		"static www --tls-client-auth x":   `tls.client_auth = "x": must be one of require, request`,
+		"static www --spa a.html --config": "flag needs an argument: --config; isbjorn static --help lists the flags",
+	} {
+		words := strings.Fields(text)
+		words = slices.Insert(words, 1, "-b", "127.0.0.1:0")
+		_, stderr, status := run(t, dir, nil, words...)
+		if status != 2 || !strings.Contains(stderr, want) || regexp.MustCompile(`option [A-Z]`).MatchString(stderr) {
+			t.Errorf("%s: %d %s\nwant %s", text, status, stderr, want)
+		}
 	}
 }
 

@@ -35,7 +35,7 @@ const (
 func probe(config *settings.Config) settings.Mistakes {
 	p := prober{config: config}
 	if err := complete(config); err != nil {
-		p.add(settings.Error, settings.Source{Origin: settings.Code}, "", err.Error())
+		p.add(settings.Error, settings.Source{}, "", err.Error())
 	}
 	for _, addr := range config.List("bind") {
 		p.address(addr)
@@ -51,18 +51,7 @@ func probe(config *settings.Config) settings.Mistakes {
 		}
 	}
 	switch config.Command {
-	case settings.Static:
-		for _, name := range missingPages(config) {
-			p.key("static.root", settings.Error, "%s has no file %s", config.Text("static.root"), name)
-		}
 	case settings.Proxy:
-		o, err := proxyOptions(config)
-		if o.HealthPath = ""; err == nil { // no question is asked
-			err = checkProxy(o)
-		}
-		if err != nil {
-			p.key("proxy.to", settings.Error, "%v", err)
-		}
 		for _, to := range config.List("proxy.to") {
 			p.upstream(to)
 		}
@@ -269,7 +258,7 @@ func (p *prober) upstream(to string) {
 // python looks at what a Python application needs; the application itself is not imported.
 func (p *prober) python() {
 	if p.config.Text("app") == "" {
-		p.add(settings.Error, settings.Source{Origin: settings.Code}, "app", "no application, and no [static] or [proxy]; "+
+		p.add(settings.Error, settings.Source{}, "app", "no application, and no [static] or [proxy]; "+
 			"write app = \"module:name\", root in [static], or to in [proxy]")
 	}
 	for _, key := range []string{"chdir", "python.path"} {

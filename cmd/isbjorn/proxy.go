@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"log/slog"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -65,25 +67,35 @@ func proxyOptions(config *settings.Config) (proxy.Options, error) {
 		return o, set // the words of the table are not those of package proxy
 	}
 	if name := config.Text("proxy.ca"); name != "" {
-		pem, err := os.ReadFile(name)
+		roots, err := authorities(name)
 		if err != nil {
 			return o, err
 		}
-		o.TLS = &tls.Config{RootCAs: x509.NewCertPool()}
-		if !o.TLS.RootCAs.AppendCertsFromPEM(pem) {
-			return o, errors.New("proxy.ca: " + name + " has no certificate in PEM")
-		}
+		o.TLS = &tls.Config{RootCAs: roots}
 	}
 	return o, nil
 }
 
-// checkProxy returns the error of proxy.New.
-func checkProxy(o proxy.Options) error {
-	app, err := proxy.New(o)
+// authorities are the certificates of a file in PEM.
+func authorities(name string) (*x509.CertPool, error) {
+	pem, err := os.ReadFile(name)
 	if err != nil {
-		return errors.New(strings.TrimPrefix(err.Error(), "proxy: "))
+		return nil, err
 	}
-	return app.Close()
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, errors.New("has no certificate in PEM")
+	}
+	return pool, nil
+}
+
+// refusedUpstreams is what package proxy refuses of values that are right alone.
+func refusedUpstreams(config *settings.Config) settings.Mistakes {
+	o, err := proxyOptions(config)
+	if err == nil && len(o.To) > 0 { // see complete
+		err = o.Check()
+	}
+	return inKeys(config, err, "proxy: ")
 }
 
 // count is a number of which 0 and none are the same: -1, as options of Go have it.
@@ -95,12 +107,30 @@ func count(config *settings.Config, key string) int {
 }
 
 func init() {
-	checks["proxy.to"] = func(url string) error { return checkProxy(proxy.Options{To: []string{url}}) }
+	checks["proxy.to"] = func(url string) error { return checkValue(url, proxy.Options{To: []string{url}}) }
+	to := []string{"http://127.0.0.1"}
 	checks["proxy.health_path"] = func(path string) error {
-		return checkProxy(proxy.Options{To: []string{"http://127.0.0.1"}, HealthPath: path})
+		return checkValue(path, proxy.Options{To: to, HealthPath: path})
 	}
 	checks["proxy.upgrade"] = func(token string) error {
-		return checkProxy(proxy.Options{To: []string{"http://127.0.0.1"}, UpgradeTokens: []string{token}})
+		return checkValue(token, proxy.Options{To: to, UpgradeTokens: []string{token}})
 	}
-	checks["proxy.ca"] = readable
+	checks["proxy.ca"] = func(name string) error {
+		if err := readable(name); err != nil {
+			return err
+		}
+		_, err := authorities(name)
+		return err
+	}
+}
+
+// checkValue returns what the error of o says behind a value, which stands before it in the mistake:
+// "it has no host; use ..." of `proxy: option To has "http://": it has no host; use ...`.
+func checkValue(value string, o proxy.Options) error {
+	err := o.Check()
+	if err == nil {
+		return nil
+	}
+	_, why, _ := strings.Cut(err.Error(), strconv.Quote(value)+": ")
+	return errors.New(cmp.Or(why, err.Error()))
 }

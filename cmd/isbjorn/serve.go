@@ -101,7 +101,7 @@ func (in *input) arguments(args []string) {
 func (in *input) load(w io.Writer) (*settings.Config, error) {
 	config, mistakes := in.read(w)
 	if !mistakes.Failed() {
-		mistakes = append(mistakes, optionMistakes(config)...)
+		mistakes = append(mistakes, together(config)...)
 	}
 	if mistakes.Failed() {
 		return config, mistakes
@@ -125,16 +125,28 @@ func (in *input) read(w io.Writer) (*settings.Config, settings.Mistakes) {
 	})
 }
 
-// optionMistakes is what package server refuses: values that do not go together, and certificates.
-func optionMistakes(config *settings.Config) settings.Mistakes {
+// together are the mistakes that no value has alone: of options that do not go together, certificates with their keys,
+// files that must be in a directory.
+func together(config *settings.Config) (mistakes settings.Mistakes) {
 	options := server.Options{}
 	config.Fill(&options)
-	err := options.Check()
+	mistakes = append(mistakes, inKeys(config, options.Check(), "server: ")...)
+	switch config.Command {
+	case settings.Static:
+		mistakes = append(mistakes, missingPages(config)...)
+	case settings.Proxy:
+		mistakes = append(mistakes, refusedUpstreams(config)...)
+	}
+	return mistakes
+}
+
+// inKeys is an error of another package about its options, which begins with prefix, as a mistake of an operator.
+func inKeys(config *settings.Config, err error, prefix string) settings.Mistakes {
 	if err == nil {
 		return nil
 	}
-	text := strings.TrimPrefix(err.Error(), "server: ")
-	return settings.Mistakes{{Source: settings.Source{Origin: settings.Code}, Message: text + config.Sources(text)}}
+	text := strings.TrimPrefix(err.Error(), prefix)
+	return settings.Mistakes{{Message: config.InKeys(text) + config.Sources(text)}}
 }
 
 // configFile is the configuration file: that of -c, of the environment, or the one that is found here.
@@ -170,16 +182,15 @@ var checks = map[string]func(string) error{
 	},
 }
 
+var errNotRegular = errors.New("not a regular file")
+
 func readable(name string) error {
-	if name == "" {
-		return nil
-	}
 	info, err := os.Stat(name)
 	if err != nil {
 		return withoutName(err)
 	}
 	if !info.Mode().IsRegular() { // to open a pipe may take for ever
-		return errors.New("not a regular file")
+		return errNotRegular
 	}
 	f, err := os.Open(name)
 	if err != nil {
@@ -233,7 +244,7 @@ func prefixesOf(text string) ([]netip.Prefix, error) {
 		err = (&forwarded.Proxies{Prefixes: []netip.Prefix{p}}).Check()
 	}
 	if err != nil {
-		return nil, errors.New("an address, a prefix such as 10.0.0.0/8, or unix for peers on Unix sockets")
+		return nil, errors.New("must be an address, a prefix such as 10.0.0.0/8, or unix for peers on Unix sockets")
 	}
 	return []netip.Prefix{p.Masked()}, nil
 }

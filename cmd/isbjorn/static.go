@@ -100,12 +100,19 @@ func staticApp(config *settings.Config) (gateway.App, error) {
 
 func init() {
 	checks["static.root"] = func(name string) error {
-		if name == "" {
-			return nil
+		root, err := os.OpenRoot(name)
+		if err != nil {
+			return withoutName(err)
 		}
-		return isDirectory(name)
+		return root.Close()
 	}
 	checks["static.index"] = isFileName
+	checks["static.spa"] = func(file string) error {
+		if !filepath.IsLocal(file) {
+			return errNotLocal
+		}
+		return nil
+	}
 	checks["static.error_pages"] = func(pair string) error {
 		status, file, _ := strings.Cut(pair, "=")
 		statuses := []int{http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed,
@@ -114,31 +121,58 @@ func init() {
 			return fmt.Errorf("the status must be one of %v", statuses)
 		}
 		if !filepath.IsLocal(file) {
-			return errors.New("the file must be one of the directory")
+			return errNotLocal
 		}
 		return nil
 	}
 }
 
+var errNotLocal = errors.New("the file must be one of the directory")
+
 func isFileName(name string) error {
 	if name != filepath.Base(name) || !filepath.IsLocal(name) {
-		return errors.New("the name of a file, such as index.html")
+		return errors.New("must be the name of a file, such as index.html")
 	}
 	return nil
 }
 
-// missingPages are the files that the settings name and that are not in the directory.
-func missingPages(config *settings.Config) (missing []string) {
-	root := config.Text("static.root")
-	names := []string{config.Text("static.spa")}
-	for _, pair := range config.List("static.error_pages") {
-		_, file, _ := strings.Cut(pair, "=")
-		names = append(names, file)
+// missingPages are the mistakes of settings with a file of the directory that is not there, or cannot be read.
+func missingPages(config *settings.Config) (mistakes settings.Mistakes) {
+	dir := config.Text("static.root")
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil // there is no directory yet: see complete
 	}
-	for _, name := range names {
-		if _, err := os.Stat(filepath.Join(root, name)); name != "" && err != nil {
-			missing = append(missing, name)
+	defer root.Close()
+	check := func(key, value, file string) {
+		if err := readableIn(root, file); err != nil {
+			at := config.Source(key)
+			at.Column = 0 // without an excerpt
+			mistakes = append(mistakes, &settings.Mistake{Source: at, Key: key, Value: &value,
+				Message: fmt.Sprintf("%v in %s", err, dir), Mend: "make this file, or leave the setting out"})
 		}
 	}
-	return missing
+	if file := config.Text("static.spa"); file != "" {
+		check("static.spa", file, file)
+	}
+	for _, pair := range config.List("static.error_pages") {
+		_, file, _ := strings.Cut(pair, "=")
+		check("static.error_pages", pair, file)
+	}
+	return mistakes
+}
+
+func readableIn(root *os.Root, name string) error {
+	info, err := root.Stat(name)
+	if err != nil {
+		return withoutName(err)
+	}
+	if !info.Mode().IsRegular() { // to open a pipe may take for ever
+		return errNotRegular
+	}
+	f, err := root.Open(name)
+	if err != nil {
+		return withoutName(err)
+	}
+	return f.Close()
 }

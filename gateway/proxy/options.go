@@ -187,6 +187,31 @@ func (o Options) complete() Options {
 	return o
 }
 
+// Check returns the error that [New] would return for o. It connects to no upstream.
+func (o Options) Check() error {
+	o = o.complete()
+	_, err := o.upstreams()
+	return err
+}
+
+// upstreams checks the options, which are complete, and makes the upstreams.
+func (o *Options) upstreams() (list []*upstream, err error) {
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	for i, to := range o.To {
+		if slices.Contains(o.To[:i], to) {
+			return nil, fmt.Errorf("proxy: option To has %q twice; leave one of them out", to)
+		}
+		u, err := parseUpstream(to, o)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, u)
+	}
+	return list, nil
+}
+
 // check refuses values that cannot work.
 func (o *Options) check() error {
 	if len(o.To) == 0 {
@@ -231,15 +256,15 @@ func (o *Options) check() error {
 		}
 	}
 	if p := o.HealthPath; p != "" && (p[0] != '/' || strings.HasPrefix(p, "//") || !plainTarget(p)) {
-		return fmt.Errorf("proxy: option HealthPath is %q; use a path such as /health", p)
+		return fmt.Errorf("proxy: option HealthPath is %q: use a path such as /health", p)
 	}
 	for _, token := range o.UpgradeTokens {
 		lower := strings.ToLower(token)
 		switch {
 		case !isToken(strings.Replace(token, "/", "", 1)):
-			return fmt.Errorf("proxy: option UpgradeTokens has %q; use the name of a protocol, such as websocket", token)
+			return fmt.Errorf("proxy: option UpgradeTokens has %q: use the name of a protocol, such as websocket", token)
 		case lower == "h2c" || strings.HasPrefix(lower, "http/") || strings.HasPrefix(lower, "tls"):
-			return fmt.Errorf("proxy: option UpgradeTokens has %q, whose requests would pass unseen; leave it out", token)
+			return fmt.Errorf("proxy: option UpgradeTokens has %q: its requests would pass unseen; leave it out", token)
 		}
 	}
 	if err := o.Trusted.Check(); err != nil {

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"flag"
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -27,6 +28,8 @@ func TestOptionsRefused(t *testing.T) {
 		{Options{To: []string{"ftp://a"}}, "scheme"},
 		{Options{To: []string{"http://"}}, "no host"},
 		{Options{To: []string{"http://u:p@a"}}, "user"},
+		{Options{To: []string{"http://a:0"}}, "port"},
+		{Options{To: []string{"http://a:65536"}}, "port"},
 		{Options{To: []string{"http://a?b"}}, "query"},
 		{Options{To: []string{"http://a#b"}}, "fragment"},
 		{Options{To: []string{"http://a//b"}}, "prefix"},
@@ -53,6 +56,9 @@ func TestOptionsRefused(t *testing.T) {
 		{Options{To: to, Trusted: forwarded.Proxies{Prefixes: []netip.Prefix{{}}}}, "Trusted"},
 	} {
 		app, err := New(tt.o)
+		if checked := tt.o.Check(); fmt.Sprint(checked) != fmt.Sprint(err) {
+			t.Errorf("Check returns %v, New %v", checked, err)
+		}
 		if err == nil {
 			_ = app.Close()
 			t.Errorf("%+v: no error; want %q", tt.o, tt.want)
@@ -64,7 +70,7 @@ func TestOptionsRefused(t *testing.T) {
 			}
 		}
 	}
-	for _, to := range []string{"http://a", "https://a:1/", "http://[::1]:80/base", "unix:/a.sock", "unix:/a.sock:/base", "unix:@name"} {
+	for _, to := range []string{"http://a", "http://a:65535", "https://a:1/", "http://[::1]:80/base", "unix:/a.sock", "unix:/a.sock:/base", "unix:@name"} {
 		app, err := New(Options{To: []string{to}, UpstreamTimeout: None, TunnelTimeout: None, Retries: None, MaxFails: None})
 		if err != nil {
 			t.Errorf("%s: %v", to, err)

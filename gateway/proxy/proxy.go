@@ -35,20 +35,11 @@ const UpstreamKey = "proxy.upstream"
 // New returns an App for o, and begins the active checks if o has a HealthPath; Close ends them.
 func New(o Options) (*App, error) {
 	o = o.complete()
-	if err := o.check(); err != nil {
-		return nil, err
-	}
 	o.To, o.UpgradeTokens = slices.Clone(o.To), slices.Clone(o.UpgradeTokens)
 	a := &App{options: o}
-	for i, to := range o.To {
-		if slices.Contains(o.To[:i], to) {
-			return nil, fmt.Errorf("proxy: option To has %q twice; leave one of them out", to)
-		}
-		u, err := parseUpstream(to, &a.options)
-		if err != nil {
-			return nil, err
-		}
-		a.upstreams = append(a.upstreams, u)
+	var err error
+	if a.upstreams, err = a.options.upstreams(); err != nil {
+		return nil, err
 	}
 	var id [4]byte
 	_, _ = rand.Read(id[:]) // it never fails

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/textproto"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -87,6 +88,8 @@ func parseUpstream(to string, o *Options) (*upstream, error) {
 			return refuse("the scheme is missing or unknown")
 		case u.Hostname() == "":
 			return refuse("it has no host")
+		case !isPort(u.Port()):
+			return refuse("the port is no number from 1 to 65535")
 		case u.User != nil:
 			return refuse("it has a user and a password, which are not sent")
 		case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
@@ -101,6 +104,12 @@ func parseUpstream(to string, o *Options) (*upstream, error) {
 	}
 	up.conns = newTransport(network, address, o)
 	return up, nil
+}
+
+// isPort reports whether a URL may have a port: none, or a number from 1 to 65535.
+func isPort(port string) bool {
+	n, err := strconv.ParseUint(port, 10, 16)
+	return port == "" || err == nil && n > 0
 }
 
 // newTransport makes the connections of one upstream; address is that of its Unix socket, "" for TCP.

@@ -27,17 +27,20 @@ type Writer struct {
 	to      io.Writer
 	dropped func(lines uint64, err error)
 
-	mu       sync.Mutex
-	wake     sync.Cond
-	queued   []byte
-	lost     uint64 // lines, since the last report
-	lostErr  error  // of the last write that failed
-	closed   bool
-	finished chan struct{}
+	mu        sync.Mutex
+	wake      sync.Cond
+	queued    []byte
+	lost      uint64    // lines, since the last report
+	lostErr   error     // of the last write that failed
+	reporting bool      // dropped is about to be called, or runs
+	reported  time.Time // when it has returned
+	closed    bool
+	finished  chan struct{}
 }
 
-// NewWriter returns a Writer to w. It calls dropped, on its goroutine and every 10 s at most, when lines were lost:
-// because w does not keep up, or with the error of w.
+// NewWriter returns a Writer to w. It calls dropped when lines were lost, because w does not keep up or with the error
+// of w: for the first at once, then every 10 s at most, and at Close for the rest. Two calls never run at once, and
+// none delays Write.
 func NewWriter(w io.Writer, dropped func(lines uint64, err error)) *Writer {
 	lw := &Writer{to: w, dropped: dropped, finished: make(chan struct{})}
 	lw.wake.L = &lw.mu
@@ -50,7 +53,15 @@ func (w *Writer) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed || len(w.queued)+len(p) > memoryBytes {
-		w.lost += uint64(max(1, bytes.Count(p, []byte("\n"))))
+		w.lost += max(1, countLines(p))
+		if w.due() { // by a goroutine of its own: that of run may hang in a write
+			w.reporting = true
+			go func() {
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				w.report()
+			}()
+		}
 		return len(p), nil
 	}
 	was := len(w.queued)
@@ -61,11 +72,27 @@ func (w *Writer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+func countLines(p []byte) uint64 { return uint64(bytes.Count(p, []byte("\n"))) }
+
+// due reports whether a report should begin. Caller holds mu.
+func (w *Writer) due() bool {
+	return w.lost > 0 && !w.reporting && time.Since(w.reported) >= reportTime
+}
+
+// report calls dropped. Caller holds mu, which is released meanwhile.
+func (w *Writer) report() {
+	lost, err := w.lost, w.lostErr
+	w.lost, w.lostErr, w.reporting = 0, nil, true
+	w.mu.Unlock()
+	w.dropped(lost, err)
+	w.mu.Lock()
+	w.reporting, w.reported = false, time.Now()
+}
+
 // run writes what is queued: when a second has passed, or 64 KiB are there.
 func (w *Writer) run() {
 	defer close(w.finished)
 	var spare []byte
-	var reported time.Time
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for {
@@ -86,24 +113,20 @@ func (w *Writer) run() {
 		_, err := w.to.Write(lines)
 		w.mu.Lock()
 		if err != nil {
-			w.lost += uint64(bytes.Count(lines, []byte("\n")))
+			w.lost += countLines(lines)
 			w.lostErr = err
 		}
 		if spare = lines; cap(spare) > 4*writeBytes { // a burst must not keep its memory
 			spare = nil
 		}
-		if w.lost > 0 && time.Since(reported) >= reportTime {
-			lost, err := w.lost, w.lostErr
-			w.lost, w.lostErr, reported = 0, nil, time.Now()
-			w.mu.Unlock()
-			w.dropped(lost, err)
-			w.mu.Lock()
+		if w.due() {
+			w.report()
 		}
 	}
 }
 
-// Close writes what is queued and ends the goroutine. It waits until that is done, at most d; it does not close the
-// writer behind. Later lines are dropped.
+// Close writes what is queued and ends the goroutine. It waits until that is done, at most d, and drops what is still
+// queued then; it does not close the writer behind. Later lines are dropped.
 func (w *Writer) Close(d time.Duration) {
 	w.mu.Lock()
 	w.closed = true
@@ -112,5 +135,12 @@ func (w *Writer) Close(d time.Duration) {
 	select {
 	case <-w.finished:
 	case <-time.After(d):
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.lost += countLines(w.queued)
+	w.queued = nil
+	if w.lost > 0 && !w.reporting {
+		w.report()
 	}
 }

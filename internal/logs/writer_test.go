@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -57,8 +58,12 @@ func TestWriter(t *testing.T) {
 // A destination that blocks costs lines, which are counted, and never a wait.
 func TestWriterDrops(t *testing.T) {
 	b := &blocked{let: make(chan error)}
-	reports := make(chan string, 1)
-	w := NewWriter(b, func(lines uint64, err error) { reports <- fmt.Sprint(lines, err) })
+	reported := make(chan uint64, 8)
+	w := NewWriter(b, func(lines uint64, err error) {
+		if reported <- lines; err != nil {
+			t.Error(err)
+		}
+	})
 	line := []byte(strings.Repeat("x", 1023) + "\n")
 	const sent = 4096
 	for range sent { // 4 MiB
@@ -66,18 +71,21 @@ func TestWriterDrops(t *testing.T) {
 			t.Fatal(n, err)
 		}
 	}
+	dropped := <-reported // while the destination still blocks
 	go func() {
 		for {
 			b.let <- nil
 		}
 	}()
-	got := <-reports
 	w.Close(time.Minute)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	kept := bytes.Count(b.text.Bytes(), line)
-	if want := fmt.Sprint(sent-kept, " <nil>"); got != want || kept < memoryBytes/len(line) || kept > 2*memoryBytes/len(line) {
-		t.Errorf("reported %s, want %s", got, want)
+	for len(reported) > 0 {
+		dropped += <-reported
+	}
+	if want := uint64(sent - kept); dropped != want || kept < memoryBytes/len(line) || kept > 2*memoryBytes/len(line) {
+		t.Errorf("%d lines were reported, want %d", dropped, want)
 	}
 }
 
@@ -99,12 +107,41 @@ func TestWriterError(t *testing.T) {
 	}
 }
 
-// Close does not wait for a destination that blocks.
+// What is lost between two reports is reported by Close.
+func TestWriterLastReport(t *testing.T) {
+	b := &blocked{let: make(chan error, 2)}
+	reports := make(chan string, 2)
+	w := NewWriter(b, func(lines uint64, err error) { reports <- fmt.Sprint(lines, " ", err) })
+	for range 2 {
+		b.let <- errors.New("disk full")
+	}
+	full := []byte(strings.Repeat("x", writeBytes) + "\n")
+	_, _ = w.Write(full)
+	first := <-reports
+	_, _ = w.Write(append(full, "y\n"...))
+	w.Close(time.Minute)
+	if second := <-reports; first != "1 disk full" || second != "2 disk full" {
+		t.Errorf("%s, %s", first, second)
+	}
+}
+
+// Close does not wait for a destination that blocks, and what is queued behind is reported.
 func TestWriterClose(t *testing.T) {
 	b := &blocked{let: make(chan error)}
-	w := NewWriter(b, func(uint64, error) {})
-	_, _ = w.Write([]byte("x\n"))
+	reports := make(chan uint64, 1)
+	w := NewWriter(b, func(lines uint64, _ error) { reports <- lines })
+	_, _ = w.Write([]byte(strings.Repeat("x", writeBytes) + "\n"))
+	for queued := true; queued; { // until the first is being written
+		w.mu.Lock()
+		queued = len(w.queued) > 0
+		w.mu.Unlock()
+		runtime.Gosched()
+	}
+	_, _ = w.Write([]byte("y\nz\n"))
 	w.Close(time.Millisecond)
+	if n := <-reports; n != 2 {
+		t.Errorf("%d lines were reported, want 2", n)
+	}
 	b.let <- nil
 	<-w.finished
 }

@@ -2,6 +2,8 @@ package settings
 
 import (
 	"fmt"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -30,13 +32,45 @@ func (c *Config) Text(key string) string {
 	return ""
 }
 
+// optionNames finds the names of options in the text of an error: HeadBytes, TLS.Cert, "the option To". It finds a
+// text in quotes too, which is a value, so that a name in it is not found.
+var optionNames = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|(?:\b(?:the )?options? )?\b[A-Z][A-Za-z]*(?:\.[A-Z][A-Za-z]*)?\b`)
+
+// named is the setting that a match of optionNames is about: an option of package server, or one of the package that
+// does the work of the command, whose key is in the command's section. It is nil if there is none.
+func (c *Config) named(match string) *Setting {
+	option := match[strings.LastIndexByte(match, ' ')+1:]
+	for _, s := range Of(c.Command) {
+		if s.Option == option || s.Key == c.Command.String()+"."+keyOf(option) {
+			return s
+		}
+	}
+	return nil
+}
+
+// InKeys is the text of an error about options of Go in the words of an operator: their keys, and "none" for -1.
+func (c *Config) InKeys(text string) string {
+	text = optionNames.ReplaceAllStringFunc(text, func(match string) string {
+		if s := c.named(match); s != nil {
+			return s.Key
+		}
+		return match
+	})
+	return strings.ReplaceAll(text, " or -1 ", ` or "none" `)
+}
+
 // Sources says where the options that a text names were given, for an error about how they go together: "" if all of
 // them are the program's own.
 func (c *Config) Sources(text string) string {
 	var list []string
-	for _, s := range Of(c.Command) {
-		if v := c.value(s.Key); s.Option != "" && strings.Contains(text, s.Option) && v.Source.Origin > Code {
-			list = append(list, fmt.Sprintf("%s = %s by %s", s.Key, s.literal(v.Texts), v.Source))
+	for _, match := range optionNames.FindAllString(text, -1) {
+		s := c.named(match)
+		if s == nil || c.Source(s.Key).Origin <= Code {
+			continue
+		}
+		v := c.value(s.Key)
+		if one := fmt.Sprintf("%s = %s by %s", s.Key, s.literal(v.Texts), v.Source); !slices.Contains(list, one) {
+			list = append(list, one)
 		}
 	}
 	if list == nil {

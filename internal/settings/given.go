@@ -35,10 +35,15 @@ type Document struct {
 
 // mistake adds a mistake at a place of the document.
 func (d *Document) mistake(m *Mistake) {
+	d.excerpt(m)
+	d.Mistakes = append(d.Mistakes, m)
+}
+
+// excerpt gives a mistake the line of its place, if it has a column.
+func (d *Document) excerpt(m *Mistake) {
 	if i := m.Source.Line - 1; m.Source.Column > 0 && i >= 0 && i < len(d.Lines) && m.Excerpt == "" {
 		m.Excerpt = strings.TrimRight(d.Lines[i], " \t\r")
 	}
-	d.Mistakes = append(d.Mistakes, m)
 }
 
 // injected is what Kubernetes adds to the environment of every container for a Service of the name of the prefix
@@ -78,11 +83,8 @@ func environment(environ []string, prefixes []string, c Command) (given []Given,
 			case s != nil:
 				given = append(given, Given{Key: s.Key, Texts: parts(s, value), Source: at})
 			case !known && i == len(prefixes)-1:
-				m := &Mistake{Severity: Warning, Source: at, Message: "unknown"}
-				if near := Nearest(name, append(names, otherVariables...)); near != "" {
-					m.Mend = "did you mean " + prefix + near + "?"
-				}
-				mistakes = append(mistakes, m)
+				mistakes = append(mistakes, &Mistake{Severity: Warning, Source: at, Message: "unknown",
+					Mend: DidYouMean(name, append(names, otherVariables...), prefix)})
 			}
 		}
 	}

@@ -75,8 +75,9 @@ func (s *Setting) argument() string {
 func Explain(name string) (string, error) {
 	rows := lookup(name)
 	if len(rows) == 0 {
-		if near := keyNearest(strings.ReplaceAll(strings.TrimLeft(name, "-"), "-", "_"), everywhere); near != "" {
-			return "", fmt.Errorf("%s: no such setting; did you mean %s?", name, near)
+		key := strings.ToLower(strings.ReplaceAll(strings.TrimLeft(name, "-"), "-", "_"))
+		if mend := didYouMeanKey(key, everywhere); mend != "" {
+			return "", fmt.Errorf("%s: no such setting; %s", name, mend)
 		}
 		return "", fmt.Errorf("%s: no such setting; isbjorn static --help-all has a list", name)
 	}
@@ -91,7 +92,7 @@ func Explain(name string) (string, error) {
 				fmt.Fprintf(&b, "  %-13s %s\n", name, text)
 			}
 		}
-		value := strings.TrimPrefix(strings.TrimPrefix(s.want().Error(), "a "), "one of ")
+		value := strings.TrimPrefix(strings.TrimPrefix(s.want(), "a "), "one of ")
 		if s.List {
 			value += "; any number of them"
 		}

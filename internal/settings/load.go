@@ -40,24 +40,24 @@ type Config struct {
 // Load merges what was given. The Config is complete, with the default for each value that is wrong, so that more
 // can be checked; whether to use it says Mistakes.Failed.
 func Load(in Input) (*Config, Mistakes) {
-	l := loader{Config: &Config{Command: in.Command, File: in.File, values: map[string]Value{}}, in: in}
+	config := &Config{Command: in.Command, File: in.File, values: map[string]Value{}}
+	l := loader{Config: config, in: in, file: &Document{}}
 	for _, s := range Of(in.Command) {
 		l.values[s.Key] = Value{Texts: s.defaults()}
 	}
-	var code, none Document
-	l.apply(in.Code, &code)
+	l.apply(in.Code)
+	l.mistakes = nil // what is wrong with the program's own options package server says, by their names in Go
 	fromPlatform := platform(getenv(in.Environ), in.Command)
-	file := &Document{}
 	if in.File != "" {
 		readers := in.Readers
 		if readers == nil {
 			readers = map[string]Reader{".toml": ReadTOML}
 		}
-		file = ReadFile(in.File, readers)
+		l.file = ReadFile(in.File, readers)
 	}
 	given, warnings := environment(in.Environ, in.Prefixes, in.Command)
 	overridden := func(g Given) *Given { // what has more weight than the platform
-		for _, list := range [][]Given{in.Flags, given, file.Given} {
+		for _, list := range [][]Given{in.Flags, given, l.file.Given} {
 			if i := slices.IndexFunc(list, func(o Given) bool { return o.Key == g.Key }); i >= 0 {
 				return &list[i]
 			}
@@ -70,21 +70,16 @@ func Load(in Input) (*Config, Mistakes) {
 			l.mistakes = append(l.mistakes, &Mistake{Severity: Hint, Source: g.Source,
 				Message: fmt.Sprintf("%s=%s is not used: %s is set by %s", g.Source.Name, value, g.Key, by.Source)})
 		} else {
-			l.apply([]Given{g}, &none)
+			l.apply([]Given{g})
 		}
 	}
-	l.apply(file.Given, file)
-	l.mistakes = append(l.mistakes, file.Mistakes...)
+	l.mistakes = append(l.mistakes, l.file.Mistakes...)
+	l.apply(l.file.Given)
+	// The file from its top: its reader has found some mistakes, and apply others. Those of the platform have line 0.
+	slices.SortStableFunc(l.mistakes, func(a, b *Mistake) int { return a.Source.Line - b.Source.Line })
 	l.mistakes = append(l.mistakes, warnings...)
-	l.apply(given, &none)
-	l.apply(in.Flags, &none)
-	l.mistakes = append(l.mistakes, none.Mistakes...)
-	slices.SortStableFunc(l.mistakes, func(a, b *Mistake) int { // a file from its top; the rest as it was found
-		if a.Source.Origin == File && b.Source.Origin == File {
-			return a.Source.Line - b.Source.Line
-		}
-		return 0
-	})
+	l.apply(given)
+	l.apply(in.Flags)
 	if !l.mistakes.Failed() {
 		l.mistakes = append(l.mistakes, l.conflicts()...)
 	}
@@ -104,31 +99,40 @@ func (s *Setting) defaults() []string {
 type loader struct {
 	*Config
 	in       Input
+	file     *Document
 	mistakes Mistakes
 }
 
-// apply sets the values that one source gives; d has the mistakes. The first of a list replaces that of a source with
-// less weight, and further ones in the same source are added.
-func (l *loader) apply(given []Given, d *Document) {
+// mistake adds a mistake, with the line of the file if it is in one.
+func (l *loader) mistake(m *Mistake) {
+	if m.Source.Origin == File {
+		l.file.excerpt(m)
+	}
+	l.mistakes = append(l.mistakes, m)
+}
+
+// apply sets the values that one source gives. The first of a list replaces that of a source with less weight, and
+// further ones in the same source are added.
+func (l *loader) apply(given []Given) {
 	seen := map[string]Source{} // of this source
 	for i := range given {
 		g := &given[i]
 		s := Find(g.Key, l.Command)
 		if s == nil {
-			d.mistake(l.unknown(g))
+			l.mistake(l.unknown(g))
 			continue
 		}
 		if s.For&l.Command == 0 {
 			if g.Source.Origin == File {
 				at := g.Source
 				at.Column = 0 // without an excerpt
-				d.mistake(&Mistake{Severity: Hint, Source: at, Key: g.Key, Message: "not used by " + l.Command.title()})
+				l.mistake(&Mistake{Severity: Hint, Source: at, Key: g.Key, Message: "not used by " + l.Command.title()})
 			}
 			continue
 		}
 		if slices.Contains(l.in.Fixed, g.Key) && g.Source.Origin > Code {
 			if g.Source.Origin > Platform {
-				d.mistake(&Mistake{Source: g.Source, Length: g.Length, Key: g.Key,
+				l.mistake(&Mistake{Source: g.Source, Length: g.Length, Key: g.Key,
 					Message: "the program does not allow this setting to be changed", Mend: "leave it out"})
 			}
 			continue
@@ -136,12 +140,12 @@ func (l *loader) apply(given []Given, d *Document) {
 		before, again := seen[g.Key]
 		twice := again && before.Name == g.Source.Name // two variables of different prefixes are not
 		if twice && g.Source.Origin == File && s.Kind != Pair {
-			d.mistake(&Mistake{Source: g.Source, Length: g.Length, Key: g.Key,
+			l.mistake(&Mistake{Source: g.Source, Length: g.Length, Key: g.Key,
 				Message: fmt.Sprintf("given twice; the first is in line %d", before.Line), Mend: "leave one out"})
 			continue
 		}
 		seen[g.Key] = g.Source
-		texts, ok := s.texts(g, d, l.in.Check[s.Key])
+		texts, ok := l.texts(s, g)
 		if !ok {
 			continue
 		}
@@ -152,24 +156,25 @@ func (l *loader) apply(given []Given, d *Document) {
 	}
 }
 
-// texts returns the values of g in normal form.
-func (s *Setting) texts(g *Given, d *Document, check func(string) error) (texts []string, ok bool) {
+// texts returns the values that g has for s, in normal form.
+func (l *loader) texts(s *Setting, g *Given) (texts []string, ok bool) {
 	ok = true
+	check := l.in.Check[s.Key]
 	wrong := func(p Part, message string) {
-		m := &Mistake{Source: g.Source, Key: g.Key, Value: p.Text, Message: message, Length: p.Length}
+		m := &Mistake{Source: g.Source, Key: g.Key, Value: &p.Text, Message: message, Length: p.Length}
 		if p.Line > 0 {
 			m.Source.Line, m.Source.Column = p.Line, p.Column
 		}
 		if g.Source.Name == "PORT" {
-			m.Key, m.Value = "", ""
-			m.Message = fmt.Sprintf("PORT=%q: a number from 1 to 65535", strings.TrimPrefix(p.Text, "0.0.0.0:"))
+			m.Key, m.Value = "", nil
+			m.Message = fmt.Sprintf("PORT=%q: must be a number from 1 to 65535", strings.TrimPrefix(p.Text, "0.0.0.0:"))
 			m.Mend = "or give an address by -b"
 		}
-		d.mistake(m)
+		l.mistake(m)
 		ok = false
 	}
 	if !s.List && len(g.Texts) != 1 {
-		wrong(Part{Length: g.Length}, "one value, not a list")
+		l.mistake(&Mistake{Source: g.Source, Key: g.Key, Message: "must be one value, not a list", Length: g.Length})
 		return nil, false
 	}
 	for _, p := range g.Texts {
@@ -199,7 +204,7 @@ func checkPort(address string) error {
 	port := &Setting{Kind: Int, Min: 1, Max: 65535}
 	text := strings.TrimPrefix(address, "0.0.0.0:")
 	if strings.Trim(text, "0123456789") != "" {
-		return port.want()
+		return port.wrong()
 	}
 	_, err := port.Normal(text)
 	return err
@@ -216,9 +221,7 @@ func (l *loader) unknown(g *Given) *Mistake {
 			return m
 		}
 	}
-	if near := keyNearest(g.Key, l.Command); near != "" {
-		m.Mend = "did you mean " + near + "?"
-	}
+	m.Mend = didYouMeanKey(g.Key, l.Command)
 	return m
 }
 

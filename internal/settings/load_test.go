@@ -67,7 +67,7 @@ func TestPort(t *testing.T) {
 	}
 	for _, port := range []string{"0", "65536", "-1", "http", " 80", "+80", "tcp://10.0.0.1:80", "127.0.0.1:80"} {
 		_, mistakes := Load(Input{Command: Static, Environ: []string{"PORT=" + port}})
-		if !mistakes.Failed() || !strings.Contains(mistakes.Error(), `env PORT: PORT="`+port+`": a number from 1 to 65535; or give an address by -b`) {
+		if !mistakes.Failed() || !strings.Contains(mistakes.Error(), `env PORT: PORT="`+port+`": must be a number from 1 to 65535; or give an address by -b`) {
 			t.Errorf("PORT=%s: %v", port, mistakes)
 		}
 	}
@@ -89,7 +89,7 @@ func TestMistakes(t *testing.T) {
 		"three": {Input{Command: Run}, "worker = 8\nbind = ':1'\nworkers = \"eight\"\n[log]\nacces = \"-\"\n", `isbjorn.toml:1:1: worker: unknown key; did you mean workers?
     1 | worker = 8
       | ^^^^^^
-isbjorn.toml:3:11: workers = "eight": a number from 1 to 512, or "auto"
+isbjorn.toml:3:11: workers = "eight": must be a number from 1 to 512, or "auto"
     3 | workers = "eight"
       |           ^^^^^^^
 isbjorn.toml:5:1: log.acces: unknown key; did you mean log.access?
@@ -110,15 +110,15 @@ isbjorn.toml:3:1: harakiri: unknown key; here it is request_timeout
     1 | access = '-'
       | ^^^^^^
 `},
-		"a list": {Input{Command: Run}, "workers = [1, 2]\n", `isbjorn.toml:1:1: workers: one value, not a list
+		"a list": {Input{Command: Run}, "workers = [1, 2]\n", `isbjorn.toml:1:1: workers: must be one value, not a list
     1 | workers = [1, 2]
       | ^^^^^^^
 `},
-		"in a list": {Input{Command: Static}, "[static]\n\tprecompressed = ['gz',\n  'gzip', 1979-05-27]\n", `isbjorn.toml:3:11: static.precompressed: a value is a text, a number, true or false, or a list of these
+		"in a list": {Input{Command: Static}, "[static]\n\tprecompressed = ['gz',\n  'gzip', 1979-05-27]\n", `isbjorn.toml:3:11: static.precompressed: must be a text, a number, true or false, or a list of these
     3 |   'gzip', 1979-05-27]
       |           ^^^^^^^^^^
 `},
-		"a value in a list": {Input{Command: Static}, "static = { precompressed = ['gz', 'gzip'] }\n", `isbjorn.toml:1:35: static.precompressed = "gzip": one of zst, br, gz
+		"a value in a list": {Input{Command: Static}, "static = { precompressed = ['gz', 'gzip'] }\n", `isbjorn.toml:1:35: static.precompressed = "gzip": must be one of zst, br, gz
     1 | static = { precompressed = ['gz', 'gzip'] }
       |                                   ^^^^^^
 `},
@@ -137,15 +137,15 @@ isbjorn.toml:3:1: harakiri: unknown key; here it is request_timeout
 		"units": {Input{Command: Static}, "body_bytes = '64KB'\nhead_bytes = 1\n", `isbjorn.toml:1:14: body_bytes = "64KB": 64KB may be 1000 or 1024 to the unit; write 64KiB or 64000
     1 | body_bytes = '64KB'
       |              ^^^^^^
-isbjorn.toml:2:14: head_bytes = "1": a size from 64 to 65533, such as 65536, 64KiB or 1MiB
+isbjorn.toml:2:14: head_bytes = "1": must be a size from 64 to 65533, such as 65536, 64KiB or 1MiB
     2 | head_bytes = 1
       |              ^
 `},
 		"flags and variables": {Input{Command: Static, Environ: []string{"ISBJORN_IDLE_TIMEOUT=long", "ISBJORN_IDLE_TIMOUT=1"}, Prefixes: []string{"ISBJORN_"},
 			Flags: []Given{flagOf(Static, "body_bytes", "x"), flagOf(Static, "static.listing", "perhaps")}}, "", `env ISBJORN_IDLE_TIMOUT: warning: unknown; did you mean ISBJORN_IDLE_TIMEOUT?
-env ISBJORN_IDLE_TIMEOUT: idle_timeout = "long": a duration, such as 250ms, 30s or 5m
-flag --body-bytes: body_bytes = "x": a size of at least 1, such as 65536, 64KiB or 1MiB, or "none"
-flag --listing: static.listing = "perhaps": true or false
+env ISBJORN_IDLE_TIMEOUT: idle_timeout = "long": must be a duration, such as 250ms, 30s or 5m
+flag --body-bytes: body_bytes = "x": must be a size of at least 1, such as 65536, 64KiB or 1MiB, or "none"
+flag --listing: static.listing = "perhaps": must be true or false
 `},
 		"fixed": {Input{Command: Program, Fixed: []string{"body_bytes"}, Flags: []Given{flagOf(Program, "body_bytes", "1")}}, "", "flag --body-bytes: body_bytes: the program does not allow this setting to be changed; leave it out\n"},
 		"TLS":   {Input{Command: Program, Flags: []Given{flagOf(Program, "tls.cert", "c.pem")}}, "", "flag --tls-cert: tls.cert: there are 1 certificates and 0 keys; give tls.key for each, in this order\n"},
@@ -168,6 +168,33 @@ flag --listing: static.listing = "perhaps": true or false
 				t.Errorf("ends with %q", text[i:])
 			}
 		})
+	}
+}
+
+// The program's own options are not judged here: package server does that, by their names in Go.
+func TestCodeIsNotJudged(t *testing.T) {
+	code := []Given{{Key: "workers", Texts: []Part{{Text: "-5"}}, Source: Source{Origin: Code}}}
+	if c, mistakes := Load(Input{Command: Program, Code: code}); len(mistakes) > 0 || c.Text("workers") != "4096" {
+		t.Errorf("%v, workers is %s", mistakes, c.Text("workers"))
+	}
+}
+
+// Errors about options become those of an operator.
+func TestInKeys(t *testing.T) {
+	c, _ := Load(Input{Command: Proxy, Flags: []Given{flagOf(Proxy, "temp_bytes", "1"), flagOf(Proxy, "proxy.to", "http://To"), flagOf(Proxy, "body_bytes", "2")}})
+	for text, want := range map[string]string{
+		"option TempBytes is 1; use at least BodyBytes (2), or -1 for no bound": `temp_bytes is 1; use at least body_bytes (2), or "none" for no bound`,
+		`option To has "http://To" twice`:                                       `proxy.to has "http://To" twice`,
+		"options TLS.Cert and TLS.Key: no such file":                            "tls.cert and tls.key: no such file",
+		"leave the option Dispatch out, EOF, UTF-8":                             "leave the option Dispatch out, EOF, UTF-8", // not of this command
+		`option ServerHeader is "a \"Fields\" b"; x`:                            `server_header is "a \"Fields\" b"; x`,
+	} {
+		if got := c.InKeys(text); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+	if got := c.Sources("option TempBytes, the option TempBytes and BodyBytes, and Workers"); got != ` (temp_bytes = "1" by flag --temp-bytes, body_bytes = "2" by flag --body-bytes)` {
+		t.Error(got)
 	}
 }
 

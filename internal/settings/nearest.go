@@ -1,6 +1,9 @@
 package settings
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // Nearest returns the word of list that is most like name, "" if none is like it: two letters apart at most, and a
 // third of its length.
@@ -39,8 +42,42 @@ func letters(a, b string) int {
 	return rows[1][len(b)]
 }
 
-// keyNearest returns the key that a wrong one may stand for: one like it, or the only one with its last part.
-func keyNearest(key string, c Command) string {
+const (
+	// partMin is the least number of letters by which a word is found that has them as a part.
+	partMin = 3
+
+	// suggestedMax is how many words are suggested at most.
+	suggestedMax = 8
+)
+
+// DidYouMean asks whether one of words was meant in place of name: the nearest, or else those that contain name. Each
+// stands behind prefix. It is "" if there is none, or too many.
+func DidYouMean(name string, words []string, prefix string) string {
+	found := []string{Nearest(name, words)}
+	if found[0] == "" {
+		found = nil
+		for _, word := range words {
+			if len(name) >= partMin && strings.Contains(word, name) && !slices.Contains(found, word) {
+				found = append(found, word)
+			}
+		}
+	}
+	if len(found) == 0 || len(found) > suggestedMax {
+		return ""
+	}
+	text := "did you mean " + prefix + found[0]
+	for i, word := range found[1:] {
+		separator := ", "
+		if i == len(found)-2 {
+			separator = " or "
+		}
+		text += separator + prefix + word
+	}
+	return text + "?"
+}
+
+// didYouMeanKey is DidYouMean for a key. The only one with its last part is meant: log.access by access.
+func didYouMeanKey(key string, c Command) string {
 	var keys, same []string
 	for _, s := range Of(c) {
 		if slices.Contains(keys, s.Key) {
@@ -51,8 +88,8 @@ func keyNearest(key string, c Command) string {
 			same = append(same, s.Key)
 		}
 	}
-	if near := Nearest(key, keys); near != "" || len(same) != 1 {
-		return near
+	if len(same) == 1 && Nearest(key, keys) == "" {
+		return "did you mean " + same[0] + "?"
 	}
-	return same[0]
+	return DidYouMean(key, keys, "")
 }

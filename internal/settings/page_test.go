@@ -46,13 +46,13 @@ What is used by ` + "`run`" + ` alone is read by ` + "`isbjorn check`" + ` and w
 			if s.Group != group {
 				continue
 			}
-			value := strings.TrimPrefix(s.want().Error(), "a ")
+			value := strings.TrimPrefix(s.want(), "a ")
 			value, _, _ = strings.Cut(value, ", such as")
 			if s.Kind == Text && s.Arg != "" {
 				value = s.Arg
 			}
 			for _, word := range []string{"none", "auto"} {
-				if with := `"` + word + `"`; strings.Contains(s.want().Error(), with) && !strings.Contains(value, with) {
+				if with := `"` + word + `"`; strings.Contains(s.want(), with) && !strings.Contains(value, with) {
 					value += ", or " + with
 				}
 			}

@@ -64,18 +64,19 @@ func (s Severity) String() string { return []string{"error", "warning", "hint"}[
 type Mistake struct {
 	Severity Severity
 	Source   Source
-	Key      string // as it was given; may be ""
-	Value    string // as it was given; "" if the value is not what is wrong
-	Message  string // what is wrong
-	Mend     string // what to write; may be ""
-	Excerpt  string // the line of the file; "" for none
-	Length   int    // of the part of Excerpt at Source.Column, in bytes
+	Key      string  // as it was given; may be ""
+	Value    *string // as it was given; nil if the value is not what is wrong
+	Message  string  // what is wrong
+	Mend     string  // what to write; may be ""
+	Excerpt  string  // the line of the file; "" for none
+	Length   int     // of the part of Excerpt at Source.Column, in bytes
 }
 
-// String is the mistake in a line, and under it the line of the file with a mark.
+// String is the mistake in a line, and under it the line of the file with a mark. What no operator has given has no
+// place: a default, and what is missing.
 func (m *Mistake) String() string {
 	var b strings.Builder
-	if m.Source.Origin != Code {
+	if m.Source.Origin > Code {
 		b.WriteString(m.Source.String())
 		if m.Source.Origin == File && m.Source.Column > 0 {
 			fmt.Fprintf(&b, ":%d", m.Source.Column)
@@ -87,8 +88,8 @@ func (m *Mistake) String() string {
 	}
 	if m.Key != "" {
 		b.WriteString(m.Key)
-		if m.Value != "" {
-			fmt.Fprintf(&b, " = %q", m.Value)
+		if m.Value != nil {
+			fmt.Fprintf(&b, " = %q", *m.Value)
 		}
 		b.WriteString(": ")
 	}

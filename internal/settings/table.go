@@ -1,6 +1,7 @@
 package settings
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -95,6 +96,13 @@ func (s *Setting) Flag(c Command) string {
 func (s *Setting) Variable() string {
 	return strings.ToUpper(strings.ReplaceAll(s.Key, ".", "_"))
 }
+
+// keyOf is the key of an option: TLS.ClientCA is tls.client_ca.
+func keyOf(option string) string {
+	return strings.ToLower(wordEnds.ReplaceAllString(option, "${1}_$2"))
+}
+
+var wordEnds = regexp.MustCompile(`([a-z])([A-Z])`)
 
 // Of returns the settings of a command, in the order of the table.
 func Of(c Command) []*Setting {

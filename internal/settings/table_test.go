@@ -55,12 +55,6 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// keyOf is the key of an option: TLS.ClientCA is tls.client_ca.
-func keyOf(option string) string {
-	inner := regexp.MustCompile(`([a-z])([A-Z])`).ReplaceAllString(option, "${1}_$2")
-	return strings.ToLower(inner)
-}
-
 // A name of gunicorn or of uWSGI is that of one setting, so that a converter has no choice.
 func TestForeignNames(t *testing.T) {
 	for _, column := range []string{"Gunicorn", "UWSGI"} {
@@ -115,6 +109,25 @@ func TestNormal(t *testing.T) {
 		if again, err := tt.s.Normal(got); err != nil || again != got {
 			t.Errorf("normal form %q of %q becomes %q, %v", got, tt.text, again, err)
 		}
+	}
+}
+
+func TestDidYouMean(t *testing.T) {
+	list := []string{"head-timeout", "head-bytes", "tls-cert", "idle-timeout", "body-timeout", "static"}
+	for name, want := range map[string]string{
+		"stat": "did you mean --static?", "head": "did you mean --head-timeout or --head-bytes?", "idle-timeuot": "did you mean --idle-timeout?",
+		"timeout": "did you mean --head-timeout, --idle-timeout or --body-timeout?", "he": "", "": "", "other": "",
+	} {
+		if got := DidYouMean(name, list, "--"); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+	many := strings.Fields("aaaa-key bbbb-key cccc-key dddd-key eeee-key ffff-key gggg-key hhhh-key")
+	if got := DidYouMean("-key", many, ""); !strings.HasSuffix(got, "gggg-key or hhhh-key?") || DidYouMean("-key", append(many, "iiii-key"), "") != "" {
+		t.Error(got)
+	}
+	if got := didYouMeanKey("to", Proxy); got != "did you mean proxy.to?" {
+		t.Error(got)
 	}
 }
 

@@ -128,7 +128,7 @@ func (r *tomlReader) keyValue(table []string, e *unstable.Node) {
 			r.place(m, v.Raw)
 		}
 		if !ok {
-			m.Message = "a value is a text, a number, true or false, or a list of these"
+			m.Message = "must be a text, a number, true or false, or a list of these"
 			r.mistake(m)
 			return
 		}

@@ -26,7 +26,7 @@ func (s *Setting) Normal(text string) (string, error) {
 	switch s.Kind {
 	case Int, Duration, Bytes:
 		if n < s.Min || s.Max > 0 && n > s.Max {
-			return "", s.want()
+			return "", s.wrong()
 		}
 	}
 	return normal, nil
@@ -67,17 +67,20 @@ func (s *Setting) parse(text string) (normal string, n int64, err error) {
 		}
 	default:
 		if strings.TrimSpace(text) == "" {
-			return "", 0, errors.New("an empty text; leave the setting out for its default")
+			return "", 0, errors.New("must not be empty; leave the setting out for its default")
 		}
 		if !strings.ContainsAny(text, "\x00\r\n") {
 			return text, 0, nil
 		}
 	}
-	return "", 0, s.want()
+	return "", 0, s.wrong()
 }
 
-// want is the error that says what a value looks like.
-func (s *Setting) want() error {
+// wrong is the error of a value that the setting does not take.
+func (s *Setting) wrong() error { return errors.New("must be " + s.want()) }
+
+// want says what a value looks like: a number from 1 to 512, or "auto".
+func (s *Setting) want() string {
 	var what string
 	switch s.Kind {
 	case Bool:
@@ -108,7 +111,7 @@ func (s *Setting) want() error {
 	if len(words) > 0 {
 		what += ", or " + strings.Join(words, " or ")
 	}
-	return fmt.Errorf("%s", what)
+	return what
 }
 
 func (s *Setting) bounds(format func(int64) string) string {
@@ -156,7 +159,7 @@ func (s *Setting) parseBytes(text string) (string, int64, error) {
 	unit := strings.TrimSpace(lower[len(digits):])
 	n, err := strconv.ParseUint(strings.TrimSpace(digits), 10, 63)
 	if err != nil {
-		return "", 0, s.want()
+		return "", 0, s.wrong()
 	}
 	for _, u := range sizeUnits {
 		if u.suffix == unit && bits.Len64(n)+u.shift < 64 {
@@ -169,7 +172,7 @@ func (s *Setting) parseBytes(text string) (string, int64, error) {
 		return "", 0, fmt.Errorf("%s may be 1000 or 1024 to the unit; write %d%s or %d%s",
 			text, n, binary, n, strings.Repeat("000", i+1))
 	}
-	return "", 0, s.want()
+	return "", 0, s.wrong()
 }
 
 // formatBytes is n with the largest unit of which it is a multiple.

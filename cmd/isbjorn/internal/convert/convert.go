@@ -18,8 +18,9 @@ import (
 
 // Exit statuses of Run.
 const (
-	exitDone  = 0
-	exitUsage = 2 // the arguments or the configuration are wrong
+	exitDone   = 0
+	exitFailed = 1 // stdout does not take it
+	exitUsage  = 2 // the arguments or the configuration are wrong
 )
 
 const usage = `usage: isbjorn convert [--no-python] FILE      a uWSGI ini (or FILE.ini:SECTION), or gunicorn.conf.py
@@ -60,7 +61,7 @@ func Load(d *settings.Document) (*settings.Config, settings.Mistakes) {
 	for _, g := range d.Given {
 		for _, p := range g.Texts {
 			if !utf8.ValidString(p.Text) {
-				mistakes = append(mistakes, &settings.Mistake{Source: g.Source, Key: g.Key, Value: p.Text,
+				mistakes = append(mistakes, &settings.Mistake{Source: g.Source, Key: g.Key, Value: &p.Text,
 					Message: "TOML can have text in UTF-8 alone"})
 			}
 		}
@@ -116,9 +117,8 @@ func Run(args []string, stdout, stderr io.Writer) (exit int) {
 		fmt.Fprintf(stderr, "%d mistake%s; nothing was converted.\n", errors, map[bool]string{true: "s"}[errors != 1])
 		return exitUsage
 	}
-	if err := Convert(stdout, config, mistakes); err != nil {
-		fmt.Fprintln(stderr, err)
-		return 1
+	if err := Convert(stdout, config, mistakes); err != nil { // of stdout: the caller has it
+		return exitFailed
 	}
 	return exitDone
 }

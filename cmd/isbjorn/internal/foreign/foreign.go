@@ -98,7 +98,10 @@ func (d *Document) Say(severity settings.Severity, at Place, name, value, messag
 	if len(value) > shownMax {
 		value = value[:shownMax] + "..."
 	}
-	m := &settings.Mistake{Severity: severity, Source: at.Source, Key: name, Value: value, Message: message, Mend: mend}
+	m := &settings.Mistake{Severity: severity, Source: at.Source, Key: name, Message: message, Mend: mend}
+	if value != "" {
+		m.Value = &value
+	}
 	if severity != settings.Hint && at.Text != "" {
 		m.Excerpt, m.Length = strings.TrimRight(at.Text, " \t\r"), at.Length
 		if value != "" && at.ValueColumn > 0 {

@@ -165,7 +165,7 @@ func (v *value) words() ([]string, error) {
 	for _, one := range list {
 		text, ok := one.(string)
 		if !ok {
-			return nil, errors.New("a text, or a list of texts")
+			return nil, errors.New("must be a text, or a list of texts")
 		}
 		words = append(words, text)
 	}

@@ -87,7 +87,7 @@ func (r *reader) plain(v *value) {
 		if on, ok := v.bool(); ok {
 			r.Give(s.Key, v.at, strconv.FormatBool(on))
 		} else {
-			r.wrong(v, "True or False", "")
+			r.wrong(v, "must be True or False", "")
 		}
 	case s.Kind == settings.Int || s.Kind == settings.Duration || s.Kind == settings.Bytes:
 		if n, ok := r.number(v); ok {
@@ -109,7 +109,7 @@ func (r *reader) plain(v *value) {
 		case json.Number: // a user or a group
 			r.giveTexts(v, s.Key, data.String())
 		default:
-			r.wrong(v, "a text", "")
+			r.wrong(v, "must be a text", "")
 		}
 	}
 }
@@ -142,7 +142,7 @@ func (r *reader) number(v *value) (int64, bool) {
 		}
 	}
 	if err != nil || n < 0 {
-		r.wrong(v, "a whole number, 0 or more", "")
+		r.wrong(v, "must be a whole number, 0 or more", "")
 		return 0, false
 	}
 	return n, true
@@ -164,7 +164,7 @@ func (r *reader) giveTexts(v *value, key string, texts ...string) {
 	for _, text := range texts {
 		one, err := s.Normal(text)
 		if err == nil && text == "" {
-			err = errors.New("an empty text")
+			err = errors.New("must not be empty")
 		}
 		if err != nil {
 			r.Say(settings.Error, v.at, v.name, text, err.Error(), "")
@@ -355,7 +355,7 @@ func (r *reader) fields(v *value) {
 func (r *reader) umask(v *value) {
 	if n, ok := r.number(v); ok {
 		if n > 0o777 {
-			r.wrong(v, "a file mode", fmt.Sprintf("write 0o%d if it is octal", n))
+			r.wrong(v, "must be a file mode", fmt.Sprintf("write 0o%d if it is octal", n))
 			return
 		}
 		r.giveTexts(v, "umask", fmt.Sprintf("%#o", n))
@@ -366,7 +366,7 @@ func (r *reader) umask(v *value) {
 func (r *reader) forwarded(v *value) {
 	text, ok := v.data.(string)
 	if !ok {
-		r.wrong(v, "a text, with commas", "")
+		r.wrong(v, "must be a text, with commas", "")
 		return
 	}
 	var prefixes []string
@@ -423,7 +423,7 @@ const combined = `%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"`
 func (r *reader) format(v *value) {
 	text, ok := v.data.(string)
 	if !ok {
-		r.wrong(v, "a text", "")
+		r.wrong(v, "must be a text", "")
 		return
 	}
 	r.giveTexts(v, "log.format", "combined")
@@ -448,7 +448,7 @@ func (r *reader) level(v *value) {
 func (r *reader) path(v *value) {
 	text, ok := v.data.(string)
 	if !ok {
-		r.wrong(v, "a text, with commas", "")
+		r.wrong(v, "must be a text, with commas", "")
 		return
 	}
 	var dirs []string
@@ -470,7 +470,7 @@ func (r *reader) path(v *value) {
 // hook has the workers run the hooks of the file.
 func (r *reader) hook(v *value) {
 	if v.kind != kindHook && v.kind != kindClass {
-		r.wrong(v, "a function", "")
+		r.wrong(v, "must be a function", "")
 		return
 	}
 	if !r.Has("hooks") {
@@ -495,7 +495,7 @@ func (r *reader) headerMap(v *value) {
 	if word := words[v.data]; word != "" {
 		r.giveTexts(v, "underscore_fields", word)
 	} else {
-		r.wrong(v, "one of "+strings.Join(slices.Sorted(maps.Values(map[int]string{1: "dangerous", 2: "drop", 3: "refuse"})), ", "), "")
+		r.wrong(v, "must be one of "+strings.Join(slices.Sorted(maps.Values(map[int]string{1: "dangerous", 2: "drop", 3: "refuse"})), ", "), "")
 	}
 }
 
@@ -506,7 +506,7 @@ func (r *reader) certReqs(v *value) {
 	switch {
 	case !ok || n == 0:
 	case n > 2:
-		r.wrong(v, "0, 1 or 2", "")
+		r.wrong(v, "must be 0, 1 or 2", "")
 	case ca == nil || ca.data == nil:
 		r.wrong(v, "there are no certificates to check those of clients with", "give ca_certs")
 	default:

@@ -169,7 +169,7 @@ func TestMistakes(t *testing.T) {
 		{"harakiri = 5s", `uwsgi.ini:2:12: harakiri = "5s": a number; uWSGI takes the digits at the front alone; write 5 if that is meant`},
 		{"processes = -1", `uwsgi.ini:2:13: processes = "-1": a number`},
 		{"processes = many", `uwsgi.ini:2:13: processes = "many": a number`},
-		{"processes = 1000", `uwsgi.ini:2:13: processes = "1000": a number from 1 to 512, or "auto"`},
+		{"processes = 1000", `uwsgi.ini:2:13: processes = "1000": must be a number from 1 to 512, or "auto"`},
 		{"processes = 8 # cores", `uwsgi.ini:2:13: warning: processes = "8": uWSGI has no comments behind a value: it takes "# cores" for a part of it, which is left out here; give the comment a line of its own`},
 		{"chdir = $(NOT_SET_HERE)", `uwsgi.ini:2:9: chdir = "$(NOT_SET_HERE)": the variable NOT_SET_HERE is not set; export it, or write $(NOT_SET_HERE:-VALUE)`},
 		{"chdir = @(missing)", `uwsgi.ini:2:9: chdir = "@(missing)": missing: no such file`},
