@@ -27,7 +27,6 @@ type response struct {
 	gone    func() bool   // bound once
 	line    func() string // the same
 	started bool          // start was called with the application's head
-	closes  bool          // and says "Connection: close"
 	failure *dispatch.Failure
 	file    *gateway.FileBody
 	fields  []gateway.Header // of the head with Connection
@@ -69,19 +68,21 @@ func (x *response) Next() ([]byte, error) {
 			return nil, err
 		}
 	}
-	if x.failure = part.Failure; x.failure != nil && len(part.Content) == 0 {
-		return x.fail()
-	}
+	x.failure = part.Failure
 	content := part.Content
-	if part.File != nil {
-		x.file = gateway.FileRange(part.File, part.Off, part.N)
-		return content, nil // a server sends the file by itself from here on, see Unwrap
-	}
 	switch {
-	case part.End:
-		if part.Close && !x.closes {
-			content = append(content, 0) // beyond the length: the server cuts it off, and closes the connection
+	case part.File != nil:
+		x.file = gateway.FileRange(part.File, part.Off, part.N)
+		if f := x.failure; f != nil { // it is shorter than the response said; the server asks for nothing behind it
+			x.app.options.Log.Error("the application failed", slog.String("request", x.requestLine()),
+				slog.String("error", f.Message))
 		}
+		return content, nil // a server sends the file by itself from here on, see Unwrap
+	case x.failure != nil && len(content) == 0:
+		return x.fail()
+	case part.Head != nil && len(content) == 0 && x.withoutContent(part.Head.Code):
+		return nil, nil // the length is that of the head: not 0
+	case part.End:
 		return content, io.EOF
 	case len(content) > 0:
 		return content, nil
@@ -89,11 +90,15 @@ func (x *response) Next() ([]byte, error) {
 	return nil, gateway.ErrWait
 }
 
+// withoutContent reports whether a response has no content, whatever its length would be.
+func (x *response) withoutContent(status int) bool {
+	return status == 204 || status == 304 || x.env.Method() == "HEAD"
+}
+
 // declare calls start with the head of the application.
 func (x *response) declare(part *dispatch.Part) error {
 	fields := part.Head.Fields
 	if part.Close {
-		x.closes = true
 		x.fields = append(append(x.fields[:0], fields...), gateway.Header{Name: "Connection", Value: "close"})
 		fields = x.fields
 	}

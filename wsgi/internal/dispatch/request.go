@@ -114,7 +114,7 @@ func (r *Request) Take() (p Part) {
 		}
 	}
 	if len(r.buf) == 0 && r.over == nil {
-		if r.file != nil {
+		if r.file != nil && (r.ended || r.failure != nil) { // the end, or why it is short, comes with it
 			p.File, p.Off, p.N, r.file = r.file.f, r.file.off, r.file.n, nil
 		}
 		p.End, p.Failure = r.ended && r.failure == nil, r.failure

@@ -125,8 +125,8 @@ func (s *slot) Closed(_ *loop.Conn, err error) {
 	s.conn = nil
 	if errors.Is(err, loop.ErrStopped) {
 		q.home, q.watch = nil, nil
-		if s.req == nil && s.dec.Running() == 0 && s.w.Load(s.n, worker.WordRunning) == 0 {
-			return // the next request attaches it again
+		if s.req == nil && s.dec.Running() == 0 { // the next request attaches it again
+			return
 		}
 	}
 	q.lose(s)
@@ -331,7 +331,9 @@ func (s *slot) failed(r *Request, f *wire.Frame) error {
 		return nil
 	}
 	text := fmt.Sprintf("worker %d: %s", s.w.Number(), message)
-	if trace = strings.TrimRight(trace, "\n"); trace != "" {
+	if trace = strings.TrimRight(trace, "\n"); strings.HasSuffix(trace, message) {
+		text = fmt.Sprintf("worker %d: %s", s.w.Number(), trace)
+	} else if trace != "" {
 		text += "\n" + trace
 	}
 	s.q.fail(r, AppFailed, text)

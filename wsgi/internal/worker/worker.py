@@ -505,6 +505,7 @@ class Response:
                             % (self.line(), self.length, self.count + len(chunk)), self.id)
         chunk = chunk[:self.length - self.count]
         if not self.sent:
+            self.flags = CLOSE
             self.send_head()
         self.finished = True
         self.count = self.length
