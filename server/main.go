@@ -168,7 +168,7 @@ func (m *mainFlags) load(o *Options, program string, environ []string) (*setting
 	config, mistakes := settings.Load(settings.Input{
 		Command: settings.Program, Code: settings.FromOptions(o, settings.Program), Fixed: settings.KeysOf(o.Fixed),
 		Environ: environ, Prefixes: prefixes, Flags: m.given,
-		Check: map[string]func(string) error{"bind": CheckAddress},
+		Check: map[string]func(string) error{"bind": checkAddress},
 		File:  cmp.Or(m.file, settings.Variable(environ, own+"CONFIG"), settings.Variable(environ, "ISBJORN_CONFIG")),
 	})
 	if !mistakes.Failed() {
@@ -176,6 +176,14 @@ func (m *mainFlags) load(o *Options, program string, environ []string) (*setting
 		o.Bind = config.List("bind")
 	}
 	return config, mistakes
+}
+
+// checkAddress is CheckAddress without the package in its error: the mistake says where the address was given.
+func checkAddress(addr string) error {
+	if err := CheckAddress(addr); err != nil {
+		return errors.New(strings.TrimPrefix(err.Error(), "server: "))
+	}
+	return nil
 }
 
 // checkFixed refuses a name in the option Fixed that no operator could set.

@@ -45,11 +45,12 @@ func (o *checkOptions) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	if o.print && !mistakes.Failed() {
-		return config.Print(cmd.OutOrStdout())
-	}
 	if !mistakes.Failed() {
-		mistakes = append(append(mistakes, together(config)...), probe(config)...)
+		mistakes = append(mistakes, together(config)...)
+		if o.print && !mistakes.Failed() {
+			return config.Print(cmd.OutOrStdout())
+		}
+		mistakes = append(mistakes, probe(config)...)
 	}
 	if o.strict {
 		for _, m := range mistakes {
@@ -88,6 +89,7 @@ func (o *checkOptions) read(cmd *cobra.Command, args []string) (*settings.Config
 			if o.file != "" {
 				in.file = o.file
 			}
+			o.print = o.print || in.print
 			config, mistakes := in.read(io.Discard)
 			return config, mistakes, nil
 		}

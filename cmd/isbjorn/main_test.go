@@ -181,7 +181,7 @@ func TestStatic(t *testing.T) {
 	t.Parallel()
 	dir := write(t, t.TempDir(), map[string]string{
 		"www/index.html": "home", "www/app.3f2a91bc.js": "js", "www/404.html": "not here", "www/a/x.txt": "x",
-		"isbjorn.toml": "[static]\nimmutable = true\ncache = '1h'\nlisting = true\n[static.error_pages]\n404 = '404.html'\n",
+		"none.toml": "static.index = []\n", "isbjorn.toml": "[static]\nimmutable = true\ncache = '1h'\nlisting = true\n[static.error_pages]\n404 = '404.html'\n",
 	})
 	r := start(t, dir, nil, "static", "www", "-b", "127.0.0.1:0", "--log-access", "-", "--log-format", "json")
 	if status, content := get(t, r.url); status != 200 || content != "home" {
@@ -216,6 +216,12 @@ func TestStatic(t *testing.T) {
 		r.says(t, "{")
 	}
 	r.stop(t)
+	if none := start(t, dir, nil, "static", "www", "-b", "127.0.0.1:0", "-c", "none.toml"); true {
+		if status, content := get(t, none.url); status != 404 || content == "home" {
+			t.Errorf("without an index: %d %q", status, content)
+		}
+		none.stop(t)
+	}
 	if log := r.stderr.String(); log != "isbjorn: settings of ./isbjorn.toml\n" {
 		t.Errorf("on standard error:\n%s", log)
 	}
@@ -463,9 +469,11 @@ func TestCheck(t *testing.T) {
 		{"empty.toml", "", "no application", 2},
 		{"proxy.toml", "ok\n", "proxy.toml:3: hint: proxy.to: http://127.0.0.1:1 does not accept connections now", 0},
 		{"bad.toml", "", "bad.toml:5: log.access: there is no directory logs; mkdir -p logs\n", 2},
-		{"bad.toml", "", `bad.toml:3: static.spa = "app.html": no such file or directory in www; make this file`, 2},
+		{"bad.toml", "", `bad.toml:3: static.spa = "app.html": www/app.html: no such file or directory; name a file of the directory`, 2},
 		{"bad.toml", "", "certificate good.toml with key good.toml: tls: failed to find any PEM data", 2},
 		{"run.toml", "", "run.toml:4: python.path: lib: no such file or directory\n1 mistake", 2},
+		{"static www --temp-bytes 1 --print-config", "", "temp_bytes is 1", 2},
+		{"static www -b 127.0.0.1:0 --temp-dir /dev/null/x", "", "temp_dir = \"/dev/null/x\": not a directory\n1 mistake", 2},
 		{"good.toml bad.toml", "", "one file is checked at a time", 2},
 		{"static www -b 127.0.0.1:99999", "", "use a number from 0 to 65535", 2},
 		{"static www -b 192.0.2.1:0", "", "192.0.2.1 is no address of this machine", 2},
@@ -474,6 +482,10 @@ func TestCheck(t *testing.T) {
 		if stdout != tt.stdout || !strings.Contains(stderr, tt.stderr) || status != tt.status {
 			t.Errorf("check %s: %d %q\n%s", tt.args, status, stdout, stderr)
 		}
+	}
+	before, _, _ := run(t, dir, nil, "check", "--print-config", "static", "www")
+	if behind, _, status := run(t, dir, nil, "check", "static", "www", "--print-config"); status != 0 || behind != before || !strings.Contains(behind, "root = \"www\"") {
+		t.Errorf("%d %s\nwant %s", status, behind, before)
 	}
 	stdout, _, status := run(t, dir, nil, "check", "--json", "bad.toml")
 	var list []jsonMistake
@@ -607,13 +619,13 @@ func TestRefusedInKeys(t *testing.T) {
 		"proxy http://a --upgrade h2c":     `flag --upgrade: proxy.upgrade = "h2c": its requests would pass unseen`,
 		"proxy http://a --ca empty.pem":    `flag --ca: proxy.ca = "empty.pem": has no certificate in PEM`,
 		"static www --temp-bytes 1":        `temp_bytes is 1; use at least body_bytes (1048576), so that any accepted content fits, or "none" for no bound (temp_bytes = "1" by flag --temp-bytes)`,
-		"static www --spa a.html":          `flag --spa: static.spa = "a.html": no such file or directory in www; make this file, or leave the setting out`,
+		"static www --spa a.html":          `flag --spa: static.spa = "a.html": www/a.html: no such file or directory; name a file of the directory that can be read, or leave the setting out`,
 		"static www --spa ../a.html":       `static.spa = "../a.html": the file must be one of the directory`,
-		"static www --error-pages 404=.":   `flag --error-pages: static.error_pages = "404=.": not a regular file in www`,
-		"static www --error-pages 404=a":   `static.error_pages = "404=a": no such file or directory in www`,
+		"static www --error-pages 404=.":   `flag --error-pages: static.error_pages = "404=.": www: not a regular file`,
+		"static www --error-pages 404=a":   `static.error_pages = "404=a": www/a: no such file or directory`,
 		"static www --trusted-proxies x":   `trusted_proxies = "x": must be an address`,
 		"static empty.pem":                 `static.root = "empty.pem": not a directory`,
-		"static www --head-timeout=":       `flag --head-timeout: head_timeout = "": must be a duration, such as`,
+		"static www --head-timeout=":       `flag --head-timeout: head_timeout = "": must be a duration over 0, such as`,
 		"static www --listing=":            `flag --listing: static.listing = "": must be true or false`,
 		"static www --index=":              `flag --index: static.index = "": must not be empty`,
 		"static www --tls-client-auth x":   `tls.client_auth = "x": must be one of require, request`,
@@ -670,7 +682,8 @@ func TestSystemd(t *testing.T) {
 	if status != 0 || !strings.Contains(stdout, ` static "a b" -b 127.0.0.1:0 --server-header "100%% \"$$x\""`+"\n") || !strings.Contains(stdout, "WorkingDirectory="+dir) {
 		t.Errorf("%d %s\n%s", status, stderr, stdout)
 	}
-	for text, want := range map[string]string{"static nothing": "no such file", "check x": "no command that serves", "static a --bin x": "unknown flag"} {
+	for text, want := range map[string]string{"static nothing": "no such file", "check x": "no command that serves", "static a --bin x": "unknown flag", "static": "no directory",
+		"static . --print-config": "leave --print-config"} {
 		if _, stderr, status := run(t, dir, nil, append([]string{"systemd"}, strings.Fields(text)...)...); status != 2 || !strings.Contains(stderr, want) {
 			t.Errorf("%s: %d %s", text, status, stderr)
 		}

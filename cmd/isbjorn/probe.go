@@ -42,7 +42,7 @@ func probe(config *settings.Config) settings.Mistakes {
 	}
 	p.certificates()
 	p.limits()
-	if config.Text("temp_dir") != "auto" || config.Command != settings.Run {
+	if config.Text("temp_dir") == "auto" && config.Command != settings.Run { // another one package server has tried
 		p.tempDir()
 	}
 	for _, key := range []string{"log.access", "log.file", "pidfile"} {
@@ -188,12 +188,9 @@ func (p *prober) limits() {
 	}
 }
 
-// tempDir makes a file as the server does.
+// tempDir makes a file in the default directory, as the server does.
 func (p *prober) tempDir() {
-	dir := p.config.Text("temp_dir")
-	if dir == "auto" {
-		dir = os.TempDir()
-	}
+	dir := os.TempDir()
 	f, err := os.CreateTemp(dir, "isbjorn-check-*")
 	if err != nil {
 		p.key("temp_dir", settings.Warning, "no temporary file can be made in %s (%v): "+

@@ -80,7 +80,7 @@ func runStatic(config *settings.Config) error {
 // staticApp is the application that serves the files.
 func staticApp(config *settings.Config) (gateway.App, error) {
 	o := middleware.StaticOptions{
-		Index: config.List("static.index"), Fallback: config.Text("static.spa"), List: config.Bool("static.listing"),
+		Index: append([]string{}, config.List("static.index")...), Fallback: config.Text("static.spa"), List: config.Bool("static.listing"),
 		NoSymlinks: !config.Bool("static.symlinks"), Precompressed: config.List("static.precompressed"),
 		OpenFiles: int(max(config.Number("static.open_files"), 0)), ErrorPages: map[int]string{},
 	}
@@ -149,7 +149,8 @@ func missingPages(config *settings.Config) (mistakes settings.Mistakes) {
 			at := config.Source(key)
 			at.Column = 0 // without an excerpt
 			mistakes = append(mistakes, &settings.Mistake{Source: at, Key: key, Value: &value,
-				Message: fmt.Sprintf("%v in %s", err, dir), Mend: "make this file, or leave the setting out"})
+				Message: fmt.Sprintf("%s: %v", filepath.Join(dir, file), err),
+				Mend:    "name a file of the directory that can be read, or leave the setting out"})
 		}
 	}
 	if file := config.Text("static.spa"); file != "" {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -71,14 +72,22 @@ func newSystemd() *cobra.Command {
 
 func unitFor(args []string, cmd *cobra.Command) (string, error) {
 	name, root := args[0], newRoot()
-	if sub, _, err := root.Find(args[:1]); err != nil || !serves(sub) {
-		return "", fmt.Errorf("%q is no command that serves; use static or proxy", name)
+	sub, _, err := root.Find(args[:1])
+	if err != nil || !serves(sub) {
+		return "", fmt.Errorf("%q is no command that serves; use run, static or proxy", name)
 	}
-	// --print-config reads all that the command would, and starts nothing.
-	root.SetArgs(append(append([]string{}, args...), "--print-config"))
-	root.SetOut(new(strings.Builder))
-	root.SetErr(cmd.ErrOrStderr())
-	if err := root.Execute(); err != nil {
+	in, err := parse(sub, args[1:])
+	switch {
+	case err != nil:
+		return "", err
+	case in.print || in.helpAll:
+		return "", errors.New("a service serves: leave --print-config and --help-all out")
+	}
+	config, err := in.load(cmd.ErrOrStderr())
+	if err == nil {
+		err = complete(config)
+	}
+	if err != nil {
 		return "", err
 	}
 	program, err := os.Executable()

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -34,7 +35,9 @@ func (c *Config) Text(key string) string {
 
 // optionNames finds the names of options in the text of an error: HeadBytes, TLS.Cert, "the option To". It finds a
 // text in quotes too, which is a value, so that a name in it is not found.
-var optionNames = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|(?:\b(?:the )?options? )?\b[A-Z][A-Za-z]*(?:\.[A-Z][A-Za-z]*)?\b`)
+var optionNames = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`"(?:[^"\\]|\\.)*"|(?:\b(?:the )?options? )?\b[A-Z][A-Za-z]*(?:\.[A-Z][A-Za-z]*)?\b`)
+})
 
 // named is the setting that a match of optionNames is about: an option of package server, or one of the package that
 // does the work of the command, whose key is in the command's section. It is nil if there is none.
@@ -50,7 +53,7 @@ func (c *Config) named(match string) *Setting {
 
 // InKeys is the text of an error about options of Go in the words of an operator: their keys, and "none" for -1.
 func (c *Config) InKeys(text string) string {
-	text = optionNames.ReplaceAllStringFunc(text, func(match string) string {
+	text = optionNames().ReplaceAllStringFunc(text, func(match string) string {
 		if s := c.named(match); s != nil {
 			return s.Key
 		}
@@ -63,7 +66,7 @@ func (c *Config) InKeys(text string) string {
 // them are the program's own.
 func (c *Config) Sources(text string) string {
 	var list []string
-	for _, match := range optionNames.FindAllString(text, -1) {
+	for _, match := range optionNames().FindAllString(text, -1) {
 		s := c.named(match)
 		if s == nil || c.Source(s.Key).Origin <= Code {
 			continue

@@ -64,12 +64,12 @@ func (s *Setting) set(field reflect.Value, texts []string) {
 }
 
 // FromOptions returns what a program has set in the options struct that options points to: the fields that are not
-// zero. The values are not checked.
+// zero, and no empty list. The values are not checked.
 func FromOptions(options any, c Command) (given []Given) {
 	v := reflect.ValueOf(options).Elem()
 	for _, s := range Of(c) {
 		field := s.field(v)
-		if !field.IsValid() || field.IsZero() {
+		if !field.IsValid() || field.IsZero() || field.Kind() == reflect.Slice && field.Len() == 0 {
 			continue
 		}
 		g := Given{Key: s.Key, Source: Source{Origin: Code}}

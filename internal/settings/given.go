@@ -3,6 +3,7 @@ package settings
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"regexp"
 	"slices"
@@ -152,7 +153,10 @@ func ReadFile(name string, readers map[string]Reader) *Document {
 	data, err := readRegular(file)
 	if err != nil {
 		message := err.Error()
-		if os.IsNotExist(err) {
+		if wrong := (*fs.PathError)(nil); errors.As(err, &wrong) {
+			message = wrong.Err.Error() // the name stands before it
+		}
+		if errors.Is(err, fs.ErrNotExist) {
 			message = "no such file"
 		}
 		d.mistake(&Mistake{Source: at, Message: message})

@@ -150,7 +150,7 @@ func (l *loader) apply(given []Given) {
 			continue
 		}
 		if again && s.List && g.Source.Origin != Environment {
-			texts = append(slices.Clone(l.values[s.Key].Texts), texts...)
+			texts = append(l.values[s.Key].Texts, texts...)
 		}
 		l.values[s.Key] = Value{Texts: texts, Source: g.Source}
 	}
@@ -236,7 +236,9 @@ func (c Command) title() string {
 // conflicts are the mistakes of values that do not go together.
 func (l *loader) conflicts() (mistakes Mistakes) {
 	at := func(key, message, mend string) {
-		mistakes = append(mistakes, &Mistake{Source: l.Source(key), Key: key, Message: message, Mend: mend})
+		place := l.Source(key)
+		place.Column = 0 // without an excerpt
+		mistakes = append(mistakes, &Mistake{Source: place, Key: key, Message: message, Mend: mend})
 	}
 	certs, keys := len(l.List("tls.cert")), len(l.List("tls.key"))
 	switch {
@@ -247,9 +249,15 @@ func (l *loader) conflicts() (mistakes Mistakes) {
 	case certs == 0 && l.Text("tls.client_ca") != "":
 		at("tls.client_ca", "there is no certificate of the server", "give tls.cert and tls.key")
 	}
-	for i, addr := range l.List("bind") {
+	if l.Source("bind").Origin > Code && len(l.List("bind")) == 0 {
+		at("bind", "must be an address, or several", "leave the setting out for its default")
+	}
+	seen := map[string]int{}
+	for _, addr := range l.List("bind") {
+		seen[addr]++
 		switch {
-		case slices.Contains(l.List("bind")[:i], addr):
+		case seen[addr] > 2: // said
+		case seen[addr] == 2:
 			at("bind", fmt.Sprintf("address %q is there twice", addr), "leave one out")
 		case strings.HasPrefix(addr, "https://") && certs == 0 && l.Source("bind").Origin > Code:
 			at("bind", fmt.Sprintf("%s needs a certificate", addr), "give tls.cert and tls.key")

@@ -137,20 +137,22 @@ isbjorn.toml:3:1: harakiri: unknown key; here it is request_timeout
 		"units": {Input{Command: Static}, "body_bytes = '64KB'\nhead_bytes = 1\n", `isbjorn.toml:1:14: body_bytes = "64KB": 64KB may be 1000 or 1024 to the unit; write 64KiB or 64000
     1 | body_bytes = '64KB'
       |              ^^^^^^
-isbjorn.toml:2:14: head_bytes = "1": must be a size from 64 to 65533, such as 65536, 64KiB or 1MiB
+isbjorn.toml:2:14: head_bytes = "1": must be a size from 64 to 65533, such as 1024 or 4KiB
     2 | head_bytes = 1
       |              ^
 `},
 		"flags and variables": {Input{Command: Static, Environ: []string{"ISBJORN_IDLE_TIMEOUT=long", "ISBJORN_IDLE_TIMOUT=1"}, Prefixes: []string{"ISBJORN_"},
 			Flags: []Given{flagOf(Static, "body_bytes", "x"), flagOf(Static, "static.listing", "perhaps")}}, "", `env ISBJORN_IDLE_TIMOUT: warning: unknown; did you mean ISBJORN_IDLE_TIMEOUT?
-env ISBJORN_IDLE_TIMEOUT: idle_timeout = "long": must be a duration, such as 250ms, 30s or 5m
-flag --body-bytes: body_bytes = "x": must be a size of at least 1, such as 65536, 64KiB or 1MiB, or "none"
+env ISBJORN_IDLE_TIMEOUT: idle_timeout = "long": must be a duration over 0, such as 250ms, 30s or 5m
+flag --body-bytes: body_bytes = "x": must be a size of at least 1, such as 4KiB, 64KiB or 1MiB, or "none"
 flag --listing: static.listing = "perhaps": must be true or false
 `},
-		"fixed": {Input{Command: Program, Fixed: []string{"body_bytes"}, Flags: []Given{flagOf(Program, "body_bytes", "1")}}, "", "flag --body-bytes: body_bytes: the program does not allow this setting to be changed; leave it out\n"},
-		"TLS":   {Input{Command: Program, Flags: []Given{flagOf(Program, "tls.cert", "c.pem")}}, "", "flag --tls-cert: tls.cert: there are 1 certificates and 0 keys; give tls.key for each, in this order\n"},
-		"https": {Input{Command: Program, Flags: []Given{flagOf(Program, "bind", "https://:443")}}, "", "flag --bind: bind: https://:443 needs a certificate; give tls.cert and tls.key\n"},
-		"address twice": {Input{Command: Program, Flags: []Given{flagOf(Program, "bind", ":1"), flagOf(Program, "bind", ":1")}}, "",
+		"fixed":      {Input{Command: Program, Fixed: []string{"body_bytes"}, Flags: []Given{flagOf(Program, "body_bytes", "1")}}, "", "flag --body-bytes: body_bytes: the program does not allow this setting to be changed; leave it out\n"},
+		"TLS":        {Input{Command: Program, Flags: []Given{flagOf(Program, "tls.cert", "c.pem")}}, "", "flag --tls-cert: tls.cert: there are 1 certificates and 0 keys; give tls.key for each, in this order\n"},
+		"https":      {Input{Command: Program, Flags: []Given{flagOf(Program, "bind", "https://:443")}}, "", "flag --bind: bind: https://:443 needs a certificate; give tls.cert and tls.key\n"},
+		"no address": {Input{Command: Program}, "bind = []", "isbjorn.toml:1: bind: must be an address, or several; leave the setting out for its default\n"},
+		"no values":  {Input{Command: Program}, "body_bytes = []", "isbjorn.toml:1:1: body_bytes: must be one value, not a list\n    1 | body_bytes = []\n      | ^^^^^^^^^^\n"},
+		"address twice": {Input{Command: Program, Flags: []Given{flagOf(Program, "bind", ":1"), flagOf(Program, "bind", ":1"), flagOf(Program, "bind", ":1")}}, "",
 			"flag --bind: bind: address \":1\" is there twice; leave one out\n"},
 		"inline": {Input{Command: Program, Flags: []Given{flagOf(Program, "dispatch", "inline"), flagOf(Program, "request_timeout", "5")}}, "",
 			"flag --request-timeout: request_timeout: with dispatch = inline nothing can end a request that takes too long; leave dispatch at auto\n"},

@@ -65,15 +65,10 @@ func DidYouMean(name string, words []string, prefix string) string {
 	if len(found) == 0 || len(found) > suggestedMax {
 		return ""
 	}
-	text := "did you mean " + prefix + found[0]
-	for i, word := range found[1:] {
-		separator := ", "
-		if i == len(found)-2 {
-			separator = " or "
-		}
-		text += separator + prefix + word
+	for i := range found {
+		found[i] = prefix + found[i]
 	}
-	return text + "?"
+	return "did you mean " + enumerate(found) + "?"
 }
 
 // didYouMeanKey is DidYouMean for a key. The only one with its last part is meant: log.access by access.

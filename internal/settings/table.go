@@ -1,7 +1,6 @@
 package settings
 
 import (
-	"regexp"
 	"slices"
 	"strings"
 )
@@ -99,10 +98,15 @@ func (s *Setting) Variable() string {
 
 // keyOf is the key of an option: TLS.ClientCA is tls.client_ca.
 func keyOf(option string) string {
-	return strings.ToLower(wordEnds.ReplaceAllString(option, "${1}_$2"))
+	var key []byte
+	for i := range len(option) {
+		if i > 0 && 'A' <= option[i] && option[i] <= 'Z' && 'a' <= option[i-1] && option[i-1] <= 'z' {
+			key = append(key, '_')
+		}
+		key = append(key, option[i])
+	}
+	return strings.ToLower(string(key))
 }
-
-var wordEnds = regexp.MustCompile(`([a-z])([A-Z])`)
 
 // Of returns the settings of a command, in the order of the table.
 func Of(c Command) []*Setting {

@@ -89,9 +89,9 @@ func (s *Setting) want() string {
 		what = "a number" + s.bounds(func(n int64) string { return strconv.FormatInt(n, 10) })
 	case Duration:
 		format := func(n int64) string { return formatDuration(time.Duration(n)) }
-		what = "a duration" + s.bounds(format) + ", such as 250ms, 30s or 5m"
+		what = "a duration" + s.bounds(format) + s.examples("250ms", "30s", "5m")
 	case Bytes:
-		what = "a size" + s.bounds(formatBytes) + ", such as 65536, 64KiB or 1MiB"
+		what = "a size" + s.bounds(formatBytes) + s.examples("1024", "4KiB", "64KiB", "1MiB")
 	case Mode:
 		what = "a file mode in octal, such as 0660"
 	case Enum:
@@ -118,10 +118,30 @@ func (s *Setting) bounds(format func(int64) string) string {
 	switch {
 	case s.Max > 0:
 		return " from " + format(s.Min) + " to " + format(s.Max)
-	case s.Min > 1 || s.Min == 1 && s.Kind != Duration:
+	case s.Min == 1 && s.Kind == Duration:
+		return " over 0"
+	case s.Min > 0:
 		return " of at least " + format(s.Min)
 	}
 	return ""
+}
+
+// examples are those of the texts that the setting takes, three at most: the last of them.
+func (s *Setting) examples(texts ...string) string {
+	texts = slices.DeleteFunc(texts, func(text string) bool {
+		_, n, err := s.parse(text)
+		return err != nil || n < s.Min || s.Max > 0 && n > s.Max
+	})
+	return ", such as " + enumerate(texts[max(0, len(texts)-3):])
+}
+
+// enumerate is a list of alternatives: a, b or c.
+func enumerate(words []string) string {
+	last := len(words) - 1
+	if last < 1 {
+		return strings.Join(words, "")
+	}
+	return strings.Join(words[:last], ", ") + " or " + words[last]
 }
 
 // parseDuration takes what time.ParseDuration takes, and a number of seconds. It refuses negative ones.
