@@ -30,6 +30,7 @@ func newCheck() *cobra.Command {
 	flags.StringVarP(&o.file, "config", "c", "", "the `FILE` to check (default ./"+configFile+")")
 	flags.BoolVar(&o.json, "json", false, "print mistakes as JSON")
 	flags.BoolVar(&o.print, "print-config", false, "print the settings with their sources, and end")
+	flags.BoolVar(&o.load, "load", false, "load the Python application too")
 	flags.BoolVar(&o.strict, "strict", false, "hints and warnings are mistakes too")
 	return cmd
 }
@@ -38,6 +39,7 @@ type checkOptions struct {
 	file         string
 	json, strict bool
 	print        bool // --print-config
+	load         bool
 }
 
 func (o *checkOptions) run(cmd *cobra.Command, args []string) error {
@@ -51,6 +53,11 @@ func (o *checkOptions) run(cmd *cobra.Command, args []string) error {
 			return config.Print(cmd.OutOrStdout())
 		}
 		mistakes = append(mistakes, probe(config)...)
+	}
+	if o.load && !mistakes.Failed() && config.Command == settings.Run {
+		if err := loadApplication(config); err != nil {
+			return err
+		}
 	}
 	if o.strict {
 		for _, m := range mistakes {

@@ -60,18 +60,24 @@ var notYet = map[string]string{
 	"reload.touch":        "restart by SIGUSR2",
 }
 
-// unheeded refuses settings that would have no effect.
-func unheeded(config *settings.Config) error {
-	var errs []error
+// unheeded are mistakes for settings that would have no effect, alone or beside others.
+func unheeded(config *settings.Config) (mistakes settings.Mistakes) {
 	for _, s := range settings.Of(settings.Run) {
-		mend, not := notYet[s.Key]
 		text := config.Text(s.Key)
-		if !not || config.Source(s.Key).Origin <= settings.Code || text == s.Default || text == "" {
-			continue
+		if mend, not := notYet[s.Key]; not && config.Source(s.Key).Origin > settings.Code && text != s.Default && text != "" {
+			severity := settings.Warning
+			if s.Key == "user" || s.Key == "group" || s.Key == "umask" { // the program would have more rights than it should
+				severity = settings.Error
+			}
+			mistakes = append(mistakes, &settings.Mistake{Severity: severity, Source: config.Source(s.Key), Key: s.Key,
+				Message: "isbjorn run does not have it yet; " + mend})
 		}
-		errs = append(errs, fmt.Errorf("%v: isbjorn run has no %s yet; %s", config.Source(s.Key), s.Key, mend))
 	}
-	return errors.Join(errs...)
+	if config.Number("gevent") > 0 && config.Number("threads") > 1 {
+		mistakes = append(mistakes, &settings.Mistake{Severity: settings.Error, Source: config.Source("gevent"), Key: "gevent",
+			Message: "threads = " + config.Text("threads") + " is given too; leave one of them out"})
+	}
+	return mistakes
 }
 
 // The exit statuses of an application that does not start, as gunicorn has them.
@@ -81,9 +87,6 @@ const (
 )
 
 func runPython(config *settings.Config) error {
-	if err := unheeded(config); err != nil {
-		return statusError{statusUsage, err}
-	}
 	log, closeLog, err := newLog(config)
 	if err != nil {
 		return statusError{statusFailed, err}
@@ -98,6 +101,17 @@ func runPython(config *settings.Config) error {
 	ctx, cancel := context.WithTimeout(context.Background(), options.GracefulTimeout+5*time.Second)
 	defer cancel()
 	return errors.Join(err, app.Shutdown(ctx))
+}
+
+// loadApplication has one worker load the application, and end.
+func loadApplication(config *settings.Config) error {
+	options := wsgiOptions(config, slog.New(slog.DiscardHandler))
+	options.Workers = 1
+	app, err := wsgi.New(options)
+	if err != nil {
+		return statusError{startStatus(err), err}
+	}
+	return app.Close()
 }
 
 func startStatus(err error) int {
@@ -156,7 +170,9 @@ func init() {
 		if !strings.HasPrefix(prefix, "/") {
 			return errors.New("must begin with /")
 		}
-		_, err := middleware.Router(middleware.Mount(strings.TrimRight(prefix, "/"), nil))
-		return err
+		if _, err := middleware.Router(middleware.Mount(strings.TrimRight(prefix, "/"), gateway.AppFunc(nil))); err != nil {
+			return errors.New("must be a path without { and }, such as /shop")
+		}
+		return nil
 	}
 }

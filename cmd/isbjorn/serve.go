@@ -136,6 +136,8 @@ func together(config *settings.Config) (mistakes settings.Mistakes) {
 		mistakes = append(mistakes, missingPages(config)...)
 	case settings.Proxy:
 		mistakes = append(mistakes, refusedUpstreams(config)...)
+	case settings.Run:
+		mistakes = append(mistakes, unheeded(config)...)
 	}
 	return mistakes
 }

@@ -105,8 +105,12 @@ func Start(ctx context.Context, o Options) (*Group, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	w := g.workers[0]
-	o.Log.Info("application loaded", slog.String("app", w.target), slog.String("found", w.found),
-		slog.String("python", python), slog.String("version", w.version), slog.String("python_by", why))
+	attrs := []any{slog.String("app", w.target), slog.String("python", python), slog.String("version", w.version),
+		slog.String("found_by", why)}
+	if w.found != "" {
+		attrs = append(attrs, slog.String("app_by", w.found))
+	}
+	o.Log.Info("application loaded", attrs...)
 	for range o.Workers - 1 {
 		g.spawnOrRetry()
 	}
