@@ -50,7 +50,7 @@ func New(o Options) (*App, error) {
 		Python: o.Python, Dir: o.Dir, Env: o.Env, Workers: o.Workers, Queue: a.queue.Theirs(),
 		BootTimeout: o.BootTimeout, GracefulTimeout: o.GracefulTimeout, Log: o.Log, Host: host{a.queue},
 		Config: wire.Config{Target: o.App, Dir: o.Dir, Path: o.Path, Factory: o.Factory, Strict: o.Strict,
-			Slots: int32(slots)},
+			Slots: int32(slots), Gevent: o.Gevent > 0},
 	})
 	if err != nil {
 		a.queue.Close()

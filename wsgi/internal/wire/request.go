@@ -153,7 +153,8 @@ type Config struct {
 	Path    []string // goes before the rest of sys.path
 	Factory bool     // the target is called to get the application
 	Strict  bool     // raise where a worker mends, and check by wsgiref.validate
-	Slots   int32    // threads that run the application
+	Slots   int32    // threads that run the application, or greenlets
+	Gevent  bool     // the slots are greenlets: gevent patches the standard library
 }
 
 // AppendConfig appends the CONFIG frame.
@@ -169,6 +170,7 @@ func AppendConfig(dst []byte, c *Config) []byte {
 		b = appendBool(appendLatin(b, "factory"), c.Factory)
 		b = appendBool(appendLatin(b, "strict"), c.Strict)
 		b = appendInt(appendLatin(b, "slots"), c.Slots)
+		b = appendBool(appendLatin(b, "gevent"), c.Gevent)
 		return append(b, codeNull)
 	})
 }

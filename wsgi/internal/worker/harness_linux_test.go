@@ -37,11 +37,10 @@ func pythons(t *testing.T) []string {
 	return found
 }
 
-// findPythons finds those of the variable PYTHONS, a list as PATH is one, else each version in the PATH.
+// findPythons finds each version in the PATH, and those of the variable TEST_ISBJORN_PYTHONS, a list as PATH is one:
+// make test-pythons has some.
 var findPythons = sync.OnceValue(func() (found []string) {
-	if list := os.Getenv("PYTHONS"); list != "" {
-		return filepath.SplitList(list)
-	}
+	found = filepath.SplitList(os.Getenv("TEST_ISBJORN_PYTHONS"))
 	var seen []string
 	for _, name := range []string{"python3", "python3.8", "python3.9", "python3.10", "python3.11", "python3.12",
 		"python3.13", "python3.14"} {
@@ -64,6 +63,30 @@ func everyPython(t *testing.T, test func(t *testing.T, python string)) {
 	}
 }
 
+// findGevent finds an interpreter that has gevent.
+var findGevent = sync.OnceValue(func() string {
+	for _, python := range append(findPythons(), "/usr/bin/python3") { // that has Debian's packages
+		if exec.Command(python, "-c", "import gevent").Run() == nil {
+			return python
+		}
+	}
+	return ""
+})
+
+func geventPython(t *testing.T) string {
+	python := findGevent()
+	if python == "" {
+		t.Skip("needs gevent: apt-get install python3-gevent")
+	}
+	return python
+}
+
+// everyMode runs test for each interpreter with threads, and for one with gevent.
+func everyMode(t *testing.T, test func(t *testing.T, python string, c wire.Config)) {
+	everyPython(t, func(t *testing.T, python string) { test(t, python, wire.Config{}) })
+	t.Run("gevent", func(t *testing.T) { test(t, geventPython(t), wire.Config{Gevent: true}) })
+}
+
 // answer is what a worker sent for one request.
 type answer struct {
 	head    wire.Head
@@ -78,10 +101,12 @@ type answer struct {
 	done    chan bool
 	first   chan bool // content has come
 
-	input   []byte   // for WANT
-	abortAt int      // WANTs that are answered before ABORT; negative: all
-	open    *os.File // for OPEN
-	hold    bool     // read no more of the stream after the first content, until done is closed by the test
+	input     []byte        // for WANT
+	abortAt   int           // WANTs that are answered before ABORT; negative: all
+	open      *os.File      // for OPEN
+	lateAbort bool          // the answer to WANT is an ABORT when the response has come
+	slow      time.Duration // between the first content and what follows
+	hold      bool          // read no more of the stream after the first content, until done is closed by the test
 }
 
 // String is the answer in short.
@@ -357,6 +382,8 @@ func (p *process) readSlot(i int) {
 			case a.first <- true:
 			default:
 			}
+			time.Sleep(a.slow)
+			a.slow = 0
 			if a.hold {
 				<-a.done
 				return 0, io.EOF
@@ -387,6 +414,9 @@ func (p *process) readSlot(i int) {
 			if err != nil {
 				return 0, err
 			}
+			if a.lateAbort {
+				break
+			}
 			if a.abortAt == 0 {
 				s.data.Write(wire.AppendAbort(nil, f.ID))
 				break
@@ -409,6 +439,9 @@ func (p *process) readSlot(i int) {
 			a.back = true
 		}
 		if !f.More && d.Running() == 0 {
+			if a.lateAbort {
+				s.data.Write(wire.AppendAbort(nil, f.ID))
+			}
 			close(a.done)
 		}
 		return n, nil

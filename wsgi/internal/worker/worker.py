@@ -2,13 +2,15 @@
 
 docs/design/wsgi.md has the protocol. The order here is that of a worker's life: constants, channels, a slot and its
 requests, what an application is given, loading, start and end. CPython 3.8 to 3.14, the standard library alone. What is
-used while requests run is bound before the application is imported, since that may replace parts of modules.
+used while requests run is bound before the application is imported, since that may replace parts of modules: gevent
+does. Of its making is only what a request waits on; locks, sockets, threads and sleep by these names are the system's.
 """
 import ast
 import atexit
 import difflib
 import faulthandler
 import functools
+import gc
 import importlib
 import inspect
 import io
@@ -26,8 +28,9 @@ import tempfile
 import threading
 import traceback
 import types
-from _thread import allocate_lock, start_new_thread
-from time import monotonic_ns
+from _thread import allocate_lock, get_ident as real_ident, start_new_thread
+from socket import socket as Socket
+from time import monotonic_ns, sleep
 
 PROTOCOL = 1
 SOURCE_NAME = '<isbjorn worker>'
@@ -45,6 +48,7 @@ INTERIM_MAX = 16
 WANT_MAX = 256 << 10
 TEXT_MAX = 64 << 10  # characters of a traceback, a log line
 STACKS_MAX = 200 << 10  # characters: in UTF-8 below the limit of a frame
+FINISH_SECONDS = 5
 
 FENCE, STREAM, BY_FILE = 1, 2, 4  # flags of requests
 END, CLOSE = 1, 2  # flags of frames
@@ -138,11 +142,15 @@ class Process:
         self.forked = False
         self.pid = os.getpid()
         self.control = self.queue = self.board = None
+        self.control_ident = 0
         self.slots = []
         self.strict = False
+        self.pool = None  # GreenSlots, with gevent
 
     def close_all(self):
         self.forked = True
+        if self.pool is not None:
+            self.pool.stop()
         self.control.sock.close()
         self.queue.close()
         for slot in self.slots:
@@ -160,9 +168,11 @@ process = Process()
 class Slot:
     """A thread that takes requests from the queue, one at a time, and answers on its own streams."""
 
+    new_lock = staticmethod(allocate_lock)
+
     def __init__(self, number, data, lane, line):
         self.number, self.data, self.lane, self.line = number, data, lane, line
-        self.lock = allocate_lock()  # a thread of the application may read while its response is sent
+        self.lock = self.new_lock()  # a thread of the application may read while its response is sent
         self.ident = 0
 
     def run(self, app):
@@ -187,12 +197,7 @@ class Slot:
                     self.send(RETURN, 0, id)
                     line[SEEN_ID] = id
                     return
-                # From RUNNING_ID on the request counts as begun: it is not given to another worker.
-                line[START_NS] = monotonic_ns()
-                line[COUNT] += 1
-                line[RUNNING_ID] = id
-                line[SEEN_ID] = id
-                line[STATE] = RUNNING
+                self.begin(id)
                 self.answer(app, id, environ, content, flags)
                 if process.forked or os.getpid() != process.pid:
                     flush_standard()
@@ -203,6 +208,15 @@ class Slot:
                 os._exit(0)
         finally:
             line[STATE] = GONE
+
+    def begin(self, id):
+        """From RUNNING_ID on the request counts as begun: it is not given to another worker."""
+        line = self.line
+        line[START_NS] = monotonic_ns()
+        line[COUNT] += 1
+        line[RUNNING_ID] = id
+        line[SEEN_ID] = id
+        line[STATE] = RUNNING
 
     def answer(self, app, id, environ, content, flags):
         response = Response(self, id, environ)
@@ -228,8 +242,7 @@ class Slot:
         finally:
             response.ended = True
             if streamed is not None:
-                with streamed.lock:
-                    pass  # a thread of the application may wait for its DATA, which the next request must not read
+                streamed.finish()
             errors.finish()
             try:
                 content.close()
@@ -248,6 +261,12 @@ class Slot:
         head = frame_head.pack(sum(map(len, payload)), kind, flags, 0, id)
         self.data.sendall(b''.join((head,) + payload))
 
+    def await_input(self):
+        """Waits for the first byte of a frame, where that is more than its receive does."""
+
+    def raise_thrown(self):
+        """Raises what came while a frame was received."""
+
 
 def receive_fd(lane):
     _, ancillary, _, _ = lane.recvmsg(1, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)
@@ -255,6 +274,215 @@ def receive_fd(lane):
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             return struct.unpack('i', content[:4])[0]
     raise ChannelClosed
+
+
+# --- Slots with gevent ------------------------------------------------------------------------------------------------
+
+
+class GreenSlots:
+    """The slots of a worker with gevent, which run in its main thread. A request has a greenlet of its own: what an
+    application leaves behind in one, such as a Timeout that is not cancelled, meets no other request.
+
+    The queue is read in the hub, one request in a round of its loop and only while a slot is free, so what other
+    workers can take does not wait here. A request that was taken has a slot before anything else runs.
+    """
+
+    def __init__(self):
+        try:
+            import gevent
+            import greenlet
+            from gevent import event, hub, monkey, socket, thread
+        except ImportError as e:
+            raise LoadError('import', 'gevent is not there for %s: %s' % (sys.executable, e),
+                            'install it: pip install gevent; or run without --gevent') from None
+        monkey.patch_all()
+        self.new_lock = thread.allocate_lock
+        self.wait_read, self.wait_write = socket.wait_read, socket.wait_write
+        self.spawn, self.current, self.Greenlet, self.Hub = gevent.spawn, gevent.getcurrent, greenlet.greenlet, hub.Hub
+        self.event = event.Event()  # all slots have left
+        self.free, self.left = [], 0
+        self.buffer = bytearray(MESSAGE_MAX)
+        self.seen, self.at_end = 0, False
+        self.forker = None  # in a child: the greenlet that forked
+        self.watcher = gevent.get_hub().loop.io(process.queue.fileno(), 1)
+        self.asked = gevent.get_hub().loop.async_()  # for stacks, by another thread; it keeps the loop alive too
+        self.thread, self.dumped, self.dump_lock = real_ident(), [], allocate_lock()
+
+    def new_slot(self, number, data, lane, line):
+        return GreenSlot(self, number, data, lane, line)
+
+    def run(self, app):
+        """Runs requests until all slots have left."""
+        self.app = app
+        self.free, self.left = process.slots[::-1], len(process.slots)  # the last is used first
+        for slot in self.free:
+            slot.line[THREAD] = getattr(threading, 'get_native_id', lambda: 0)()
+            slot.line[STATE] = IDLE
+        self.watcher.start(self.take)
+        self.asked.start(self.dump)
+        while not self.event.is_set():
+            try:
+                self.event.wait()
+            except BaseException as e:  # SystemExit of a greenlet of the application, which gevent raises here
+                if process.forked:
+                    os._exit(0)
+                process.control.log('error', 'a greenlet of the application raised\n' + traceback_of(e))
+
+    def stop(self):
+        self.watcher.stop()
+        self.asked.stop()
+        self.forker = self.current()
+
+    def take(self):
+        """Takes a message from the queue, which has one or had one: another worker may have it. Fences are taken
+        together, since each is for all free slots. The queue's descriptor is that of other workers too, so whether it
+        blocks is up to them."""
+        buffer, fence = self.buffer, 0
+        try:
+            while True:
+                n = process.queue.recv_into(buffer, 0, socket.MSG_DONTWAIT)
+                if n == 0:
+                    self.at_end = True
+                    break
+                id, environ, content, flags = load_value(memoryview(buffer)[:n])
+                self.seen = id
+                if not flags & FENCE:
+                    slot = self.free.pop()
+                    if slot.line[DRAIN]:
+                        self.spawn(slot.give_back, id)
+                        fence = id  # for the others, which are drained too
+                        break
+                    slot.begin(id)
+                    slot.greenlet = self.spawn(slot.serve, self.app, id, environ, content, flags)
+                    break
+                fence = id
+        except BlockingIOError:
+            pass
+        except (ChannelClosed, OSError):
+            self.at_end = True
+        if fence or self.at_end:
+            free, self.free = self.free, []
+            for slot in free:
+                self.release(slot)
+        if not self.free:
+            self.watcher.stop()
+
+    def release(self, slot):
+        """Makes a slot free that has nothing in hand. All that was taken before has a slot, so SEEN_ID is the last."""
+        line = slot.line
+        line[SEEN_ID] = self.seen
+        line[RUNNING_ID] = 0
+        if self.at_end or slot.broken or line[DRAIN]:
+            line[STATE] = GONE
+            self.left -= 1
+            if not self.left:
+                self.event.set()
+            return
+        line[STATE] = IDLE
+        self.free.append(slot)
+        if not self.watcher.active:
+            self.watcher.start(self.take)
+
+    def stacks(self):
+        """The stacks of greenlets. The main thread makes them, if its loop runs; if a greenlet does not let it, the
+        others stand still, and any thread may look at them."""
+        self.dump_lock.acquire(False)
+        self.asked.send()
+        if self.dump_lock.acquire(True, 0.3):
+            return self.dumped
+        return self.format_stacks()
+
+    def dump(self):
+        self.dumped = self.format_stacks()
+        if self.dump_lock.locked():
+            self.dump_lock.release()
+
+    def format_stacks(self):
+        names = {id(s.greenlet): 'isbjorn-%d, request %d' % (s.number, s.line[RUNNING_ID])
+                 for s in process.slots if s.line[RUNNING_ID]}
+        parts = []
+        for g in gc.get_objects():
+            if issubclass(type(g), self.Greenlet) and g and type(g) is not self.Hub:
+                frame = g.gr_frame or sys._current_frames().get(self.thread)  # it waits, or runs
+                parts.append('greenlet %s\n%s' % (names.get(id(g)) or getattr(g, 'name', 'main'),
+                                                  ''.join(traceback.format_stack(frame))))
+        return parts
+
+
+class GreenSlot(Slot):
+    """A slot whose requests are greenlets."""
+
+    def __init__(self, pool, number, data, lane, line):
+        self.pool, self.greenlet, self.new_lock, self.broken = pool, None, pool.new_lock, False
+        Slot.__init__(self, number, GreenSocket(pool, data), GreenSocket(pool, lane), line)
+
+    def give_back(self, id):
+        self.send(RETURN, 0, id)
+        self.pool.release(self)
+
+    def serve(self, app, id, environ, content, flags):
+        try:
+            self.answer(app, id, environ, content, flags)
+        except (ChannelClosed, OSError):
+            self.broken = True
+        except BaseException as e:  # a Timeout of the application that came after the answer
+            process.control.log('error', 'after the answer\n' + traceback_of(e), id)
+        if process.forked or os.getpid() != process.pid:
+            if self.pool.current() is self.pool.forker:
+                flush_standard()
+                os._exit(0)  # a child that the application forked has come back into the server's loop
+            return
+        self.pool.release(self)
+
+    def await_input(self):
+        """Waits, and may be ended by what the application has thrown in: the frame is untouched."""
+        self.pool.wait_read(self.data.fd)
+
+    def raise_thrown(self):
+        thrown, self.data.thrown = self.data.thrown, None
+        if thrown is not None:
+            raise thrown
+
+
+class GreenSocket:
+    """A socket whose waits let other greenlets run. What is thrown into a waiting greenlet meanwhile, as by
+    gevent.Timeout, is raised when all has been sent: after half of a frame nothing else could be."""
+
+    def __init__(self, pool, sock):
+        sock.setblocking(False)
+        self.pool, self.sock, self.fd, self.close, self.thrown = pool, sock, sock.fileno(), sock.close, None
+
+    def wait(self, wait):
+        try:
+            wait(self.fd)
+        except BaseException as e:
+            self.thrown = e
+
+    def recv(self, n):
+        return self.retry(self.pool.wait_read, self.sock.recv, n)
+
+    def recvmsg(self, *args):
+        return self.retry(self.pool.wait_read, self.sock.recvmsg, *args)
+
+    def sendmsg(self, *args):
+        return self.retry(self.pool.wait_write, self.sock.sendmsg, *args)
+
+    def retry(self, wait, method, *args):
+        while True:
+            try:
+                return method(*args)
+            except BlockingIOError:
+                self.wait(wait)
+
+    def sendall(self, data):
+        n = self.retry(self.pool.wait_write, self.sock.send, data)
+        if n < len(data):
+            data = memoryview(data)
+            while n < len(data):
+                n += self.retry(self.pool.wait_write, self.sock.send, data[n:])
+        if self.thrown is not None:
+            thrown, self.thrown = self.thrown, None
+            raise thrown
 
 
 # --- A request's way through the application --------------------------------------------------------------------------
@@ -710,7 +938,9 @@ class StreamedInput(io.RawIOBase):
 
     def __init__(self, slot, response):
         self.slot, self.response, self.at_end = slot, response, False
-        self.lock = allocate_lock()
+        self.lock = slot.new_lock()
+        self.owed = False  # the answer to a WANT is to come
+        self.rest = b''  # more than a read wanted, which had one before it that gave up
 
     def readable(self):
         return True
@@ -719,22 +949,38 @@ class StreamedInput(io.RawIOBase):
         with self.lock:
             if self.response.ended:
                 raise ValueError('wsgi.input was read after its request had ended')
-            if self.at_end or not len(buffer):
-                return 0
-            response, line = self.response, self.slot.line
-            response.check_client()
-            want = min(len(buffer), WANT_MAX)
-            line[STATE] = INPUT
-            if not response.send_early(WANT, struct.pack('<I', want)):
-                line[STATE] = RUNNING
+            if not self.rest and not self.at_end and len(buffer):
+                self.response.check_client()
+                self.fetch(min(len(buffer), WANT_MAX))
+            n = min(len(buffer), len(self.rest))
+            buffer[:n] = self.rest[:n]
+            self.rest = self.rest[n:]
+            return n
+
+    def fetch(self, want):
+        line = self.slot.line
+        line[STATE] = INPUT
+        try:
+            if not self.owed and not self.response.send_early(WANT, struct.pack('<I', want)):
                 raise ValueError('wsgi.input was read after the answer to its request')
-            kind, flags, _, data = receive_frame(self.slot.data)
+            self.owed = True
+            self.slot.await_input()
+            kind, flags, _, self.rest = receive_frame(self.slot.data)
+            self.owed = False
+            self.slot.raise_thrown()
+        finally:
             line[STATE] = RUNNING
-            if kind == ABORT:
-                raise ClientGone('the client has left before its content was whole')
-            self.at_end = bool(flags & END)
-            buffer[:len(data)] = data
-            return len(data)
+        if kind == ABORT:
+            raise ClientGone('the client has left before its content was whole')
+        self.at_end = bool(flags & END)
+
+    def finish(self):
+        """Takes what is on its way, which the next request must not read: a thread of the application may wait for
+        its DATA, or a read of it has given up, by gevent.Timeout."""
+        with self.lock:
+            if self.owed:
+                receive_frame(self.slot.data)
+                self.owed = False
 
 
 class ErrorLog(io.TextIOBase):
@@ -1051,9 +1297,10 @@ def check_app(app, name):
     while hasattr(inner, 'func') and hasattr(inner, 'keywords'):  # functools.partial
         inner = inner.func
     monkey = sys.modules.get('gevent.monkey')
-    if monkey is not None and (monkey.is_module_patched('socket') or monkey.is_module_patched('threading')):
+    if process.pool is None and monkey is not None and (
+            monkey.is_module_patched('socket') or monkey.is_module_patched('threading')):
         raise LoadError('kind', "%s has called gevent's monkey.patch_all(), which threads cannot run with" % name,
-                        'take that call out')
+                        'take that call out, or run it with --gevent')
     if inspect.iscoroutinefunction(inner) or not inspect.isclass(inner) and \
             inspect.iscoroutinefunction(getattr(type(inner), '__call__', None)):
         raise LoadError('kind', '%s is asynchronous: an ASGI application' % name,
@@ -1089,7 +1336,7 @@ def main(source):
 
 def inherited(fd):
     os.set_inheritable(fd, False)
-    sock = socket.socket(fileno=fd)
+    sock = Socket(fileno=fd)
     sock.settimeout(None)
     return sock
 
@@ -1103,28 +1350,32 @@ def start(control):
         os._exit(0)
     config = load_value(payload)
     process.strict = config['strict']
-    process.board = memoryview(mmap.mmap(BOARD_FD, LINE_BYTES * config['slots'])).cast('Q')
-    os.close(BOARD_FD)
-    for i in range(config['slots']):
-        line = process.board[i * 8:i * 8 + 8]
-        process.slots.append(Slot(i, inherited(SLOTS_FD + 2 * i), inherited(SLOTS_FD + 2 * i + 1), line))
-    if hasattr(os, 'register_at_fork'):
-        os.register_at_fork(after_in_child=process.close_all)
-    signal.signal(signal.SIGTERM, lambda *_: start_new_thread(leave, ()))
-    threading.Thread(target=serve_control, name='isbjorn-control', daemon=True).start()
-
     sys.argv = [config['target']]
     folder = os.path.abspath(config['dir'] or os.getcwd())
     if sys.path and sys.path[0] == '':
         del sys.path[0]
     sys.path[:0] = [folder] + config['path']
+    new_slot = Slot
+    if config['gevent']:
+        try:
+            process.pool = GreenSlots()
+        except LoadError as e:
+            fail_load(e)
+        new_slot = process.pool.new_slot
+    reserve_descriptors(SLOTS_FD + 2 * config['slots'])
+    process.board = memoryview(mmap.mmap(BOARD_FD, LINE_BYTES * config['slots'])).cast('Q')
+    os.close(BOARD_FD)
+    for i in range(config['slots']):
+        line = process.board[i * 8:i * 8 + 8]
+        process.slots.append(new_slot(i, inherited(SLOTS_FD + 2 * i), inherited(SLOTS_FD + 2 * i + 1), line))
+    if hasattr(os, 'register_at_fork'):
+        os.register_at_fork(after_in_child=process.close_all)
+    signal.signal(signal.SIGTERM, lambda *_: start_new_thread(leave, ()))
+    start_new_thread(serve_control, ())
     try:
         app, name, why = load(config['target'], config['factory'])
     except LoadError as e:
-        where = 'Python %s, %s, in %s, sys.path begins with %s' % (
-            sys.version.split()[0], sys.executable, os.getcwd(), ', '.join(sys.path[:3]))
-        control.send(LOAD_ERROR, 0, texts(e.kind, e.message, e.mend, e.text[-TEXT_MAX:] + where))
-        finish(1)
+        fail_load(e)
     if process.strict:
         from wsgiref.validate import validator
         app = validator(app)
@@ -1134,6 +1385,22 @@ def start(control):
     finish(0)
 
 
+def fail_load(e):
+    where = 'Python %s, %s, in %s, sys.path begins with %s' % (
+        sys.version.split()[0], sys.executable, os.getcwd(), ', '.join(sys.path[:3]))
+    process.control.send(LOAD_ERROR, 0, texts(e.kind, e.message, e.mend, e.text[-TEXT_MAX:] + where))
+    finish(1)
+
+
+def reserve_descriptors(used):
+    """Raises the limit of descriptors where those of the slots would leave the application less than it had."""
+    import resource
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if used > 128 and soft != resource.RLIM_INFINITY:
+        wanted = soft + used if hard == resource.RLIM_INFINITY else min(soft + used, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def probe():
     """Whether marshal reads Latin-1 as the server writes it."""
     return 'ok' if marshal.loads(b'z\x01\xe9') == '\xe9' and marshal.loads(b'a\x01\0\0\0\xe9') == '\xe9' else 'marshal'
@@ -1141,6 +1408,9 @@ def probe():
 
 def run_slots(app):
     """One slot runs in the main thread, as programs that use signals expect; more have threads of their own."""
+    if process.pool is not None:
+        process.pool.run(app)
+        return
     if len(process.slots) == 1:
         process.slots[0].run(app)
         return
@@ -1154,7 +1424,7 @@ def run_slots(app):
 
 def serve_control():
     """Answers on the control stream. Its end is that of the server."""
-    control = process.control
+    control, process.control_ident = process.control, real_ident()
     try:
         while True:
             kind, _, id, _ = receive_frame(control.sock)
@@ -1178,14 +1448,20 @@ def leave():
 
 
 def stacks():
-    """The stack of each thread, with the request that it runs."""
-    names = {t.ident: t.name for t in threading.enumerate()}
+    """The stack of each thread, with the request that it runs, and with gevent of each greenlet."""
+    if process.pool is None:
+        names = {t.ident: t.name for t in threading.enumerate()}
+    else:
+        names = {process.pool.thread: 'MainThread'}  # threading has greenlets
+    names[process.control_ident] = 'isbjorn-control'
     running = {s.ident: s.line[RUNNING_ID] for s in process.slots}
     parts = []
     for ident, frame in sys._current_frames().items():
         id = running.get(ident)
         parts.append('thread %s%s\n%s' % (names.get(ident, ident), ', request %d' % id if id else '',
                                           ''.join(traceback.format_stack(frame))))
+    if process.pool is not None:
+        parts = process.pool.stacks() + parts
     return '\n'.join(parts)[:STACKS_MAX]
 
 
@@ -1198,10 +1474,8 @@ def flush_standard():
 
 
 def finish(code):
-    """Runs what the application has registered for its end, for at most 5 seconds; its threads are not waited for."""
-    timer = threading.Timer(5, too_late)
-    timer.daemon = True
-    timer.start()
+    """Runs what the application has registered for its end, for FINISH_SECONDS; its threads are not waited for."""
+    start_new_thread(too_late, ())
     try:
         atexit._run_exitfuncs()
     except BaseException:
@@ -1211,5 +1485,6 @@ def finish(code):
 
 
 def too_late():
+    sleep(FINISH_SECONDS)
     faulthandler.dump_traceback()
     os._exit(1)
