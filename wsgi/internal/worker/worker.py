@@ -19,6 +19,7 @@ import marshal
 import mmap
 import os
 import re
+import select
 import signal
 import socket
 import stat
@@ -143,12 +144,15 @@ class Process:
         self.pid = os.getpid()
         self.control = self.queue = self.board = None
         self.control_ident = 0
+        self.signals = None  # a pipe, into which Python writes the numbers of signals
+        self.masks = {}  # of threads that fork
         self.slots = []
         self.strict = False
         self.pool = None  # GreenSlots, with gevent
 
     def close_all(self):
         self.forked = True
+        reset_signals()
         if self.pool is not None:
             self.pool.stop()
         self.control.sock.close()
@@ -1325,7 +1329,6 @@ def load_paste(spec):
 def main(source):
     linecache.cache[SOURCE_NAME] = len(source), None, source.splitlines(True), SOURCE_NAME  # for tracebacks
     faulthandler.enable()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal, for the server
     control = process.control = Control(inherited(CONTROL_FD))
     process.queue = inherited(QUEUE_FD)
     try:
@@ -1368,9 +1371,8 @@ def start(control):
     for i in range(config['slots']):
         line = process.board[i * 8:i * 8 + 8]
         process.slots.append(new_slot(i, inherited(SLOTS_FD + 2 * i), inherited(SLOTS_FD + 2 * i + 1), line))
-    if hasattr(os, 'register_at_fork'):
-        os.register_at_fork(after_in_child=process.close_all)
-    signal.signal(signal.SIGTERM, lambda *_: start_new_thread(leave, ()))
+    os.register_at_fork(before=hold_signals, after_in_parent=release_signals, after_in_child=process.close_all)
+    take_signals()
     start_new_thread(serve_control, ())
     try:
         app, name, why = load(config['target'], config['factory'])
@@ -1422,29 +1424,67 @@ def run_slots(app):
         thread.join()
 
 
+def take_signals():
+    """SIGTERM asks for the worker's end, SIGINT is of the terminal, for the server. A handler alone is not enough: where
+    the main thread is about to wait in a receive when a signal comes, it is called after the next message."""
+    process.signals, write = os.pipe()
+    os.set_blocking(write, False)
+    signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+    for number in signal.SIGTERM, signal.SIGINT:
+        signal.signal(number, on_signal)
+
+
+def on_signal(*_):
+    """The control thread is told by a pipe. Unlike SIG_IGN this is not inherited by programs that are run."""
+
+
+def hold_signals():
+    """A fork begins: a signal that comes to the child before it has its own handlers would be the worker's, and lost."""
+    process.masks[real_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
+
+
+def release_signals():
+    signal.pthread_sigmask(signal.SIG_SETMASK, process.masks.pop(real_ident()))
+
+
+def reset_signals():
+    """In a child that the application has forked signals are as in any program."""
+    signal.set_wakeup_fd(-1)
+    for number, default in (signal.SIGTERM, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler):
+        if signal.getsignal(number) is on_signal:
+            signal.signal(number, default)
+    release_signals()
+
+
 def serve_control():
     """Answers on the control stream. Its end is that of the server."""
     control, process.control_ident = process.control, real_ident()
+    channels = select.poll()
+    channels.register(control.sock.fileno(), select.POLLIN)
+    channels.register(process.signals, select.POLLIN)
     try:
         while True:
-            kind, _, id, _ = receive_frame(control.sock)
-            if kind == DUMP:
-                control.send(STACKS, id, texts(stacks()))
-            elif kind == PING:
-                control.send(PONG, id)
-            elif kind == STOP:
-                break
+            for fd, _ in channels.poll():
+                if fd == process.signals:
+                    if signal.SIGTERM in os.read(fd, 64) and signal.getsignal(signal.SIGTERM) is on_signal:
+                        control.send(LEAVE)
+                    break
+            else:
+                serve_frame(control)
     except (ChannelClosed, OSError):
         pass
     if not process.forked:
         os._exit(0)
 
 
-def leave():
-    try:
-        process.control.send(LEAVE)
-    except OSError:
-        pass
+def serve_frame(control):
+    kind, _, id, _ = receive_frame(control.sock)
+    if kind == DUMP:
+        control.send(STACKS, id, texts(stacks()))
+    elif kind == PING:
+        control.send(PONG, id)
+    elif kind == STOP:
+        raise ChannelClosed
 
 
 def stacks():

@@ -94,6 +94,7 @@ var answerTests = []struct{ name, target, want, log string }{
 	{"wsgi.errors after the end", "/errors_late", "200 OK: x", "error 0 after"},
 	{"child that exits", "/fork?exit", "200 OK: parent", ""},
 	{"child that answers", "/fork?answer", "200 OK: parent", ""},
+	{"child that is terminated", "/fork?sleep", "200 OK: 15", ""},
 	{"main thread", "/thread", "200 OK: True", ""},
 	{"what a program sees", "/module", "200 OK: (['app:app'], 'app', False, None, 'testdata')", ""},
 }

@@ -2,6 +2,7 @@
 import gzip
 import io
 import os
+import signal
 import sys
 import tempfile
 import threading
@@ -407,6 +408,12 @@ def errors_late(env, sr):
 
 def fork(env, sr):
     pid = os.fork()
+    if pid == 0 and env['QUERY_STRING'] == 'sleep':
+        time.sleep(1000)
+    if env['QUERY_STRING'] == 'sleep':
+        os.kill(pid, signal.SIGTERM)
+        sr('200 OK', P)
+        return [b'%d' % os.WTERMSIG(os.waitpid(pid, 0)[1])]
     if pid == 0 and env['QUERY_STRING'] == 'exit':
         env['wsgi.errors'].write('from the child\n')
         sys.exit(3)
