@@ -51,7 +51,8 @@ func (c *Config) named(match string) *Setting {
 	return nil
 }
 
-// InKeys is the text of an error about options of Go in the words of an operator: their keys, and "none" for -1.
+// InKeys is the text of an error about options of Go in the words of an operator: their keys, and "none" where an
+// option has -1 or "-".
 func (c *Config) InKeys(text string) string {
 	text = optionNames().ReplaceAllStringFunc(text, func(match string) string {
 		if s := c.named(match); s != nil {
@@ -59,7 +60,7 @@ func (c *Config) InKeys(text string) string {
 		}
 		return match
 	})
-	return strings.ReplaceAll(text, " or -1 ", ` or "none" `)
+	return strings.NewReplacer(" or -1 ", ` or "none" `, ` or "`+textNone+`" `, ` or "none" `).Replace(text)
 }
 
 // Sources says where the options that a text names were given, for an error about how they go together: "" if all of

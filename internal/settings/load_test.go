@@ -189,7 +189,7 @@ func TestInKeys(t *testing.T) {
 		`option To has "http://To" twice`:                                       `proxy.to has "http://To" twice`,
 		"options TLS.Cert and TLS.Key: no such file":                            "tls.cert and tls.key: no such file",
 		"leave the option Dispatch out, EOF, UTF-8":                             "leave the option Dispatch out, EOF, UTF-8", // not of this command
-		`option ServerHeader is "a \"Fields\" b"; x`:                            `server_header is "a \"Fields\" b"; x`,
+		`option ServerHeader is "a \"Fields\" b"; x, or "-" for none`:           `server_header is "a \"Fields\" b"; x, or "none" for none`,
 	} {
 		if got := c.InKeys(text); got != want {
 			t.Errorf("%s, want %s", got, want)
