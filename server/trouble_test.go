@@ -39,20 +39,24 @@ func (s *testServer) full(n int) *client {
 	return c
 }
 
-// waitFull returns when a connection's output is full, or it has yielded with requests left and its socket has no room
-// for the next: they stay unread.
+// waitFull returns when a connection's output is full, or it has yielded with requests left, or with output below the
+// mark, and its socket has no room: its turn does not come.
 func (s *testServer) waitFull() {
 	s.t.Helper()
-	unused := map[*loop.Conn]int{}
+	type kept struct{ in, out int64 }
+	before := map[*loop.Conn]kept{}
 	eventually(s.t, "the output is full", func() bool {
 		is, full := make(chan bool), false
 		for _, l := range s.reactor.Loops() {
 			l.Do(func() {
 				full := false
 				for _, c := range connsOf(l) {
-					n := c.Unused()
-					full = full || c.Full() || n > 0 && n == unused[c]
-					unused[c] = n
+					now := kept{in: int64(c.Unused())}
+					if c.Yielded() {
+						now.out = c.Unsent()
+					}
+					full = full || c.Full() || now != kept{} && now == before[c]
+					before[c] = now
 				}
 				is <- full
 			})
