@@ -38,9 +38,15 @@ func TestAttached(t *testing.T) {
 	idle := map[string]func(*testing.T){ // the loop is blocked when some of them dial
 		"Handoff": TestHandoff, "HandoffAgain": TestHandoffAgain, "Goexit": TestGoexit, "GoexitAtTheEnd": TestGoexitAtTheEnd,
 	}
-	for kind, sets := range map[string][]map[string]func(*testing.T){
+	kinds := map[string][]map[string]func(*testing.T){
 		"pair": {any}, "tcp": {any, tcp, idle}, "dialTCP": {any, tcp}, "dialUnix": {any},
-	} {
+	}
+	if testing.Short() { // once it is connected, a connection of Dial is like one of Attach
+		delete(idle, "Goexit")
+		kinds["dialTCP"] = []map[string]func(*testing.T){{"Echo": TestEcho, "Reset": TestReset}}
+		kinds["dialUnix"] = []map[string]func(*testing.T){{"Echo": TestEcho, "CloseFlushes": TestCloseFlushes}}
+	}
+	for kind, sets := range kinds {
 		t.Run(kind, func(t *testing.T) {
 			for _, set := range sets {
 				for name, test := range set {

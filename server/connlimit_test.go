@@ -277,6 +277,7 @@ func TestIdlest(t *testing.T) {
 
 // An answer that its client has not yet read keeps the connection from being idle.
 func TestUnsentIsNotIdle(t *testing.T) {
+	t.Parallel()
 	const requests = 2000
 	content := pattern(10 << 10)
 	app := appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {

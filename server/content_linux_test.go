@@ -29,6 +29,7 @@ import (
 
 // A file system that is full, a real one: what fits is served before and after.
 func TestDiskFull(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	if err := unix.Mount("isbjorn-test", dir, "tmpfs", 0, "size=2m"); err != nil {
 		t.Skipf("no file system can be mounted here (%v); TestContentCannotBeKept makes the error up instead", err)

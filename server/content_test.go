@@ -126,6 +126,7 @@ func upload(content string, n int) string {
 // Content is in memory up to BodyMemory and in a file from one byte more, and
 // every way to read it gives the bytes that were sent.
 func TestContentInFiles(t *testing.T) {
+	t.Parallel()
 	const memory = 10_000
 	apps := map[string]appFunc{
 		"Body":    echoBody,
@@ -346,7 +347,8 @@ func TestContentOfAWorkerLeftBehind(t *testing.T) {
 
 // A file is open as long as the response needs it, and is closed once, on every path that ends the request.
 func TestContentIsClosedOnce(t *testing.T) {
-	content := pattern(8 << 20) // more than fits in the small sockets of the connection
+	t.Parallel()
+	content := pattern(rounds(8, 5) << 20) // more than fits in the small sockets of the connection
 	panics := func() ([]byte, error) { panic("in Next") }
 	for name, tt := range map[string]struct {
 		app     gateway.App
@@ -425,6 +427,7 @@ func stall(t *testing.T, s *testServer, c *client) {
 // What cannot be kept is refused with a status that says why, and one line in the
 // log that names the option; the server lives.
 func TestContentCannotBeKept(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name   string
 		files  *files

@@ -163,6 +163,7 @@ func quietly(app gateway.App, options Options) (*Server, error) {
 
 // Every case in memory: whole, byte by byte, cut in two at every place.
 func TestCorpusInMemory(t *testing.T) {
+	t.Parallel()
 	servers := map[int64]*Server{} // by their limit
 	for _, c := range corpus(t, "requests.jsonl", "sweeps.jsonl") {
 		s := servers[c.bodyLimit()]

@@ -102,6 +102,7 @@ func (a *fileApp) closedAll(s *testServer) {
 // A file arrives whole, or cut as it was declared, in every form of a response, and
 // the connection is in order after it.
 func TestFileWhole(t *testing.T) {
+	t.Parallel()
 	app := newFileApp(t)
 	s := start(t, app, Options{})
 	sizes := []int{0, 1, 1000, copyBytesMax - 1, copyBytesMax, copyBytesMax + 1, 64 << 10, 100_000, 3 << 20}
@@ -244,6 +245,7 @@ func TestFileGrows(t *testing.T) {
 
 // The kernel sends a file that the application returns as it is; a wrapped one is read.
 func TestFileBySendfile(t *testing.T) {
+	t.Parallel()
 	if _, err := exec.LookPath("strace"); err != nil {
 		t.Skip("strace is missing; apt-get install strace")
 	}

@@ -24,13 +24,13 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// waitTogether runs 12 of the tests that call Parallel at once, on any number of processors, unless -parallel is set:
+// waitTogether runs 16 of the tests that call Parallel at once, on any number of processors, unless -parallel is set:
 // they wait for timeouts most of the time.
 func waitTogether() {
 	flag.Parse()
 	given := false
 	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
-	n := "12"
+	n := "16"
 	if raceEnabled { // everything takes longer, and a client that is late is out of time
 		n = "3"
 	}

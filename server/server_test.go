@@ -795,17 +795,18 @@ func TestTimeouts(t *testing.T) {
 		}
 	})
 	const n = 5000
+	seconds := rounds(2, 1) // of BodyTimeout
 	for name, tt := range map[string]struct {
 		pieces, pause int // in ms
 		status        int
 		text          string // in the answer
 	}{
 		"200 bytes a second": {n, 5, 408, "BodyRate"},
-		"2000 bytes a second, for longer than BodyTimeout": {25, 100, 200, pattern(n)},
+		"2000 bytes a second, for longer than BodyTimeout": {25, 50 * seconds, 200, pattern(n)}, // or 4000
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := start(t, appFunc(echo), Options{BodyTimeout: 2 * time.Second, BodyRate: 1000})
+			s := start(t, appFunc(echo), Options{BodyTimeout: time.Duration(seconds) * time.Second, BodyRate: 1000})
 			c := s.dial()
 			c.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 500000\r\n\r\n")
 			c.send(pattern(500000)) // this buys no time for the next

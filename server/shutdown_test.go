@@ -19,6 +19,7 @@ import (
 // A stop does not wait for the peer of an idle connection, which may see the end only when it sends again: with an
 // answer a moment ago, long ago, or none at all.
 func TestShutdownWaitsForNoIdlePeer(t *testing.T) {
+	t.Parallel()
 	for _, network := range []string{"tcp", "unix"} {
 		t.Run(network, func(t *testing.T) {
 			t.Parallel()

@@ -74,6 +74,7 @@ func TestGeneratorStandsStill(t *testing.T) {
 // has half-closed or sends on: one that the socket keeps waiting, and one that is in
 // the queue when the connection begins to close.
 func TestLastAnswerToASlowReader(t *testing.T) {
+	t.Parallel()
 	const chunk = 10_000
 	large, queued := pattern(4<<20), pattern(25*chunk) // queued is less than HighWaterBytes
 	app := appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {

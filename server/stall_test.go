@@ -111,6 +111,7 @@ func blockedFor(t *testing.T, line string) time.Duration {
 // An application that blocks, in each of its calls, is reported once, while it
 // does, with its request and its stack, and once more when it continues.
 func TestStall(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct {
 		in, send string
 		client   func(c *client) // before the application blocks

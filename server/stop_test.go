@@ -152,6 +152,7 @@ func TestShutdownKeepsAPromise(t *testing.T) {
 
 // Under load Shutdown loses no request: clients that keep sending get complete answers, until one says close.
 func TestShutdownUnderLoad(t *testing.T) {
+	t.Parallel()
 	const clients = 32
 	content := pattern(50_000)
 	for range rounds(5, 2) {

@@ -927,6 +927,7 @@ func TestTLSWrongClients(t *testing.T) {
 
 // Shutdown under load loses no request: HTTP/2 clients are told by GOAWAY, and the last answers of HTTP/1.1 say close.
 func TestTLSShutdownUnderLoad(t *testing.T) {
+	slow(t, "HTTP/2 takes a second to end, and the clients are at work all the time")
 	t.Parallel()
 	inEachProtocol(t, func(t *testing.T, major int) {
 		s := startTLS(t, appFunc(hello), Options{})

@@ -27,6 +27,9 @@ func TestMain(m *testing.M) {
 // A program with an endless stream stops in order when it is told to: the client gets a whole
 // answer, and nobody waits for StopTimeout.
 func TestStopWithAStream(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: it starts a program, and the stop of that takes a second")
+	}
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)

@@ -177,6 +177,7 @@ func (waiting) Close() error          { return nil }
 
 // A response that comes after RequestTimeout is logged as the 504 that was sent.
 func TestAccessLogOfATimeout(t *testing.T) {
+	t.Parallel()
 	for _, d := range dispatches[1:] {
 		t.Run(d.String(), func(t *testing.T) {
 			release := make(chan bool)
@@ -199,6 +200,7 @@ func TestAccessLogOfATimeout(t *testing.T) {
 
 // Each refusal of the server has a line, with the request as it came.
 func TestAccessLogOfRefusals(t *testing.T) {
+	t.Parallel()
 	app := gateway.AppFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		_, err := start("204 No Content", nil, nil)
 		return nil, err
@@ -223,6 +225,7 @@ func TestAccessLogOfRefusals(t *testing.T) {
 				continue // the application has the request, and answers without its content
 			}
 			t.Run(name+" "+d.String(), func(t *testing.T) {
+				t.Parallel()
 				addr, log := wireLog(t, app, server.Options{Dispatch: d, HeadTimeout: 50 * time.Millisecond, BodyTimeout: 50 * time.Millisecond,
 					TargetBytes: 100, HeadBytes: 500, BodyBytes: 10})
 				_, _ = io.ReadAll(dial(t, addr, tt.send))

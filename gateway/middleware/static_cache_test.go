@@ -302,6 +302,7 @@ func TestTruncatedWhileSent(t *testing.T) {
 
 // No link that appears and disappears leads out of the directory, with links followed and without.
 func TestLinkRace(t *testing.T) {
+	t.Parallel()
 	rounds := 300
 	if testing.Short() {
 		rounds = 60
@@ -394,6 +395,7 @@ func TestCacheIsBounded(t *testing.T) {
 }
 
 func TestKeptBytes(t *testing.T) {
+	t.Parallel()
 	files := map[string]string{}
 	content := strings.Repeat("x", keptFileBytes)
 	const n = keptBytes/keptFileBytes + 50

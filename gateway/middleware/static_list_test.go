@@ -72,6 +72,7 @@ func TestList(t *testing.T) {
 }
 
 func TestListIsBounded(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	app := staticIn(t, dir, StaticOptions{List: true})
 	write := func(from, to int) {

@@ -110,6 +110,7 @@ const (
 )
 
 func TestSameAsNetHTTP(t *testing.T) {
+	t.Parallel()
 	dir := files(t)
 	fileServer := http.FileServer(http.Dir(dir))
 	mux := http.NewServeMux()

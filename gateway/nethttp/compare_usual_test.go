@@ -14,6 +14,7 @@ import (
 
 // What ordinary handlers do with package net/http.
 func TestSameForUsualHandlers(t *testing.T) {
+	t.Parallel()
 	dir := files(t)
 	fileServer := http.FileServer(http.Dir(dir))
 	request := func(line, fields, content string) string {
