@@ -33,7 +33,7 @@ PLATFORMS   := darwin/arm64 freebsd/amd64 linux/arm64
 .PHONY: $(shell awk -F : '/^[a-z-]+:/ {print $$1}' $(firstword $(MAKEFILE_LIST)))
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build the examples and the programs to measure into ./bin
 	@mkdir -p $(BIN)
@@ -111,6 +111,10 @@ syscalls: build ## one receive and one send for a request, counted by strace
 
 bench: ## run the benchmarks (BENCH=., BENCHTIME=1s, COUNT=1)
 	go test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -count $(COUNT) ./...
+
+bench-python: ## Python applications beside gunicorn, uWSGI and waitress (about 20 min; PYTHONBENCH="--rounds 1")
+	CGO_ENABLED=0 go build -o $(BIN)/isbjorn ./cmd/isbjorn
+	python3 bench/python/measure.py $(PYTHONBENCH) $(BIN)/isbjorn
 
 pgo: ## renew bench/server.pgo by a mixed load, about 40 s on a quiet machine
 	rm -rf $(BIN)/profiles && mkdir -p $(BIN)/profiles

@@ -508,6 +508,9 @@ func (q *Queue) Shutdown() {
 		q.fail(r, Unavailable, "the application ends")
 	}
 	_ = unix.Shutdown(q.ours, unix.SHUT_WR)
+	if q.home == nil && len(q.handed) > 0 { // the loop has stopped before the workers were done
+		q.settle(nil)
+	}
 }
 
 // Close releases what the queue has, when all workers have exited.

@@ -118,14 +118,14 @@ func (s *slot) Exited(c *loop.Conn) { c.Abort() }
 // EOF: the worker has ended, or the application has closed its descriptors.
 func (s *slot) EOF(c *loop.Conn) { c.Drop() }
 
-func (s *slot) Closed(_ *loop.Conn, err error) {
+func (s *slot) Closed(c *loop.Conn, err error) {
 	q := s.q
 	q.mu.Lock()
 	defer q.unlock()
 	s.conn = nil
 	if errors.Is(err, loop.ErrStopped) {
 		q.home, q.watch = nil, nil
-		if s.req == nil && s.dec.Running() == 0 { // the next request attaches it again
+		if c.Unused() == 0 { // the next request attaches the stream to another loop, or Shutdown does
 			return
 		}
 	}
