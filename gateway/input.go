@@ -164,6 +164,9 @@ func (in *Input) File() (f *os.File, off, n int64) {
 	return nil, 0, 0
 }
 
+// Coming reports whether content is still to come, so that a read may wait for the client.
+func (in *Input) Coming() bool { return in.src != nil && in.remaining != 0 && in.err == nil }
+
 // ReadAll returns the unread content in one piece, read-only, valid until the response is finished. It
 // is a view of content in memory; for other content it allocates memory for all of it. Content of any
 // size is for Read, WriteTo and Body.

@@ -106,7 +106,7 @@ const responsesMax = 256
 
 // put takes x back.
 func (a *App) put(x *response) {
-	*x = response{app: x.app, names: x.names, gone: x.gone, line: x.line, fields: x.fields[:0]}
+	*x = response{app: x.app, names: x.names, gone: x.gone, line: x.line, fields: x.fields[:0], block: x.block[:0]}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if len(a.responses) < responsesMax {
@@ -147,8 +147,8 @@ func (r *rate) allow(key string) (unlogged int, ok bool) {
 }
 
 var (
-	_ gateway.App     = (*App)(nil)
-	_ gateway.Wrapper = (*response)(nil)
+	_ gateway.Streamer = (*App)(nil)
+	_ gateway.Wrapper  = (*response)(nil)
 )
 
 func startError(err error) error {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -1036,4 +1037,114 @@ def app(env, sr):
 		body := tcp.do("GET /").body
 		return body != strconv.Itoa(pid) && !strings.Contains(body, "Bad")
 	})
+}
+
+// With StreamInput the application reads content while it comes.
+func TestStreamInput(t *testing.T) {
+	t.Parallel()
+	eachSite(t, `
+def app(env, sr):
+    i = env['wsgi.input']
+    if env['PATH_INFO'] == '/none': sr('200 OK', P); return [b'unread']
+    n = 0
+    try:
+        while True:
+            b = i.read1(65536) if hasattr(i, 'read1') else i.read(65536)
+            if not b: break
+            n += len(b); log('has %d' % n)
+    except ConnectionError as e:
+        log('client gone: %r' % e)
+        raise
+    sr('200 OK', P); return [b'%s %d' % (str(env.get('CONTENT_LENGTH')).encode(), n)]
+`, setup{Options: wsgi.Options{StreamInput: []string{"/up", "/none"}}, server: server.Options{BodyBytes: 8 << 20}},
+		func(t *testing.T, s *site) {
+			s.log.Reset()
+			c := s.dial().send("POST /up HTTP/1.1|Host: t|Content-Length: 10||12345")
+			s.logs("has 5")
+			if a := c.send("67890").read("POST"); a.body != "10 10" {
+				t.Errorf("%+v", a)
+			}
+			c.send("POST /up/x HTTP/1.1|Host: t|Transfer-Encoding: chunked|Expect: 100-continue||")
+			c.arrives("HTTP/1.1 100 Continue\r\n\r\n")
+			c.send("3|abc|")
+			s.logs("has 3")
+			if a := c.send("2|de|0||").read("POST"); a.body != "None 5" {
+				t.Errorf("%+v", a)
+			}
+			large := strings.Repeat("x", 5<<20)
+			c.send(fmt.Sprintf("POST /up HTTP/1.1|Host: t|Content-Length: %d||%s", len(large), large))
+			if a := c.read("POST"); a.body != fmt.Sprintf("%d %[1]d", len(large)) {
+				t.Errorf("%+v", a)
+			}
+			if a := c.send("POST /other HTTP/1.1|Host: t|Content-Length: 3||abc").read("POST"); a.body != "3 3" {
+				t.Errorf("%+v", a)
+			}
+			c = s.dial().send("POST /none HTTP/1.1|Host: t|Content-Length: 100000||abc")
+			if a := c.read("POST"); a.body != "unread" {
+				t.Errorf("%+v", a)
+			}
+			s.log.Reset()
+			c = s.dial().send("POST /up HTTP/1.1|Host: t|Content-Length: 10||123")
+			s.logs("has 3")
+			_ = c.Close()
+			s.logs("client gone")
+			s.want("POST /up HTTP/1.1|Host: t|Content-Length: 2||ab", 200, "2 2")
+		})
+}
+
+// Slow readers of a large answer hold no worker.
+func TestSlowReaders(t *testing.T) {
+	t.Parallel()
+	tcp, _ := startSite(t, `
+def app(env, sr):
+    if env['PATH_INFO'] == '/ok': sr('200 OK', P); return [b'ok']
+    sr('200 OK', P); return [b'x' * (1 << 20)]
+`, setup{})
+	clients := 1000
+	if testing.Short() {
+		clients = 100
+	}
+	var conns []*conn
+	for range clients {
+		conns = append(conns, tcp.dial().send("GET /large"))
+		if len(conns)%50 == 0 {
+			tcp.want("GET /ok", 200, "ok")
+		}
+	}
+	tcp.want("GET /ok", 200, "ok")
+	for _, i := range []int{0, len(conns) / 2, len(conns) - 1} {
+		if a := conns[i].read("GET"); len(a.body) != 1<<20 || a.cut {
+			t.Errorf("slow reader %d: %d bytes, cut %v", i, len(a.body), a.cut)
+		}
+	}
+}
+
+// With gevent a worker runs many requests at once, and the application's own imports are patched.
+func TestGevent(t *testing.T) {
+	t.Parallel()
+	if err := exec.Command(pythons(t)[0], "-c", "import gevent").Run(); err != nil {
+		t.Skip("needs gevent: apt-get install python3-gevent")
+	}
+	tcp, _ := startSite(t, `
+import ssl, socket
+def app(env, sr):
+    if env['PATH_INFO'] == '/sleep': time.sleep(.5)
+    if env['PATH_INFO'] == '/post': sr('200 OK', P); return [env['wsgi.input'].read()]
+    sr('200 OK', P); return [str(env['wsgi.multithread']).encode()]
+`, setup{Options: wsgi.Options{Gevent: 100}})
+	tcp.want("GET /", 200, "True")
+	begin := time.Now()
+	var clients sync.WaitGroup
+	for range 100 {
+		clients.Go(func() { tcp.want("GET /sleep", 200, "True") })
+	}
+	clients.Wait()
+	if took := time.Since(begin); took > 5*time.Second {
+		t.Errorf("100 requests of 0.5 s at once took %v", took)
+	}
+	large := strings.Repeat("y", 300<<10)
+	tcp.want(fmt.Sprintf("POST /post HTTP/1.1|Host: t|Content-Length: %d||%s", len(large), large), 200, large)
+	if strings.Contains(tcp.log.String(), "MonkeyPatchWarning") {
+		t.Error(tcp.log.String())
+	}
 }

@@ -114,10 +114,17 @@ func (x *response) encodeContent(in *gateway.Input, hasContent bool) error {
 	if !hasContent && in.Len() == 0 {
 		return m.End(nil, 0)
 	}
+	if in.Coming() && x.app.streams(x.env) {
+		x.req.Streamed = true
+		if n := in.Len(); n >= 0 {
+			x.contentLength(int64(n))
+		}
+		return m.End(nil, wire.Stream)
+	}
 	file, off, size := in.File()
 	if file == nil && in.Len() < 0 || in.Len() > wire.InlineBytesMax && (file == nil || off != 0) {
 		var err error
-		if file, size, err = copyContent(in); err != nil {
+		if file, size, err = copyContent(in, x.app.options.TempDir); err != nil {
 			return err
 		}
 		x.req.Owned = file
@@ -146,12 +153,28 @@ func (x *response) contentLength(n int64) {
 
 var keyContentLength = []byte("CONTENT_LENGTH")
 
+// streams reports whether an application reads the content of a request while it comes.
+func (a *App) streams(env *gateway.Environ) bool {
+	path := env.Path()
+	for _, prefix := range a.options.StreamInput {
+		if rest, ok := strings.CutPrefix(path, strings.TrimSuffix(prefix, "/")); ok && (rest == "" || rest[0] == '/') {
+			return true
+		}
+	}
+	return false
+}
+
 // copyContent makes a file of content that is in none, or partly read. It waits for what has not come, which is only
 // where a goroutine may.
-func copyContent(in *gateway.Input) (*os.File, int64, error) {
-	fd, err := unix.MemfdCreate("content", unix.MFD_CLOEXEC)
+func copyContent(in *gateway.Input, dir string) (*os.File, int64, error) {
+	if dir == "" {
+		dir = os.TempDir()
+	}
+	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
 	if err != nil {
-		return nil, 0, os.NewSyscallError("memfd_create", err)
+		if fd, err = unix.MemfdCreate("content", unix.MFD_CLOEXEC); err != nil {
+			return nil, 0, os.NewSyscallError("memfd_create", err)
+		}
 	}
 	f := os.NewFile(uintptr(fd), "content")
 	n, err := in.WriteTo(f)

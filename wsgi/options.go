@@ -30,6 +30,12 @@ type Options struct {
 	// or python3.
 	Python string
 
+	// StreamInput are paths under which the application reads content while the client sends it, such as "/upload", or
+	// "/" for all. Otherwise it is called when all content is there. It needs a server that runs such requests on a
+	// goroutine: package server does with Dispatch Auto and Pool. A client that leaves makes a read raise
+	// ConnectionError; a slow one keeps its worker.
+	StreamInput []string
+
 	// Strict has the application checked by wsgiref.validate, and makes errors of what is mended otherwise.
 	Strict bool
 

@@ -27,6 +27,9 @@ func (*App) Serve(*gateway.Environ, gateway.StartResponse) (gateway.Body, error)
 	return nil, errSystem
 }
 
+// StreamsContent implements gateway.Streamer.
+func (*App) StreamsContent() bool { return false }
+
 // Shutdown does nothing.
 func (*App) Shutdown(context.Context) error { return nil }
 

@@ -30,6 +30,7 @@ type response struct {
 	failure *dispatch.Failure
 	file    *gateway.FileBody
 	fields  []gateway.Header // of the head with Connection
+	block   []byte           // content for the worker
 }
 
 // Serve implements gateway.App. It hands the request to the workers and returns: nothing of it waits, but for content
@@ -60,6 +61,9 @@ func (x *response) Next() ([]byte, error) {
 		return x.fail()
 	}
 	part := x.req.Take()
+	if part.Wants > 0 {
+		x.feed(part.Wants)
+	}
 	for _, h := range part.Interim {
 		_ = x.env.Inform(h.Code, h.Fields) // none for HTTP/1.0, or where the server has no interim responses
 	}
@@ -89,6 +93,23 @@ func (x *response) Next() ([]byte, error) {
 	}
 	return nil, gateway.ErrWait
 }
+
+// feed reads content for the worker. It waits for the client, on the goroutine that such a request has.
+func (x *response) feed(n int) {
+	if cap(x.block) < n {
+		x.block = make([]byte, n)
+	}
+	in := x.env.Input()
+	read, err := in.Read(x.block[:n])
+	end := err == io.EOF || err == nil && !in.Coming() && in.Len() == 0
+	if err == io.EOF {
+		err = nil
+	}
+	x.req.Feed(x.block[:read], end, err)
+}
+
+// StreamsContent implements gateway.Streamer.
+func (a *App) StreamsContent() bool { return len(a.options.StreamInput) > 0 }
 
 // withoutContent reports whether a response has no content, whatever its length would be.
 func (x *response) withoutContent(status int) bool {

@@ -38,18 +38,19 @@ def command(server, app, port, workers, threads):
         more = ['--threads', str(max(threads, 4))] if kind == 'gthread' else []
         return shutil.which('gunicorn') and [PYTHON, shutil.which('gunicorn'), 'apps:' + app, '-b', bind, '-w', str(workers),
                                              '-k', kind, '--log-level', 'error', '--worker-connections', '2000'] + more
-    if server == 'uwsgi':
+    if server in ('uwsgi', 'uwsgi-quiet'):
         more = ['--threads', str(threads)] if threads > 1 else []
+        more += ['--disable-logging'] if server == 'uwsgi-quiet' else []  # it writes a line for each request else
         return shutil.which('uwsgi') and [
             'uwsgi', '--plugin', 'python3', '--http-socket', bind, '--module', 'apps:' + app, '-p', str(workers), '--master',
-            '--disable-logging', '--die-on-term', '--need-app', '--listen', '100'] + more
+            '--die-on-term', '--need-app', '--listen', '100'] + more
     if server == 'waitress':
         return shutil.which('waitress-serve') and workers == 1 and [
             PYTHON, shutil.which('waitress-serve'), '--listen', bind, '--threads', str(max(threads, 4)), 'apps:' + app]
     raise SystemExit('unknown server ' + server)
 
 
-SERVERS = ['isbjorn', 'gunicorn-gthread', 'gunicorn-sync', 'uwsgi', 'waitress']
+SERVERS = ['isbjorn', 'gunicorn-gthread', 'gunicorn-sync', 'uwsgi', 'uwsgi-quiet', 'waitress']
 
 # name: application, connections, workers, threads
 LOADS = {

@@ -97,7 +97,11 @@ func runPython(config *settings.Config) error {
 	if err != nil {
 		return statusError{startStatus(err), err}
 	}
-	err = serveLogged(config, log, withPrefix(config, app), server.Inline, true)
+	dispatch := server.Inline
+	if app.StreamsContent() {
+		dispatch = server.Auto // requests whose content comes are on goroutines
+	}
+	err = serveLogged(config, log, withPrefix(config, app), dispatch, true)
 	ctx, cancel := context.WithTimeout(context.Background(), options.GracefulTimeout+5*time.Second)
 	defer cancel()
 	return errors.Join(err, app.Shutdown(ctx))
@@ -131,7 +135,7 @@ func startStatus(err error) int {
 func wsgiOptions(config *settings.Config, log *slog.Logger) wsgi.Options {
 	o := wsgi.Options{
 		App: config.Text("app"), Factory: config.Bool("factory"), Dir: config.Text("chdir"), Path: config.List("python.path"),
-		Env: config.List("env"), Strict: config.Bool("strict"), Threads: int(config.Number("threads")),
+		Env: config.List("env"), Strict: config.Bool("strict"), StreamInput: config.List("stream_input"), Threads: int(config.Number("threads")),
 		Gevent: int(max(config.Number("gevent"), 0)), Queue: int(config.Number("worker_queue")),
 		QueueTimeout: config.Duration("queue_timeout"), RequestTimeout: config.Duration("request_timeout"),
 		SlowTime: config.Duration("log.slow"), BootTimeout: config.Duration("boot_timeout"),
@@ -161,6 +165,11 @@ func withPrefix(config *settings.Config, app gateway.App) gateway.App {
 	}
 	return router
 }
+
+// streaming says of an application, behind middlewares which hide it, that it reads content as it comes.
+type streaming struct{ gateway.App }
+
+func (streaming) StreamsContent() bool { return true }
 
 func init() {
 	checks["prefix"] = func(prefix string) error {

@@ -294,6 +294,9 @@ func serveLogged(config *settings.Config, log *slog.Logger, app gateway.App, dis
 	for _, m := range slices.Backward(stack) {
 		app = m(app)
 	}
+	if config.Command == settings.Run && dispatch == server.Auto {
+		app = streaming{app}
+	}
 	options := server.Options{Logger: log, Dispatch: dispatch}
 	config.Fill(&options)
 	if config.Command == settings.Run && options.Loops == 0 {

@@ -70,6 +70,11 @@ var table = []Setting{
 		Help: "path of the application: SCRIPT_NAME",
 	},
 	{
+		Key: "stream_input", List: true,
+		Group: gApp, For: Run, Arg: "PATH", Change: NewWorkers,
+		Help: "paths whose content is read as it comes",
+	},
+	{
 		Key: "strict", Kind: Bool, Default: "false",
 		Group: gApp, For: Run, Change: NewWorkers,
 		Help: "check the application strictly",

@@ -391,7 +391,7 @@ func (q *Queue) tell(r *Request) {
 // settleRequest ends what the workers have of r.
 func (q *Queue) settleRequest(r *Request) {
 	delete(q.handed, r.id)
-	r.slot = nil
+	r.slot, r.wants = nil, 0
 	r.state = done
 	if r.handled {
 		q.recycle(r)

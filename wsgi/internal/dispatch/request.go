@@ -15,11 +15,12 @@ import (
 type Request struct {
 	Message wire.Encoder // complete
 
-	Wake  func()        // there may be something for Take; from any goroutine
-	Gone  func() bool   // the client has left; from the goroutine that calls Queue's sweep
-	Line  func() string // the request line, for logs, until Release
-	File  *os.File      // the content, where the message has wire.ByFile; the caller's, until Release
-	Owned *os.File      // File is closed by the queue when it is done with the request
+	Wake     func()        // there may be something for Take; from any goroutine
+	Gone     func() bool   // the client has left; from the goroutine that calls Queue's sweep
+	Line     func() string // the request line, for logs, until Release
+	File     *os.File      // the content, where the message has wire.ByFile; the caller's, until Release
+	Streamed bool          // the message has wire.Stream: the worker asks for content, see Part.Wants
+	Owned    *os.File      // File is closed by the queue when it is done with the request
 
 	queue *Queue
 	next  *Request // of the list that waits
@@ -45,6 +46,8 @@ type Request struct {
 	ended   bool // all has come
 	failure *Failure
 	paused  bool // the stream of the slot waits until buf is taken
+	wants   int  // bytes of content that the worker waits for
+	told    bool // the caller knows it
 }
 
 type state uint8
@@ -87,6 +90,7 @@ type Part struct {
 	Content []byte      // valid until the next Take or Release
 	File    *os.File    // after Content: N bytes from Off are the rest of it. The caller closes it
 	Off, N  int64
+	Wants   int      // the worker waits for so many bytes of content: the caller calls Feed
 	End     bool     // the answer is complete
 	Failure *Failure // nothing follows
 }
@@ -103,6 +107,9 @@ func (r *Request) Take() (p Part) {
 		p.Head, r.taken = &r.head, true
 	}
 	p.Close = r.close
+	if r.wants > 0 && !r.told {
+		p.Wants, r.told = r.wants, true
+	}
 	switch {
 	case len(r.buf) > 0:
 		p.Content, r.buf, r.spare = r.buf, r.spare[:0], r.buf
@@ -126,6 +133,23 @@ func (r *Request) Take() (p Part) {
 		}
 	}
 	return p
+}
+
+// Feed gives content that Part.Wants has asked for: at most as many bytes, and whether there is no more; an error tells
+// the worker that there will be none. b is the caller's again when Feed returns.
+func (r *Request) Feed(b []byte, end bool, err error) {
+	q := r.queue
+	q.mu.Lock()
+	defer q.unlock()
+	if r.wants == 0 {
+		return // the worker has died
+	}
+	r.wants, r.told = 0, false
+	if err != nil {
+		r.slot.send(wire.AppendAbort(nil, r.id))
+	} else {
+		r.slot.send(wire.AppendData(nil, r.id, b, end))
+	}
 }
 
 // buffered is how many bytes of content wait to be taken.
@@ -153,6 +177,10 @@ func (r *Request) Release() {
 		q.recycle(r)
 	case out:
 		q.dropContent(r)
+		if r.wants > 0 {
+			r.wants = 0
+			r.slot.send(wire.AppendAbort(nil, r.id))
+		}
 		if r.paused {
 			r.paused = false
 			if r.slot != nil {

@@ -291,7 +291,19 @@ func (s *slot) frame(c *loop.Conn, f *wire.Frame) error {
 		s.end(r)
 		return nil
 	case wire.FrameWant:
-		return errors.New("WANT, and no content is streamed")
+		n, err := wire.DecodeWant(f.Payload)
+		switch {
+		case err != nil:
+			return err
+		case !r.Streamed:
+			return errors.New("WANT, and no content is streamed")
+		case r.wants > 0:
+			return errors.New("a second WANT")
+		case !wanted:
+			s.send(wire.AppendAbort(nil, r.id))
+		default:
+			r.wants = n
+		}
 	}
 	if wanted {
 		q.tell(r)
@@ -299,10 +311,19 @@ func (s *slot) frame(c *loop.Conn, f *wire.Frame) error {
 	return nil
 }
 
+// send writes to the worker.
+func (s *slot) send(b []byte) {
+	s.q.onHome(func() {
+		if s.conn != nil {
+			s.conn.Send(b)
+		}
+	})
+}
+
 // end ends the answer to r.
 func (s *slot) end(r *Request) {
 	q := s.q
-	r.ended = true
+	r.ended, r.wants = true, 0
 	s.req = nil
 	s.answered++
 	now := time.Now()
