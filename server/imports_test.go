@@ -39,6 +39,7 @@ var importTable = map[string][]string{
 	"internal/modtime":   {},
 	"internal/settings":  {},
 	"internal/testlog":   {},
+	"internal/testrun":   {},
 	"internal/thrown":    {},
 
 	"server": {"loop", "parser", "gateway", "gateway/nethttp", "internal/settings", "internal/thrown", "server/internal/buffers", "server/internal/callstate", "server/internal/certs", "server/internal/logqueue", "server/internal/respond", "server/internal/spool", "server/internal/testhook", "server/internal/workers"},

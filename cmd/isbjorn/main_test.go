@@ -30,6 +30,7 @@ import (
 	"time"
 
 	"github.com/isbjorn/isbjorn/internal/settings"
+	"github.com/isbjorn/isbjorn/internal/testrun"
 )
 
 // asCommand is the environment variable that makes this test binary the command.
@@ -39,6 +40,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asCommand) != "" {
 		main()
 	}
+	testrun.Together(6) // most wait for a process
 	os.Exit(m.Run())
 }
 
