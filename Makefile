@@ -73,6 +73,9 @@ apps: ## applications of others, by net/http and by isbjorn
 stdtest: ## Go's own tests of net/http, by isbjorn
 	cd apps && go vet ./stdtest && go test -count=1 -v ./stdtest
 
+test-pythons: ## the tests of package wsgi by more Pythons, which are downloaded once: 3.10, 3.13, 3.14
+	pythons=$$(cd apps && go vet ./pythons && go run ./pythons) && TEST_ISBJORN_PYTHONS=$$pythons go test -count=1 ./wsgi/...
+
 fuzz: ## run every fuzz target for FUZZTIME (10s)
 	@mkdir -p $(BIN)
 	@go test -list '^Fuzz' ./... \

@@ -94,7 +94,7 @@ func TestGeventAtOnce(t *testing.T) {
 func TestGeventTakesWhatItCanRun(t *testing.T) {
 	c := wire.Config{Gevent: true, Slots: 2, Target: "app:app"}
 	p := start(t, geventPython(t), c)
-	gate := newGate(t, c)
+	gate := newGate(t)
 	var answers []*answer
 	for range 2 {
 		_, a := p.send(request{path: "/wait", env: map[string]string{"gate": gate}})

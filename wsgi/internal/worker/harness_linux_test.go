@@ -106,7 +106,7 @@ type answer struct {
 	open      *os.File      // for OPEN
 	lateAbort bool          // the answer to WANT is an ABORT when the response has come
 	slow      time.Duration // between the first content and what follows
-	hold      bool          // read no more of the stream after the first content, until done is closed by the test
+	hold      chan bool     // after the first content the rest is read when the test closes it
 }
 
 // String is the answer in short.
@@ -384,9 +384,8 @@ func (p *process) readSlot(i int) {
 			}
 			time.Sleep(a.slow)
 			a.slow = 0
-			if a.hold {
-				<-a.done
-				return 0, io.EOF
+			if a.hold != nil {
+				<-a.hold
 			}
 		case wire.FrameFile:
 			offset, length, err := wire.DecodeFile(f.Payload)

@@ -189,6 +189,10 @@ func TestFrames(t *testing.T) {
 }
 
 func TestHead(t *testing.T) {
+	info, err := os.Stat("testdata/app.py")
+	if err != nil {
+		t.Fatal(err)
+	}
 	everyMode(t, func(t *testing.T, python string, c wire.Config) {
 		p := start(t, python, c)
 		for _, tt := range []struct {
@@ -200,7 +204,9 @@ func TestHead(t *testing.T) {
 			{request{path: "/none"}, "200 OK:", "error 0 closed 1"},
 			{request{path: "/none", env: map[string]string{"cl": "1"}}, "200 OK Content-Length=3:", "error 0 closed 1"},
 			{request{path: "/raises"}, "fails in app: ValueError: early", ""},
-			{request{path: "/file", env: map[string]string{"file": "worker.py"}}, "200 OK:", ""},
+			{request{path: "/file", env: map[string]string{"file": "testdata/app.py"}}, fmt.Sprintf("200 OK Content-Length=%d:", info.Size()), ""},
+			{request{path: "/file", env: map[string]string{"file": "testdata/app.py", "length": "5"}}, "200 OK Content-Length=5:", ""},
+			{request{path: "/file", query: "bytes", env: map[string]string{"file": "testdata/app.py"}}, "200 OK:", ""},
 		} {
 			tt.method = "HEAD"
 			if got, logs := p.call(tt.request).String(), noID(p.takeLogs()); got != tt.want || logs != tt.log {
@@ -387,6 +393,64 @@ func TestClientGone(t *testing.T) {
 	})
 }
 
+// The client leaves while the worker waits for the server to take content: it goes on when the server throws it away.
+func TestClientGoneWhileBlocked(t *testing.T) {
+	everyMode(t, func(t *testing.T, python string, c wire.Config) {
+		p := start(t, python, c)
+		hold := make(chan bool)
+		id, a := p.send(request{path: "/blocks", answer: answer{hold: hold}})
+		<-a.first
+		for end := time.Now().Add(patience); p.word(0, WordState) != StateOutput; p.ping() {
+			if time.Now().After(end) {
+				t.Fatalf("state %d", p.word(0, WordState))
+			}
+		}
+		p.setWord(0, WordCancel, id)
+		close(hold)
+		p.finish(a)
+		if a.fail == nil || a.fail[0] != "gone" || len(a.body) != 10000000 {
+			t.Errorf("%d bytes, %q", len(a.body), a.fail)
+		}
+		if logs := noID(p.takeLogs()); logs != "error 0 closed 1" {
+			t.Error(logs)
+		}
+	})
+}
+
+// A thread of the application writes while its response ends, and after: no frame is out of order, and none is of
+// another request.
+func TestWriteThread(t *testing.T) {
+	everyMode(t, func(t *testing.T, python string, c wire.Config) {
+		p := start(t, python, c)
+		for i := range 200 {
+			a := p.call(request{path: "/write_thread", query: []string{"list", "iter"}[i%2]})
+			if s := a.String(); a.fail == nil && (!strings.HasPrefix(s, "200 OK: ") || strings.Trim(s[8:], "tb") != "") ||
+				a.fail != nil && !strings.Contains(a.fail[2], "another thread has written content") {
+				t.Fatal(a)
+			}
+		}
+		p.takeLogs()
+	})
+}
+
+// A function that is registered for the end has its time, threads have none, and then the process ends.
+func TestExitLimit(t *testing.T) {
+	everyMode(t, func(t *testing.T, python string, c wire.Config) {
+		for _, tt := range []struct {
+			query, stderr string
+			status        int
+		}{{"thread", "the end\n", 0}, {"blocks", "in never_ends", 1}} {
+			p := start(t, python, c)
+			p.call(request{path: "/at_exit", query: tt.query})
+			p.g.conn.CloseWrite()
+			<-p.exited
+			if got := p.cmd.ProcessState.ExitCode(); got != tt.status || !strings.Contains(p.stderr.String(), tt.stderr) {
+				t.Errorf("%s: status %d, stderr %s", tt.query, got, p.stderr)
+			}
+		}
+	})
+}
+
 func TestStrict(t *testing.T) {
 	p := start(t, pythons(t)[0], wire.Config{Strict: true})
 	env := map[string]string{"SERVER_NAME": "t", "SERVER_PORT": "80", "SCRIPT_NAME": "", "wsgi.url_scheme": "http",
@@ -409,7 +473,7 @@ func TestThreads(t *testing.T) {
 		const n = 4
 		c.Slots = n
 		p := start(t, python, c)
-		gate := newGate(t, c)
+		gate := newGate(t)
 		var ids []uint64
 		var answers []*answer
 		for range n {
@@ -445,25 +509,13 @@ func TestThreads(t *testing.T) {
 	})
 }
 
-// newGate returns the path of a gate that the application waits for: a pipe, or with gevent a file that is to come,
-// since opening a pipe stops all greenlets.
-func newGate(t *testing.T, c wire.Config) string {
-	gate := filepath.Join(t.TempDir(), "gate")
-	if c.Gevent {
-		return gate
-	}
-	if err := syscall.Mkfifo(gate, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return gate
-}
+// newGate returns the path of a file that the application waits for, until openGate makes it.
+func newGate(t *testing.T) string { return filepath.Join(t.TempDir(), "gate") }
 
 func openGate(t *testing.T, gate string) {
-	f, err := os.OpenFile(gate, os.O_WRONLY|os.O_CREATE, 0o600)
-	if err != nil {
+	if err := os.WriteFile(gate, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	f.Close()
 }
 
 // A generation ends: what is in its queue is answered, then its workers leave.
@@ -567,7 +619,7 @@ func TestStop(t *testing.T) {
 func TestKilled(t *testing.T) {
 	everyMode(t, func(t *testing.T, python string, c wire.Config) {
 		p := start(t, python, c)
-		id, _ := p.send(request{path: "/wait", env: map[string]string{"gate": newGate(t, c)}})
+		id, _ := p.send(request{path: "/wait", env: map[string]string{"gate": newGate(t)}})
 		p.wait("the request", func() bool { return len(p.logs) == 1 })
 		p.cmd.Process.Kill()
 		<-p.exited

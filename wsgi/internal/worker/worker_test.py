@@ -1,4 +1,5 @@
 """Tests of the parts of worker.py that need no server: `go test` runs them, and python3 -m unittest worker_test."""
+import errno
 import functools
 import io
 import os
@@ -202,6 +203,30 @@ class Parts(unittest.TestCase):
         with self.assertRaises(worker.LoadError) as caught:
             worker.check_app(lambda e, s: None, 'x')
         self.assertIn('monkey.patch_all()', caught.exception.message)
+
+    def test_lane_is_full(self):
+        """ETOOMANYREFS is over when the server has taken descriptors; where it does not, the file is read."""
+        for times, sent in (0, True), (3, True), (100, False):
+            tries, waits = [], []
+
+            def sendmsg(*_):
+                tries.append(1)
+                if len(tries) <= times:
+                    raise OSError(errno.ETOOMANYREFS, 'too many')
+            slot = types.SimpleNamespace(line=[0] * 8, lane=types.SimpleNamespace(sendmsg=sendmsg), sleep=waits.append)
+            response = worker.Response(slot, 1, {})
+            self.assertIs(response.send_descriptor(0), sent)
+            self.assertEqual(len(waits), min(times, len(worker.LANE_WAITS)))
+        slot.line[worker.CANCEL] = 1
+        with self.assertRaises(worker.ClientGone):
+            response.send_descriptor(0)
+
+    def test_error_log_is_a_text_stream(self):
+        log = worker.ErrorLog(1)
+        self.assertIsInstance(log, io.TextIOBase)
+        for name in dir(io.TextIOBase):
+            if not name.startswith('_'):
+                self.assertTrue(hasattr(log, name), name)
 
     def test_partial(self):
         worker.check_app(functools.partial(lambda a, e, s: None, 1), 'x')

@@ -1,4 +1,5 @@
 """The application of the tests: a function for each path."""
+import atexit
 import gzip
 import io
 import os
@@ -377,6 +378,46 @@ def forever(env, sr):
     return g()
 
 
+def blocks(env, sr):
+    sr('200 OK', P)
+    return Body(env, [b'x', b'x' * 9999999, b'never'])
+
+
+def write_thread(env, sr):
+    """A thread writes until it is told that the request has ended."""
+    w = sr('200 OK', P)
+
+    def write():
+        try:
+            while True:
+                w(b't')
+                time.sleep(0)
+        except RuntimeError:
+            pass
+    threading.Thread(target=write).start()
+    time.sleep(0)
+    return [b'b'] if env['QUERY_STRING'] == 'list' else iter([b'b', b'b'])
+
+
+def never_ends():
+    while True:
+        time.sleep(1)
+
+
+def at_exit(env, sr):
+    frame = sys._getframe()
+    while frame.f_code.co_filename != '<isbjorn worker>':
+        frame = frame.f_back
+    frame.f_globals['FINISH_SECONDS'] = .05
+    if env['QUERY_STRING'] == 'blocks':
+        atexit.register(never_ends)
+    else:
+        threading.Thread(target=never_ends).start()
+        atexit.register(print, 'the end')
+    sr('200 OK', P)
+    return [b'x']
+
+
 def hints(env, sr):
     env['wsgi.early_hints']([('Link', '</a.css>')])
     if env['QUERY_STRING'] == 'bad':
@@ -425,19 +466,11 @@ def fork(env, sr):
     return [b'parent']
 
 
-def wait_for(path):
-    while not os.path.exists(path):
-        time.sleep(.01)
-
-
 def wait(env, sr):
-    """Says 'in', and waits until the test opens the other end of the pipe, or with gevent makes a file."""
+    """Says 'in', and waits until the test makes a file."""
     env['wsgi.errors'].write('in\n')
-    if 'gevent' in sys.modules:
-        wait_for(env['gate'])
-    else:
-        with open(env['gate'], 'rb') as f:
-            f.read()
+    while not os.path.exists(env['gate']):
+        time.sleep(.01)
     sr('200 OK', P)
     return [threading.current_thread().name.encode()]
 
