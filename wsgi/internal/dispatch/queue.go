@@ -529,7 +529,10 @@ func (q *Queue) Close() {
 	q.reactor, q.home, q.watch, q.ours = nil, nil, nil, -1
 	_ = q.theirs.Close()
 	q.unlock()
-	if watch == nil || home == nil || !home.Do(watch.Close) {
+	if watch != nil && home != nil {
+		home.Do(watch.Close) // its own duplicate; a loop that has stopped has closed it
+	}
+	if ours >= 0 {
 		_ = unix.Close(ours)
 	}
 	if reactor != nil {
@@ -579,6 +582,7 @@ func (q *Queue) sweep(now time.Time) bool {
 	q.sweepHanded(now)
 	q.findLost()
 	q.drain()
+	q.full = false // if Writable does not come, this tries again
 	q.pump()
 	return len(q.handed) > 0 || q.first != nil || q.suspects > 0 || len(q.ending) > 0
 }
