@@ -154,7 +154,7 @@ func eachSite(t *testing.T, source string, o setup, test func(t *testing.T, s *s
 			name = strings.ReplaceAll(python, "/", "_") + ","
 		}
 		for _, threads := range []int{1, 4} {
-			if o.Threads > 0 && o.Threads != threads {
+			if o.Threads > 0 && o.Threads != threads || testing.Short() && threads == 1 {
 				continue
 			}
 			o := o

@@ -492,6 +492,7 @@ func TestTimeout(t *testing.T) {
 	t.Parallel()
 	replaced := make(chan string, 1)
 	q, log := newQueue(t, Options{Timeout: 300 * time.Millisecond, Replace: func(w Worker, why string) { replaced <- why }})
+	q.stuck = 500 * time.Millisecond
 	w := newFakeWorker(t, q, 1, 2)
 	q.Ready(w)
 	stream, hangs := submit(t, q, "/stream"), submit(t, q, "/hangs")

@@ -86,6 +86,7 @@ type Queue struct {
 
 	mu    sync.Mutex
 	later []func() // called after the lock is released
+	stuck time.Duration
 
 	home    *loop.Loop // that of all streams; nil before the first request, and when it has stopped
 	reactor *loop.Reactor
@@ -128,8 +129,9 @@ func New(o Options) (*Queue, error) {
 		return nil, os.NewSyscallError("fcntl", err)
 	}
 	_ = unix.SetsockoptInt(pair[0], unix.SOL_SOCKET, unix.SO_SNDBUF, sendBufferBytes) // as far as the system allows
-	q := &Queue{o: o, ours: pair[0], theirs: os.NewFile(uintptr(pair[1]), "queue"), handed: make(map[uint64]*Request),
-		used: make(map[Worker]int), ending: make(map[Worker]bool), clockBase: time.Now(), noWorker: time.Now()}
+	q := &Queue{o: o, stuck: stuckTime, ours: pair[0], theirs: os.NewFile(uintptr(pair[1]), "queue"),
+		handed: make(map[uint64]*Request),
+		used:   make(map[Worker]int), ending: make(map[Worker]bool), clockBase: time.Now(), noWorker: time.Now()}
 	var now unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
 		return nil, os.NewSyscallError("clock_gettime", err)
@@ -642,7 +644,7 @@ func (q *Queue) sweepSlots(now time.Time) {
 		switch {
 		case r == nil:
 		case !s.overdue.IsZero():
-			if now.Sub(s.overdue) > stuckTime {
+			if now.Sub(s.overdue) > q.stuck {
 				s.overdue = now.Add(time.Hour * 24 * 365)
 				q.replace(s, fmt.Sprintf("%s has run for %v, longer than request_timeout, and does not end", s.line(r), age.Round(time.Second)))
 			}
