@@ -65,7 +65,8 @@ func unpack(dir, version, sum string) (python string, err error) {
 		return "", err
 	}
 	defer os.RemoveAll(part)
-	if err := unpackFiles(part, filepath.Join(source, "python", "internal", "data", runtime.GOOS+"-"+runtime.GOARCH)); err != nil {
+	source = filepath.Join(source, "python", "internal", "data", runtime.GOOS+"-"+runtime.GOARCH)
+	if err := unpackFiles(part, source); err != nil {
 		return "", err
 	}
 	return python, os.Rename(part, dir)

@@ -790,34 +790,47 @@ class Response:
         if self.method == 'HEAD' and self.length is None and self.status[:3] not in ('204', '304'):
             self.add_length(available)
         length = available if self.length is None else min(self.length, available)
-        if length == 0 or self.without_content() or not self.send_descriptor(fd):
+        if length == 0 or self.without_content():
             return False
+        self.check_client()
         short = self.length is not None and self.length > available
         if self.length is None:
             self.add_length(length)
         self.send_head()
-        self.finished = not short
-        self.count += length
-        self.send_raw(WITHIN, WITHIN if short else AFTER, file_part.pack(offset, length),
-                      frame_head.pack(file_part.size, FILE, 0 if short else END, 0, self.id))
+        if not self.send_descriptor(fd, offset, length, short):
+            return False
         if short:
             raise ValueError('Content-Length is %d, the file has %d bytes; the connection closes'
                              % (self.length, available))
         return True
 
-    def send_descriptor(self, fd):
-        """Puts a descriptor on the lane. False: there are too many on their way to the server, and still after a
-        second."""
+    def send_descriptor(self, fd, offset, length, short):
+        """Sends FILE and its descriptor, with nothing between: another response would get it. False: too many are on
+        their way to the server, and still after a second."""
         part = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack('i', fd))]
+        slot = self.slot
         for wait in LANE_WAITS:
             self.check_client()
-            try:
-                self.slot.lane.sendmsg([b'f'], part)
-                return True
-            except OSError as e:
-                if process.forked or e.errno != errno.ETOOMANYREFS:
-                    raise ChannelClosed
-            self.slot.sleep(wait)
+            if process.forked:
+                raise ChannelClosed
+            with slot.lock:
+                self.check_stage(WITHIN)
+                try:
+                    slot.lane.sendmsg([b'f'], part)
+                except OSError as e:
+                    if e.errno != errno.ETOOMANYREFS:
+                        return False
+                else:
+                    self.stage = WITHIN if short else AFTER
+                    self.finished = not short
+                    self.count += length
+                    try:
+                        slot.send_all(frame_head.pack(file_part.size, FILE, 0 if short else END, 0, self.id)
+                                      + file_part.pack(offset, length))
+                    except OSError:
+                        raise ChannelClosed
+                    return True
+            slot.sleep(wait)
         return False
 
     # Parts of it.
@@ -860,22 +873,29 @@ class Response:
         self.sent = self.finished = True
         head = self.head
         n = len(head)
-        self.send_raw(BEFORE, AFTER, content, resp_head.pack(n + 2 + len(content), RESP, self.flags, 0, self.id, n) + head)
+        self.send_raw(BEFORE, AFTER, content,
+                      resp_head.pack(n + 2 + len(content), RESP, self.flags, 0, self.id, n) + head)
 
     def send_body(self, chunk, flags):
         self.finished = flags != 0
         self.count += len(chunk)
         self.send_raw(WITHIN, AFTER if flags else WITHIN, chunk, frame_head.pack(len(chunk), BODY, flags, 0, self.id))
 
+    def check_stage(self, stage):
+        """Whether a frame may be sent that belongs there; with the lock. Another thread of the application may have
+        sent some."""
+        if self.stage != stage:
+            raise RuntimeError('another thread has written content of this response meanwhile, or the end of it')
+
     def send_raw(self, stage, after, payload, head):
-        """Sends a frame, if the response has come to stage, and no further by another thread of the application."""
+        """Sends a frame that belongs to stage, and moves on to after."""
+        if process.forked:
+            raise ChannelClosed
         slot = self.slot
         with slot.lock:
             if self.stage != stage:
-                raise RuntimeError('another thread has written content of this response meanwhile, or the end of it')
+                self.check_stage(stage)
             self.stage = after
-            if process.forked:
-                raise ChannelClosed
             try:
                 if len(payload) > 64 << 10:  # as it is, without a copy
                     slot.send_all(head)
@@ -885,15 +905,17 @@ class Response:
             except OSError:
                 raise ChannelClosed
 
-    def send_early(self, kind, payload):
-        """Sends what cannot follow the last frame; False: that has left."""
+    def send_early(self, kind, payload, after=None):
+        """Sends what cannot follow the last frame, and moves on to after; False: that has left."""
         if process.forked:
             raise ChannelClosed
         with self.slot.lock:
             if self.stage == AFTER or kind == INFO and self.stage != BEFORE:
                 return False
+            if after is not None:
+                self.stage = after
             try:
-                self.slot.data.sendall(frame_head.pack(len(payload), kind, 0, 0, self.id) + payload)
+                self.slot.send_all(frame_head.pack(len(payload), kind, 0, 0, self.id) + payload)
             except OSError:
                 raise ChannelClosed
             return True
@@ -906,13 +928,10 @@ class Response:
                   traceback_of(error))
 
     def fail(self, where, message, text):
-        if self.finished and self.stage == AFTER:
-            if where != 'gone':
-                process.control.log('error', '%s: after the answer: %s\n%s' % (self.line(), message, text), self.id)
-            return
-        self.finished = True
         payload = texts(where, self.line(), message[:TEXT_MAX], text[:TEXT_MAX])
-        self.send_raw(self.stage, AFTER, payload, frame_head.pack(len(payload), FAIL, 0, 0, self.id))
+        self.finished = True
+        if not self.send_early(FAIL, payload, AFTER) and where != 'gone':
+            process.control.log('error', '%s: after the answer: %s\n%s' % (self.line(), message, text), self.id)
 
 
 def check_status(status):
@@ -941,7 +960,9 @@ def check_fields(headers):
     except TypeError:
         raise TypeError('headers is %s, not a list of pairs' % kind_of(headers)) from None
     for pair in pairs:
-        if type(pair) is not tuple and not isinstance(pair, (tuple, list)) or len(pair) != 2:
+        if type(pair) is not tuple and isinstance(pair, (tuple, list)):  # what the application may change later
+            return check_fields([tuple(p) if isinstance(p, (tuple, list)) else p for p in pairs])
+        if type(pair) is not tuple or len(pair) != 2:
             raise TypeError('header %r is not a pair of name and value' % (pair,))
         name, value = pair
         if type(name) is not str or type(value) is not str:
@@ -1524,8 +1545,8 @@ def run_slots(app):
 
 
 def take_signals():
-    """SIGTERM asks for the worker's end, SIGINT is of the terminal, for the server. A handler alone is not enough: where
-    the main thread is about to wait in a receive when a signal comes, it is called after the next message."""
+    """SIGTERM asks for the worker's end, SIGINT is of the terminal, for the server. A handler alone is not enough:
+    where the main thread is about to wait in a receive when a signal comes, it is called after the next message."""
     process.signals, write = os.pipe()
     os.set_blocking(write, False)
     signal.set_wakeup_fd(write, warn_on_full_buffer=False)
@@ -1538,7 +1559,7 @@ def on_signal(*_):
 
 
 def hold_signals():
-    """A fork begins: a signal that comes to the child before it has its own handlers would be the worker's, and lost."""
+    """A fork begins: a signal that comes to the child before it has its own handlers would be lost."""
     process.masks[real_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
 
 

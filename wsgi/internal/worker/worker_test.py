@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 import textwrap
+import threading
 import types
 import unittest
 
@@ -207,19 +208,39 @@ class Parts(unittest.TestCase):
     def test_lane_is_full(self):
         """ETOOMANYREFS is over when the server has taken descriptors; where it does not, the file is read."""
         for times, sent in (0, True), (3, True), (100, False):
-            tries, waits = [], []
+            tries, waits, frames = [], [], []
 
             def sendmsg(*_):
                 tries.append(1)
                 if len(tries) <= times:
                     raise OSError(errno.ETOOMANYREFS, 'too many')
-            slot = types.SimpleNamespace(line=[0] * 8, lane=types.SimpleNamespace(sendmsg=sendmsg), sleep=waits.append)
+            slot = types.SimpleNamespace(line=[0] * 8, lane=types.SimpleNamespace(sendmsg=sendmsg), sleep=waits.append,
+                                         lock=threading.Lock(), send_all=frames.append)
             response = worker.Response(slot, 1, {})
-            self.assertIs(response.send_descriptor(0), sent)
+            response.stage = worker.WITHIN
+            self.assertIs(response.send_descriptor(0, 0, 5, False), sent)
             self.assertEqual(len(waits), min(times, len(worker.LANE_WAITS)))
+            self.assertEqual(len(frames), sent)
         slot.line[worker.CANCEL] = 1
         with self.assertRaises(worker.ClientGone):
-            response.send_descriptor(0)
+            response.send_descriptor(0, 0, 5, False)
+
+    def test_no_descriptor_without_its_frame(self):
+        """Another thread has ended the response: the descriptor would be that of the next file."""
+        sent = []
+        slot = types.SimpleNamespace(line=[0] * 8, lane=types.SimpleNamespace(sendmsg=lambda *_: sent.append(1)),
+                                     lock=threading.Lock())
+        response = worker.Response(slot, 1, {})
+        response.stage = worker.AFTER
+        with self.assertRaises(RuntimeError):
+            response.send_descriptor(0, 0, 5, False)
+        self.assertEqual(sent, [])
+
+    def test_fields_are_copied(self):
+        pair = ['X', 'a']
+        fields = worker.check_fields([('Y', 'b'), pair])
+        pair[1] = 'a\r\nZ: 1'
+        self.assertEqual(fields, [('Y', 'b'), ('X', 'a')])
 
     def test_error_log_is_a_text_stream(self):
         log = worker.ErrorLog(1)
