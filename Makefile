@@ -137,6 +137,9 @@ tools: build ## the measuring tools work; the figures of so short a run mean not
 	cc -O2 -Wall -Wextra -o $(BIN)/floor bench/measure/epoll.c
 	python3 bench/measure/measure.py --help >/dev/null
 	python3 bench/measure/where.py --help >/dev/null
+	python3 bench/python/handover.py --apps 'bare' --rounds 1 --requests 200 | grep -c '^| bare | [12] |' | grep -x 8
+	CGO_ENABLED=0 go build -o $(BIN)/isbjorn ./cmd/isbjorn
+	python3 bench/python/measure.py --rounds 1 --seconds 1 --servers isbjorn --loads bare $(BIN)/isbjorn | grep '^| isbjorn | [1-9]'
 	python3 bench/measure/scale.py --work 100us --rounds 1 --seconds 1 $(BIN)/bridge | grep '^requests per second, two loops to one: [0-9]'
 	python3 bench/measure/sweep.py --work 0s --sleep '' --rounds 1 --seconds 1 $(BIN)/bridge | grep '^| work 0s | [1-9]'
 	go run ./bench/load -quick -servers isbjorn,nethttp -plots depth,rate -out $(BIN)/tools >$(BIN)/tools/load.log

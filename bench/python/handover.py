@@ -160,10 +160,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--requests', type=int, default=4000)
+    parser.add_argument('--apps', default='', help='those whose name begins so')
     o = parser.parse_args()
     print('| application | workers | in flight | us CPU: pull | push | p99 ms: pull | push |')
     print('| --- | --- | --- | --- | --- | --- | --- |')
     for name, app in APPS.items():
+        if not name.startswith(o.apps):
+            continue
         for workers in 1, 2:
             for depth in 1, 2, 8, 64:
                 requests = o.requests if 'sleep' not in name else max(200, o.requests // 20)
