@@ -1155,3 +1155,93 @@ def app(env, sr):
 		t.Error(tcp.log.String())
 	}
 }
+
+// Workers are killed at random under load: each answer is that of its own request, nothing runs twice, and in the end
+// all is as before.
+func TestChaos(t *testing.T) {
+	t.Parallel()
+	tcp, unix := startSite(t, `
+OUT = os.open('ran', os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+def app(env, sr):
+    token = env['wsgi.input'].read() if env['REQUEST_METHOD'] == 'POST' else env['QUERY_STRING'].encode()
+    if not token: sr('200 OK', P); return [b'%d' % os.getpid()]
+    os.write(OUT, token + b'\n')
+    sr('200 OK', P)
+    if token[-1:] in b'37': return iter([token[:2], token[2:]])
+    return [token]
+`, setup{Options: wsgi.Options{Workers: 3, Threads: 2}, dies: true})
+	tcp.until("three workers", func() bool { return strings.Count(tcp.log.String(), "worker serves") == 3 })
+	duration := 4 * time.Second
+	if testing.Short() {
+		duration = time.Second
+	}
+	stop := make(chan struct{})
+	var clients, killer sync.WaitGroup
+	var mu sync.Mutex
+	counts := map[string]int{}
+	for i := range 16 {
+		clients.Go(func() {
+			s := []*site{tcp, unix}[i%2]
+			c := s.dial()
+			for n := 0; ; n++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				token := fmt.Sprintf("%d-%d-%s", i, n, strings.Repeat("x", n%50*20)) + strconv.Itoa(n%10)
+				request, method := "GET /?"+token, "GET"
+				if n%3 == 0 {
+					request, method = fmt.Sprintf("POST / HTTP/1.1|Host: t|Content-Length: %d||%s", len(token), token), "POST"
+				}
+				a := c.send(request).read(method)
+				outcome := strconv.Itoa(a.status)
+				switch {
+				case a.cut && (a.status == 0 || strings.HasPrefix(token, a.body)):
+					outcome = "cut"
+					_ = c.Close()
+					c = s.dial()
+				case a.status == 200 && a.body == token, a.status == 502:
+				default:
+					t.Errorf("%.60s: %d %.200q, cut %v", request, a.status, a.body, a.cut)
+				}
+				if a.closes {
+					_ = c.Close()
+					c = s.dial()
+				}
+				mu.Lock()
+				counts[outcome]++
+				mu.Unlock()
+			}
+		})
+	}
+	killer.Go(func() {
+		for end := time.Now().Add(duration); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+			c := tcp.dial()
+			if pid, err := strconv.Atoi(c.send("GET /").read("GET").body); err == nil {
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+			}
+			_ = c.Close()
+		}
+		close(stop)
+	})
+	killer.Wait()
+	clients.Wait()
+	t.Logf("answers: %v", counts)
+	if counts["200"] == 0 {
+		t.Error("no request was answered")
+	}
+	b, err := os.ReadFile(filepath.Join(tcp.dir, "ran"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ran := map[string]bool{}
+	for token := range strings.Lines(string(b)) {
+		if ran[token] {
+			t.Errorf("%.60s ran twice", token)
+		}
+		ran[token] = true
+	}
+	tcp.until("a worker", func() bool { return tcp.do("GET /").status == 200 })
+	tcp.until("an end of all requests", func() bool { return unix.do("GET /?end").body == "end" })
+}

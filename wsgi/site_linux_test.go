@@ -48,6 +48,7 @@ type site struct {
 	network string
 	address string
 	threads int
+	strict  bool
 	log     *testlog.Buffer
 	server  *server.Server
 	app     *wsgi.App
@@ -60,6 +61,7 @@ type setup struct {
 	wrap   func(gateway.App) gateway.App
 	files  map[string]string // beside app.py
 	dies   bool              // workers may die
+	find   bool              // the application is looked for
 }
 
 // preamble is what the applications of the tests share.
@@ -75,7 +77,7 @@ func startSite(t testing.TB, source string, o setup) (tcp, unix *site) {
 	if o.Python == "" {
 		o.Python = pythons(t)[0]
 	}
-	s := &site{TB: t, dir: t.TempDir(), network: "tcp", log: new(testlog.Buffer), threads: max(o.Threads, 1)}
+	s := &site{TB: t, dir: t.TempDir(), network: "tcp", log: new(testlog.Buffer), threads: max(o.Threads, 1), strict: o.Strict}
 	o.files = mapOf(o.files)
 	o.files["app.py"] = preamble + source
 	for name, text := range o.files {
@@ -83,7 +85,7 @@ func startSite(t testing.TB, source string, o setup) (tcp, unix *site) {
 			t.Fatal(err)
 		}
 	}
-	if o.App == "" {
+	if o.App == "" && !o.find {
 		o.App = "app:app"
 	}
 	if o.Dir == "" {
