@@ -66,12 +66,12 @@ func (h host) Ready(w *process.Worker)                   { h.q.Ready(w) }
 func (h host) Drain(w *process.Worker)                   { h.q.Drain(w) }
 func (h host) Exited(w *process.Worker, _ *process.Exit) { h.q.Exited(w) }
 func (h host) Running(w *process.Worker) []string        { return h.q.Running(w) }
+func (h host) Shutdown()                                 { h.q.Shutdown() }
 
 // Shutdown ends the workers in order: requests that they have are answered, as far as a server still takes the
 // answers, and functions that the application has registered for its end run. When ctx ends, or GracefulTimeout is
 // over, they are killed. It is called after the Shutdown of the servers.
 func (a *App) Shutdown(ctx context.Context) error {
-	a.queue.Shutdown()
 	err := a.group.Stop(ctx)
 	a.queue.Close()
 	return err

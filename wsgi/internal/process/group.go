@@ -3,12 +3,13 @@
 package process
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -25,8 +26,9 @@ type Options struct {
 	Workers int
 	Queue   *os.File // the workers' end of the queue; it stays the caller's, and open until Stop has returned
 
-	BootTimeout     time.Duration // for the load of the application
-	GracefulTimeout time.Duration // for the requests of a worker that is to end
+	BootTimeout     time.Duration // for the load of the application; 0 is no limit
+	GracefulTimeout time.Duration // for the requests of a worker that is to end; 0 is no limit
+	StallTimeout    time.Duration // a worker whose control thread is silent for so long is killed; 0 is 60 s
 
 	Log  *slog.Logger
 	Host Host
@@ -34,14 +36,19 @@ type Options struct {
 	// RestartDelay is how long a worker waits that replaces one which has died before it served for ServedTime, after
 	// so many of them in a row. nil doubles from 1 s to 30 s.
 	RestartDelay func(failures int) time.Duration
+
+	// For tests; zero is as the constants have it.
+	pingTime time.Duration
+	oomKills func() int
 }
 
-// Host is told what happens to workers. Its methods do not block.
+// Host is told what happens to workers, one call at a time for each. Its methods do not block.
 type Host interface {
 	Ready(w *Worker)            // w serves: its streams are the host's until Release
-	Drain(w *Worker)            // w gets no more requests
-	Exited(w *Worker, e *Exit)  // the process has ended
+	Drain(w *Worker)            // w gets no more requests; never before Ready or after Exited
+	Exited(w *Worker, e *Exit)  // the process has ended; only after Ready
 	Running(w *Worker) []string // the requests that w runs, for the report of its death
+	Shutdown()                  // Stop begins: the workers' queue ends, and each leaves when it has answered
 }
 
 // ServedTime is how long a worker has to have served for its death not to count as a failure to start.
@@ -49,10 +56,10 @@ const ServedTime = 10 * time.Second
 
 const (
 	pingTime  = 15 * time.Second
-	stallTime = time.Minute     // without an answer to a ping a worker is killed
+	stallTime = time.Minute
 	stackTime = time.Second     // for the control thread to answer DUMP
 	abortTime = time.Second     // between SIGABRT, at which Python writes its stacks, and SIGKILL
-	helloTime = 3 * time.Second // of Start, to say why a worker does not begin at all
+	killTime  = 5 * time.Second // for the system to end a process that was killed
 )
 
 // Group is the workers of one generation of an application.
@@ -61,59 +68,73 @@ type Group struct {
 	python string
 
 	mu       sync.Mutex
-	workers  []*Worker // those that live
-	numbers  int
-	failures int // workers in a row that have died early
-	stopping bool
-	pending  map[*time.Timer]bool // restarts that wait
-	empty    chan struct{}        // closed when stopping and no worker is left
-	first    chan error           // the outcome of the first worker
-	stopPing chan struct{}
-	stopOnce sync.Once
-	oomKills int
+	want     int                      // workers that there are to be
+	workers  []*Worker                // until the host has been told of their end
+	numbers  int                      // of workers so far
+	failures int                      // workers in a row that have died early
+	pending  map[*time.Timer]struct{} // starts that wait for their delay
+	starting bool                     // no worker has served yet: the end of the first one is that of the group
+	startErr error                    // why the first one has ended
+	stopping bool                     // none is started any more
+	oom      int                      // processes that the kernel has killed for memory, at the last look
+
+	serves chan struct{} // closed when the first worker serves
+	empty  chan struct{} // closed when stopping and no worker is left
+	stop   chan struct{} // closed by Stop
+	once   sync.Once     // of stop
 }
 
-// Start starts the first worker, waits until it serves, and starts the others. The error is a *LoadError or a
-// *BootError; no process is left then.
+// Start starts the first worker, waits until it serves, and starts the others. The error is a *LoadError, a
+// *BootError, or that of ctx; no process is left then.
 func Start(ctx context.Context, o Options) (*Group, error) {
 	python, why, err := Find(o.Python, o.Dir)
 	if err != nil {
 		return nil, err
 	}
-	g := &Group{o: o, python: python, pending: make(map[*time.Timer]bool), empty: make(chan struct{}),
-		first: make(chan error, 1), stopPing: make(chan struct{}), oomKills: oomKills()}
-	if g.o.RestartDelay == nil {
-		g.o.RestartDelay = restartDelay
+	if err := raiseFiles(int(o.Config.Slots)); err != nil {
+		return nil, &BootError{Python: python, Message: err.Error(),
+			Mend: "raise the limit (ulimit -n, LimitNOFILE of systemd), or use fewer threads or greenlets"}
 	}
+	if o.Dir != "" {
+		if info, err := os.Stat(o.Dir); err != nil || !info.IsDir() {
+			return nil, &BootError{Python: python, Message: fmt.Sprintf("there is no directory %q to run it in", o.Dir),
+				Mend: "chdir names the working directory of the application"}
+		}
+	}
+	closeOnExec()
+	o.StallTimeout, o.pingTime = cmp.Or(o.StallTimeout, stallTime), cmp.Or(o.pingTime, pingTime)
+	if o.RestartDelay == nil {
+		o.RestartDelay = restartDelay
+	}
+	if o.oomKills == nil {
+		o.oomKills = oomKills
+	}
+	g := &Group{o: o, python: python, want: 1, starting: true, oom: o.oomKills(), pending: make(map[*time.Timer]struct{}),
+		serves: make(chan struct{}), empty: make(chan struct{}), stop: make(chan struct{})}
 	g.mu.Lock()
-	_, err = g.spawn()
+	first, err := g.spawn()
 	g.mu.Unlock()
 	if err != nil {
 		return nil, err
 	}
 	select {
-	case err = <-g.first:
+	case <-g.serves:
+	case <-g.empty:
+		return nil, g.startErr
 	case <-ctx.Done():
-		err = context.Cause(ctx)
-	}
-	if err != nil {
-		ended, cancel := context.WithCancel(context.Background())
-		cancel()
-		_ = g.Stop(ended)
-		return nil, err
+		_ = g.Stop(ctx)
+		return nil, context.Cause(ctx)
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	w := g.workers[0]
-	attrs := []any{slog.String("app", w.target), slog.String("python", python), slog.String("version", w.version),
+	attrs := []any{slog.String("app", first.target), slog.String("python", python), slog.String("version", first.version),
 		slog.String("found_by", why)}
-	if w.found != "" {
-		attrs = append(attrs, slog.String("app_by", w.found))
+	if first.found != "" {
+		attrs = append(attrs, slog.String("app_by", first.found))
 	}
 	o.Log.Info("application loaded", attrs...)
-	for range o.Workers - 1 {
-		g.spawnOrRetry()
-	}
+	g.want = o.Workers
+	g.balance()
 	go g.ping()
 	return g, nil
 }
@@ -124,156 +145,168 @@ func restartDelay(failures int) time.Duration {
 
 // spawn starts a worker. With mu.
 func (g *Group) spawn() (*Worker, error) {
-	g.numbers++
-	w, err := start(g, g.numbers)
+	w, err := start(g, g.numbers+1)
 	if err != nil {
 		return nil, err
 	}
+	g.numbers++
 	g.workers = append(g.workers, w)
 	return w, nil
 }
 
-// spawnOrRetry starts a worker, or tries again later. With mu.
-func (g *Group) spawnOrRetry() {
-	if _, err := g.spawn(); err != nil {
-		g.o.Log.Error("a worker cannot be started", slog.Any("error", err))
-		g.failures++
-		g.restartLater()
+// balance starts the workers that are missing: at once, or after the delay if the last ones have failed. With mu.
+func (g *Group) balance() {
+	if g.stopping {
+		return
+	}
+	missing := g.want - len(g.pending)
+	for _, w := range g.workers {
+		if !w.ended && !w.replaced {
+			missing--
+		}
+	}
+	for range missing {
+		if g.failures == 0 {
+			g.spawnOrWait()
+		} else {
+			g.wait()
+		}
 	}
 }
 
-// restartLater starts a worker when the delay is over. With mu.
-func (g *Group) restartLater() {
-	delay := time.Duration(0)
-	if g.failures > 0 {
-		delay = g.o.RestartDelay(g.failures)
+// spawnOrWait starts a worker, or tries again later. With mu.
+func (g *Group) spawnOrWait() {
+	if _, err := g.spawn(); err != nil {
+		g.o.Log.Error("a worker cannot be started: " + err.Error())
+		g.failures++
+		g.wait()
 	}
-	if delay == 0 {
-		g.spawnOrRetry()
-		return
-	}
+}
+
+// wait starts a worker after the delay. With mu.
+func (g *Group) wait() {
 	var timer *time.Timer
-	timer = time.AfterFunc(delay, func() {
+	timer = time.AfterFunc(g.o.RestartDelay(g.failures), func() {
 		g.mu.Lock()
 		defer g.mu.Unlock()
-		if delete(g.pending, timer); !g.stopping {
-			g.spawnOrRetry()
+		if _, ok := g.pending[timer]; ok {
+			delete(g.pending, timer)
+			g.spawnOrWait()
 		}
 	})
-	g.pending[timer] = true
+	g.pending[timer] = struct{}{}
 }
 
-// ready: w has loaded the application.
+// ready: w has loaded the application. If another one is to be replaced, that one can go now.
 func (g *Group) ready(w *Worker) {
-	g.o.Host.Ready(w)
+	w.host.Lock()
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	select {
-	case g.first <- nil:
-	default:
+	w.serves = true
+	first := g.starting
+	g.starting = false
+	var old *Worker
+	for _, other := range g.workers {
+		if other != w && other.replaced && !other.draining && !other.ended {
+			old = other
+			break
+		}
 	}
-	if old := w.replaces; old != nil {
+	if old != nil && !g.stopping {
 		g.drain(old)
 	}
-	if g.stopping {
-		w.stop()
-	}
+	g.mu.Unlock()
+	g.o.Host.Ready(w)
+	w.host.Unlock()
+
 	g.o.Log.Info("worker serves", slog.Int("worker", w.number), slog.Int("pid", w.PID()),
 		slog.Duration("after", time.Since(w.started).Round(time.Millisecond)))
+	if first {
+		close(g.serves)
+	}
+	if old != nil {
+		old.toHost(func() { g.o.Host.Drain(old) })
+	}
 }
 
-// drain ends w in order, or when its time is over by force. With mu.
+// drain has w end: it is killed if it has not after GracefulTimeout. The caller tells the host. With mu.
 func (g *Group) drain(w *Worker) {
-	if w.draining {
-		return
-	}
 	w.draining = true
-	if !slices.Contains(g.workers, w) {
-		return
+	if g.o.GracefulTimeout > 0 {
+		w.grace = time.AfterFunc(g.o.GracefulTimeout, func() { w.abort(g.graceOver()) })
 	}
-	go g.o.Host.Drain(w)
-	w.grace = time.AfterFunc(g.o.GracefulTimeout, func() {
-		w.abort(fmt.Sprintf("it has not ended within graceful_timeout = %v", g.o.GracefulTimeout))
-	})
 }
 
-// Replace starts another worker in place of w. When that serves, or w has died, w gets no more requests, and ends; it
-// is killed after GracefulTimeout. A second call for w does nothing.
+func (g *Group) graceOver() string {
+	return fmt.Sprintf("it has not ended within its time for that, %v", g.o.GracefulTimeout)
+}
+
+// Replace starts another worker in place of w. When that serves, w gets no more requests, and ends; it is killed after
+// GracefulTimeout. One that has not served yet is killed at once. A second call for w does nothing.
 func (g *Group) Replace(w *Worker, why string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if w.replaced || g.stopping || !slices.Contains(g.workers, w) {
+	if w.replaced || w.ended || g.stopping || g.starting {
 		return
 	}
 	w.replaced = true
 	g.o.Log.Warn("worker is replaced: "+why, slog.Int("worker", w.number), slog.Int("pid", w.PID()))
-	fresh, err := g.spawn()
-	if err != nil {
-		g.o.Log.Error("a worker cannot be started", slog.Any("error", err))
-		g.drain(w)
-		w.replaced = false // its end starts another one
-		return
+	if !w.serves {
+		w.Kill("it is replaced")
 	}
-	fresh.replaces = w
+	g.balance()
 }
 
 // exited: the process of w has ended, and all that it has sent was read.
 func (g *Group) exited(w *Worker, e *Exit) {
-	e.Running = nil
-	if w.isReady() {
-		e.Running = g.o.Host.Running(w)
-	}
+	served := time.Duration(0)
 	g.mu.Lock()
-	g.workers = slices.DeleteFunc(g.workers, func(other *Worker) bool { return other == w })
+	w.ended = true
+	if w.serves {
+		served = time.Since(w.readyAt)
+	}
 	if w.grace != nil {
 		w.grace.Stop()
 	}
-	e.OOM = e.Signal == syscall.SIGKILL && e.Why == "" && g.oomRose()
-	stopping := g.stopping
-	bootErr := w.bootError(e)
-	select {
-	case g.first <- bootErr:
-		bootErr = nil
+	oom := g.o.oomKills()
+	e.OOM = e.Signal == syscall.SIGKILL && e.Why == "" && oom > g.oom
+	g.oom = oom
+	starting, stopping := g.starting, g.stopping
+	switch {
+	case starting:
+		g.startErr, g.stopping = w.bootError(e), true
+	case stopping, w.replaced:
+	case served >= ServedTime:
+		g.failures = 0
 	default:
+		g.failures++
 	}
 	g.mu.Unlock()
 
-	g.report(w, e, bootErr, stopping)
-	if w.isReady() {
-		g.o.Host.Exited(w, e)
-	} else {
-		w.Release()
+	if w.serves {
+		e.Running = g.o.Host.Running(w)
 	}
+	if !starting {
+		g.report(w, e, stopping)
+	}
+	w.toHost(func() {
+		w.over = true
+		if w.serves {
+			g.o.Host.Exited(w, e)
+		} else {
+			w.Release()
+		}
+	})
 
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	switch {
-	case g.stopping:
-		if len(g.workers) == 0 {
-			g.closeEmpty()
-		}
-	case w.replaced: // another one was started
-	default:
-		if e.Age >= ServedTime && w.isReady() || e.Drained {
-			g.failures = 0
-		} else {
-			g.failures++
-		}
-		var next *Worker
-		for _, other := range g.workers {
-			if other.replaces == w {
-				next = other
-			}
-		}
-		if next == nil {
-			g.restartLater()
-			if w.replaces != nil && slices.Contains(g.workers, w.replaces) {
-				w.replaces.replaced = false // it serves on; the next that asks replaces it
-			}
-		}
+	g.workers = slices.DeleteFunc(g.workers, func(other *Worker) bool { return other == w })
+	g.balance()
+	if g.stopping && len(g.workers) == 0 {
+		g.closeEmpty()
 	}
 }
 
+// closeEmpty closes empty. With mu.
 func (g *Group) closeEmpty() {
 	select {
 	case <-g.empty:
@@ -283,57 +316,78 @@ func (g *Group) closeEmpty() {
 }
 
 // report writes why a worker has ended.
-func (g *Group) report(w *Worker, e *Exit, bootErr error, stopping bool) {
+func (g *Group) report(w *Worker, e *Exit, stopping bool) {
 	attrs := []any{slog.Int("worker", w.number), slog.Int("pid", e.PID), slog.String("end", e.String()),
-		slog.Duration("age", e.Age.Round(time.Millisecond)), slog.Uint64("requests", e.Served)}
+		slog.Duration("age", e.Age.Round(time.Millisecond))}
+	if w.serves {
+		attrs = append(attrs, slog.Uint64("requests", e.Served))
+	}
+	asked := stopping || w.replaced
+	switch {
+	case asked && (e.Drained && e.Signal == 0 || !w.serves || e.Why == endsAtOnce):
+		g.o.Log.Info("worker ended", attrs...)
+		return
+	case !w.serves:
+		g.o.Log.Error("worker did not start: "+w.bootError(e).Error(), attrs...)
+		return
+	}
 	if len(e.Running) > 0 {
 		attrs = append(attrs, slog.Any("running", e.Running))
 	}
-	switch {
-	case !w.isReady():
-		if bootErr != nil && !stopping {
-			g.o.Log.Error("worker did not start", append(attrs, slog.Any("error", bootErr))...)
-		}
-	case e.Drained && e.Status == 0 && e.Signal == 0:
-		g.o.Log.Info("worker ended", attrs...)
-	default:
-		if w.rss.Load() > 0 {
-			attrs = append(attrs, slog.Int64("rss_mib", w.rss.Load()>>20))
-		}
-		g.o.Log.Error("worker died", attrs...)
+	if rss := w.rss.Load(); rss > 0 {
+		attrs = append(attrs, slog.Int64("rss_mib", rss>>20))
 	}
+	if last := lastLines(w.output.last()); last != "" {
+		attrs = append(attrs, slog.String("printed_last", last))
+	}
+	g.o.Log.Error("worker died", attrs...)
+}
+
+// aborts writes why a worker is killed, and its stacks. Those of one that does not serve are in its error.
+func (g *Group) aborts(w *Worker, text string) {
+	g.mu.Lock()
+	serves := w.serves
+	g.mu.Unlock()
+	if serves {
+		g.o.Log.Error("worker is killed: "+text, slog.Int("worker", w.number), slog.Int("pid", w.PID()))
+	}
+}
+
+// lastLines are the last 20 lines of text.
+func lastLines(text string) string {
+	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
+	return strings.Join(lines[max(len(lines)-20, 0):], "\n")
 }
 
 // ping looks every pingTime whether the workers' control threads answer.
 func (g *Group) ping() {
-	ticker := time.NewTicker(pingTime)
+	ticker := time.NewTicker(g.o.pingTime)
 	defer ticker.Stop()
 	for {
 		select {
-		case <-g.stopPing:
+		case <-g.stop:
 			return
-		case now := <-ticker.C:
-			for _, w := range g.Workers() {
-				w.look(now)
-			}
+		case <-ticker.C:
+		}
+		for _, w := range g.Workers() {
+			w.look(int32((g.o.StallTimeout + g.o.pingTime - 1) / g.o.pingTime))
 		}
 	}
 }
 
-// Workers returns those that live.
+// Workers returns those that live and serve.
 func (g *Group) Workers() []*Worker {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return slices.Clone(g.workers)
+	return slices.DeleteFunc(slices.Clone(g.workers), func(w *Worker) bool { return w.ended || !w.serves })
 }
 
-// Python is the interpreter.
-func (g *Group) Python() string { return g.python }
+const endsAtOnce = "isbjorn ends at once"
 
-// Stop ends the workers: the host has shut their queue down, so that each leaves when it has answered what it has.
-// After GracefulTimeout, or when ctx ends, their stacks are in the log and they are killed; at once if ctx has ended
-// already. The error is that of ctx, or that of the timeout. It returns when no process is left. A second call waits
-// for the first.
+// Stop ends the workers: the host shuts their queue down, so that each leaves when it has answered what it has. Those
+// that do not serve yet are killed. After GracefulTimeout the stacks of the others are in the log and they are
+// killed, and when ctx ends at once. It returns when no process is left. The error says which had to be killed; it
+// wraps that of ctx. A second call waits too.
 func (g *Group) Stop(ctx context.Context) error {
 	g.mu.Lock()
 	g.stopping = true
@@ -341,36 +395,71 @@ func (g *Group) Stop(ctx context.Context) error {
 		timer.Stop()
 	}
 	clear(g.pending)
-	workers := slices.Clone(g.workers)
-	if len(workers) == 0 {
+	for _, w := range g.workers {
+		if !w.serves {
+			w.Kill("isbjorn ends")
+		}
+	}
+	if len(g.workers) == 0 {
 		g.closeEmpty()
 	}
 	g.mu.Unlock()
-	g.stopOnce.Do(func() { close(g.stopPing) })
-	for _, w := range workers {
-		if !w.isReady() || ctx.Err() != nil {
-			w.stop()
-		}
+	g.once.Do(func() {
+		close(g.stop)
+		g.o.Host.Shutdown()
+	})
+
+	var grace <-chan time.Time
+	if g.o.GracefulTimeout > 0 {
+		timer := time.NewTimer(g.o.GracefulTimeout)
+		defer timer.Stop()
+		grace = timer.C
 	}
-	grace := time.NewTimer(g.o.GracefulTimeout)
-	defer grace.Stop()
 	var err error
 	select {
 	case <-g.empty:
 		return nil
+	default:
+	}
+	select {
+	case <-g.empty:
+		return nil
 	case <-ctx.Done():
-		err = ctx.Err()
-		for _, w := range g.Workers() {
-			w.Kill("isbjorn ends at once")
-		}
-	case <-grace.C:
-		err = errGrace
-		for _, w := range g.Workers() {
-			w.abort(fmt.Sprintf("it has not ended within graceful_timeout = %v", g.o.GracefulTimeout))
+	case <-grace:
+		err = fmt.Errorf("process: %s have not ended within %v and were killed", g.names(), g.o.GracefulTimeout)
+		g.each(func(w *Worker) { w.abort(g.graceOver()) })
+		select {
+		case <-g.empty:
+			return err
+		case <-time.After(stackTime + abortTime + killTime):
+		case <-ctx.Done():
 		}
 	}
-	<-g.empty
-	return err
+	if err == nil {
+		err = fmt.Errorf("process: %s had no time to end and were killed: %w", g.names(), context.Cause(ctx))
+	}
+	g.each(func(w *Worker) { w.Kill(endsAtOnce) })
+	select {
+	case <-g.empty:
+		return err
+	case <-time.After(killTime):
+		return fmt.Errorf("process: the system does not end %s", g.names())
+	}
 }
 
-var errGrace = errors.New("process: workers have not ended within the graceful timeout, and were killed")
+// each calls f for all workers that have not ended.
+func (g *Group) each(f func(w *Worker)) {
+	g.mu.Lock()
+	workers := slices.Clone(g.workers)
+	g.mu.Unlock()
+	for _, w := range workers {
+		f(w)
+	}
+}
+
+// names are the processes that are there, for a message.
+func (g *Group) names() string {
+	var names []string
+	g.each(func(w *Worker) { names = append(names, fmt.Sprintf("worker %d (pid %d)", w.number, w.PID())) })
+	return strings.Join(names, ", ")
+}

@@ -39,27 +39,35 @@ type Worker struct {
 	control *net.UnixConn
 	output  *output
 	rss     atomic.Int64 // bytes, at the last look
-	pong    atomic.Int64 // when the control thread has answered last, ns since started
+	pings   atomic.Int32 // that have no answer yet
+	boot    *time.Timer  // of BootTimeout; nil without
 
-	// Of the group.
-	replaces *Worker // that this one is started for
-	replaced bool
-	draining bool
-	grace    *time.Timer
+	host sync.Mutex // one call of the host at a time
+	over bool       // the host knows of the end; with host
+
+	// With mu of the group.
+	serves   bool        // READY has come
+	replaced bool        // another one takes its place
+	draining bool        // it gets no more requests
+	ended    bool        // the process has ended
+	grace    *time.Timer // of a worker that drains; nil without
+
+	// Of the goroutine that reads what the worker says, until it has ended or called Group.ready.
+	said    bool // HELLO has come
+	version string
+	target  string
+	found   string // how the application was found
+	readyAt time.Time
+	load    *LoadError
+	refused string // why HELLO was refused
+	drained bool
 
 	mu       sync.Mutex
-	version  string
-	target   string
-	found    string
-	readyAt  time.Time
-	load     *LoadError
-	refused  string // why HELLO was refused
-	stacks   string // at the boot timeout
 	why      string // why we have killed it
-	drained  bool
-	dumps    map[uint64]func(string)
+	aborts   bool
+	stacks   string                                  // at its abort
+	dumps    map[uint64]func(stacks string, ok bool) // nil when the process has ended
 	dumpID   uint64
-	boot     *time.Timer
 	released bool
 }
 
@@ -85,10 +93,16 @@ func (e *Exit) String() string {
 		text = fmt.Sprintf("status %d", e.Status)
 	}
 	switch {
+	case e.Signal == 0 && e.Drained:
+		text += ", in order"
+	case e.Signal == 0 && e.Why != "":
+		text += "; isbjorn was to kill it: " + e.Why
 	case e.Why != "":
 		text += ", killed by isbjorn: " + e.Why
-	case e.OOM:
-		text += ", for memory: oom_kill of the control group has risen"
+	case e.OOM: // with SIGKILL alone
+		text += ", by the kernel for lack of memory: oom_kill of the control group has risen"
+	case slices.Contains([]syscall.Signal{syscall.SIGKILL, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT}, e.Signal):
+		text += ", not sent by isbjorn"
 	}
 	return text
 }
@@ -96,7 +110,7 @@ func (e *Exit) String() string {
 // start starts a process.
 func start(g *Group, number int) (*Worker, error) {
 	slots := int(g.o.Config.Slots)
-	w := &Worker{group: g, number: number, slots: slots, started: time.Now(), dumps: make(map[uint64]func(string))}
+	w := &Worker{group: g, number: number, slots: slots, started: time.Now(), dumps: make(map[uint64]func(string, bool))}
 	var files []*os.File // the worker's ends
 	defer func() {
 		for _, f := range files {
@@ -170,7 +184,11 @@ func start(g *Group, number int) (*Worker, error) {
 		return fail(err)
 	}
 	go w.output.run()
-	w.boot = time.AfterFunc(g.o.BootTimeout, w.bootTimeout)
+	if g.o.BootTimeout > 0 {
+		w.boot = time.AfterFunc(g.o.BootTimeout, func() {
+			w.abort(fmt.Sprintf("the application was not loaded within boot_timeout = %v", g.o.BootTimeout))
+		})
+	}
 	go w.live()
 	return w, nil
 }
@@ -265,55 +283,57 @@ func (w *Worker) Release() {
 	}
 }
 
-func (w *Worker) isReady() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return !w.readyAt.IsZero()
-}
-
 // live reads what the worker says, and waits for its end.
 func (w *Worker) live() {
-	said := make(chan struct{})
+	end := make(chan struct{}) // of what it says
 	go func() {
-		defer close(said)
+		defer close(end)
 		if err := w.readControl(); err != nil {
 			w.Kill(err.Error())
 		}
 	}()
-	err := w.cmd.Wait()
-	w.boot.Stop()
-	select { // what it has said before its end; a child of the application may have the descriptor still
-	case <-said:
+	_ = w.cmd.Wait()
+	w.bootOver()
+	select { // what it has said before its end; a child of the application may have the stream still
+	case <-end:
 	case <-time.After(time.Second):
 		_ = w.control.SetReadDeadline(time.Now())
-		<-said
+		<-end
 	}
 	w.output.finish()
-	e := &Exit{PID: w.PID(), Age: time.Since(w.started)}
-	var status syscall.WaitStatus
-	if state := w.cmd.ProcessState; state != nil {
-		status, _ = state.Sys().(syscall.WaitStatus)
-	}
-	switch {
-	case status.Signaled():
+	e := &Exit{PID: w.PID(), Age: time.Since(w.started), Drained: w.drained}
+	if status, _ := w.cmd.ProcessState.Sys().(syscall.WaitStatus); status.Signaled() {
 		e.Signal = status.Signal()
-	case status.Exited():
+	} else {
 		e.Status = status.ExitStatus()
-	case err != nil:
-		e.Status = -1
 	}
 	for slot := range w.slots {
 		e.Served += w.Load(slot, worker.WordCount)
 	}
 	w.mu.Lock()
-	e.Why, e.Drained = w.why, w.drained
+	e.Why = w.why
 	dumps := w.dumps
 	w.dumps = nil
 	w.mu.Unlock()
 	for _, done := range dumps {
-		done("the worker has ended before it gave its stacks")
+		done("the worker has ended before it gave its stacks", false)
 	}
 	w.group.exited(w, e)
+}
+
+func (w *Worker) bootOver() {
+	if w.boot != nil {
+		w.boot.Stop()
+	}
+}
+
+// toHost makes a call of the host for w, unless that knows of its end.
+func (w *Worker) toHost(f func()) {
+	w.host.Lock()
+	defer w.host.Unlock()
+	if !w.over {
+		f()
+	}
 }
 
 // readControl reads the control stream to its end.
@@ -327,7 +347,7 @@ func (w *Worker) readControl() error {
 		for {
 			f, used, err := decoder.Next(buf)
 			if err == nil && used > 0 {
-				err = w.said(&f)
+				err = w.frame(&f)
 			}
 			if err != nil {
 				return err
@@ -343,8 +363,8 @@ func (w *Worker) readControl() error {
 	}
 }
 
-// said takes one control frame.
-func (w *Worker) said(f *wire.Frame) error {
+// frame takes one control frame.
+func (w *Worker) frame(f *wire.Frame) error {
 	texts := func(n int) ([]string, error) { return wire.DecodeTexts(f.Payload, n) }
 	switch f.Type {
 	case wire.FrameHello:
@@ -352,18 +372,16 @@ func (w *Worker) said(f *wire.Frame) error {
 		if err != nil {
 			return err
 		}
-		w.mu.Lock()
-		w.version = t[2] + " " + t[1]
+		w.said, w.version = true, t[2]+" "+t[1]
 		switch {
 		case t[0] != strconv.Itoa(wire.Version):
 			w.refused = "it speaks protocol " + t[0]
 		case t[5] != "ok":
-			w.refused = fmt.Sprintf("this Python (%s %s) does not read the server's messages (%s); use CPython 3.8 to 3.14", t[2], t[1], t[5])
+			w.refused = fmt.Sprintf("this Python (%s) does not read the server's messages (%s); use CPython 3.8 to 3.14",
+				w.version, t[5])
 		}
-		refused := w.refused
-		w.mu.Unlock()
-		if refused != "" {
-			return errors.New(refused)
+		if w.refused != "" {
+			return errors.New(w.refused)
 		}
 		w.send(wire.AppendConfig(nil, &w.group.o.Config))
 	case wire.FrameReady:
@@ -371,30 +389,23 @@ func (w *Worker) said(f *wire.Frame) error {
 		if err != nil {
 			return err
 		}
-		w.boot.Stop()
-		w.mu.Lock()
+		w.bootOver()
 		w.target, w.found, w.readyAt = t[0], t[1], time.Now()
-		w.mu.Unlock()
-		w.pong.Store(int64(time.Since(w.started)))
 		w.group.ready(w)
 	case wire.FrameLoadError:
 		t, err := texts(4)
 		if err != nil {
 			return err
 		}
-		w.mu.Lock()
 		w.load = &LoadError{Kind: t[0], Message: t[1], Mend: t[2], Traceback: t[3]}
-		w.mu.Unlock()
 	case wire.FrameDrained:
-		w.mu.Lock()
 		w.drained = true
-		w.mu.Unlock()
 	case wire.FrameStacks:
 		t, err := texts(1)
 		if err != nil {
 			return err
 		}
-		w.dumped(f.ID, t[0])
+		w.dumped(f.ID, t[0], true)
 	case wire.FrameLog:
 		t, err := texts(2)
 		if err != nil {
@@ -410,7 +421,7 @@ func (w *Worker) said(f *wire.Frame) error {
 		}
 		w.group.o.Log.Log(background, level, t[1], attrs...)
 	case wire.FramePong:
-		w.pong.Store(int64(time.Since(w.started)))
+		w.pings.Store(0)
 	case wire.FrameLeave:
 		go w.group.Replace(w, "it got SIGTERM")
 	}
@@ -426,10 +437,15 @@ func (w *Worker) send(b []byte) {
 // Dump asks for the stacks of all threads. done gets them on another goroutine; if the control thread does not answer
 // within a second, done is told that.
 func (w *Worker) Dump(done func(stacks string)) {
+	w.dump(func(stacks string, _ bool) { done(stacks) })
+}
+
+// dump is Dump; done is also told whether these are stacks.
+func (w *Worker) dump(done func(stacks string, ok bool)) {
 	w.mu.Lock()
 	if w.dumps == nil {
 		w.mu.Unlock()
-		go done("the worker has ended")
+		go done("the worker has ended", false)
 		return
 	}
 	w.dumpID++
@@ -437,18 +453,18 @@ func (w *Worker) Dump(done func(stacks string)) {
 	w.dumps[id] = done
 	w.mu.Unlock()
 	time.AfterFunc(stackTime, func() {
-		w.dumped(id, "the worker gives no stacks: code in C holds Python's lock")
+		w.dumped(id, "the worker gives no stacks: its control thread does not run, as when code in C holds Python's lock", false)
 	})
 	go w.send(wire.AppendControl(nil, wire.FrameDump, id))
 }
 
-func (w *Worker) dumped(id uint64, stacks string) {
+func (w *Worker) dumped(id uint64, stacks string, ok bool) {
 	w.mu.Lock()
 	done := w.dumps[id]
 	delete(w.dumps, id)
 	w.mu.Unlock()
 	if done != nil {
-		done(stacks)
+		done(stacks, ok)
 	}
 }
 
@@ -467,64 +483,74 @@ func (w *Worker) note(why string) {
 	}
 }
 
-// abort ends the process by SIGABRT, at which Python writes the stacks of its threads, and then by SIGKILL.
+// abort ends the process: first the stacks of its threads go to the log, or into the error of a worker that does not
+// serve. If its control thread gives none, Python's fault handler prints them at SIGABRT.
 func (w *Worker) abort(why string) {
+	w.mu.Lock()
+	again := w.aborts
+	w.aborts = true
+	w.mu.Unlock()
+	if again {
+		return
+	}
 	w.note(why)
-	w.Dump(func(stacks string) {
-		w.group.o.Log.Error("worker is killed: "+why+"\n"+stacks, slog.Int("worker", w.number), slog.Int("pid", w.PID()))
+	w.dump(func(stacks string, ok bool) {
+		w.mu.Lock()
+		if ok {
+			w.stacks = stacks
+		}
+		w.mu.Unlock()
+		w.group.aborts(w, why+"\n"+stacks)
+		if ok {
+			_ = w.cmd.Process.Kill()
+			return
+		}
 		_ = w.cmd.Process.Signal(syscall.SIGABRT)
 		time.AfterFunc(abortTime, func() { _ = w.cmd.Process.Kill() })
 	})
 }
 
-// stop has a worker exit that runs nothing.
-func (w *Worker) stop() { go w.send(wire.AppendControl(nil, wire.FrameStop, 0)) }
-
-// bootTimeout ends a worker that has not loaded the application in time.
-func (w *Worker) bootTimeout() {
-	w.Dump(func(stacks string) {
-		w.mu.Lock()
-		w.stacks = stacks
-		w.mu.Unlock()
-		w.Kill(fmt.Sprintf("the application was not loaded within boot_timeout = %v", w.group.o.BootTimeout))
-	})
-}
-
-// look asks whether the control thread answers, and how much memory the process has.
-func (w *Worker) look(now time.Time) {
-	if !w.isReady() {
-		return
-	}
+// look asks whether the control thread answers, at most silent times, and how much memory the process has.
+func (w *Worker) look(silent int32) {
 	if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", w.PID())); err == nil {
 		if fields := bytes.Fields(b); len(fields) > 1 {
 			pages, _ := strconv.ParseInt(string(fields[1]), 10, 64)
 			w.rss.Store(pages * int64(os.Getpagesize()))
 		}
 	}
-	if silent := now.Sub(w.started) - time.Duration(w.pong.Load()); silent > stallTime {
-		w.abort(fmt.Sprintf("its control thread has not answered for %v: code in C holds Python's lock", silent.Round(time.Second)))
+	if w.pings.Add(1) > silent {
+		w.abort(fmt.Sprintf("its control thread has not answered for %v: code in C holds Python's lock, or the process is stopped",
+			time.Duration(silent)*w.group.o.pingTime))
 		return
 	}
 	go w.send(wire.AppendControl(nil, wire.FramePing, 1))
 }
 
-// bootError is the error of a worker that has ended before it served; nil for others.
+// bootError is the error of a worker that has ended before it served.
 func (w *Worker) bootError(e *Exit) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	switch {
-	case !w.readyAt.IsZero():
-		return nil
-	case w.load != nil:
+	if w.load != nil {
 		return w.load
 	}
 	b := &BootError{Python: w.group.python, Message: "it ended before the application was loaded: " + e.String(), Output: w.output.last()}
+	w.mu.Lock()
+	stacks, aborted := w.stacks, w.aborts
+	w.mu.Unlock()
 	switch {
 	case w.refused != "":
 		b.Message = w.refused
-	case w.stacks != "":
-		b.Message, b.Output = e.Why, w.stacks
-		b.Mend = "does the module start a server of its own, as by app.run()? That belongs under if __name__ == \"__main__\":"
+	case aborted:
+		b.Message, b.Mend = e.Why, "if it needs longer, raise boot_timeout; a server of its own, as app.run() is, belongs under "+
+			`if __name__ == "__main__":`
+		if stacks != "" {
+			b.Output = stacks
+		}
+		for _, server := range []string{"run_simple", "serve_forever", "quickstart", "run_forever"} {
+			if strings.Contains(b.Output, server) {
+				b.Mend = `it runs a server of its own, as by app.run(): that belongs under if __name__ == "__main__":`
+			}
+		}
+	case !w.said:
+		b.Mend = "isbjorn run needs CPython 3.8 to 3.14"
 	}
 	return b
 }
@@ -551,10 +577,34 @@ func oomKills() int {
 	return 0
 }
 
-// oomRose reports whether that has risen since the last call.
-func (g *Group) oomRose() bool {
-	now := oomKills()
-	rose := now > g.oomKills
-	g.oomKills = now
-	return rose
+// closeOnExec has no process inherit what this one has inherited and does not know of: a worker gets the descriptors
+// of the protocol alone. What Go opens is closed already, and os/exec passes on what it is told to.
+func closeOnExec() {
+	if unix.CloseRange(3, 1<<31-1, unix.CLOSE_RANGE_CLOEXEC) == nil {
+		return
+	}
+	entries, _ := os.ReadDir("/proc/self/fd") // before Linux 5.11
+	for _, e := range entries {
+		if fd, err := strconv.Atoi(e.Name()); err == nil && fd > 2 {
+			unix.CloseOnExec(fd)
+		}
+	}
+}
+
+// raiseFiles has processes that are started from now on begin with our limit of open files, if the usual one could be
+// too low for the streams of so many slots: Go raises its own, and gives the old one to its children otherwise.
+func raiseFiles(slots int) error {
+	const usual, room = 1024, 512 // room is for Python and the application
+	need := worker.SlotsFD + 2*slots + room
+	if need <= usual {
+		return nil
+	}
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return os.NewSyscallError("getrlimit", err)
+	}
+	if limit.Cur < uint64(need) {
+		return fmt.Errorf("%d slots need %d open files, and the limit (RLIMIT_NOFILE) is %d", slots, need, limit.Cur)
+	}
+	return os.NewSyscallError("setrlimit", syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit))
 }
