@@ -23,7 +23,6 @@ type response struct {
 	start gateway.StartResponse
 	names []string // of the fields that were encoded
 
-	wake    func()
 	gone    func() bool   // bound once
 	line    func() string // the same
 	started bool          // start was called with the application's head
