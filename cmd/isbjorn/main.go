@@ -109,17 +109,23 @@ func atMost(n int, takes string) cobra.PositionalArgs {
 }
 
 func newRoot() *cobra.Command {
+	showVersion := false
 	root := &cobra.Command{
 		Use:           "isbjorn COMMAND",
 		Short:         "serve HTTP: Python applications, files, and servers behind this one",
 		SilenceErrors: true, // execute prints them
 		SilenceUsage:  true,
 		Args:          unknownCommand,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if showVersion {
+				fmt.Fprint(cmd.OutOrStdout(), versionLine())
+				return nil
+			}
+			return cmd.Help()
+		},
 	}
-	root.Version = version()
-	root.SetVersionTemplate(versionLine())
-	root.Flags().BoolP("version", "v", false, "the same as isbjorn version")
+	// cobra's own flag is a template, and what templates link is 2 MB more.
+	root.Flags().BoolVarP(&showVersion, "version", "v", false, "the same as isbjorn version")
 	_ = root.Flags().MarkHidden("version") // an error if the flag were not there
 	cobra.EnableCommandSorting = false
 	root.AddCommand(newRun(), newStatic(), newProxy(),
