@@ -206,13 +206,11 @@ func (g *Group) ready(w *Worker) {
 	g.starting = false
 	var old *Worker
 	for _, other := range g.workers {
-		if other != w && other.replaced && !other.draining && !other.ended {
+		if other != w && other.replaced && !other.draining && !other.ended && !g.stopping {
 			old = other
+			g.drain(old)
 			break
 		}
-	}
-	if old != nil && !g.stopping {
-		g.drain(old)
 	}
 	g.mu.Unlock()
 	g.o.Host.Ready(w)
