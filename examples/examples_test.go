@@ -191,7 +191,13 @@ type program struct {
 // ends with the test.
 func run(t *testing.T, path, addr string, args ...string) *program {
 	t.Helper()
-	p := &program{t: t, cmd: exec.Command(path, append(args, "-addr", addr)...), lines: make(chan string, 16), exited: make(chan struct{})}
+	return runCommand(t, exec.Command(path, append(args, "-addr", addr)...))
+}
+
+// runCommand is run for a command line of its own.
+func runCommand(t *testing.T, cmd *exec.Cmd) *program {
+	t.Helper()
+	p := &program{t: t, cmd: cmd, lines: make(chan string, 16), exited: make(chan struct{})}
 	p.cmd.Dir = t.TempDir()
 	p.cmd.Stderr = &p.stderr
 	stdout, err := p.cmd.StdoutPipe()

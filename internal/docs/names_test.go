@@ -58,7 +58,7 @@ var elsewhere = map[string][]string{
 		"LimitNOFILE", "MinRate", "TimeoutStopSec", "idleConnTimeout", "keepalive", "serversTransport", "ttl", "upstream",
 	},
 	"files of users, and those that programs write": {
-		"app.service", "app.socket", "base.txt", "default.pgo", "samples.jsonl", "tree.txt",
+		"app.service", "app.socket", "base.txt", "default.pgo", "manage.py", "samples.jsonl", "shop.wsgi", "tree.txt",
 	},
 	"Go and gnet":                 {"handoffp", "netpoll", "sysmon", "testing", "util"},
 	"names of measurements":       {"browser", "json", "percentile", "tfb"},

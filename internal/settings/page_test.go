@@ -38,7 +38,7 @@ The key is that of a file: ` + "`log.access`" + ` is ` + "`access`" + ` in the s
 Durations are written ` + "`250ms`, `5s`, `2m`" + `, and a number alone is seconds; sizes ` + "`64KiB`, `1MiB`" + `, and a number alone is
 bytes. Of a list the environment has the values with commas between them, and a flag is given several times.
 
-What is used by ` + "`run`" + ` alone is read by ` + "`isbjorn check`" + ` and written by ` + "`isbjorn convert`" + `; there is no ` + "`isbjorn run`" + ` yet.
+What ` + "`isbjorn run`" + ` does not heed yet is a warning at its start: [wsgi.md](wsgi.md#what-it-does-not-do).
 `)
 	for _, group := range groups {
 		fmt.Fprintf(&b, "\n## %s\n\n| key | default | what | value | used by | gunicorn | uWSGI |\n| --- | --- | --- | --- | --- | --- | --- |\n", group)

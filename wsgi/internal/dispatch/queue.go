@@ -591,7 +591,7 @@ func (q *Queue) sweep(now time.Time) bool {
 
 // sweepWaiting ends requests that have waited too long, and those whose client has left.
 func (q *Queue) sweepWaiting(now time.Time) {
-	limit, why := q.o.WaitTimeout, "no worker was free for %v (worker_timeout); %d slots are busy"
+	limit, why := q.o.WaitTimeout, "no worker was free for %v (queue_timeout); %d slots are busy"
 	if len(q.slots) == 0 {
 		limit, why = cmp.Or(q.o.BootTimeout, limit), "no worker is there since %v; their start fails, as the log says, or takes long (%d slots)"
 	}
