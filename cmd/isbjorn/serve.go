@@ -290,6 +290,9 @@ func serveLogged(config *settings.Config, log *slog.Logger, app gateway.App, dis
 			return statusError{statusUsage, err}
 		}
 		stack = append(stack, trusted)
+		if list := config.List("trusted_proxies"); len(list) > 0 {
+			log.Info("X-Forwarded-For, -Proto and -Host are believed", slog.Any("from", list))
+		}
 	}
 	for _, m := range slices.Backward(stack) {
 		app = m(app)

@@ -42,8 +42,7 @@ ProtectControlGroups=yes
 RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
 RestrictNamespaces=yes
 LockPersonality=yes
-MemoryDenyWriteExecute=yes
-SystemCallArchitectures=native
+%[5]sSystemCallArchitectures=native
 
 [Install]
 WantedBy=multi-user.target
@@ -102,8 +101,12 @@ func unitFor(args []string, cmd *cobra.Command) (string, error) {
 	for _, arg := range args {
 		line = append(line, quoteUnit(arg))
 	}
+	writeExecute := "MemoryDenyWriteExecute=yes\n"
+	if name == "run" {
+		writeExecute = "" // packages of Python make code: ffi, compilers
+	}
 	return fmt.Sprintf(unit, "isbjorn "+name+" of "+strings.ReplaceAll(dir, "%", "%%"), strings.Join(line, " "),
-		strings.ReplaceAll(dir, "%", "%%"), strings.TrimSuffix(filepath.Base(program), ".exe")), nil
+		strings.ReplaceAll(dir, "%", "%%"), strings.TrimSuffix(filepath.Base(program), ".exe"), writeExecute), nil
 }
 
 func serves(cmd *cobra.Command) bool { _, ok := commandOf(cmd); return ok }

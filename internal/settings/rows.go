@@ -258,7 +258,7 @@ var table = []Setting{
 	{
 		Key: "workers", Kind: Int, Default: "auto", Auto: true, Min: 1, Max: 512,
 		Group: gWorkers, For: Run, Common: Run, Short: "w",
-		Help:     "processes; auto: by cores and memory",
+		Help:     "processes; auto: one for each core",
 		Gunicorn: []string{"workers"}, UWSGI: []string{"processes", "workers", "p"},
 	},
 	{
@@ -286,7 +286,7 @@ var table = []Setting{
 	},
 	{
 		Key: "max_requests", Kind: Int, Default: "none", None: true, Min: 1,
-		Group: gWorkers, For: Run, Common: Run,
+		Group: gWorkers, For: Run,
 		Help:     "replace a process after so many requests",
 		Gunicorn: []string{"max_requests"}, UWSGI: []string{"max-requests"},
 	},
@@ -534,7 +534,7 @@ var table = []Setting{
 		UWSGI: []string{"log-slow"},
 	},
 	{
-		Key: "log.output", Kind: Bool, Default: "false",
+		Key: "log.output", Kind: Bool, Default: "true",
 		Group: gLog, For: Run, Change: NewWorkers,
 		Help:     "what processes print is in the log",
 		Gunicorn: []string{"capture_output"},

@@ -246,6 +246,7 @@ class Slot:
         environ['wsgi.errors'] = errors
         environ['wsgi.file_wrapper'] = FileWrapper
         environ['wsgi.early_hints'] = response.early_hints
+        environ['isbjorn.request_id'] = id
         environ['isbjorn.disconnected'] = environ['waitress.client_disconnected'] = response.disconnected
         try:
             response.run(app)
@@ -1298,7 +1299,7 @@ def import_module(name):
     except ModuleNotFoundError as e:
         if e.name and (name == e.name or name.startswith(e.name + '.')):
             raise LoadError('import', 'there is no module %s' % e.name, near_modules(e.name)) from None
-        mend = 'is %s installed for %s? A virtual environment: --venv' % (e.name, sys.executable)
+        mend = 'is %s installed for %s? A virtual environment: --python-exe DIR' % (e.name, sys.executable)
         raise LoadError('import', str(e), mend, import_traceback(e)) from None
     except BaseException as e:
         raise LoadError('import', 'import of %s: %s: %s' % (name, type(e).__name__, e),
@@ -1617,6 +1618,8 @@ def stacks():
     running = {s.ident: s.line[RUNNING_ID] for s in process.slots}
     parts = []
     for ident, frame in sys._current_frames().items():
+        if ident == process.control_ident:
+            continue  # it is this function
         id = running.get(ident)
         parts.append('thread %s%s\n%s' % (names.get(ident, ident), ', request %d' % id if id else '',
                                           ''.join(traceback.format_stack(frame))))

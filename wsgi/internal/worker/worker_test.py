@@ -120,7 +120,7 @@ class Load(Files):
         self.assertNotIn('importlib', e.text)
         self.assertNotIn('worker.py', e.text)
         self.file('needs.py', 'import nowhere_to_be_found')
-        self.assertIn('--venv', self.fails('import', 'needs').mend)
+        self.assertIn('--python-exe', self.fails('import', 'needs').mend)
         self.file('leaves.py', 'raise SystemExit(3)')
         self.assertIn('__main__', self.fails('import', 'leaves').mend)
         self.file('factory.py', 'def create_app(): raise ValueError("no database")')
