@@ -594,3 +594,21 @@ func TestShutdown(t *testing.T) {
 	m.answer("x")
 	c.want("200 OK:x")
 }
+
+// A slot whose application does not return from close() has its worker replaced, although the client has its answer.
+func TestCloseHangs(t *testing.T) {
+	t.Parallel()
+	replaced := make(chan string, 2)
+	q, _ := newQueue(t, Options{Timeout: 200 * time.Millisecond, Replace: func(w Worker, why string) { replaced <- why }})
+	q.stuck = 100 * time.Millisecond
+	w := newFakeWorker(t, q, 1, 1)
+	q.Ready(w)
+	c := submit(t, q, "/")
+	w.take(0).begin().frame(wire.FrameResp, 0, headOf("200 OK"))
+	c.want("200 OK:")
+	other := submit(t, q, "/") // sweep runs while there is something to do
+	if why := <-replaced; !strings.Contains(why, "close() does not return") {
+		t.Errorf("replaced since %q", why)
+	}
+	other.r.Release()
+}

@@ -106,8 +106,6 @@ type Queue struct {
 	pool    []*Request
 	service time.Duration // of requests at a slot: a running mean
 
-	homeCalls []func() // memory of later, for the loop's goroutine
-
 	suspects  uint64          // a worker has died: requests up to this id that have not begun may be lost
 	fence     uint64          // the last fence; 0 if no request is looked for
 	ending    map[Worker]bool // workers that drain
@@ -642,7 +640,12 @@ func (q *Queue) sweepSlots(now time.Time) {
 		}
 		r, age := q.handed[id], now.Sub(s.since)
 		switch {
-		case r == nil:
+		case r == nil: // it was answered, and is in close() of the application
+			if limit := q.o.Timeout + q.stuck; q.o.Timeout > 0 && age > limit && s.overdue.IsZero() {
+				s.overdue = now
+				q.replace(s, fmt.Sprintf("a request that was answered has not ended for %v: close() does not return",
+					age.Round(time.Second)))
+			}
 		case !s.overdue.IsZero():
 			if now.Sub(s.overdue) > q.stuck {
 				s.overdue = now.Add(time.Hour * 24 * 365)

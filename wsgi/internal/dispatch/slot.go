@@ -25,6 +25,7 @@ type slot struct {
 	w Worker
 	n int
 
+	calls    []func()   // memory of Queue.later, for the loop's goroutine
 	conn     *loop.Conn // the stream on the home loop; nil before, and after its end
 	dec      wire.Decoder
 	req      *Request // whose frames come
@@ -172,7 +173,7 @@ func (s *slot) resume() {
 func (s *slot) Input(c *loop.Conn, b []byte) (used int) {
 	q := s.q
 	q.mu.Lock()
-	q.later, q.homeCalls = q.homeCalls[:0], nil
+	q.later = s.calls[:0]
 	for !s.broken && !c.Paused() {
 		f, n, err := s.dec.Next(b[used:])
 		if err == nil && n > 0 {
@@ -192,19 +193,17 @@ func (s *slot) Input(c *loop.Conn, b []byte) (used int) {
 		used = len(b)
 	}
 	q.pump()
-	calls := q.later
+	calls, home := q.later, q.home
 	q.later = nil
 	q.mu.Unlock()
-	if len(calls) > 0 {
-		if home := q.home; home != nil {
-			home.ExpectTasks()
-		}
-		for i, f := range calls {
-			f()
-			calls[i] = nil
-		}
+	if len(calls) > 0 && home != nil {
+		home.ExpectTasks()
 	}
-	q.homeCalls = calls[:0]
+	for i, f := range calls {
+		f()
+		calls[i] = nil
+	}
+	s.calls = calls[:0]
 	return used
 }
 
