@@ -24,6 +24,9 @@ import (
 func main() {
 	// A write to a pipe whose reader is gone is an error, and no end of the process: see server.Run.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	reopened := make(chan os.Signal, 1)
+	signal.Notify(reopened, syscall.SIGUSR1)
+	go reopenLogs(reopened)
 	server.EnableTLS()
 	os.Exit(execute(os.Args[1:], os.Stdout, os.Stderr))
 }

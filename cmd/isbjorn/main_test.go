@@ -226,6 +226,46 @@ func TestStatic(t *testing.T) {
 }
 
 // With a certificate the address is for TLS, and HTTP/2 is spoken there; http:// beside it stays plain.
+// SIGUSR1 has the logs opened by their names again, behind a rotation.
+func TestReopen(t *testing.T) {
+	t.Parallel()
+	dir := write(t, t.TempDir(), map[string]string{"www/a.txt": "a"})
+	r := start(t, dir, nil, "static", "www", "-b", "127.0.0.1:0", "--log-access", "access.log")
+	has := func(file, text string) {
+		t.Helper()
+		for deadline := time.Now().Add(waitTime); ; time.Sleep(5 * time.Millisecond) {
+			b, _ := os.ReadFile(filepath.Join(dir, file))
+			if strings.Contains(string(b), text) {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%s has %q, and not %s", file, b, text)
+			}
+		}
+	}
+	get(t, r.url+"/a.txt?1")
+	has("access.log", "/a.txt?1")
+	if err := os.Rename(filepath.Join(dir, "access.log"), filepath.Join(dir, "old.log")); err != nil {
+		t.Fatal(err)
+	}
+	get(t, r.url+"/a.txt?2")
+	has("old.log", "/a.txt?2")
+	if err := r.Process.Signal(syscall.SIGUSR1); err != nil {
+		t.Fatal(err)
+	}
+	has("access.log", "") // it is there
+	for n := 3; ; n++ {
+		get(t, fmt.Sprintf("%s/a.txt?%d", r.url, n))
+		if b, err := os.ReadFile(filepath.Join(dir, "access.log")); err == nil && len(b) > 0 {
+			break
+		}
+		if n == 1000 {
+			t.Fatal("the new file gets no lines")
+		}
+	}
+	r.stop(t)
+}
+
 func TestStaticTLS(t *testing.T) {
 	t.Parallel()
 	dir := write(t, t.TempDir(), map[string]string{"www/index.html": "home"})

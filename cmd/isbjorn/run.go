@@ -48,7 +48,7 @@ var notYet = map[string]string{
 	"max_requests_jitter": "replace the workers by a restart: SIGUSR2",
 	"max_lifetime":        "replace the workers by a restart: SIGUSR2",
 	"max_rss":             "limit the memory of the service: MemoryMax of systemd",
-	"log.max_size":        "use logrotate, with copytruncate",
+	"log.max_size":        "use logrotate, and SIGUSR1 behind a rotation",
 	"log.output":          "what the processes print is always in the log",
 	"user":                "start isbjorn as that user: User of systemd, setpriv",
 	"group":               "start isbjorn with that group: Group of systemd, setpriv",

@@ -335,7 +335,7 @@ func openLog(config *settings.Config, key string, standard *os.File) (*os.File, 
 	if name == "-" {
 		return standard, func() {}, nil
 	}
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NONBLOCK, 0o640)
+	f, err := os.OpenFile(name, logFlags, 0o640)
 	if errors.Is(err, syscall.ENXIO) {
 		return nil, nil, fmt.Errorf("%s (%v): no program reads the pipe %s; start its reader first",
 			key, config.Source(key), name)
@@ -343,7 +343,7 @@ func openLog(config *settings.Config, key string, standard *os.File) (*os.File, 
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s (%v): %w", key, config.Source(key), err)
 	}
-	return f, func() { _ = f.Close() }, nil
+	return f, closeLater(f), nil
 }
 
 // closeTime is how long the last lines of an access log may take.
