@@ -442,9 +442,11 @@ func TestLimits(t *testing.T) {
 	last.r.Release()
 	m.answer("done")
 	running.want("200 OK:done")
-	for _, c := range out[:len(out)-1] {
-		w.take(0).begin().answer("next")
-		c.want("200 OK:next")
+	for _, c := range out[:len(out)-1] { // in the kernel, for as long
+		if got := c.wait(); !strings.Contains(got, "failed 2: no worker was free for 200ms") {
+			t.Errorf("in the kernel %q", got)
+		}
+		c.r.Release()
 	}
 }
 
@@ -611,4 +613,35 @@ func TestCloseHangs(t *testing.T) {
 		t.Errorf("replaced since %q", why)
 	}
 	other.r.Release()
+}
+
+// A request in the kernel's queue waits no longer than one in ours, when no worker takes it.
+func TestKernelLimits(t *testing.T) {
+	t.Parallel()
+	q, _ := newQueue(t, Options{WaitTimeout: 300 * time.Millisecond, BootTimeout: 300 * time.Millisecond})
+	w := newFakeWorker(t, q, 1, 1)
+	q.Ready(w)
+	running, waits := submit(t, q, "/running"), submit(t, q, "/waits")
+	m := w.take(0).begin()
+	if got := waits.wait(); !strings.Contains(got, "failed 2: no worker was free for 300ms") {
+		t.Errorf("behind a busy slot: %q", got)
+	}
+	waits.r.Release()
+	m.answer("late")
+	running.want("200 OK:late")
+	m = w.take(0).begin() // the one that has its answer
+	for deadline := time.Now().Add(10 * time.Second); w.Load(0, worker.WordCancel) != m.id; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the slot is not told that nobody waits")
+		}
+	}
+	m.frame(wire.FrameFail, 0, "gone\x00GET /\x00x\x00\x00").end()
+
+	lost := submit(t, q, "/lost")
+	w.take(0)
+	w.die()
+	if got := lost.wait(); !strings.Contains(got, "failed 2: no worker is there since 300ms") {
+		t.Errorf("without a worker: %q", got)
+	}
+	lost.r.Release()
 }

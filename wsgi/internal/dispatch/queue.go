@@ -589,16 +589,13 @@ func (q *Queue) sweep(now time.Time) bool {
 
 // sweepWaiting ends requests that have waited too long, and those whose client has left.
 func (q *Queue) sweepWaiting(now time.Time) {
-	limit, why := q.o.WaitTimeout, "no worker was free for %v (queue_timeout); %d slots are busy"
-	if len(q.slots) == 0 {
-		limit, why = cmp.Or(q.o.BootTimeout, limit), "no worker is there since %v; their start fails, as the log says, or takes long (%d slots)"
-	}
+	limit, why := q.waitLimit()
 	for r := q.first; r != nil; {
 		next := r.next
 		switch age := now.Sub(r.since); {
 		case limit > 0 && age > limit:
 			q.unlink(r)
-			q.fail(r, Unavailable, fmt.Sprintf(why, limit, len(q.slots)))
+			q.fail(r, Unavailable, why)
 		case age > goneTime && r.Gone != nil && r.Gone():
 			q.unlink(r)
 			q.fail(r, ClientGone, "the client has left")
@@ -607,16 +604,43 @@ func (q *Queue) sweepWaiting(now time.Time) {
 	}
 }
 
-// sweepHanded does the same for requests at the workers.
+// waitLimit is how long a request may wait at this time, and what to say of one that has waited longer.
+func (q *Queue) waitLimit() (limit time.Duration, why string) {
+	limit, why = q.o.WaitTimeout, "no worker was free for %v (queue_timeout); %d slots are busy"
+	if len(q.slots) == 0 {
+		limit = cmp.Or(q.o.BootTimeout, limit)
+		why = "no worker is there since %v; their start fails, as the log says, or takes long (%d slots)"
+	}
+	return limit, fmt.Sprintf(why, limit, len(q.slots))
+}
+
+// sweepHanded does the same for requests at the workers: in the kernel they wait too, until a slot has begun them.
 func (q *Queue) sweepHanded(now time.Time) {
-	for _, r := range q.handed {
+	limit, why := q.waitLimit()
+	var running map[uint64]bool // made where it is needed
+	for id, r := range q.handed {
 		if r.gone || r.failure != nil {
 			if r.slot == nil {
 				q.cancel(r)
 			}
 			continue
 		}
-		if age := now.Sub(r.since); age > goneTime && r.Gone != nil && r.Gone() {
+		age := now.Sub(r.since)
+		if limit > 0 && age > limit && r.slot == nil {
+			if running == nil {
+				running = make(map[uint64]bool)
+				for _, s := range q.slots {
+					running[s.w.Load(s.n, worker.WordRunning)] = true
+				}
+			}
+			if late := r.late; !running[id] {
+				if r.late = true; late { // seen twice: else its answer may be on its way
+					q.fail(r, Unavailable, why)
+					continue
+				}
+			}
+		}
+		if age > goneTime && r.Gone != nil && r.Gone() {
 			q.cancel(r)
 		}
 	}

@@ -32,6 +32,7 @@ type Request struct {
 	slot    *slot     // that runs it, once a frame has come
 	handled bool      // Release was called: frames are thrown away
 	gone    bool      // the client has left: the worker is told
+	late    bool      // a sweep has seen that it waits too long
 
 	// The answer, under the lock of the queue.
 	interim []wire.Head
@@ -166,6 +167,9 @@ func (r *Request) buffered() int64 {
 func (r *Request) Release() {
 	q := r.queue
 	if q == nil { // it was not submitted
+		if r.Owned != nil {
+			_ = r.Owned.Close()
+		}
 		return
 	}
 	q.mu.Lock()
