@@ -867,8 +867,13 @@ def app(env, sr):
 func TestThreads(t *testing.T) {
 	t.Parallel()
 	eachSite(t, `
+LOCK = threading.Lock(); NOW = 0; MOST = 0
 def app(env, sr):
+    global NOW, MOST
+    if env['PATH_INFO'] == '/most': sr('200 OK', P); return [b'%d' % MOST]
+    with LOCK: NOW += 1; MOST = max(NOW, MOST)
     time.sleep(.5); sr('200 OK', P)
+    with LOCK: NOW -= 1
     main = threading.current_thread() is threading.main_thread()
     return [b'%s %s' % (str(env['wsgi.multithread']).encode(), str(main).encode())]
 `, setup{}, func(t *testing.T, s *site) {
@@ -886,8 +891,8 @@ def app(env, sr):
 		if s.threads == 1 && took < 1900*time.Millisecond {
 			t.Errorf("4 requests of 0.5 s at once with one thread took %v", took)
 		}
-		if s.threads == 4 && took > 1900*time.Millisecond {
-			t.Errorf("4 requests of 0.5 s at once with 4 threads took %v", took)
+		if most := s.do("GET /most").body; (most == "1") != (s.threads == 1) {
+			t.Errorf("with %d threads %s requests ran at once", s.threads, most)
 		}
 	})
 }
@@ -920,7 +925,7 @@ def app(env, sr):
 				for range 25 {
 					begin := time.Now()
 					c.send("GET /fast").read("GET")
-					if d := time.Since(begin); d > 1500*time.Millisecond {
+					if d := time.Since(begin); d > 2500*time.Millisecond {
 						worst.Store(i, d)
 					}
 				}
@@ -955,7 +960,7 @@ def app(env, sr):
 	stream := tcp.dial().send("GET /stream")
 	begin := time.Now()
 	a := tcp.do("GET /hang")
-	if took := time.Since(begin); a.status != 504 || took < time.Second || took > 10*time.Second {
+	if took := time.Since(begin); a.status != 504 || took < time.Second || took > 40*time.Second {
 		t.Errorf("%+v after %v", a, took)
 	}
 	tcp.want("GET /ok", 200, pid)
@@ -1146,7 +1151,7 @@ def app(env, sr):
 		clients.Go(func() { tcp.want("GET /sleep", 200, "True") })
 	}
 	clients.Wait()
-	if took := time.Since(begin); took > 5*time.Second {
+	if took := time.Since(begin); took > 40*time.Second { // one by one they would take 50 s
 		t.Errorf("100 requests of 0.5 s at once took %v", took)
 	}
 	large := strings.Repeat("y", 300<<10)

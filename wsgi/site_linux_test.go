@@ -23,7 +23,7 @@ import (
 )
 
 // patience is how long a test waits for what has to come.
-const patience = 15 * time.Second
+const patience = time.Minute
 
 // pythons are the interpreters to test with: those of TEST_ISBJORN_PYTHONS, else that of the system, which has the
 // packages of the distribution.
@@ -214,6 +214,7 @@ func bytesOf(request string) []byte {
 
 func (c *conn) send(request string) *conn {
 	c.s.Helper()
+	_ = c.SetDeadline(time.Now().Add(patience))
 	if _, err := c.Write(bytesOf(request)); err != nil {
 		c.s.Logf("send: %v", err) // the server may refuse before all has come
 	}
@@ -223,6 +224,7 @@ func (c *conn) send(request string) *conn {
 // read reads one response to a request with a method; interim ones are skipped.
 func (c *conn) read(method string) answer {
 	c.s.Helper()
+	_ = c.SetDeadline(time.Now().Add(patience))
 	for {
 		resp, err := http.ReadResponse(c.r, &http.Request{Method: method})
 		if err != nil {
@@ -290,6 +292,7 @@ func (s *site) until(what string, done func() bool) {
 // closed checks that the server closes the connection and sends nothing more.
 func (c *conn) closed() {
 	c.s.Helper()
+	_ = c.SetDeadline(time.Now().Add(patience))
 	if b, err := io.ReadAll(c.r); len(b) > 0 || err != nil && !strings.Contains(err.Error(), "reset") {
 		c.s.Errorf("after the answer %q, %v; want the end", b, err)
 	}
@@ -299,6 +302,7 @@ func (c *conn) closed() {
 func (c *conn) arrives(text string) time.Duration {
 	c.s.Helper()
 	begin := time.Now()
+	_ = c.SetDeadline(begin.Add(patience))
 	var got bytes.Buffer
 	for !strings.Contains(got.String(), text) {
 		b, err := c.r.ReadByte()
