@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -45,9 +46,10 @@ func TestLoopKey(t *testing.T) {
 			if _, err := start("200 OK", nil, nil); err != nil {
 				return nil, err
 			}
-			wake, ran := env.Waker(), false
+			wake := env.Waker()
+			var ran atomic.Bool // with Pool the stream is another goroutine
 			l, ok := env.Get(LoopKey).(*loop.Loop)
-			if !ok || !l.Do(func() { ran = true; wake() }) {
+			if !ok || !l.Do(func() { ran.Store(true); wake() }) {
 				return nil, errors.New("no loop")
 			}
 			for key := range env.All() {
@@ -56,7 +58,7 @@ func TestLoopKey(t *testing.T) {
 				}
 			}
 			return gateway.Stream(func(yield func([]byte, error) bool) {
-				for !ran {
+				for !ran.Load() {
 					if !yield(nil, gateway.ErrWait) {
 						return
 					}
