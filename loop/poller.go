@@ -1,8 +1,12 @@
 package loop
 
 import (
+	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
+
+	"github.com/isbjorn/isbjorn/internal/sched"
 )
 
 // poller is the interface to the system's event notification, and the queue of tasks. The
@@ -138,4 +142,28 @@ func (p *poller) nextTask() task {
 		p.tasks, p.begun = p.tasks[:0], 0
 	}
 	return t
+}
+
+// loopsRunning is how many loops the process has.
+var loopsRunning atomic.Int32
+
+// processorToSpare: there are more processors (P) than loops, so one at least is idle or runs other goroutines.
+var processorToSpare atomic.Bool
+
+// countProcessors sets processorToSpare anew. GOMAXPROCS changes with the limits of a container.
+func countProcessors() {
+	if spare := int(loopsRunning.Load()) < runtime.GOMAXPROCS(0); spare != processorToSpare.Load() {
+		processorToSpare.Store(spare)
+	}
+}
+
+// yield lets other goroutines run before the loop waits for events. The wait keeps its processor until the runtime
+// retakes it, 20 us and more later: those that are ready on it, such as workers, would wait too. Those of the
+// scheduler's global queue find a processor to spare, if there is one.
+func (*poller) yield() {
+	if processorToSpare.Load() {
+		sched.Yield()
+	} else {
+		runtime.Gosched()
+	}
 }

@@ -4,7 +4,6 @@ package loop
 
 import (
 	"os"
-	"runtime"
 	"sync/atomic"
 	"syscall"
 	"unsafe"
@@ -142,9 +141,7 @@ func (s *source) run() error {
 		}
 		n := s.pollNow()
 		if n == 0 && !s.tasksDue {
-			// epoll_wait keeps this goroutine's P until sysmon retakes it (20 us and more):
-			// let goroutines that are ready on it, such as workers, run first.
-			runtime.Gosched()
+			s.owner.yield()
 			var err error
 			if n, err = unix.EpollWait(s.fd, s.events[:], -1); err != nil && err != unix.EINTR {
 				return os.NewSyscallError("epoll_wait", err)

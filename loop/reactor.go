@@ -84,6 +84,8 @@ func (r *Reactor) Start() {
 		defer r.mu.Unlock()
 		r.started = true
 		r.running.Add(len(r.loops)) // one Done for each loop, by its last goroutine (runFrom)
+		loopsRunning.Add(int32(len(r.loops)))
+		countProcessors()
 		for _, l := range r.loops {
 			go l.run()
 		}
@@ -95,6 +97,8 @@ func (r *Reactor) Start() {
 // closeDone closes done when all loops and the ticker have ended.
 func (r *Reactor) closeDone() {
 	r.running.Wait()
+	loopsRunning.Add(-int32(len(r.loops)))
+	countProcessors()
 	close(r.done)
 }
 
@@ -109,6 +113,7 @@ func (r *Reactor) tick() {
 			return
 		case <-t.C:
 		}
+		countProcessors()
 		for _, l := range r.loops {
 			if l.tickPending.CompareAndSwap(false, true) {
 				l.tickSent = time.Now()

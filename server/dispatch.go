@@ -2,10 +2,10 @@ package server
 
 import (
 	"io"
-	"runtime"
 	"time"
 
 	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/internal/sched"
 	"github.com/isbjorn/isbjorn/parser"
 )
 
@@ -101,7 +101,7 @@ func (x *exchange) yieldToWorker() bool {
 		return false
 	}
 	began := time.Now()
-	runtime.Gosched()
+	sched.Yield()                     // the worker was made ready on this processor
 	if time.Since(began) > yieldMax { // the worker computes, or many goroutines want a processor
 		sh.skipYields = skipYieldsFor
 	}

@@ -15,7 +15,7 @@ import (
 // points back, so cycles cannot creep in; what is not listed may import nothing.
 var importTable = map[string][]string{
 	"parser":  {},
-	"loop":    {},
+	"loop":    {"internal/sched"},
 	"gateway": {"parser", "internal/field"},
 
 	"gateway/forwarded":   {"gateway"},
@@ -38,11 +38,12 @@ var importTable = map[string][]string{
 	"internal/logs":      {},
 	"internal/modtime":   {},
 	"internal/settings":  {},
+	"internal/sched":     {},
 	"internal/testlog":   {},
 	"internal/testrun":   {},
 	"internal/thrown":    {},
 
-	"server": {"loop", "parser", "gateway", "gateway/nethttp", "internal/settings", "internal/thrown", "server/internal/buffers", "server/internal/callstate", "server/internal/certs", "server/internal/logqueue", "server/internal/respond", "server/internal/spool", "server/internal/testhook", "server/internal/workers"},
+	"server": {"loop", "parser", "gateway", "gateway/nethttp", "internal/sched", "internal/settings", "internal/thrown", "server/internal/buffers", "server/internal/callstate", "server/internal/certs", "server/internal/logqueue", "server/internal/respond", "server/internal/spool", "server/internal/testhook", "server/internal/workers"},
 
 	"server/internal/buffers":   {},
 	"server/internal/callstate": {},

@@ -8,6 +8,9 @@ the machine meets all of them. The tables have medians, and the bars ratios of v
     bench/python/measure.py bin/isbjorn                   all loads, 7 rounds
     bench/python/measure.py --rounds 1 --seconds 1 bin/isbjorn
 
+The floor is no server: floor.c, a front that reads no HTTP, and a Python that calls the application and no more. It is
+what two processes for each request cost on this machine.
+
 Debian has the servers: apt-get install wrk gunicorn uwsgi-core uwsgi-plugin-python3 python3-waitress python3-flask
 """
 import argparse
@@ -20,6 +23,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -44,13 +48,15 @@ def command(server, app, port, workers, threads):
         return shutil.which('uwsgi') and [
             'uwsgi', '--plugin', 'python3', '--http-socket', bind, '--module', 'apps:' + app, '-p', str(workers), '--master',
             '--die-on-term', '--need-app', '--listen', '100'] + more
+    if server == 'floor':  # no HTTP, and a Python that does nothing but call the application
+        return options.floor and workers == 1 and threads == 1 and [options.floor, str(port), PYTHON, 'floor.py', app]
     if server == 'waitress':
         return shutil.which('waitress-serve') and workers == 1 and [
             PYTHON, shutil.which('waitress-serve'), '--listen', bind, '--threads', str(max(threads, 4)), 'apps:' + app]
     raise SystemExit('unknown server ' + server)
 
 
-SERVERS = ['isbjorn', 'gunicorn-gthread', 'gunicorn-sync', 'uwsgi', 'uwsgi-quiet', 'waitress']
+SERVERS = ['isbjorn', 'floor', 'gunicorn-gthread', 'gunicorn-sync', 'uwsgi', 'uwsgi-quiet', 'waitress']
 
 # name: application, connections, workers, threads
 LOADS = {
@@ -195,7 +201,7 @@ def main():
     print('\n| load | value | beside | ratio | bar |\n| --- | --- | --- | --- | --- |')
     for load, value, peer, bar in BARS:
         ours = values.get((load, 'isbjorn'))
-        peers = [s for s in SERVERS[1:] if (load, s) in values and peer in ('*', s)]
+        peers = [s for s in SERVERS[2:] if (load, s) in values and peer in ('*', s)]
         if not ours or not peers:
             continue
         worst = None
@@ -223,4 +229,13 @@ parser.add_argument('--loads', type=lambda s: [n for n in LOADS if any(n.startsw
 parser.add_argument('--gate', action='store_true', help='status 1 if a bar is missed')
 options = parser.parse_args()
 options.isbjorn = os.path.abspath(options.isbjorn)
-sys.exit(main())
+options.floor = None
+if 'floor' in options.servers and shutil.which('cc'):
+    options.floor = os.path.join(tempfile.mkdtemp(), 'floor')
+    subprocess.run(['cc', '-O2', '-o', options.floor, os.path.join(HERE, 'floor.c')], check=True)
+try:
+    status = main()
+finally:
+    if options.floor:
+        shutil.rmtree(os.path.dirname(options.floor))
+sys.exit(status)

@@ -1,0 +1,1 @@
+// This file has the compiler take a function without a body.
