@@ -18,11 +18,14 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/isbjorn/isbjorn/internal/testrun"
 )
 
 // Connections of Attach and Dial are served as those that are accepted: the same tests, and the line
 // server is attached to one end of each connection, or dials.
 func TestAttached(t *testing.T) {
+	testrun.Slow(t, "peers of each kind take 2 s")
 	any := map[string]func(*testing.T){
 		"Echo": TestEcho, "InputLarger": TestInputLargerThanTheReadBuffer, "HalfClose": TestHalfClose,
 		"DataAndEnd": TestDataAndEndTogether, "ShortWrite": TestShortWrite,
@@ -320,6 +323,7 @@ func fullListener(t *testing.T, network string) (address string) {
 
 // A connect that hangs ends after the timeout, or when it is cancelled.
 func TestDialHangs(t *testing.T) {
+	testrun.Slow(t, "waits for timers")
 	s := startLines(t, Options{Loops: 1}, "")
 	address := fullListener(t, "tcp")
 	if err := receive(t, s.dialed("tcp", address, 50*time.Millisecond)); !errors.Is(err, ErrDialTimeout) || !strings.Contains(err.Error(), address) {
@@ -495,6 +499,7 @@ func TestReconnect(t *testing.T) {
 // Attached connections are no clients: Len, Conns and the placing of clients leave them out, and they
 // outlive StopAccepting. No descriptor is left at the end.
 func TestManyAttached(t *testing.T) {
+	testrun.Slow(t, "a flood of connections")
 	const n = 1000
 	s := startLines(t, Options{Loops: 3}, "")
 	client := s.dial()

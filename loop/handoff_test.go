@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/isbjorn/isbjorn/internal/testrun"
 )
 
 // handoff continues the loop on a new goroutine, on which c answers "handed off".
@@ -151,6 +153,7 @@ func TestHandoffOfTimers(t *testing.T) {
 // A callback that calls runtime.Goexit ends its connection, after what was sent before, and
 // nothing else: not the rest of the batch of events, nor tasks, timers and listeners.
 func TestGoexit(t *testing.T) {
+	testrun.Slow(t, "waits for timers")
 	for _, where := range []string{
 		"Input", "Drained", "Drained, woken", "Timeout", "EOF", "HungUp", "Closed", "Input, Exited", "Input, Closed", "Opened", "Tick", "task",
 	} {

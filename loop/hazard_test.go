@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/isbjorn/isbjorn/internal/testrun"
 )
 
 func TestEcho(t *testing.T) {
@@ -179,6 +181,7 @@ func TestResetWithFilePending(t *testing.T) {
 
 // The client ends its side first: every answer still reaches it.
 func TestHalfClose(t *testing.T) {
+	testrun.Slow(t, "waits for timers")
 	for _, request := range []string{"big 3000000\n", "borrow 3000000\n", "stream 3000000\n", "file 0 3000000\n"} {
 		t.Run(strings.TrimSpace(request), func(t *testing.T) {
 			s := startLines(t, Options{}, "")
@@ -244,6 +247,7 @@ func TestShortWrite(t *testing.T) {
 // A peer that does not read: unsent output stays near the high-water mark, input is not read,
 // other connections are served; when it reads again every byte is right.
 func TestSlowReaderAndFullQueue(t *testing.T) {
+	testrun.Slow(t, "moves megabytes past what a socket holds")
 	const high = 64 << 10
 	s := startLines(t, Options{Loops: 1, HighWaterBytes: high, lowWaterBytes: 8 << 10}, "")
 	slow := s.dial()
@@ -375,6 +379,7 @@ func TestCloseLingersWhileFlushing(t *testing.T) {
 // which can still read its answer.
 func TestLingerEnds(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "waits for timers")
 	t.Run("bytes", func(t *testing.T) {
 		s := startLines(t, Options{LingerBytes: 100_000, LingerTime: time.Second}, "")
 		c := s.dial()
@@ -498,6 +503,7 @@ func TestSlowReaderOfTheLastAnswer(t *testing.T) {
 // turn but is not writable for the next.
 func TestYieldTimesOut(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "waits for timers")
 	s := startLines(t, Options{Loops: 1, WriteTimeout: 30 * time.Millisecond}, "")
 	c := s.dial()
 	_ = c.Conn.(*net.TCPConn).SetReadBuffer(64 << 10)
@@ -638,6 +644,7 @@ func TestStaleEventsAreHarmless(t *testing.T) {
 }
 
 func TestManyConnections(t *testing.T) {
+	testrun.Slow(t, "a flood of connections")
 	const n = 2000
 	s := startLines(t, Options{Loops: 3}, "")
 	clients := make([]*client, n)
@@ -669,6 +676,7 @@ func TestManyConnections(t *testing.T) {
 
 // System calls are interrupted by signals (EINTR), and nothing is lost.
 func TestInterruptedCalls(t *testing.T) {
+	testrun.Slow(t, "a flood of signals")
 	s := startLines(t, Options{}, "")
 	stop := make(chan struct{})
 	var storm sync.WaitGroup
@@ -754,6 +762,7 @@ func TestDescriptorsExhausted(t *testing.T) {
 // When not even the reserve descriptor is left the loop tries again once a tick, and does
 // not spin; clients in the queue are served when there are descriptors again.
 func TestNoReserve(t *testing.T) {
+	testrun.Slow(t, "uses up all descriptors")
 	s := startLines(t, Options{Loops: 1}, "")
 	old := s.dial()
 	old.send("echo a\n")
@@ -848,6 +857,7 @@ func TestPauseAndResume(t *testing.T) {
 
 func TestTimeout(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "waits for timers")
 	s := startLines(t, Options{Tick: time.Millisecond}, "")
 	c := s.dial()
 	for _, ms := range []int{1, 20, 700, 5} { // 700 ticks are more than a rotation

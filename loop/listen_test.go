@@ -14,6 +14,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/isbjorn/isbjorn/internal/testrun"
 )
 
 const sizeofConn = unsafe.Sizeof(Conn{})
@@ -48,6 +50,7 @@ func TestUnixSocketStale(t *testing.T) {
 // Of several servers that start at once on a dead socket, or on none, one gets it and the
 // others are refused. Nothing else is left in the directory.
 func TestUnixSocketRace(t *testing.T) {
+	testrun.Slow(t, "a flood of connections")
 	path := filepath.Join(t.TempDir(), "s")
 	for round := range 300 {
 		if round%2 == 0 {

@@ -6,6 +6,8 @@ import (
 	"runtime"
 	"testing"
 	"time"
+
+	"github.com/isbjorn/isbjorn/internal/testrun"
 )
 
 // blocksTheLoop is the function that a stack must show.
@@ -16,6 +18,7 @@ func blocksTheLoop(until <-chan bool) { <-until }
 // A loop that a task blocks misses ticks, and the trace is that of its goroutine meanwhile, however many
 // others there are. The other loop misses none.
 func TestTickMissed(t *testing.T) {
+	testrun.Slow(t, "waits for timers")
 	end := make(chan bool)
 	defer close(end)
 	for range 2000 { // their stacks fill the first buffer

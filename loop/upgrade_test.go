@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/isbjorn/isbjorn/internal/testrun"
 )
 
 // successor starts a reactor with all the listeners of s.
@@ -44,6 +46,7 @@ func (s *lineServer) release() {
 // One reactor after another adopts all listeners, with fewer loops and with more, and
 // connections reach all of its loops.
 func TestUpgrade(t *testing.T) {
+	testrun.Slow(t, "starts processes")
 	socket := filepath.Join(t.TempDir(), "s")
 	for name, address := range map[string]string{"tcp": "tcp 127.0.0.1:0", "unix": "unix " + socket} {
 		t.Run(name, func(t *testing.T) {

@@ -9,6 +9,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/isbjorn/isbjorn/internal/testrun"
 )
 
 // guard is memory between two unreadable pages: a read of one byte before its beginning or
@@ -107,6 +109,7 @@ func FuzzParseInside(f *testing.F) {
 
 // All of the corpus, whole and byte by byte.
 func TestCorpusInside(t *testing.T) {
+	testrun.Slow(t, "cuts each case in places")
 	g := newGuard(t)
 	for _, c := range corpus(t) {
 		want := feedCut(c.Input, c.limits())

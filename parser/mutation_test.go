@@ -5,6 +5,8 @@ import (
 	"os"
 	"strconv"
 	"testing"
+
+	"github.com/isbjorn/isbjorn/internal/testrun"
 )
 
 // mutations is how many damaged heads and bodies TestMutations tries: about a
@@ -24,7 +26,7 @@ var pieces = []string{
 // Two invariants of the fuzz targets, for inputs that are nearly valid: the parser agrees with
 // the reference, and cuts change nothing.
 func TestMutations(t *testing.T) {
-	count := mutations
+	count := testrun.Rounds(mutations, mutations/4)
 	if s := os.Getenv("PARSER_MUTATIONS"); s != "" {
 		var err error
 		if count, err = strconv.Atoi(s); err != nil {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/internal/testrun"
 )
 
 const browserHead = "GET /a/path?with=query HTTP/1.1\r\nHost: localhost:8080\r\n" +
@@ -72,7 +73,7 @@ func TestNoAllocations(t *testing.T) {
 
 // The same over a socket, with the system calls, the poller and the timers.
 func TestNoAllocationsOverASocket(t *testing.T) {
-	slow(t, "it measures allocations over a socket")
+	testrun.Slow(t, "it measures allocations over a socket")
 	for _, d := range []DispatchMode{Auto, Inline} {
 		noAllocationsOverASocket(t, startOn(d, t, appFunc(hello), Options{Loops: 1}))
 	}
@@ -96,7 +97,7 @@ func noAllocationsOverASocket(t *testing.T, s *testServer) {
 
 // On a worker it allocates what the wake of the loop takes, if the application blocks.
 func TestPoolAllocations(t *testing.T) {
-	slow(t, "it measures allocations over a socket")
+	testrun.Slow(t, "it measures allocations over a socket")
 	if raceEnabled {
 		t.Skip("pools forget at random")
 	}

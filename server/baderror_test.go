@@ -8,12 +8,14 @@ import (
 	"time"
 
 	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/internal/testrun"
 )
 
 // An error whose methods panic, as those of a nil pointer in an error do, fails its response
 // like any other: wherever it is returned or thrown, also on a worker.
 func TestErrorsThatPanic(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "waits for timers")
 	var bad error = (*url.Error)(nil)
 	app := appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		path, late := strings.CutSuffix(env.Path(), "/late")

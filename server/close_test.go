@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/internal/testrun"
 )
 
 // chunkSource is what a body of the table is made of: chunk after chunk, until the end, an
@@ -112,6 +113,7 @@ func (r *countedReader) Close() error { r.closes.Add(1); return nil }
 // Close is called once for each kind of body, on every path that ends a response.
 func TestCloseOnEveryPath(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "waits for timers")
 	const large = 2000 // chunks of 10,000 bytes, more than sockets take
 	boom := errors.New("boom")
 	held := func(s *testServer, c *client) {
@@ -133,7 +135,7 @@ func TestCloseOnEveryPath(t *testing.T) {
 	}{
 		{name: "end", chunks: 3, then: func(_ *testServer, c *client) { c.read("GET") }},
 		{name: "end of nothing", then: func(_ *testServer, c *client) { c.want("GET", 200, "") }},
-		{name: "end of much", chunks: rounds(large, 200), then: func(_ *testServer, c *client) { c.read("GET") }},
+		{name: "end of much", chunks: testrun.Rounds(large, 200), then: func(_ *testServer, c *client) { c.read("GET") }},
 		{name: "error in Next", chunks: 3, fault: func() error { return boom }, not: "Chunks File"},
 		{name: "error in the first Next", fault: func() error { return boom }, not: "Chunks File"},
 		{name: "panic in Next", chunks: 3, fault: func() error { panic(boom) }, not: "Chunks File"},

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/internal/testrun"
 	"github.com/isbjorn/isbjorn/loop"
 )
 
@@ -70,6 +71,7 @@ func (s *testServer) started() (n int) {
 // is at work.
 func TestMaxConnections(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "a flood of connections")
 	const halfUpload = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhe"
 	began := time.Now()
 	s := startOn(collecting, t, appFunc(echo), Options{Loops: 1, MaxConnections: 3})
@@ -278,6 +280,7 @@ func TestIdlest(t *testing.T) {
 // An answer that its client has not yet read keeps the connection from being idle.
 func TestUnsentIsNotIdle(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "waits for timers")
 	const requests = 2000
 	content := pattern(10 << 10)
 	app := appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {

@@ -24,12 +24,14 @@ import (
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/gateway/nethttp"
 	"github.com/isbjorn/isbjorn/internal/testlog"
+	"github.com/isbjorn/isbjorn/internal/testrun"
 	"github.com/isbjorn/isbjorn/server/internal/spool"
 )
 
 // A file system that is full, a real one: what fits is served before and after.
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "fills a disk")
 	dir := t.TempDir()
 	if err := unix.Mount("isbjorn-test", dir, "tmpfs", 0, "size=2m"); err != nil {
 		t.Skipf("no file system can be mounted here (%v); TestContentCannotBeKept makes the error up instead", err)
@@ -156,7 +158,7 @@ func (s *testServer) held() (n int) {
 // Clients that pipeline large uploads and do not read: what they cost is bounded,
 // the others do not notice, and when they read on every byte is right.
 func TestStalledUploads(t *testing.T) {
-	slow(t, "600 MiB of uploads")
+	testrun.Slow(t, "600 MiB of uploads")
 	clients, uploads := 50, 12
 	if raceEnabled {
 		clients, uploads = 20, 4 // the detector makes it slow and sees nothing new in more

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/internal/testrun"
 	"github.com/isbjorn/isbjorn/server/internal/buffers"
 	"github.com/isbjorn/isbjorn/server/internal/spool"
 )
@@ -127,6 +128,7 @@ func upload(content string, n int) string {
 // every way to read it gives the bytes that were sent.
 func TestContentInFiles(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "moves megabytes past what a socket holds")
 	const memory = 10_000
 	apps := map[string]appFunc{
 		"Body":    echoBody,
@@ -156,7 +158,7 @@ func TestContentInFiles(t *testing.T) {
 			s := startFiles(t, f, app, Options{BodyMemory: memory})
 			c := s.dial()
 			for _, n := range []int{memory - 1, memory, memory + 1, 64 << 10, 64<<10 + 1, 300_000, 1 << 20} {
-				for _, size := range []int{0, 7001, 100, 100_000}[:rounds(4, 2)] {
+				for _, size := range []int{0, 7001, 100, 100_000}[:testrun.Rounds(4, 2)] {
 					before := f.opened.Load()
 					request := upload(pattern(n), size)
 					head, rest, _ := strings.Cut(request, "\r\n\r\n")
@@ -315,6 +317,7 @@ func (c *client) exchangeHello() {
 // end of its work: there is no loop any more that could.
 func TestContentOfAWorkerLeftBehind(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "waits for timers")
 	for _, where := range []DispatchMode{Auto, Pool} {
 		goOn, begun := make(chan struct{}), make(chan struct{})
 		f := &files{}
@@ -348,7 +351,8 @@ func TestContentOfAWorkerLeftBehind(t *testing.T) {
 // A file is open as long as the response needs it, and is closed once, on every path that ends the request.
 func TestContentIsClosedOnce(t *testing.T) {
 	t.Parallel()
-	content := pattern(rounds(8, 5) << 20) // more than fits in the small sockets of the connection
+	testrun.Slow(t, "waits for timers")
+	content := pattern(testrun.Rounds(8, 5) << 20) // more than fits in the small sockets of the connection
 	panics := func() ([]byte, error) { panic("in Next") }
 	for name, tt := range map[string]struct {
 		app     gateway.App
@@ -428,6 +432,7 @@ func stall(t *testing.T, s *testServer, c *client) {
 // log that names the option; the server lives.
 func TestContentCannotBeKept(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "writes megabytes")
 	for _, tt := range []struct {
 		name   string
 		files  *files

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/internal/testrun"
 )
 
 // corpusCase is one connection of the parser's corpus, as the server sees it.
@@ -205,6 +206,7 @@ func TestCorpusInMemory(t *testing.T) {
 // Every case over sockets: whole, byte by byte and in two.
 func TestCorpusOverSockets(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "asks some thousand requests; TestCorpusInMemory has the same cases")
 	servers := map[int64]*testServer{} // by their limit
 	byHand := corpus(t, "requests.jsonl")
 	for _, c := range byHand {

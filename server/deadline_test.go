@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/internal/testrun"
 	"github.com/isbjorn/isbjorn/loop"
 )
 
@@ -83,6 +84,7 @@ func TestDeadlineEnds(t *testing.T) {
 // returns no error.
 func TestWriteDeadline(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "waits for timers")
 	for name, far := range map[string]time.Duration{"to come": 20 * time.Millisecond, "past": -time.Hour} {
 		t.Run(name, func(t *testing.T) {
 			result := make(chan error, 1)

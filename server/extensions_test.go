@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/internal/testrun"
 	"github.com/isbjorn/isbjorn/loop"
 )
 
@@ -329,6 +330,7 @@ func TestInform(t *testing.T) {
 // What a client does not take waits, and the worker with it.
 func TestInformWaits(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "waits for timers")
 	const size, n = 32 << 10, 200
 	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		headers := []gateway.Header{{Name: "X", Value: pattern(size)}}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/internal/testrun"
 )
 
 // A client that pipelines without end gets the answers to the requests of one read. Then other connections are
@@ -68,7 +69,7 @@ func compute(d time.Duration) {
 // A client that pipelines requests of a millisecond each, and one whose body computes three for a chunk, use the
 // loop for a few milliseconds: then another client is served.
 func TestComputingIsFair(t *testing.T) {
-	slow(t, "it computes for 0.5 s")
+	testrun.Slow(t, "it computes for 0.5 s")
 	for _, d := range []DispatchMode{Inline, Auto} {
 		for _, kind := range []string{"requests", "chunks"} {
 			t.Run(fmt.Sprintf("%s, dispatch %d", kind, d), func(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/isbjorn/isbjorn/internal/testlog"
+	"github.com/isbjorn/isbjorn/internal/testrun"
 
 	"golang.org/x/sys/unix"
 
@@ -103,6 +104,7 @@ func (a *fileApp) closedAll(s *testServer) {
 // the connection is in order after it.
 func TestFileWhole(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "moves megabytes past what a socket holds")
 	app := newFileApp(t)
 	s := start(t, app, Options{})
 	sizes := []int{0, 1, 1000, copyBytesMax - 1, copyBytesMax, copyBytesMax + 1, 64 << 10, 100_000, 3 << 20}
@@ -188,6 +190,7 @@ func TestFileInOnePacket(t *testing.T) {
 // A response whose file shrinks while it is sent is cut, with either framing. The log has the cure.
 func TestFileShrinks(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "moves megabytes past what a socket holds")
 	const size = 8 << 20
 	app := newFileApp(t)
 	s := startSmall(t, app, Options{})
@@ -224,6 +227,7 @@ func TestFileShrinks(t *testing.T) {
 // A file that grows is sent as long as it was.
 func TestFileGrows(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "moves megabytes past what a socket holds")
 	const size = 8 << 20
 	app := newFileApp(t)
 	s := startSmall(t, app, Options{})
@@ -246,6 +250,7 @@ func TestFileGrows(t *testing.T) {
 // The kernel sends a file that the application returns as it is; a wrapped one is read.
 func TestFileBySendfile(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "moves megabytes past what a socket holds")
 	if _, err := exec.LookPath("strace"); err != nil {
 		t.Skip("strace is missing; apt-get install strace")
 	}
@@ -298,6 +303,7 @@ func logged(app gateway.App, log *slog.Logger) gateway.App {
 // what was declared, or as much as the client took.
 func TestFileWrapped(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "waits for timers")
 	const size = 8 << 20
 	for _, write := range []string{"", "&write=x"} { // by length, chunked
 		app, lines := newFileApp(t), new(testlog.Buffer)

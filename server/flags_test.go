@@ -235,7 +235,7 @@ func plainOptions(t *testing.T) map[string]bool {
 	walk = func(prefix string, options reflect.Type) {
 		for field := range options.Fields() {
 			name := prefix + field.Name
-			if !field.IsExported() || slices.Contains([]string{"DispatchBy", "OnStart", "Environ", "Logger", "Fixed", "TLS.Config"}, name) {
+			if !field.IsExported() || slices.Contains([]string{"DispatchBy", "OnStart", "OnReload", "Environ", "Logger", "Fixed", "TLS.Config"}, name) {
 				continue
 			}
 			_, sets := reflect.New(field.Type).Interface().(flag.Value)

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/internal/testrun"
 )
 
 // A line of the log.
@@ -209,7 +210,7 @@ func TestHandoff(t *testing.T) {
 		} {
 			t.Run(tt.name+", "+around.name, func(t *testing.T) {
 				if around.before != "" {
-					slow(t, "all of them wait for the monitor")
+					testrun.Slow(t, "all of them wait for the monitor")
 				}
 				held, goOn := make(chan bool), make(chan bool)
 				hold = sync.OnceFunc(func() { close(held); <-goOn })
@@ -309,7 +310,7 @@ func TestHandoffOfALostClient(t *testing.T) {
 // The others of a loop miss little of it when a request never returns: the first try in
 // which the machine has time must show that.
 func TestHandoffIsSoon(t *testing.T) {
-	slow(t, "it measures the time of requests")
+	testrun.Slow(t, "it measures the time of requests")
 	const want = 20 * time.Millisecond
 	worst := rescueTakes(t) // beyond what a round takes anyway
 	for began := time.Now(); !raceEnabled && worst > want && time.Since(began) < 30*time.Second; {
@@ -399,6 +400,7 @@ func TestHandoffAgain(t *testing.T) {
 // An application is promoted also if it blocks for less than the monitor's interval. One that does not block stays
 // on its loop under any load.
 func TestPromotion(t *testing.T) {
+	testrun.Slow(t, "waits for timers")
 	var lock sync.Mutex
 	for name, tt := range map[string]struct {
 		app  func()
@@ -412,7 +414,7 @@ func TestPromotion(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			if !tt.want {
-				slow(t, "it waits for what is not to be")
+				testrun.Slow(t, "it waits for what is not to be")
 			}
 			s := startOn(Auto, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 				tt.app()
@@ -549,7 +551,7 @@ func TestAutoCollectsContent(t *testing.T) {
 // An application that writes more than its client takes waits, and not on its loop.
 func TestAutoWaitsForSlowClients(t *testing.T) {
 	const piece = 64 << 10
-	pieces := rounds(500, 200)
+	pieces := testrun.Rounds(500, 200)
 	var wrote atomic.Int64
 	s := startAuto(t, func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		w, err := start("200 OK", nil, nil)
@@ -620,7 +622,7 @@ func TestHandoffWithoutDescriptors(t *testing.T) {
 
 // Clients, requests that block, and rescues, of every kind, under the race detector.
 func TestHandoffChurn(t *testing.T) {
-	slow(t, "many loops are taken")
+	testrun.Slow(t, "many loops are taken")
 	s := startOn(Auto, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		nap := func() {
 			if env.Query() == "slow" {
@@ -827,7 +829,7 @@ func TestAutoDeadlineFromElsewhere(t *testing.T) {
 
 // An application is handed off also if it calls the server now and then while it blocks.
 func TestHandoffOfCallsIntoTheServer(t *testing.T) {
-	slow(t, "it computes for 0.3 s")
+	testrun.Slow(t, "it computes for 0.3 s")
 	for name, call := range map[string]func(*gateway.Environ, io.Writer){
 		"Write":      func(_ *gateway.Environ, w io.Writer) { _, _ = io.WriteString(w, "a") },
 		"RemoteAddr": func(env *gateway.Environ, _ io.Writer) { env.RemoteAddr() },

@@ -169,22 +169,6 @@ func inEachDispatch(t *testing.T, name string, f func(t *testing.T, where Dispat
 // on is for a helper with a DispatchMode of its own, where d may be Auto, which Options cannot tell from none.
 func on(d DispatchMode) func(*config) { return func(c *config) { c.dispatch = d } }
 
-// slow skips a test with -short, which is for every save; why is what the test takes.
-func slow(t testing.TB, why string) {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("-short: " + why)
-	}
-}
-
-// rounds is how often a test does something: all times, or with -short a few.
-func rounds(all, few int) int {
-	if testing.Short() {
-		return few
-	}
-	return all
-}
-
 type client struct {
 	*net.TCPConn
 	t testing.TB

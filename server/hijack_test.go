@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/internal/testrun"
 	"github.com/isbjorn/isbjorn/loop"
 )
 
@@ -170,6 +171,7 @@ func TestHijack(t *testing.T) {
 // Earlier answers are sent before Hijack returns, also to a slow client.
 func TestHijackWaits(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "waits for timers")
 	text := pattern(8 << 20)
 	u := &upgraded{t: t}
 	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {

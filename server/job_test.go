@@ -19,6 +19,7 @@ import (
 
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/gateway/nethttp"
+	"github.com/isbjorn/isbjorn/internal/testrun"
 	"github.com/isbjorn/isbjorn/loop"
 	"github.com/isbjorn/isbjorn/server/internal/buffers"
 )
@@ -219,6 +220,7 @@ func TestPoolStreamsContent(t *testing.T) {
 // sends arrives.
 func TestPoolContentBackpressure(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "moves megabytes past what a socket holds")
 	const size = 96 << 20
 	read := make(chan struct{})
 	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
@@ -336,6 +338,7 @@ func (s *testServer) untilAtWork(n int) {
 // Read returns an error for incomplete content, on every way in which it ends early.
 func TestPoolTruncated(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "waits for timers")
 	for _, tt := range []struct {
 		name  string
 		end   func(*client)
@@ -443,6 +446,7 @@ func TestPoolContext(t *testing.T) {
 // An application over RequestTimeout is abandoned: its client gets 504, and the log has the request and the stack.
 func TestRequestTimeout(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "waits for timers")
 	for _, tt := range []struct {
 		name string
 		app  func(stuck <-chan struct{}) appFunc
@@ -549,6 +553,7 @@ func TestWorkers(t *testing.T) {
 // A client that does not read stops the application, at the high-water mark.
 func TestPoolBackpressure(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "moves megabytes past what a socket holds")
 	var pulls atomic.Int64
 	piece := []byte(pattern(16 << 10))
 	const total = 4096
@@ -669,6 +674,7 @@ func TestPoolClosesOnce(t *testing.T) {
 // A stop waits for the workers of abandoned requests, but not for ever.
 func TestPoolStops(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "waits for timers")
 	for _, stuck := range []bool{false, true} {
 		goOn, left := make(chan struct{}), make(chan struct{})
 		s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
@@ -724,6 +730,7 @@ func TestPoolNeverReturns(t *testing.T) {
 // Clients that come, upload, and go at any moment, under the race detector.
 func TestPoolChurn(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "a flood of connections")
 	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		content, err := env.Input().ReadAll()
 		if err != nil {
@@ -819,6 +826,7 @@ func TestRequestTimeoutJustInTime(t *testing.T) {
 // over and its exchange serves another.
 func TestRequestTimeoutKeepsWhatIsLent(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "waits for timers")
 	const size = 24 << 10 // borrowed, and small enough to be kept for the next request
 	turn := make(chan struct{})
 	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
@@ -928,6 +936,7 @@ func TestPoolContinueTakesNoTime(t *testing.T) {
 // runs from then on, whether the client waits or sends.
 func TestPoolContinueAfterTheAnswer(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "waits for timers")
 	for _, tt := range []struct {
 		name  string
 		drips bool

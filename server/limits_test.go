@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/internal/testrun"
 )
 
 // line is a field line of n bytes with its CRLF.
@@ -73,6 +74,7 @@ func TestLimits(t *testing.T) {
 // send is bounded in bytes and in time.
 func TestRefusalWhileTheClientSends(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "waits for timers")
 	big := upload(pattern(6<<20), 0)
 	t.Run("all is sent", func(t *testing.T) {
 		s := start(t, appFunc(echo), Options{})
@@ -119,6 +121,7 @@ func TestRefusalWhileTheClientSends(t *testing.T) {
 // is many times LingerBytes: by the server, and by an application that does not read it.
 func TestRefusalOfALargeUpload(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "moves megabytes past what a socket holds")
 	refuses := appFunc(func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		_, err := start("400 Bad Request", nil, nil)
 		return nil, err

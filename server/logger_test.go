@@ -8,12 +8,14 @@ import (
 
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/internal/testlog"
+	"github.com/isbjorn/isbjorn/internal/testrun"
 )
 
 // A Logger that blocks delays only the log: requests are served and timeouts happen on all loops, also if the line is
 // the report of a stalled loop.
 func TestLoggerBlocks(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "waits for timers")
 	for _, d := range []DispatchMode{Inline, Auto, Pool} {
 		for _, held := range []bool{false, true} {
 			if held && d != Inline {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/internal/testrun"
 )
 
 // A response without content does not pull a body that has no end, wherever the
@@ -55,6 +56,7 @@ func (l lengthOf) Len() int64 { return l.n }
 // answer.
 func TestHEADAsksNoBody(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "asks in each way of dispatch")
 	never := next(func() ([]byte, error) { time.Sleep(time.Hour); return nil, nil })
 	fails := next(func() ([]byte, error) { return nil, errors.New("not to be asked") })
 	written := func(text string, body gateway.Body) gateway.App {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -200,6 +201,12 @@ type Options struct {
 	// see Bind. Default none.
 	OnStart []func(*Server)
 
+	// OnReload is called by [Main] and [Run] at SIGHUP, on a goroutine of its own, to take new settings or code. An
+	// error is a line in the log; what was there before goes on. While it runs, systemd is told of a reload
+	// (Type=notify-reload), SIGUSR2 is refused, and a further SIGHUP waits: for several there is one more call. ctx
+	// ends when the server stops. nil for nothing: then SIGHUP has only certificates read again.
+	OnReload func(ctx context.Context) error
+
 	// Logger is for the server's log lines. Default slog.Default(); with
 	// slog.New(slog.DiscardHandler) there are none. Its slog.Handler is called for one line after
 	// the other, on a goroutine of its own: if it blocks, only the log waits. Up to 1,024 lines or
@@ -323,6 +330,7 @@ type config struct {
 	bind             []string
 	tls              *tlsSetup // nil without a certificate
 	onStart          []func(*Server)
+	onReload         func(context.Context) error
 	content          spool.Options
 	tempDirUntried   bool   // content.Dir is the default, and may be needed
 	serverHeader     string // "" for no field Server
@@ -385,6 +393,7 @@ func newConfig(o Options) (*config, error) {
 		stallWarning: or(o.StallWarning, time.Second),
 		bind:         slices.Clone(o.Bind),
 		onStart:      slices.Clone(o.OnStart),
+		onReload:     o.OnReload,
 		content: spool.Options{
 			MemoryBytes: orNone(o.BodyMemory, 64<<10),
 			Dir:         o.TempDir,

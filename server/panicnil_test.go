@@ -9,11 +9,13 @@ import (
 
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/gateway/middleware"
+	"github.com/isbjorn/isbjorn/internal/testrun"
 )
 
 // panic(nil) is a panic in every call of the application, also where recover returns nil: the response is cut or 500,
 // the log has a line, and the goroutine serves other requests.
 func TestPanicNil(t *testing.T) {
+	testrun.Slow(t, "waits for timers")
 	t.Setenv("GODEBUG", "panicnil=1")
 	long := func() { time.Sleep(50 * time.Millisecond) } // the loop is handed off meanwhile
 	app := appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/internal/testrun"
 	"github.com/isbjorn/isbjorn/loop"
 )
 
@@ -146,6 +147,7 @@ func TestWaitingClientIsGone(t *testing.T) {
 // Time runs while a request waits for a worker, too, and the log says what it was spent on.
 func TestRequestTimeoutInTheQueue(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "waits for timers")
 	goOn := make(chan struct{})
 	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		<-goOn
@@ -182,6 +184,7 @@ func TestRequestTimeoutInTheQueue(t *testing.T) {
 // too early.
 func TestHijackIsCountedThroughout(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "a flood of connections")
 	goOn := make(chan struct{})
 	s := startOn(Pool, t, appFunc(func(env *gateway.Environ, _ gateway.StartResponse) (gateway.Body, error) {
 		conn, _, err := env.Hijack()

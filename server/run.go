@@ -38,9 +38,9 @@ const secondSignal = time.Second
 // has a line. Run does not restart again while the old process still runs, nor if it is the first process of
 // a container (of a PID namespace): when that ends the kernel kills all others.
 //
-// SIGHUP: certificates of [Options.TLS] are read again. Where there are none it is a line in the log, also when
-// the terminal is closed from which the program was started. If SIGHUP was ignored at the start, as by nohup(1), it
-// stays ignored.
+// SIGHUP: certificates of [Options.TLS] are read again, and [Options.OnReload] is called. Where there is neither it is
+// a line in the log, also when the terminal is closed from which the program was started. If SIGHUP was ignored at the
+// start, as by nohup(1), it stays ignored.
 //
 // SIGPIPE is received and dropped: when the reader of standard output or standard error is gone, a write to it
 // is an error, and the process keeps running. Lines of Run and of the log are written on goroutines of their
@@ -76,6 +76,11 @@ type runner struct {
 	stdout  io.Writer
 	lines   logqueue.Queue // to stdout
 	notices logqueue.Queue // to systemd
+
+	reloaded chan error // of OnReload; nil unless it runs
+	again    bool       // SIGHUP came while it runs
+	reloads  context.Context
+	stops    context.CancelFunc // of reloads
 }
 
 // run is Run with the signals and standard output as arguments, for tests.
@@ -93,6 +98,8 @@ func (p *processUpgrade) run(
 		return err
 	}
 	r := &runner{processUpgrade: p, s: s, signals: signals, stdout: stdout}
+	r.reloads, r.stops = context.WithCancel(context.Background())
+	defer r.stops()
 	defer r.lines.Flush(logqueue.FlushTime)
 	defer r.notices.Flush(logqueue.FlushTime)
 	for _, at := range where {
@@ -124,6 +131,8 @@ func (r *runner) serve() error {
 			restarted = nil
 			r.log(slog.LevelError, "restart failed; this process keeps serving", "error", err)
 			r.notifyServing() // the new process may have made itself the main one of the service
+		case err := <-r.reloaded:
+			r.reloadEnded(err)
 		case sig := <-r.signals:
 			switch {
 			case sig == syscall.SIGHUP:
@@ -138,6 +147,8 @@ func (r *runner) serve() error {
 				return r.stop(time.Now(), !replaced)
 			case restarted != nil:
 				r.log(slog.LevelWarn, "SIGUSR2: a restart is already in progress")
+			case r.reloaded != nil:
+				r.log(slog.LevelWarn, "SIGUSR2: no restart while a reload is in progress; send it again")
 			case os.Getpid() == 1:
 				r.log(slog.LevelWarn, "SIGUSR2: no restart: this is the first process of a container (of its PID namespace), and when it ends all others are killed; "+
 					"start a new container beside this one instead, and then stop this one (a rollout)")
@@ -155,6 +166,7 @@ var errSecondSignal = errors.New("server: stopped at once by a second signal")
 // stop ends the server in order, or at once after a second signal. first is when the first signal came; zero
 // if none has. last says that no other process has the listeners.
 func (r *runner) stop(first time.Time, last bool) error {
+	r.stops()
 	ctx, cancel := context.WithTimeout(context.Background(), r.s.config.stopTime)
 	defer cancel()
 	stopped := make(chan error, 1)
@@ -184,14 +196,45 @@ func (r *runner) stop(first time.Time, last bool) error {
 	}
 }
 
-// hangup answers SIGHUP: certificates are read again, and there is nothing else to reload.
+// hangup answers SIGHUP: certificates are read again, and OnReload is called.
 func (r *runner) hangup() {
+	if reload := r.s.config.onReload; reload != nil {
+		if f := r.s.tlsFront(); f != nil {
+			f.reload()
+		}
+		switch {
+		case r.reloads.Err() != nil:
+			r.log(slog.LevelWarn, "SIGHUP: no reload, this process is stopping")
+		case r.reloaded != nil:
+			r.again = true
+			r.log(slog.LevelInfo, "SIGHUP: a reload is in progress; one more follows it")
+		default:
+			r.notify(daemon.SdNotifyReloading + monotonic())
+			ended := make(chan error, 1)
+			r.reloaded = ended
+			go func() { ended <- reload(r.reloads) }()
+		}
+		return
+	}
 	if f := r.s.tlsFront(); f != nil {
 		r.log(slog.LevelInfo, "SIGHUP: certificates are read again; SIGUSR2 starts the program again, SIGTERM ends it")
 		f.reload()
 		return
 	}
 	r.log(slog.LevelWarn, "SIGHUP: the server has nothing to reload; SIGUSR2 starts the program again, SIGTERM ends it")
+}
+
+// reloadEnded takes the result of OnReload.
+func (r *runner) reloadEnded(err error) {
+	r.reloaded = nil
+	if err != nil {
+		r.log(slog.LevelError, "reload failed; all goes on as before: "+err.Error())
+	}
+	r.notifyServing()
+	if r.again {
+		r.again = false
+		r.hangup()
+	}
 }
 
 func (r *runner) print(line string) { r.lines.Print(r.stdout, line) }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -9,10 +10,13 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/internal/testlog"
+	"github.com/isbjorn/isbjorn/internal/testrun"
 )
 
 // runs is what Run does, in the process of the test, with a pipe in place of stdout.
@@ -54,9 +58,53 @@ func TestOnStart(t *testing.T) {
 	}
 }
 
+// SIGHUP calls OnReload, one at a time; several meanwhile are one more. Its error is a line in the log, SIGUSR2 has to
+// wait for it, and a stop ends its context.
+func TestOnReload(t *testing.T) {
+	log := new(testlog.Buffer)
+	calls, results := make(chan context.Context), make(chan error)
+	_, signals, ended := runs(t, appFunc(echo), Options{Logger: slog.New(slog.NewTextHandler(log, nil)),
+		OnReload: func(ctx context.Context) error {
+			calls <- ctx
+			select {
+			case err := <-results:
+				return err
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}})
+	logs := func(text string, n int) {
+		t.Helper()
+		for deadline := time.Now().Add(20 * time.Second); strings.Count(log.String(), text) < n; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("the log has no %q:\n%s", text, log)
+			}
+		}
+	}
+	signals <- syscall.SIGHUP
+	<-calls
+	signals <- syscall.SIGHUP
+	signals <- syscall.SIGHUP
+	logs("one more follows it", 2)
+	signals <- syscall.SIGUSR2
+	logs("no restart while a reload is in progress", 1)
+	results <- errors.New("the code is broken")
+	<-calls // the one more
+	logs("reload failed; all goes on as before: the code is broken", 1)
+	results <- nil
+	signals <- syscall.SIGHUP
+	ctx := <-calls
+	signals <- syscall.SIGTERM
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	<-ctx.Done()
+}
+
 // An application learns at the begin of a stop that the program ends: a response that waits can end in time.
 func TestOnShutdown(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "waits for timers")
 	told, late := make(chan bool), make(chan bool)
 	var s *Server
 	url, signals, ended := runs(t, appFunc(echo), Options{LingerTime: 50 * time.Millisecond, OnStart: []func(*Server){func(server *Server) {
@@ -114,6 +162,7 @@ func interrupt(t *testing.T, signals chan<- os.Signal, ended <-chan error) (took
 // A second signal ends what does not end in order.
 func TestSecondSignalStopsAtOnce(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "waits for timers")
 	url, signals, ended := runs(t, appFunc(echo), Options{})
 	c := dialURL(t, url)
 	_, _ = io.WriteString(c, "POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 6\r\n\r\n")

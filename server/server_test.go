@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/internal/testrun"
 )
 
 const get = "GET / HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -119,9 +120,10 @@ func TestPipelining(t *testing.T) {
 // that reads only when all are sent.
 func TestPipeliningWithoutReading(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "moves megabytes past what a socket holds")
 	s := start(t, appFunc(hello), Options{})
 	c := s.dial()
-	n := rounds(100_000, 50_000) // more answers than the sockets take
+	n := testrun.Rounds(100_000, 50_000) // more answers than the sockets take
 	sent := make(chan struct{})
 	go func() {
 		defer close(sent)
@@ -750,6 +752,7 @@ func TestExpectContinue(t *testing.T) {
 
 func TestTimeouts(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "waits for timers")
 	const short = 30 * time.Millisecond
 	t.Run("head", func(t *testing.T) {
 		t.Parallel()
@@ -795,7 +798,7 @@ func TestTimeouts(t *testing.T) {
 		}
 	})
 	const n = 5000
-	seconds := rounds(2, 1) // of BodyTimeout
+	seconds := testrun.Rounds(2, 1) // of BodyTimeout
 	for name, tt := range map[string]struct {
 		pieces, pause int // in ms
 		status        int
@@ -875,6 +878,7 @@ func TestClientLeaves(t *testing.T) {
 // Views of the request stay valid while its response waits for a slow reader and other connections send.
 func TestViewsStayWhileAResponseIsSuspended(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "moves megabytes past what a socket holds")
 	const n = 60
 	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		target, field := env.Target(), env.Header("X-Field")
@@ -942,7 +946,7 @@ func TestEndlessResponseIsFair(t *testing.T) {
 
 // A response that takes longer than WriteTimeout is not cut while its client reads.
 func TestEndlessResponseIsNoStall(t *testing.T) {
-	slow(t, "a flood for 1.5 s")
+	testrun.Slow(t, "a flood for 1.5 s")
 	const patience = 500 * time.Millisecond
 	s := start(t, ok(next(func() ([]byte, error) { return []byte("more "), nil })), Options{WriteTimeout: patience})
 	c := s.dial()

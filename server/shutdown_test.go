@@ -13,6 +13,7 @@ import (
 
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/gateway/nethttp"
+	"github.com/isbjorn/isbjorn/internal/testrun"
 	"github.com/isbjorn/isbjorn/loop"
 )
 
@@ -20,6 +21,7 @@ import (
 // answer a moment ago, long ago, or none at all.
 func TestShutdownWaitsForNoIdlePeer(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "waits for timers")
 	for _, network := range []string{"tcp", "unix"} {
 		t.Run(network, func(t *testing.T) {
 			t.Parallel()
@@ -64,6 +66,7 @@ func TestShutdownWaitsForNoIdlePeer(t *testing.T) {
 // last answers say close.
 func TestShutdownBesideABlockedLoop(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "waits for timers")
 	held, release := make(chan bool), make(chan bool)
 	let := sync.OnceFunc(func() { close(release) })
 	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/internal/testrun"
 	"github.com/isbjorn/isbjorn/loop"
 )
 
@@ -14,6 +15,7 @@ import (
 // further. It is when the client reads.
 func TestHighWaterBytes(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "moves megabytes past what a socket holds")
 	const high, chunk, total = 10_000, 1000, 4 << 20
 	left := total
 	s := startSmall(t, ok(next(func() ([]byte, error) {
@@ -45,6 +47,7 @@ func TestHighWaterBytes(t *testing.T) {
 // unsent and full sockets.
 func TestGeneratorStandsStill(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "moves megabytes past what a socket holds")
 	const high, chunk, total = 100_000, 10_000, 16 << 20
 	var made atomic.Int64
 	s := startSmall(t, ok(gateway.Stream(func(yield func([]byte, error) bool) {
@@ -75,6 +78,7 @@ func TestGeneratorStandsStill(t *testing.T) {
 // the queue when the connection begins to close.
 func TestLastAnswerToASlowReader(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "moves megabytes past what a socket holds")
 	const chunk = 10_000
 	large, queued := pattern(4<<20), pattern(25*chunk) // queued is less than HighWaterBytes
 	app := appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {

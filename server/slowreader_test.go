@@ -10,6 +10,7 @@ import (
 
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/gateway/nethttp"
+	"github.com/isbjorn/isbjorn/internal/testrun"
 	"github.com/isbjorn/isbjorn/loop"
 )
 
@@ -28,7 +29,7 @@ type onlyReads struct{ io.Reader }
 // An answer of any size to a client that does not read costs bounded memory, in each form in which an application can
 // answer: what docs/reliability.md promises for a connection.
 func TestSlowReaderMemory(t *testing.T) {
-	slow(t, "it measures memory")
+	testrun.Slow(t, "it measures memory")
 	const (
 		clients = 30
 		most    = 400 << 10 // bytes for each: HighWaterBytes, the pieces of it that doubled, a stack
@@ -144,7 +145,7 @@ func TestWriteOnALoopIsBounded(t *testing.T) {
 
 // A request that waits on a worker keeps its own bytes, and no more of what its loop has read.
 func TestWaitingRequestMemory(t *testing.T) {
-	slow(t, "it measures memory")
+	testrun.Slow(t, "it measures memory")
 	const (
 		waiting = 64
 		most    = 24 << 10 // bytes for each: a goroutine, an exchange, the connection; both of its sides are here

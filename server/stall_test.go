@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/isbjorn/isbjorn/internal/testlog"
+	"github.com/isbjorn/isbjorn/internal/testrun"
 
 	"github.com/isbjorn/isbjorn/gateway"
 )
@@ -112,6 +113,7 @@ func blockedFor(t *testing.T, line string) time.Duration {
 // does, with its request and its stack, and once more when it continues.
 func TestStall(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "waits for timers")
 	for name, tt := range map[string]struct {
 		in, send string
 		client   func(c *client) // before the application blocks
@@ -173,6 +175,7 @@ func TestStall(t *testing.T) {
 // others have been served since.
 func TestStallAgain(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "waits for timers")
 	b := newBlocker("none")
 	s := startOn(Inline, t, b, Options{Loops: 1, StallWarning: holdLimit})
 	defer close(b.release)
@@ -195,6 +198,7 @@ func TestStallAgain(t *testing.T) {
 // its client, and one is over.
 func TestStallByATask(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "waits for timers")
 	s := start(t, appFunc(echoBody), Options{Loops: 1, StallWarning: holdLimit, BodyBytes: NoLimit})
 	waits := s.dial()
 	_ = waits.SetReadBuffer(64 << 10) // or the kernel may take the whole answer
@@ -219,6 +223,7 @@ func TestStallByATask(t *testing.T) {
 // An application that blocks for ever is reported, also while the server stops.
 func TestStallForEver(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "waits for timers")
 	b := newBlocker("Serve")
 	s := startOn(Inline, t, b, Options{StallWarning: holdLimit})
 	defer close(b.release)
@@ -238,6 +243,7 @@ func TestStallForEver(t *testing.T) {
 // Shorter than the limit, or without one: nothing to say.
 func TestNoStall(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "waits for timers")
 	for name, o := range map[string]Options{"shorter": {StallWarning: time.Minute}, "none": {StallWarning: None}} {
 		t.Run(name, func(t *testing.T) {
 			b := newBlocker("Serve")
@@ -259,7 +265,7 @@ func TestNoStall(t *testing.T) {
 
 // A loop that has much to do is late too, but no request blocks it.
 func TestBusyIsNoStall(t *testing.T) {
-	slow(t, "its loop is busy for 0.8 s")
+	testrun.Slow(t, "its loop is busy for 0.8 s")
 	const requests, each, limit = 150, 5 * time.Millisecond, 200 * time.Millisecond
 	s := startOn(Inline, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		time.Sleep(each)
@@ -387,7 +393,7 @@ func TestStallWarning(t *testing.T) {
 // Applications that let go at the very time of the report: what it reads of a
 // request stays as it is until it has read it, and is of that request.
 func TestStallThatEnds(t *testing.T) {
-	slow(t, "it blocks its loops for 0.7 s")
+	testrun.Slow(t, "it blocks its loops for 0.7 s")
 	const requests, limit = 200, 4 * time.Millisecond
 	s := startOn(Inline, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		if i, _ := strconv.Atoi(env.Path()[1:]); i%4 == 0 {

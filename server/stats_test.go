@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/internal/testrun"
 )
 
 // reset ends the connection as a client does that vanishes.
@@ -59,8 +60,9 @@ func TestResetBehindARequest(t *testing.T) {
 // A client that disconnects at any point of a request or its answer is counted once, has no line in the log above
 // debug, and costs nothing afterwards.
 func TestLostConnections(t *testing.T) {
+	testrun.Slow(t, "waits for timers")
 	const growthMax = 20 * 32 << 10 // half a buffer for each of 20
-	times := rounds(20, 5)
+	times := testrun.Rounds(20, 5)
 	// The application signals when it begins, and returns when its client has disconnected.
 	begun, gone := make(chan bool, 1), make(chan bool)
 	held := func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
@@ -210,6 +212,7 @@ func (b openBody) Close() error {
 // Every other counter, at the event that it is for.
 func TestStats(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "waits for timers")
 	const short = 30 * time.Millisecond
 	part := func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		_, err := start("200 OK", nil, nil)

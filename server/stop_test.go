@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/internal/testrun"
 	"github.com/isbjorn/isbjorn/loop"
 )
 
@@ -120,6 +121,7 @@ func TestShutdownAfterABlockedLoop(t *testing.T) {
 // says close.
 func TestShutdownKeepsAPromise(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "waits for timers")
 	content := pattern(8 << 20) // more than the small sockets hold
 	s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		_, err := start("200 OK", nil, nil)
@@ -153,9 +155,10 @@ func TestShutdownKeepsAPromise(t *testing.T) {
 // Under load Shutdown loses no request: clients that keep sending get complete answers, until one says close.
 func TestShutdownUnderLoad(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "a flood of connections")
 	const clients = 32
 	content := pattern(50_000)
-	for range rounds(5, 2) {
+	for range testrun.Rounds(5, 2) {
 		var served, answered atomic.Int64
 		s := start(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 			served.Add(1)

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/internal/testrun"
 )
 
 // at is a Body that blocks in one of its calls.
@@ -67,6 +68,7 @@ func (b atWrapper) Unwrap() gateway.Body {
 // call returns, panics or ends its goroutine.
 func TestHandoffOfEveryCall(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "waits for timers")
 	const ok, failed = "abab", "500"
 	for _, tt := range []struct {
 		in, method string

@@ -30,6 +30,7 @@ import (
 
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/gateway/nethttp"
+	"github.com/isbjorn/isbjorn/internal/testrun"
 )
 
 // authority makes certificates.
@@ -403,6 +404,7 @@ func TestTLSStrict(t *testing.T) {
 // Each timeout is over, and not for one who keeps within it.
 func TestTLSTimeouts(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "waits for timers")
 	const short, long = 200 * time.Millisecond, time.Hour
 	reads := appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		if _, err := env.Input().ReadAll(); err != nil {
@@ -494,6 +496,7 @@ func TestTLSTimeouts(t *testing.T) {
 
 // RequestTimeout answers in place of an application, and ends a response that has begun.
 func TestTLSRequestTimeout(t *testing.T) {
+	testrun.Slow(t, "waits for timers")
 	causes := make(chan error, 10)
 	s := startTLS(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		ctx := env.Context()
@@ -543,7 +546,7 @@ func TestTLSRequestTimeout(t *testing.T) {
 // A client that takes nothing is cut after WriteTimeout; one that reads slowly is not.
 func TestTLSWriteTimeout(t *testing.T) {
 	t.Parallel()
-	slow(t, "it waits")
+	testrun.Slow(t, "it waits")
 	const size = 8 << 20
 	failed := make(chan error, 1)
 	s := startTLS(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
@@ -708,6 +711,7 @@ func TestTLSMaxConnectionsFull(t *testing.T) {
 // An application takes a connection of HTTP/1.1 over, as a WebSocket does. HTTP/2 has no such thing.
 func TestTLSHijack(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "waits for timers")
 	done := make(chan error, 1)
 	s := startTLS(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		conn, rest, err := env.Hijack()
@@ -927,7 +931,7 @@ func TestTLSWrongClients(t *testing.T) {
 
 // Shutdown under load loses no request: HTTP/2 clients are told by GOAWAY, and the last answers of HTTP/1.1 say close.
 func TestTLSShutdownUnderLoad(t *testing.T) {
-	slow(t, "HTTP/2 takes a second to end, and the clients are at work all the time")
+	testrun.Slow(t, "HTTP/2 takes a second to end, and the clients are at work all the time")
 	t.Parallel()
 	inEachProtocol(t, func(t *testing.T, major int) {
 		s := startTLS(t, appFunc(hello), Options{})
@@ -975,6 +979,7 @@ func TestTLSShutdownUnderLoad(t *testing.T) {
 // A stop waits for requests at work, whose applications learn of it, and cuts what is left when its time is over.
 func TestTLSShutdown(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "waits for timers")
 	inEachProtocol(t, func(t *testing.T, major int) {
 		began, causes := make(chan bool, 2), make(chan error, 2)
 		s := startTLS(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
@@ -1031,6 +1036,7 @@ func TestTLSShutdown(t *testing.T) {
 // A stop without work takes a second at most: idle connections are closed, also those that never asked.
 func TestTLSShutdownIdle(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "waits for timers")
 	s := startTLS(t, appFunc(hello), Options{})
 	for _, major := range []int{1, 2} {
 		ask(t, s.transport(major, nil), request("/"))
@@ -1053,6 +1059,7 @@ func TestTLSShutdownIdle(t *testing.T) {
 // An idle connection of HTTP/2 is closed after IdleTimeout.
 func TestTLSIdleHTTP2(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "waits for timers")
 	s := startTLS(t, appFunc(hello), Options{IdleTimeout: 100 * time.Millisecond})
 	ask(t, s.transport(2, nil), request("/"))
 	eventually(t, "the connection is closed", func() bool { return s.Stats().Connections == 0 })
@@ -1079,6 +1086,7 @@ func TestTLSErrorLog(t *testing.T) {
 // A request that takes longer than BodyTimeout, and has no content, keeps its Context.
 func TestTLSLongRequest(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "waits for timers")
 	s := startTLS(t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		select {
 		case <-env.Context().Done():

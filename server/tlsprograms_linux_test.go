@@ -13,12 +13,13 @@ import (
 	"time"
 
 	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/internal/testrun"
 )
 
 // runProgram runs a program of Debian's, and returns its standard output. The test is skipped where the program is missing.
 func runProgram(t *testing.T, pack, name string, args ...string) string {
 	t.Helper()
-	slow(t, "it runs another program")
+	testrun.Slow(t, "it runs another program")
 	path, err := exec.LookPath(name)
 	if err != nil {
 		t.Skipf("%s is missing: apt-get install %s", name, pack)

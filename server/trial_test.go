@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/internal/testrun"
 )
 
 // where answers with what runs it: "loop" or "worker".
@@ -37,6 +38,7 @@ func (s *testServer) wantRunsOn(want string) {
 // A request that waits for its own client, or hijacks its connection, is handed off, and does not promote the
 // application: other requests stay on the loop, also if that happens often.
 func TestOneLeavesTheLoop(t *testing.T) {
+	testrun.Slow(t, "waits for timers")
 	large := []byte(pattern(32 << 20))
 	for name, app := range map[string]appFunc{
 		"a slow reader": func(_ *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
@@ -182,7 +184,7 @@ func rest(d time.Duration) func(*config) { return func(c *config) { c.trialDelay
 // An application that blocks no more is back on the loops after a while; the log says both,
 // once.
 func TestReturn(t *testing.T) {
-	slow(t, "trials for 0.5 s")
+	testrun.Slow(t, "trials for 0.5 s")
 	var blocks atomic.Bool
 	blocks.Store(true)
 	s := startOn(Auto, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
@@ -214,7 +216,7 @@ func TestReturn(t *testing.T) {
 
 // An application that keeps blocking is tried less and less often, and not logged again.
 func TestTrialsOfWhatBlocks(t *testing.T) {
-	slow(t, "trials for 0.7 s")
+	testrun.Slow(t, "trials for 0.7 s")
 	const first = 20 * time.Millisecond
 	s := startOn(Auto, t, appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		time.Sleep(15 * time.Millisecond)
@@ -236,7 +238,7 @@ func TestTrialsOfWhatBlocks(t *testing.T) {
 
 // Loops are handed off ten times in ten seconds at most for an application that computes.
 func TestHandoffOfRepeatedComputing(t *testing.T) {
-	slow(t, "it computes for 0.5 s")
+	testrun.Slow(t, "it computes for 0.5 s")
 	s := startAuto(t, func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		spin(40 * time.Millisecond)
 		return hello(env, start)
@@ -305,7 +307,7 @@ func TestIdleConnectionsCostNothing(t *testing.T) {
 	}, Options{})
 	c, d := s.dial(), s.dial()
 	c.hello()
-	for n := range rounds(3, 1) {
+	for n := range testrun.Rounds(3, 1) {
 		eventually(t, "the monitor sleeps", func() bool {
 			before := s.monitor.samples.Load()
 			time.Sleep(10 * sampleEvery)
@@ -328,7 +330,7 @@ func TestIdleConnectionsCostNothing(t *testing.T) {
 
 // A call that begins when the monitor goes to sleep wakes it.
 func TestNoCallIsSleptThrough(t *testing.T) {
-	slow(t, "200 times two samples of the monitor")
+	testrun.Slow(t, "200 times two samples of the monitor")
 	t.Parallel()
 	s := startAuto(t, func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		return hello(env, start)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/internal/testrun"
 	"github.com/isbjorn/isbjorn/loop"
 	"github.com/isbjorn/isbjorn/server/internal/respond"
 )
@@ -70,6 +71,7 @@ func (s *testServer) waitFull() {
 // that wait behind a full socket are answered all.
 func TestIdleTimeDoesNotRunWhileTheSocketIsFull(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "waits for timers")
 	const n = 1500
 	const idle = time.Second // a busy machine takes some of it before the first request is here
 	s := start(t, large, Options{IdleTimeout: idle})
@@ -331,6 +333,7 @@ func TestShutdownAfterClose(t *testing.T) {
 // An application that blocks its loop: Shutdown returns when its context ends, and a second signal ends the program.
 func TestShutdownOfABlockedLoop(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "waits for timers")
 	held, release := make(chan bool, 2), make(chan bool)
 	app := appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		held <- true

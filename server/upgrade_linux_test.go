@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/isbjorn/isbjorn/internal/testlog"
+	"github.com/isbjorn/isbjorn/internal/testrun"
 
 	"golang.org/x/sys/unix"
 )
@@ -57,7 +58,7 @@ func begin(t *testing.T, conduct string, prepare func(*exec.Cmd), args ...string
 // launch starts a program.
 func launch(t *testing.T, conduct string, prepare func(*exec.Cmd), args ...string) *family {
 	t.Helper()
-	slow(t, "it starts processes")
+	testrun.Slow(t, "it starts processes")
 	if os.Getenv("TEST_ISBJORN_DISPATCH") != "" {
 		t.Skip("a program runs with Auto, in each suite")
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/gateway/nethttp"
+	"github.com/isbjorn/isbjorn/internal/testrun"
 	"github.com/isbjorn/isbjorn/loop"
 )
 
@@ -190,6 +191,7 @@ func TestFullOutputIsNoContentTime(t *testing.T) {
 // nothing, is out of time after BodyTimeout although the response makes progress.
 func TestBodyTimeoutBesideAResponse(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "waits for timers")
 	const (
 		timeout = 500 * time.Millisecond
 		sent    = 200_000
@@ -239,6 +241,7 @@ func TestBodyTimeoutBesideAResponse(t *testing.T) {
 // Content that has come while something else blocked the loop is in time.
 func TestBodyTimeoutOfABlockedLoop(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "waits for timers")
 	const timeout = 300 * time.Millisecond
 	for i := range 5 { // the order of a tick and of an event is chance
 		t.Run(strconv.Itoa(i), func(t *testing.T) {

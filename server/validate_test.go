@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/isbjorn/isbjorn/internal/testlog"
+	"github.com/isbjorn/isbjorn/internal/testrun"
 
 	"github.com/isbjorn/isbjorn/gateway"
 )
@@ -44,6 +45,7 @@ func stream(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, er
 // loops and on workers.
 func TestValidated(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "asks in each way of dispatch")
 	large := pattern(300_000)
 	echoes := appFunc(func(env *gateway.Environ, start gateway.StartResponse) (gateway.Body, error) {
 		_, err := start("200 OK", nil, nil)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/gateway/web"
+	"github.com/isbjorn/isbjorn/internal/testrun"
 )
 
 // formOf is a POST of a multipart form with a file of n bytes.
@@ -53,6 +54,7 @@ func formApp(t testing.TB, read chan<- struct{}, goOn <-chan struct{}) gateway.A
 // what does not fit is 503, and when a request has ended its room is there again.
 func TestFormsCountInTempBytes(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "writes megabytes")
 	const most, size = 4 << 20, 1_500_000
 	inEachDispatch(t, "form", func(t *testing.T, where DispatchMode) {
 		read, goOn := make(chan struct{}, 10), make(chan struct{})
@@ -94,6 +96,7 @@ func TestFormsCountInTempBytes(t *testing.T) {
 // A file of a form that cannot be kept is answered as content that cannot be kept.
 func TestFormCannotBeKept(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "waits for timers")
 	read, goOn := make(chan struct{}, 100), make(chan struct{})
 	close(goOn)
 	for _, tt := range []struct {

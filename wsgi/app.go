@@ -5,7 +5,9 @@ package wsgi
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/isbjorn/isbjorn/gateway"
@@ -16,14 +18,19 @@ import (
 
 // App is a Python application in its workers. It implements gateway.App, for any number of servers.
 type App struct {
-	options  Options // complete
-	constant []byte  // pairs of the environ that are the same in each request
-	queue    *dispatch.Queue
-	group    *process.Group
-	limits   rate
+	current atomic.Pointer[settings]
+	queue   *dispatch.Queue
+	group   *process.Group
+	limits  rate
 
 	mu        sync.Mutex
 	responses []*response
+}
+
+// settings are those of a generation of workers. They are not changed.
+type settings struct {
+	Options         // complete
+	constant []byte // pairs of the environ that are the same in each request
 }
 
 // New starts the workers, and returns when the first of them serves. The error is a *StartError if the application
@@ -33,30 +40,91 @@ func New(o Options) (*App, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &App{options: o, constant: constantPairs(&o)}
-	a.queue, err = dispatch.New(dispatch.Options{
-		WaitMax: o.Queue, WaitTimeout: o.QueueTimeout, BootTimeout: o.BootTimeout, Timeout: o.RequestTimeout,
-		SlowTime: o.SlowTime, TempDir: o.TempDir, Log: o.Log,
-		Replace: func(w dispatch.Worker, why string) { a.group.Replace(w.(*process.Worker), why) },
-	})
-	if err != nil {
+	a := &App{}
+	a.current.Store(&settings{o, constantPairs(&o)})
+	limits := o.limits()
+	limits.TempDir, limits.Log = o.TempDir, o.Log
+	limits.Replace = func(w dispatch.Worker, why string) { a.group.Replace(w.(*process.Worker), why) }
+	if a.queue, err = dispatch.New(limits); err != nil {
 		return nil, err
 	}
-	slots := o.Threads
-	if o.Gevent > 0 {
-		slots = o.Gevent
-	}
-	a.group, err = process.Start(context.Background(), process.Options{
-		Python: o.Python, Dir: o.Dir, Env: o.Env, Workers: o.Workers, Queue: a.queue.Theirs(),
-		BootTimeout: o.BootTimeout, GracefulTimeout: o.GracefulTimeout, Log: o.Log, Host: host{a.queue},
-		Config: wire.Config{Target: o.App, Dir: o.Dir, Path: o.Path, Factory: o.Factory, Strict: o.Strict,
-			Slots: int32(slots), Gevent: o.Gevent > 0},
-	})
-	if err != nil {
+	workers := o.workers()
+	workers.Queue, workers.RestartDelay, workers.Log, workers.Host = a.queue.Theirs(), o.restartDelay, o.Log, host{a.queue}
+	if a.group, err = process.Start(context.Background(), workers); err != nil {
 		a.queue.Close()
 		return nil, startError(err)
 	}
 	return a, nil
+}
+
+// limits are the options of the queue that a reload may change.
+func (o *Options) limits() dispatch.Options {
+	return dispatch.Options{WaitMax: o.Queue, WaitTimeout: o.QueueTimeout, BootTimeout: o.BootTimeout,
+		Timeout: o.RequestTimeout, SlowTime: o.SlowTime}
+}
+
+// workers are the options of the processes that a reload may change.
+func (o *Options) workers() process.Options {
+	slots := o.Threads
+	if o.Gevent > 0 {
+		slots = o.Gevent
+	}
+	return process.Options{
+		Python: o.Python, Dir: o.Dir, Env: o.Env, Workers: o.Workers, Surge: o.ReloadSurge,
+		BootTimeout: o.BootTimeout, GracefulTimeout: o.GracefulTimeout,
+		Recycle: process.Recycle{Requests: o.MaxRequests, RequestsJitter: o.MaxRequestsJitter, Lifetime: o.MaxLifetime,
+			Memory: o.MaxRSS},
+		Config: wire.Config{Target: o.App, Dir: o.Dir, Path: o.Path, Factory: o.Factory, Strict: o.Strict,
+			Slots: int32(slots), Gevent: o.Gevent > 0},
+	}
+}
+
+// Reload takes new options, and the code of the application as it is now. It starts one worker by them. When that
+// serves, all others are replaced in turn, each by one that serves before it takes no more requests, and Reload
+// returns; they end when they have answered what they run. Requests wait for nothing and none is lost. If the first
+// does not serve, nothing has changed; the error is as that of New. If ctx ends later, the others are replaced all the
+// same. A second Reload waits for the first.
+//
+// Log and TempDir stay as they were for New, and so does whether there is a StreamInput at all, since a server looks
+// for that at its start.
+func (a *App) Reload(ctx context.Context, o Options) error {
+	o, err := o.complete()
+	if err != nil {
+		return err
+	}
+	was := a.current.Load()
+	if len(o.StreamInput) > 0 && len(was.StreamInput) == 0 {
+		return errors.New("wsgi: option StreamInput: there was none at the start; only a restart can turn it on")
+	}
+	o.Log, o.TempDir = was.Log, was.TempDir
+	return startError(a.group.Reload(ctx, o.workers(), func() {
+		a.current.Store(&settings{o, constantPairs(&o)})
+		a.queue.SetLimits(o.limits())
+	}))
+}
+
+// Scale sets the number of workers, 1 to 512, until a Reload does. Of those that are too many the oldest take no more
+// requests, and end when they have answered what they run.
+func (a *App) Scale(n int) error {
+	if n < 1 || n > workersMax {
+		return fmt.Errorf("wsgi: %d workers; use 1 to %d", n, workersMax)
+	}
+	a.group.Scale(n)
+	return nil
+}
+
+// Size is the number of workers that there are to be.
+func (a *App) Size() int { return a.group.Size() }
+
+// Workers returns the processes that are there, in the order of their start.
+func (a *App) Workers() []WorkerInfo {
+	var list []WorkerInfo
+	for _, w := range a.group.All() {
+		info := w.Info()
+		list = append(list, WorkerInfo{Number: w.Number(), PID: w.PID(), Generation: info.Generation, State: info.State,
+			Started: info.Started, Requests: info.Served, Memory: info.Memory, Running: a.queue.Running(w)})
+	}
+	return list
 }
 
 // host passes what happens to processes on to the queue.
@@ -151,6 +219,7 @@ var (
 	_ gateway.Wrapper  = (*response)(nil)
 )
 
+// startError is an error of the processes as one of this package.
 func startError(err error) error {
 	var load *process.LoadError
 	if errors.As(err, &load) {

@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,6 +21,7 @@ import (
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/gateway/forwarded"
 	"github.com/isbjorn/isbjorn/gateway/middleware"
+	"github.com/isbjorn/isbjorn/internal/testrun"
 	"github.com/isbjorn/isbjorn/server"
 	"github.com/isbjorn/isbjorn/wsgi"
 )
@@ -1163,29 +1167,38 @@ def app(env, sr):
 	}
 }
 
-// Workers are killed at random under load: each answer is that of its own request, nothing runs twice, and in the end
-// all is as before.
+// Workers are killed at random while they run requests: each answer is that of its own request, what was answered has
+// run, nothing runs twice, and in the end all is as before.
 func TestChaos(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "kills workers for 4 s")
 	tcp, unix := startSite(t, `
 OUT = os.open('ran', os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 def app(env, sr):
     token = env['wsgi.input'].read() if env['REQUEST_METHOD'] == 'POST' else env['QUERY_STRING'].encode()
-    if not token: sr('200 OK', P); return [b'%d' % os.getpid()]
     os.write(OUT, token + b'\n')
+    time.sleep(int(token[-1:]) / 1000)
     sr('200 OK', P)
-    if token[-1:] in b'37': return iter([token[:2], token[2:]])
+    if token[-1:] in b'37': return halves(token)
     return [token]
-`, setup{Options: wsgi.Options{Workers: 3, Threads: 2}, dies: true})
-	tcp.until("three workers", func() bool { return strings.Count(tcp.log.String(), "worker serves") == 3 })
-	duration := 4 * time.Second
-	if testing.Short() {
-		duration = time.Second
+def halves(token):
+    yield token[:2]
+    time.sleep(.002)
+    yield token[2:]
+`, setup{Options: wsgi.AtOnce(wsgi.Options{Workers: 3, Threads: 2}), dies: true})
+	serves := regexp.MustCompile(`worker serves" worker=\d+ pid=(\d+)`)
+	pids := func() []string {
+		var list []string
+		for _, found := range serves.FindAllStringSubmatch(tcp.log.String(), -1) {
+			list = append(list, found[1])
+		}
+		return list
 	}
+	tcp.until("three workers", func() bool { return len(pids()) == 3 })
 	stop := make(chan struct{})
-	var clients, killer sync.WaitGroup
+	var clients sync.WaitGroup
 	var mu sync.Mutex
-	counts := map[string]int{}
+	counts, answered := map[string]int{}, map[string]bool{}
 	for i := range 16 {
 		clients.Go(func() {
 			s := []*site{tcp, unix}[i%2]
@@ -1206,37 +1219,44 @@ def app(env, sr):
 				switch {
 				case a.cut && (a.status == 0 || strings.HasPrefix(token, a.body)):
 					outcome = "cut"
-					_ = c.Close()
-					c = s.dial()
-				case a.status == 200 && a.body == token, a.status == 502:
+				case a.status == 200 && a.body == token && !a.cut, a.status == 502:
 				default:
 					t.Errorf("%.60s: %d %.200q, cut %v", request, a.status, a.body, a.cut)
 				}
-				if a.closes {
+				if a.closes || a.cut {
 					_ = c.Close()
 					c = s.dial()
 				}
 				mu.Lock()
 				counts[outcome]++
+				answered[token] = answered[token] || outcome == "200"
 				mu.Unlock()
 			}
 		})
 	}
-	killer.Go(func() {
-		for end := time.Now().Add(duration); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
-			c := tcp.dial()
-			if pid, err := strconv.Atoi(c.send("GET /").read("GET").body); err == nil {
-				_ = syscall.Kill(pid, syscall.SIGKILL)
-			}
-			_ = c.Close()
+	const kills = 25
+	seed := uint64(time.Now().UnixNano())
+	random := rand.New(rand.NewPCG(seed, 0))
+	for n := range kills {
+		// One that serves since the last kill is there, so the workers do not run out.
+		tcp.until("another worker", func() bool { return len(pids()) >= 3+max(0, n-1) })
+		list := pids()
+		for i := range random.IntN(3) { // of those that live, not always the newest
+			list = slices.Delete(list, len(list)-1-i, len(list)-i)
 		}
-		close(stop)
-	})
-	killer.Wait()
+		for {
+			pid, _ := strconv.Atoi(list[len(list)-1])
+			if list = list[:len(list)-1]; syscall.Kill(pid, syscall.SIGKILL) == nil || len(list) == 0 {
+				break
+			}
+		}
+		time.Sleep(time.Duration(random.IntN(60)) * time.Millisecond) // load, not synchronisation
+	}
+	close(stop)
 	clients.Wait()
-	t.Logf("answers: %v", counts)
-	if counts["200"] == 0 {
-		t.Error("no request was answered")
+	t.Logf("seed %d, %d kills, answers: %v", seed, kills, counts)
+	if lost := counts["502"] + counts["cut"]; counts["200"] < kills || lost < kills/2 {
+		t.Errorf("%d kills met %d requests, and %d were answered: too few", kills, lost, counts["200"])
 	}
 	b, err := os.ReadFile(filepath.Join(tcp.dir, "ran"))
 	if err != nil {
@@ -1244,11 +1264,17 @@ def app(env, sr):
 	}
 	ran := map[string]bool{}
 	for token := range strings.Lines(string(b)) {
+		token = strings.TrimSuffix(token, "\n")
 		if ran[token] {
 			t.Errorf("%.60s ran twice", token)
 		}
 		ran[token] = true
 	}
-	tcp.until("a worker", func() bool { return tcp.do("GET /").status == 200 })
-	tcp.until("an end of all requests", func() bool { return unix.do("GET /?end").body == "end" })
+	for token, ok := range answered {
+		if ok && !ran[token] {
+			t.Errorf("%.60s was answered and has not run", token)
+		}
+	}
+	tcp.want("GET /?end-0", 200, "end-0")
+	unix.want("GET /?end-1", 200, "end-1")
 }

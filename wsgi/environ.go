@@ -18,7 +18,7 @@ import (
 func (x *response) encode(env *gateway.Environ) error {
 	m := &x.req.Message
 	m.Begin()
-	m.Add(x.app.constant)
+	m.Add(x.app.current.Load().constant)
 	m.Text("REQUEST_METHOD", env.Method())
 	m.Text("SCRIPT_NAME", env.ScriptName())
 	m.Text("PATH_INFO", env.Path())
@@ -124,7 +124,7 @@ func (x *response) encodeContent(in *gateway.Input, hasContent bool) error {
 	file, off, size := in.File()
 	if file == nil && in.Len() < 0 || in.Len() > wire.InlineBytesMax && (file == nil || off != 0) {
 		var err error
-		if file, size, err = copyContent(in, x.app.options.TempDir); err != nil {
+		if file, size, err = copyContent(in, x.app.current.Load().TempDir); err != nil {
 			return err
 		}
 		x.req.Owned = file
@@ -156,7 +156,7 @@ var keyContentLength = []byte("CONTENT_LENGTH")
 // streams reports whether an application reads the content of a request while it comes.
 func (a *App) streams(env *gateway.Environ) bool {
 	path := env.Path()
-	for _, prefix := range a.options.StreamInput {
+	for _, prefix := range a.current.Load().StreamInput {
 		if rest, ok := strings.CutPrefix(path, strings.TrimSuffix(prefix, "/")); ok && (rest == "" || rest[0] == '/') {
 			return true
 		}

@@ -95,6 +95,36 @@ func strictly(t *testing.T, source string, o setup, test func(t *testing.T, s *s
 	}
 }
 
+// Applications of Flask that a function makes: found alone, called with literals, and by Options.Factory.
+func TestFlaskFactory(t *testing.T) {
+	t.Parallel()
+	needs(t, "flask", "python3-flask")
+	source := `
+from flask import Flask
+def create_app(name='default'):
+    app = Flask(__name__)
+    @app.route('/')
+    def index(): return name
+    return app
+`
+	for _, o := range []struct {
+		want    string
+		options wsgi.Options
+	}{
+		{"default", wsgi.Options{App: "app"}},
+		{"default", wsgi.Options{App: "app:create_app()"}},
+		{"other", wsgi.Options{App: "app:create_app('other')"}},
+		{"default", wsgi.Options{App: "app:create_app", Factory: true}},
+	} {
+		t.Run(o.options.App, func(t *testing.T) {
+			t.Parallel()
+			tcp, unix := startSite(t, source, setup{Options: o.options})
+			tcp.want("GET /", 200, o.want)
+			unix.want("GET /", 200, o.want)
+		})
+	}
+}
+
 func TestFlask(t *testing.T) {
 	t.Parallel()
 	needs(t, "flask", "python3-flask")
@@ -127,6 +157,9 @@ def fails(): raise ValueError('of the view')
 def teapot(): abort(418)
 @app.errorhandler(404)
 def missing(e): return 'not here', 404
+@app.before_request
+def before():
+    if request.path == '/closed': return 'closed for a while', 503
 @app.after_request
 def after(r): r.headers['X-After'] = 'yes'; return r
 `, setup{files: map[string]string{"data.bin": string(large)}, server: server.Options{BodyBytes: 8 << 20}}, func(t *testing.T, s *site) {
@@ -138,6 +171,9 @@ def after(r): r.headers['X-After'] = 'yes'; return r
 			if status, header, body := get(path); status != 200 || body != want || header.Get("X-After") != "yes" {
 				t.Errorf("%s: %d %q", path, status, body)
 			}
+		}
+		if status, header, body := get("/closed"); status != 503 || body != "closed for a while" || header.Get("X-After") != "yes" {
+			t.Errorf("what before_request answers: %d %q", status, body)
 		}
 		s.fetch(c, "POST", "/login", formKind, strings.NewReader("user=ann"))
 		if _, _, body := get("/who"); body != "ann" {

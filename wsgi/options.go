@@ -68,6 +68,21 @@ type Options struct {
 	// GracefulTimeout is how long a worker that is to end may take for the requests that it runs. Default 30 s.
 	GracefulTimeout time.Duration
 
+	// ReloadSurge is how many processes there may be beyond Workers while Reload replaces them, those that still answer
+	// a request among them: more make it faster, and take memory. Default 1.
+	ReloadSurge int
+
+	// MaxRequests has a worker replaced that has begun so many requests, and up to MaxRequestsJitter more, by chance.
+	// Another one serves before it leaves, and no two are replaced at once. Default none.
+	MaxRequests, MaxRequestsJitter int
+
+	// MaxLifetime has a worker replaced in the same way that is so old, or up to a tenth older. Default none.
+	MaxLifetime time.Duration
+
+	// MaxRSS has a worker replaced in the same way that has more memory, in bytes: Pss, which divides what processes
+	// share, or the resident set where the system has no Pss. It is looked at each 10 s. Default none.
+	MaxRSS int64
+
 	// TempDir is the directory of files for responses that slow clients do not take. Default os.TempDir().
 	TempDir string
 
@@ -76,10 +91,26 @@ type Options struct {
 
 	// Log takes what workers print, and what happens to them. Default slog.Default().
 	Log *slog.Logger
+
+	restartDelay func(failures int) time.Duration // for tests: see process.Options
+}
+
+// WorkerInfo is one worker process.
+type WorkerInfo struct {
+	Number     int // of all that were started, from 1
+	PID        int
+	Generation int       // 1, and one more for each reload
+	State      string    // "starting", "serving", or "leaving": it takes no more requests
+	Started    time.Time // the process
+	Requests   uint64    // that it has begun
+	Memory     int64     // Pss, in bytes
+	Running    []string  // requests that it runs, with how long they have
 }
 
 // None turns a limit off.
 const None = -1
+
+const workersMax = 512
 
 // complete fills in the defaults, and checks the rest.
 func (o Options) complete() (Options, error) {
@@ -90,7 +121,7 @@ func (o Options) complete() (Options, error) {
 	}{
 		{"QueueTimeout", &o.QueueTimeout, 30 * time.Second}, {"RequestTimeout", &o.RequestTimeout, 30 * time.Second},
 		{"SlowTime", &o.SlowTime, None}, {"BootTimeout", &o.BootTimeout, 30 * time.Second},
-		{"GracefulTimeout", &o.GracefulTimeout, 30 * time.Second},
+		{"GracefulTimeout", &o.GracefulTimeout, 30 * time.Second}, {"MaxLifetime", &o.MaxLifetime, None},
 	} {
 		switch *limit.value {
 		case 0:
@@ -107,8 +138,10 @@ func (o Options) complete() (Options, error) {
 		value         *int
 		def, min, max int
 	}{
-		{"Workers", &o.Workers, runtime.GOMAXPROCS(0), 1, 512}, {"Threads", &o.Threads, 1, 1, 4096},
+		{"Workers", &o.Workers, runtime.GOMAXPROCS(0), 1, workersMax}, {"Threads", &o.Threads, 1, 1, 4096},
 		{"Gevent", &o.Gevent, 0, 0, 65536}, {"Queue", &o.Queue, 1024, None, 1 << 20},
+		{"ReloadSurge", &o.ReloadSurge, 1, 1, workersMax}, {"MaxRequests", &o.MaxRequests, 0, 0, 1 << 40},
+		{"MaxRequestsJitter", &o.MaxRequestsJitter, 0, 0, 1 << 40},
 	} {
 		if *number.value == 0 {
 			*number.value = number.def
@@ -118,6 +151,9 @@ func (o Options) complete() (Options, error) {
 		}
 	}
 	o.Queue = max(o.Queue, 0)
+	if o.MaxRSS < 0 {
+		return o, fmt.Errorf("wsgi: option MaxRSS is %d; use a number of bytes", o.MaxRSS)
+	}
 	if o.Gevent > 0 && o.Threads > 1 {
 		return o, fmt.Errorf("wsgi: options Threads = %d and Gevent = %d; use one of them", o.Threads, o.Gevent)
 	}

@@ -35,3 +35,15 @@ func (*App) Shutdown(context.Context) error { return nil }
 
 // Close does nothing.
 func (*App) Close() error { return nil }
+
+// Reload returns an error: this is not Linux.
+func (*App) Reload(context.Context, Options) error { return errSystem }
+
+// Scale returns an error: this is not Linux.
+func (*App) Scale(int) error { return errSystem }
+
+// Size is 0.
+func (*App) Size() int { return 0 }
+
+// Workers returns none.
+func (*App) Workers() []WorkerInfo { return nil }

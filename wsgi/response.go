@@ -77,7 +77,7 @@ func (x *response) Next() ([]byte, error) {
 	case part.File != nil:
 		x.file = gateway.FileRange(part.File, part.Off, part.N)
 		if f := x.failure; f != nil { // it is shorter than the response said; the server asks for nothing behind it
-			x.app.options.Log.Error("the application failed", slog.String("request", x.requestLine()),
+			x.app.current.Load().Log.Error("the application failed", slog.String("request", x.requestLine()),
 				slog.String("error", f.Message))
 		}
 		return content, nil // a server sends the file by itself from here on, see Unwrap
@@ -108,7 +108,7 @@ func (x *response) feed(n int) {
 }
 
 // StreamsContent implements gateway.Streamer.
-func (a *App) StreamsContent() bool { return len(a.options.StreamInput) > 0 }
+func (a *App) StreamsContent() bool { return len(a.current.Load().StreamInput) > 0 }
 
 // withoutContent reports whether a response has no content, whatever its length would be.
 func (x *response) withoutContent(status int) bool {
@@ -203,6 +203,6 @@ func (a *App) logFailure(status, line, why string) {
 		if n > 0 {
 			attrs = append(attrs, slog.Int("unlogged", n))
 		}
-		a.options.Log.Error(why, attrs...)
+		a.current.Load().Log.Error(why, attrs...)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/internal/testlog"
+	"github.com/isbjorn/isbjorn/internal/testrun"
 	"github.com/isbjorn/isbjorn/server"
 	"github.com/isbjorn/isbjorn/wsgi"
 )
@@ -29,6 +31,7 @@ const patience = time.Minute
 // packages of the distribution.
 func pythons(t testing.TB) []string {
 	t.Helper()
+	testrun.Slow(t, "starts Python", "TestHello")
 	if list := os.Getenv("TEST_ISBJORN_PYTHONS"); list != "" {
 		return filepath.SplitList(list)
 	}
@@ -227,6 +230,9 @@ func (c *conn) read(method string) answer {
 	_ = c.SetDeadline(time.Now().Add(patience))
 	for {
 		resp, err := http.ReadResponse(c.r, &http.Request{Method: method})
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			c.s.Errorf("no answer within %v", patience)
+		}
 		if err != nil {
 			return answer{cut: true, body: err.Error()}
 		}
@@ -236,6 +242,9 @@ func (c *conn) read(method string) answer {
 			continue
 		}
 		body, err := io.ReadAll(resp.Body)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			c.s.Errorf("%d and %d bytes, and no more within %v", a.status, len(body), patience)
+		}
 		a.body, a.cut = string(body), err != nil
 		return a
 	}

@@ -3,6 +3,7 @@
 // same bytes. The worker is floor.py.
 //
 //	cc -O2 -o floor floor.c && ./floor 8080 /usr/bin/python3 floor.py bare
+#define _GNU_SOURCE // accept4
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>

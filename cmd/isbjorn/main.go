@@ -28,7 +28,7 @@ func main() {
 	signal.Notify(reopened, syscall.SIGUSR1)
 	go reopenLogs(reopened)
 	server.EnableTLS()
-	os.Exit(execute(os.Args[1:], os.Stdout, os.Stderr))
+	os.Exit(execute(underName(os.Args), os.Stdout, os.Stderr))
 }
 
 // The exit statuses.
@@ -131,7 +131,7 @@ func newRoot() *cobra.Command {
 	root.Flags().BoolVarP(&showVersion, "version", "v", false, "the same as isbjorn version")
 	_ = root.Flags().MarkHidden("version") // an error if the flag were not there
 	cobra.EnableCommandSorting = false
-	root.AddCommand(newRun(), newStatic(), newProxy(),
+	root.AddCommand(newRun(), newStatic(), newProxy(), newElsewhere("gunicorn", "gunicorn"), newElsewhere("uwsgi", "uWSGI"),
 		newCheck(), newConvert(), newCompletion(), newSystemd(), newVersion())
 	root.SetHelpCommand(newHelp())
 	root.SetHelpFunc(printHelp)

@@ -229,6 +229,7 @@ func TestStatic(t *testing.T) {
 // SIGUSR1 has the logs opened by their names again, behind a rotation.
 func TestReopen(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "starts processes")
 	dir := write(t, t.TempDir(), map[string]string{"www/a.txt": "a"})
 	r := start(t, dir, nil, "static", "www", "-b", "127.0.0.1:0", "--log-access", "access.log")
 	has := func(file, text string) {
@@ -268,6 +269,7 @@ func TestReopen(t *testing.T) {
 
 func TestStaticTLS(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "starts processes")
 	dir := write(t, t.TempDir(), map[string]string{"www/index.html": "home"})
 	certificate(t, dir)
 	r := start(t, dir, nil, "static", "www", "-b", "127.0.0.1:0", "-b", "http://127.0.0.2:0", "--tls-cert", "cert.pem", "--tls-key", "key.pem")
@@ -363,6 +365,7 @@ func portOf(t testing.TB, url string) int {
 // An upstream is served; its errors are those of a gateway, and the log names it.
 func TestProxy(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "starts processes")
 	upstream, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -535,6 +538,7 @@ func TestCheck(t *testing.T) {
 // What convert prints is right, and gives what the foreign file gives.
 func TestConvert(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "starts processes")
 	dir := write(t, t.TempDir(), map[string]string{
 		"logs/x": "", "service.py": "", "uwsgi.ini": "[uwsgi]\nhttp = $(HOSTNAME):9033\nhttp-keepalive = 1\npythonpath = ../\nmodule = service\nmaster = 1\n" +
 			"processes = 8\ndaemonize = logs/uwsgi.log\ndisable-logging = 1\nbuffer-size = 16384\nharakiri = 5\npidfile = uwsgi.pid\nstats = $(HOSTNAME):1733\n",

@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/isbjorn/isbjorn/internal/testrun"
 )
 
 // What cannot be printed is an error. A reader that has enough is none worth a line.
@@ -42,6 +44,7 @@ func TestOutputFull(t *testing.T) {
 // The first line of an access log that cannot be written is said within a second, and the rest at the end.
 func TestAccessLogFull(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "starts processes")
 	if _, err := os.Stat("/dev/full"); err != nil {
 		t.Skipf("%v", err)
 	}

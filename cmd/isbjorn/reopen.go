@@ -34,13 +34,17 @@ func closeLater(f *os.File) func() {
 // descriptor of the old one in one step, so that no line is lost. A file that cannot be opened stays as it was.
 func reopenLogs(signals <-chan os.Signal) {
 	for range signals {
-		logFiles.Lock()
-		for _, f := range logFiles.list {
-			if err := reopen(f); err != nil {
-				fmt.Fprintf(os.Stderr, "isbjorn: the log goes on where it was: %v\n", err)
-			}
+		reopenAll()
+	}
+}
+
+func reopenAll() {
+	logFiles.Lock()
+	defer logFiles.Unlock()
+	for _, f := range logFiles.list {
+		if err := reopen(f); err != nil {
+			fmt.Fprintf(os.Stderr, "isbjorn: the log goes on where it was: %v\n", err)
 		}
-		logFiles.Unlock()
 	}
 }
 

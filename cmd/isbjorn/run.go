@@ -31,7 +31,7 @@ func newRun() *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			in.arguments(args)
-			return in.run(cmd, runPython)
+			return in.run(cmd, func(config *settings.Config) error { return runPython(in, config) })
 		},
 	}
 	in.defineFlags(cmd)
@@ -40,25 +40,21 @@ func newRun() *cobra.Command {
 
 // notYet are settings that the table has and isbjorn run does not heed, with what to do instead.
 var notYet = map[string]string{
-	"preload":             "each worker imports the application by itself",
-	"hooks":               "call what they do from the application",
-	"static.map":          "run isbjorn static, or another server, for the files",
-	"workers_min":         "the number of workers is fixed: workers",
-	"max_requests":        "replace the workers by a restart: SIGUSR2",
-	"max_requests_jitter": "replace the workers by a restart: SIGUSR2",
-	"max_lifetime":        "replace the workers by a restart: SIGUSR2",
-	"max_rss":             "limit the memory of the service: MemoryMax of systemd",
-	"log.max_size":        "use logrotate, and SIGUSR1 behind a rotation",
-	"log.output":          "what the processes print is always in the log",
-	"user":                "start isbjorn as that user: User of systemd, setpriv",
-	"group":               "start isbjorn with that group: Group of systemd, setpriv",
-	"umask":               "set it before: UMask of systemd",
-	"daemon":              "use a service manager: isbjorn systemd writes a unit",
-	"pidfile":             "use a service manager: isbjorn systemd writes a unit",
-	"name":                "the processes are called as Python calls them",
-	"stats.bind":          "the log has what happens to the processes",
-	"reload.watch":        "restart by SIGUSR2",
-	"reload.touch":        "restart by SIGUSR2",
+	"preload":      "each worker imports the application by itself",
+	"hooks":        "call what they do from the application",
+	"static.map":   "run isbjorn static, or another server, for the files",
+	"workers_min":  "the number of workers is fixed: workers",
+	"log.max_size": "use logrotate, and SIGUSR1 behind a rotation",
+	"log.output":   "what the processes print is always in the log",
+	"user":         "start isbjorn as that user: User of systemd, setpriv",
+	"group":        "start isbjorn with that group: Group of systemd, setpriv",
+	"umask":        "set it before: UMask of systemd",
+	"daemon":       "use a service manager: isbjorn systemd writes a unit",
+	"pidfile":      "use a service manager: isbjorn systemd writes a unit",
+	"name":         "the processes are called as Python calls them",
+	"stats.bind":   "the log has what happens to the processes",
+	"reload.watch": "reload by SIGHUP",
+	"reload.touch": "reload by SIGHUP",
 }
 
 // unheeded are mistakes for settings that would have no effect, alone or beside others.
@@ -87,7 +83,7 @@ const (
 	statusLoad = 4 // the application cannot be loaded
 )
 
-func runPython(config *settings.Config) error {
+func runPython(in *input, config *settings.Config) error {
 	log, closeLog, err := newLog(config)
 	if err != nil {
 		return statusError{statusFailed, err}
@@ -102,7 +98,10 @@ func runPython(config *settings.Config) error {
 	if app.StreamsContent() {
 		dispatch = server.Auto // requests whose content comes are on goroutines
 	}
-	err = serveLogged(config, log, withPrefix(config, app), dispatch, true)
+	p := &program{in: in, log: log, app: app, config: config}
+	end := p.takeSignals()
+	err = serveLogged(config, log, withPrefix(config, app), server.Options{Dispatch: dispatch, OnReload: p.reload}, true)
+	end()
 	ctx, cancel := context.WithTimeout(context.Background(), options.GracefulTimeout+5*time.Second)
 	defer cancel()
 	return errors.Join(err, app.Shutdown(ctx))
@@ -141,6 +140,9 @@ func wsgiOptions(config *settings.Config, log *slog.Logger) wsgi.Options {
 		QueueTimeout: config.Duration("queue_timeout"), RequestTimeout: config.Duration("request_timeout"),
 		SlowTime: config.Duration("log.slow"), BootTimeout: config.Duration("boot_timeout"),
 		GracefulTimeout: config.Duration("stop_timeout"), Log: log,
+		MaxRequests: int(max(config.Number("max_requests"), 0)), MaxRequestsJitter: int(config.Number("max_requests_jitter")),
+		MaxLifetime: config.Duration("max_lifetime"), MaxRSS: max(config.Number("max_rss"), 0),
+		ReloadSurge: int(config.Number("reload_surge")),
 	}
 	if text := config.Text("python.exe"); text != "auto" {
 		o.Python = text
@@ -153,6 +155,11 @@ func wsgiOptions(config *settings.Config, log *slog.Logger) wsgi.Options {
 	}
 	return o
 }
+
+// atReload are the settings that wsgiOptions reads and a reload changes.
+var atReload = []string{"app", "factory", "chdir", "python.path", "python.exe", "env", "strict", "stream_input", "threads",
+	"gevent", "workers", "worker_queue", "queue_timeout", "request_timeout", "log.slow", "boot_timeout", "stop_timeout",
+	"max_requests", "max_requests_jitter", "max_lifetime", "max_rss", "reload_surge"}
 
 // withPrefix has the application under a path: SCRIPT_NAME. What is outside of it is not there.
 func withPrefix(config *settings.Config, app gateway.App) gateway.App {

@@ -8,11 +8,14 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/isbjorn/isbjorn/internal/testrun"
 )
 
 // systemPython is the Python of the distribution, which has its packages.
 func systemPython(t testing.TB) string {
 	t.Helper()
+	testrun.Slow(t, "starts Python")
 	for _, name := range []string{"/usr/bin/python3", "python3"} {
 		if path, err := exec.LookPath(name); err == nil {
 			return path

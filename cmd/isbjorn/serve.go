@@ -38,6 +38,8 @@ type input struct {
 	file    string
 	print   bool // --print-config
 	helpAll bool
+
+	elsewhere []string // the command line of another server, in place of all these
 }
 
 // inputs has the input of each command that reads settings, for those that parse the command line of another.
@@ -92,6 +94,10 @@ func (in *input) arguments(args []string) {
 		key, name = "app", "MODULE:NAME"
 	}
 	for _, text := range args {
+		if in.command == settings.Run && in.file == "" && isElsewhere(text) {
+			in.file = text
+			continue
+		}
 		in.given = append(in.given, settings.Given{Key: key, Texts: []settings.Part{{Text: text}},
 			Source: settings.Source{Origin: settings.Flags, Name: name}})
 	}
@@ -115,6 +121,9 @@ func (in *input) load(w io.Writer) (*settings.Config, error) {
 // read merges the settings. It says on w where they are from, if that is a file that was found.
 func (in *input) read(w io.Writer) (*settings.Config, settings.Mistakes) {
 	environ := os.Environ()
+	if in.elsewhere != nil {
+		return in.readElsewhere(environ)
+	}
 	file, found := in.configFile(environ)
 	if found {
 		fmt.Fprintln(w, "isbjorn: settings of ./"+configFile)
@@ -273,11 +282,11 @@ func serve(config *settings.Config, app gateway.App, dispatch server.DispatchMod
 		return statusError{statusFailed, err}
 	}
 	defer closeLog()
-	return serveLogged(config, log, app, dispatch, resolve)
+	return serveLogged(config, log, app, server.Options{Dispatch: dispatch}, resolve)
 }
 
-// serveLogged is serve with a log that was opened before.
-func serveLogged(config *settings.Config, log *slog.Logger, app gateway.App, dispatch server.DispatchMode,
+// serveLogged is serve with a log that was opened before, and with options beside those of the settings.
+func serveLogged(config *settings.Config, log *slog.Logger, app gateway.App, options server.Options,
 	resolve bool) error {
 	stack, closeAccess, err := newAccessLog(config, log)
 	if err != nil {
@@ -297,10 +306,10 @@ func serveLogged(config *settings.Config, log *slog.Logger, app gateway.App, dis
 	for _, m := range slices.Backward(stack) {
 		app = m(app)
 	}
-	if config.Command == settings.Run && dispatch == server.Auto {
+	if config.Command == settings.Run && options.Dispatch == server.Auto {
 		app = streaming{app}
 	}
-	options := server.Options{Logger: log, Dispatch: dispatch}
+	options.Logger = log
 	config.Fill(&options)
 	if config.Command == settings.Run && options.Loops == 0 {
 		options.Loops = 1 // the streams of the workers are on one loop, and Python has the other cores

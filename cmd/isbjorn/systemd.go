@@ -11,7 +11,8 @@ import (
 )
 
 // unit is for one service. The port may be below 1024; the files need not be writable. A wrong configuration does not
-// get better by another start (status 2). SIGUSR2 starts the program again with new settings, and loses no request.
+// get better by another start (status 2). A reload is SIGHUP where there is one; SIGUSR2 starts the program again with
+// new settings. Neither loses a request.
 const unit = `[Unit]
 Description=%[1]s
 After=network-online.target
@@ -21,7 +22,7 @@ Wants=network-online.target
 Type=notify
 NotifyAccess=all
 ExecStart=%[2]s
-ExecReload=/bin/kill -USR2 $MAINPID
+ExecReload=/bin/kill -%[6]s $MAINPID
 WorkingDirectory=%[3]s
 Restart=on-failure
 RestartPreventExitStatus=2
@@ -101,12 +102,12 @@ func unitFor(args []string, cmd *cobra.Command) (string, error) {
 	for _, arg := range args {
 		line = append(line, quoteUnit(arg))
 	}
-	writeExecute := "MemoryDenyWriteExecute=yes\n"
+	writeExecute, reload := "MemoryDenyWriteExecute=yes\n", "USR2"
 	if name == "run" {
-		writeExecute = "" // packages of Python make code: ffi, compilers
+		writeExecute, reload = "", "HUP" // packages of Python make code: ffi, compilers
 	}
 	return fmt.Sprintf(unit, "isbjorn "+name+" of "+strings.ReplaceAll(dir, "%", "%%"), strings.Join(line, " "),
-		strings.ReplaceAll(dir, "%", "%%"), strings.TrimSuffix(filepath.Base(program), ".exe"), writeExecute), nil
+		strings.ReplaceAll(dir, "%", "%%"), strings.TrimSuffix(filepath.Base(program), ".exe"), writeExecute, reload), nil
 }
 
 func serves(cmd *cobra.Command) bool { _, ok := commandOf(cmd); return ok }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/gateway/nethttp"
+	"github.com/isbjorn/isbjorn/internal/testrun"
 	"github.com/isbjorn/isbjorn/server"
 )
 
@@ -72,6 +73,7 @@ var proseOfAll = sync.OnceValue(func() string {
 // However an http.Handler writes, its content is compressed and complete, and the connection is kept; content that is
 // small, of another type or encoded is not changed.
 func TestCompressHandlers(t *testing.T) {
+	testrun.Slow(t, "compresses megabytes")
 	ways := map[string]func(w http.ResponseWriter, s string){
 		"one Write": func(w http.ResponseWriter, s string) { _, _ = io.WriteString(w, s) },
 		"many Writes": func(w http.ResponseWriter, s string) {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/gateway/gatewaytest"
+	"github.com/isbjorn/isbjorn/internal/testrun"
 	"github.com/isbjorn/isbjorn/loop"
 	"github.com/isbjorn/isbjorn/server"
 	"github.com/isbjorn/isbjorn/server/servertest"
@@ -303,6 +304,7 @@ func TestTruncatedWhileSent(t *testing.T) {
 // No link that appears and disappears leads out of the directory, with links followed and without.
 func TestLinkRace(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "races for a while")
 	rounds := 300
 	if testing.Short() {
 		rounds = 60
@@ -358,6 +360,7 @@ func TestLinkRace(t *testing.T) {
 // Neither files, bytes nor names that do not exist fill the cache beyond its bounds; a flood of such names leaves the files
 // in it.
 func TestCacheIsBounded(t *testing.T) {
+	testrun.Slow(t, "makes many files")
 	files := map[string]string{}
 	for i := range 200 {
 		files[fmt.Sprintf("small%d", i)] = "small"
@@ -396,6 +399,7 @@ func TestCacheIsBounded(t *testing.T) {
 
 func TestKeptBytes(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "writes many files")
 	files := map[string]string{}
 	content := strings.Repeat("x", keptFileBytes)
 	const n = keptBytes/keptFileBytes + 50
@@ -419,6 +423,7 @@ func TestKeptBytes(t *testing.T) {
 
 // Renames, removals, a flood of names, an emptied cache: every answer is one whole content with its tag.
 func TestCacheStorm(t *testing.T) {
+	testrun.Slow(t, "a flood of requests")
 	dir := directory(t, map[string]string{"f.css": large("0"), "f.css.br": "br 0"})
 	app := staticIn(t, dir, StaticOptions{OpenFiles: 8, Precompressed: []string{"br"}})
 	var stop atomic.Bool

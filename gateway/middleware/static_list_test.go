@@ -10,6 +10,7 @@ import (
 
 	"github.com/isbjorn/isbjorn/gateway"
 	"github.com/isbjorn/isbjorn/gateway/gatewaytest"
+	"github.com/isbjorn/isbjorn/internal/testrun"
 )
 
 func TestList(t *testing.T) {
@@ -73,6 +74,7 @@ func TestList(t *testing.T) {
 
 func TestListIsBounded(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "makes many files")
 	dir := t.TempDir()
 	app := staticIn(t, dir, StaticOptions{List: true})
 	write := func(from, to int) {

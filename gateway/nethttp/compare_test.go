@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/isbjorn/isbjorn/internal/testrun"
 	"github.com/isbjorn/isbjorn/server"
 )
 
@@ -111,6 +112,7 @@ const (
 
 func TestSameAsNetHTTP(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "asks two servers hundreds of requests")
 	dir := files(t)
 	fileServer := http.FileServer(http.Dir(dir))
 	mux := http.NewServeMux()

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/isbjorn/isbjorn/gateway"
+	"github.com/isbjorn/isbjorn/internal/testrun"
 	"github.com/isbjorn/isbjorn/server"
 )
 
@@ -307,6 +308,7 @@ func TestStreams(t *testing.T) {
 // A client that does not read holds no upstream for a response of 200 KiB.
 func TestSlowReaderFreesUpstream(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "moves megabytes slowly")
 	const size = 200 << 10
 	b := newBackend(t, answers(fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", size, strings.Repeat("x", size))))
 	p := serve(t, Options{To: []string{b.url}})
@@ -771,6 +773,7 @@ func TestManySlowAnswers(t *testing.T) {
 // response, in one packet with the head or soon after it.
 func TestBytesBeyondAResponse(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "waits for timers")
 	const evil = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
 	b := newBackend(t, func(r *request) bool {
 		if strings.HasPrefix(r.head, "HEAD") {
@@ -806,6 +809,7 @@ func TestBytesBeyondAResponse(t *testing.T) {
 // No byte that a client may send makes a request that counts as a failure of the upstream.
 func TestNoRequestFailsAnUpstream(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "waits for timers")
 	b := newBackend(t, answers(ok))
 	p := serve(t, Options{To: []string{b.url}})
 	for c := range 256 {

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/isbjorn/isbjorn/internal/testrun"
 )
 
 const upgrade = "GET /ws?a=1 HTTP/1.1\r\nHost: h\r\nConnection: Upgrade, X-Hop\r\nX-Hop: 1\r\nUpgrade: websocket\r\n" +
@@ -148,6 +150,7 @@ func TestUpgradesThatDoNotPass(t *testing.T) {
 // A tunnel in which nothing passes ends after TunnelTimeout, and soon when the server stops.
 func TestQuietTunnels(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "waits for timers")
 	b := newBackend(t, func(r *request) bool { r.send(switching); echoFrames(r); return false })
 	p := serve(t, Options{To: []string{b.url}, TunnelTimeout: 50 * time.Millisecond})
 	c := p.dial(t)

@@ -309,6 +309,11 @@ var table = []Setting{
 		UWSGI: []string{"reload-on-rss", "evil-reload-on-rss"},
 	},
 	{
+		Key: "reload_surge", Kind: Int, Default: "1", Min: 1, Max: 512,
+		Group: gWorkers, For: Run,
+		Help: "processes beyond workers during a reload",
+	},
+	{
 		Key: "loops", Kind: Int, Default: "auto", Auto: true, Min: 1, Max: 1024,
 		Group: gWorkers, For: everywhere, Option: "Loops", Change: OnRestart,
 		Help: "event loops; auto: one for each core",

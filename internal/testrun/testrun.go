@@ -3,7 +3,10 @@ package testrun
 
 import (
 	"flag"
+	"slices"
 	"strconv"
+	"strings"
+	"testing"
 )
 
 // Together lets n of the tests that call Parallel run at once, on any number of processors, unless the flag -parallel
@@ -15,4 +18,22 @@ func Together(n int) {
 	if !given {
 		_ = flag.Set("test.parallel", strconv.Itoa(n))
 	}
+}
+
+// Slow skips a test with -short, which is for every save. Why is what the test takes, such as "starts processes". The
+// tests named in but are run all the same.
+func Slow(t testing.TB, why string, but ...string) {
+	t.Helper()
+	name, _, _ := strings.Cut(t.Name(), "/")
+	if testing.Short() && !slices.Contains(but, name) {
+		t.Skip("-short: " + why)
+	}
+}
+
+// Rounds is how often a test does something: all times, or with -short a few.
+func Rounds(all, few int) int {
+	if testing.Short() {
+		return few
+	}
+	return all
 }

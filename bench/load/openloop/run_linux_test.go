@@ -13,6 +13,8 @@ import (
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 	"go.uber.org/goleak"
+
+	"github.com/isbjorn/isbjorn/internal/testrun"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -124,6 +126,7 @@ func TestStallShowsInProportion(t *testing.T) {
 // Who is never answered waits until the end, and that is in the percentiles.
 func TestUnanswered(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "waits for timers")
 	l := load(serve(t, func() (string, bool) { return "", true }))
 	l.Duration = 200 * time.Millisecond
 	r, err := Run(t.Context(), l)
@@ -172,6 +175,7 @@ func TestKeptUp(t *testing.T) {
 
 func TestWrongAnswers(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "runs a load")
 	for name, out := range map[string]string{
 		"status": strings.Replace(answer, "200", "500", 1),
 		"long":   answer + "!",

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/isbjorn/isbjorn/internal/testlog"
+	"github.com/isbjorn/isbjorn/internal/testrun"
 	"github.com/isbjorn/isbjorn/wsgi/internal/wire"
 	"github.com/isbjorn/isbjorn/wsgi/internal/worker"
 )
@@ -176,6 +177,12 @@ type client struct {
 
 func submit(t *testing.T, q *Queue, path string) *client {
 	t.Helper()
+	return submitOf(t, q, path, nil)
+}
+
+// submitOf is submit for a client of which gone tells whether it has left.
+func submitOf(t *testing.T, q *Queue, path string, gone func() bool) *client {
+	t.Helper()
 	c := &client{t: t, r: q.Get(), woken: make(chan struct{}, 1)}
 	c.r.Message.Begin()
 	c.r.Message.Text("PATH_INFO", path)
@@ -183,6 +190,7 @@ func submit(t *testing.T, q *Queue, path string) *client {
 		t.Fatal(err)
 	}
 	c.r.Line = func() string { return "GET " + path }
+	c.r.Gone = gone
 	c.r.Wake = func() {
 		select {
 		case c.woken <- struct{}{}:
@@ -377,6 +385,7 @@ func TestDeath(t *testing.T) {
 // A slot that lives may have a message in hand and wait: its request is not given out twice.
 func TestSlowSlotKeepsItsRequest(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "waits for timers")
 	q, _ := newQueue(t, Options{})
 	first, second := newFakeWorker(t, q, 1, 1), newFakeWorker(t, q, 2, 2)
 	q.Ready(first)
@@ -393,6 +402,48 @@ func TestSlowSlotKeepsItsRequest(t *testing.T) {
 	}
 	m.begin().answer("once")
 	a.want("200 OK:once")
+}
+
+// A second worker dies while the requests of the first are looked for: what came between is not given out twice.
+func TestSecondDeath(t *testing.T) {
+	t.Parallel()
+	q, _ := newQueue(t, Options{})
+	first, other, last := newFakeWorker(t, q, 1, 1), newFakeWorker(t, q, 2, 1), newFakeWorker(t, q, 3, 1)
+	for _, w := range []*fakeWorker{first, other, last} {
+		q.Ready(w)
+	}
+	lost := submit(t, q, "/lost")
+	first.take(0)
+	first.die()
+	m := last.take(0) // the fence
+	if !m.fence {
+		t.Fatalf("took %q", m.path)
+	}
+	runs := submit(t, q, "/runs")
+	for m.fence {
+		m = last.take(0)
+	}
+	m.begin()
+	waits := submit(t, q, "/waits")
+	other.die()
+	for looked := false; !looked; time.Sleep(time.Millisecond) {
+		q.mu.Lock()
+		looked = q.suspects == 0 || q.fence > waits.r.id
+		q.mu.Unlock()
+	}
+	taken := map[string]int{}
+	for m.answer(m.path); taken["/lost"] == 0 || taken["/waits"] == 0; {
+		if m = last.take(0); !m.fence {
+			taken[m.path]++
+			m.begin().answer(m.path)
+		}
+	}
+	runs.want("200 OK:/runs")
+	lost.want("200 OK:/lost")
+	waits.want("200 OK:/waits")
+	if taken["/lost"] != 1 || taken["/waits"] != 1 {
+		t.Errorf("taken: %v", taken)
+	}
 }
 
 // A request that is lost with each worker does not meet workers for ever.
@@ -416,6 +467,7 @@ func TestLostAgain(t *testing.T) {
 // Requests wait within limits of number and time, and for workers that are not there.
 func TestLimits(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "waits for timers")
 	q, _ := newQueue(t, Options{WaitMax: 1, WaitTimeout: 200 * time.Millisecond, BootTimeout: 300 * time.Millisecond})
 	early := submit(t, q, "/early")
 	if got := early.wait(); !strings.Contains(got, "failed 2: no worker is there since") {
@@ -448,6 +500,54 @@ func TestLimits(t *testing.T) {
 		}
 		c.r.Release()
 	}
+}
+
+// Requests of clients that have closed their sending side make room for others when the queue is full.
+func TestRoom(t *testing.T) {
+	t.Parallel()
+	q, _ := newQueue(t, Options{WaitMax: 20})
+	w := newFakeWorker(t, q, 1, 1)
+	q.Ready(w)
+	running := submit(t, q, "/running")
+	m := w.take(0).begin()
+	var left atomic.Bool
+	var waiting []*client
+	for n := 0; q.Status().Waiting < 20; n++ {
+		gone := func() bool { return false }
+		if n%3 > 0 {
+			gone = left.Load
+		}
+		waiting = append(waiting, submitOf(t, q, fmt.Sprintf("/%d", n), gone))
+	}
+	if got := submit(t, q, "/more").wait(); !strings.Contains(got, "20 requests wait already") {
+		t.Errorf("over the limit %q", got)
+	}
+	left.Store(true)
+	var more *client
+	for more == nil { // it looks once a tick
+		c := submit(t, q, "/another")
+		if q.Status().Waiting == 20 {
+			c.wait()
+			c.r.Release()
+		} else {
+			more = c
+		}
+	}
+	for n, c := range waiting {
+		if n%3 > 0 && n >= len(waiting)-20 { // the others are in the kernel
+			if got := c.wait(); !strings.Contains(got, "the queue is full") {
+				t.Errorf("%d: %q", n, got)
+			}
+			c.r.Release()
+		}
+	}
+	m.answer("done")
+	running.want("200 OK:done")
+	for m.path != "/another" {
+		m = w.take(0)
+		m.begin().answer(m.path)
+	}
+	more.want("200 OK:/another")
 }
 
 // The client that leaves ends what waits; what runs is told by the scoreboard, and what the slot then sends is dropped.
@@ -492,6 +592,7 @@ func TestClientLeaves(t *testing.T) {
 // end. One that gives content runs on.
 func TestTimeout(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "waits for timers")
 	replaced := make(chan string, 1)
 	q, log := newQueue(t, Options{Timeout: 300 * time.Millisecond, Replace: func(w Worker, why string) { replaced <- why }})
 	q.stuck = 500 * time.Millisecond
@@ -618,6 +719,7 @@ func TestCloseHangs(t *testing.T) {
 // A request in the kernel's queue waits no longer than one in ours, when no worker takes it.
 func TestKernelLimits(t *testing.T) {
 	t.Parallel()
+	testrun.Slow(t, "waits for timers")
 	q, _ := newQueue(t, Options{WaitTimeout: 300 * time.Millisecond, BootTimeout: 300 * time.Millisecond})
 	w := newFakeWorker(t, q, 1, 1)
 	q.Ready(w)

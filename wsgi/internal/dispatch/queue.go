@@ -109,6 +109,7 @@ type Queue struct {
 	suspects  uint64          // a worker has died: requests up to this id that have not begun may be lost
 	fence     uint64          // the last fence; 0 if no request is looked for
 	ending    map[Worker]bool // workers that drain
+	searched  time.Time       // the last time of makeRoom
 	noWorker  time.Time       // since when there is none; zero if there is one
 	ticking   bool
 	stopTicks chan struct{}
@@ -224,12 +225,28 @@ func (q *Queue) Submit(r *Request, l *loop.Loop) {
 	case q.closed:
 		q.fail(r, Unavailable, "the application ends")
 	case q.first == nil && q.hand(r):
-	case q.waits >= q.o.WaitMax && len(q.slots) > 0:
+	case q.waits >= q.o.WaitMax && len(q.slots) > 0 && !q.makeRoom(r.since):
 		q.fail(r, Unavailable, q.busy())
 	default:
 		q.link(r)
 	}
 	q.startTicks()
+}
+
+// makeRoom ends requests whose clients have closed their sending side: they may still read, but those that have not
+// come first. It looks once a tick: the search costs as much as a full queue is long.
+func (q *Queue) makeRoom(now time.Time) bool {
+	if now.Sub(q.searched) < tickTime {
+		return false
+	}
+	q.searched = now
+	q.failWaiting(func(r *Request) (FailureKind, string) {
+		if r.Gone != nil && r.Gone() {
+			return ClientGone, "the client has closed its sending side, and the queue is full"
+		}
+		return 0, ""
+	})
+	return q.waits < q.o.WaitMax
 }
 
 // busy says why a request cannot wait.
@@ -414,6 +431,14 @@ func (q *Queue) cancel(r *Request) {
 	// It is in the kernel's queue: sweep finds the slot that begins it.
 }
 
+// SetLimits sets the numbers and times of o; the rest stays as it was.
+func (q *Queue) SetLimits(o Options) {
+	q.mu.Lock()
+	defer q.unlock()
+	q.o.WaitMax, q.o.WaitTimeout, q.o.BootTimeout = o.WaitMax, o.WaitTimeout, o.BootTimeout
+	q.o.Timeout, q.o.SlowTime = o.Timeout, o.SlowTime
+}
+
 // Ready implements process.Host: w serves from now on.
 func (q *Queue) Ready(w Worker) {
 	q.mu.Lock()
@@ -467,10 +492,13 @@ func (q *Queue) unuse(w Worker) {
 	}
 }
 
-// Running implements process.Host: the requests that w runs, for the report of its death.
+// Running implements process.Host: the requests that w runs.
 func (q *Queue) Running(w Worker) (lines []string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if q.used[w] == 0 { // it does not serve yet, or was released
+		return nil
+	}
 	now := time.Now()
 	for n := range w.Slots() {
 		id := w.Load(n, worker.WordRunning)
@@ -590,18 +618,37 @@ func (q *Queue) sweep(now time.Time) bool {
 // sweepWaiting ends requests that have waited too long, and those whose client has left.
 func (q *Queue) sweepWaiting(now time.Time) {
 	limit, why := q.waitLimit()
-	for r := q.first; r != nil; {
-		next := r.next
+	q.failWaiting(func(r *Request) (FailureKind, string) {
 		switch age := now.Sub(r.since); {
 		case limit > 0 && age > limit:
-			q.unlink(r)
-			q.fail(r, Unavailable, why)
+			return Unavailable, why
 		case age > goneTime && r.Gone != nil && r.Gone():
-			q.unlink(r)
-			q.fail(r, ClientGone, "the client has left")
+			return ClientGone, "the client has left"
+		}
+		return 0, ""
+	})
+}
+
+// failWaiting ends those of the requests that wait for which judge has a message.
+func (q *Queue) failWaiting(judge func(*Request) (FailureKind, string)) {
+	var last *Request // of those that stay
+	for r := q.first; r != nil; {
+		next := r.next
+		if kind, message := judge(r); message != "" {
+			if last == nil {
+				q.first = next
+			} else {
+				last.next = next
+			}
+			q.waits--
+			r.next, r.state = nil, unsent
+			q.fail(r, kind, message)
+		} else {
+			last = r
 		}
 		r = next
 	}
+	q.last = last
 }
 
 // waitLimit is how long a request may wait at this time, and what to say of one that has waited longer.
@@ -730,32 +777,29 @@ func (q *Queue) findLost() {
 		q.sendFence()
 		return
 	}
-	seen, idle, unread := false, 0, false
+	// What is older than the fence is no longer in the kernel, once a slot has seen that. So only from then on the
+	// slots are asked what they have: one that was asked before could still have taken a request that is looked for.
+	if !slices.ContainsFunc(q.slots, func(s *slot) bool { return s.w.Load(s.n, worker.WordSeen) >= q.fence }) {
+		q.wakeIdle()
+		return
+	}
 	running := make(map[uint64]bool)
-	oldest := uint64(1<<64 - 1) // SEEN_ID of the slots that may have a message in hand
 	for _, s := range q.slots {
-		last := s.w.Load(s.n, worker.WordSeen)
-		seen = seen || last >= q.fence
-		count := s.w.Load(s.n, worker.WordCount)
-		if id := s.w.Load(s.n, worker.WordRunning); id != 0 {
+		// A slot that begins a request writes COUNT, RUNNING_ID, SEEN_ID and STATE, which was idle while it received
+		// that. It is read against this order: what it begins meanwhile is running, or it has not seen it yet.
+		seen, state := s.w.Load(s.n, worker.WordSeen), s.w.Load(s.n, worker.WordState)
+		id, count := s.w.Load(s.n, worker.WordRunning), s.w.Load(s.n, worker.WordCount)
+		switch {
+		case id != 0:
 			running[id] = true
 			count--
-		} else if s.w.Load(s.n, worker.WordState) == worker.StateIdle {
-			oldest = min(oldest, last)
-			idle++
+		case state == worker.StateIdle && seen < q.suspects: // it may have one in hand
+			q.wakeIdle()
+			return
 		}
-		unread = unread || count != s.answered // the answer to one that is looked for may be on its way
-	}
-	if unread {
-		return
-	}
-	if !seen || oldest < q.suspects {
-		for range idle { // those that sleep are woken in turn
-			if !q.sendFence() {
-				break
-			}
+		if count != s.answered { // the answer to one that is looked for may be on its way
+			return
 		}
-		return
 	}
 	for id, r := range q.handed {
 		if id > q.suspects || r.slot != nil || running[id] {
@@ -776,6 +820,15 @@ func (q *Queue) findLost() {
 		}
 	}
 	q.suspects, q.fence = 0, 0
+}
+
+// wakeIdle sends a fence for each slot that sleeps: they see them in turn.
+func (q *Queue) wakeIdle() {
+	for _, s := range q.slots {
+		if s.w.Load(s.n, worker.WordState) == worker.StateIdle && !q.sendFence() {
+			return
+		}
+	}
 }
 
 // sendFence sends a message that is no request.

@@ -157,7 +157,7 @@ func (q *Queue) lose(s *slot) {
 	if s.w.Load(s.n, worker.WordState) != worker.StateGone && !s.last {
 		s.kill("its stream has ended")
 	}
-	q.suspects = q.lastID
+	q.suspects, q.fence = q.lastID, 0 // an earlier fence is before requests that are looked for now
 	q.unuse(s.w)
 	q.pump()
 }
@@ -213,7 +213,11 @@ var errRequest = errors.New("a frame of a request that it was not given, or that
 func (s *slot) frame(c *loop.Conn, f *wire.Frame) error {
 	q, r := s.q, s.req
 	if r == nil {
-		if r = q.handed[f.ID]; r == nil || r.slot != nil {
+		r = q.handed[f.ID]
+		if r == nil && f.Type == wire.FrameReturn { // it was given to another worker already
+			return nil
+		}
+		if r == nil || r.slot != nil {
 			return fmt.Errorf("%w: %d", errRequest, f.ID)
 		}
 		if f.Type == wire.FrameReturn {

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
+	"github.com/isbjorn/isbjorn/internal/testrun"
 	"github.com/isbjorn/isbjorn/wsgi/internal/wire"
 	"github.com/isbjorn/isbjorn/wsgi/internal/worker"
 )
@@ -104,6 +105,7 @@ type host struct {
 
 // newHost makes a host, with an application in a directory of its own.
 func newHost(t testing.TB, source string) (*host, Options) {
+	testrun.Slow(t, "starts Python", "TestStartStop")
 	dir := t.TempDir()
 	h := makeHost(t, dir)
 	h.write("app.py", "import os, sys, time\nopen('imports', 'a').write('%d\\n' % os.getpid())\n"+source)

@@ -323,6 +323,200 @@ func TestReplaceStuck(t *testing.T) {
 	h.logs("ERROR worker died", "killed by isbjorn: it has not ended within", "worker=1")
 }
 
+// reload has the workers renewed, and returns the error.
+func (h *host) reload(o Options) error {
+	h.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	return h.group.Reload(ctx, o, func() {})
+}
+
+// A reload brings new code and settings: each worker is replaced by one that serves before it leaves, one at a time.
+func TestReload(t *testing.T) {
+	h, o := newHost(t, serves+"\ndef version(environ): return os.environ['VERSION']\n")
+	before := descriptors(t)
+	o.Workers, o.Env = 3, append(o.Env, "VERSION=1")
+	h.start(o)
+	h.serves()
+	h.serves()
+	for version := 2; version <= 4; version++ {
+		old := h.group.Workers()
+		o.Env = append(o.Env, fmt.Sprintf("VERSION=%d", version))
+		o.Workers = version // 2, 3, 4
+		stop := make(chan struct{})
+		most, watched := 0, make(chan struct{})
+		go func() {
+			defer close(watched)
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				most = max(most, len(h.group.All()))
+			}
+		}()
+		if err := h.reload(o); err != nil {
+			t.Fatal(err)
+		}
+		close(stop)
+		<-watched
+		if limit := max(len(old), version) + 1; most > limit {
+			t.Errorf("%d workers at once, want at most %d", most, limit)
+		}
+		for range old {
+			if e := h.ends(); !e.Drained || e.Signal != 0 {
+				t.Errorf("exit %+v; want one in order", e)
+			}
+		}
+		h.until("the workers are there", func() bool { return len(h.group.Workers()) == version })
+		for range version {
+			h.serves()
+		}
+		for _, w := range h.group.Workers() {
+			if slices.Contains(old, w) || w.Info().Generation != version {
+				t.Errorf("worker %d of generation %d serves still", w.Number(), w.Info().Generation)
+			}
+		}
+	}
+	h.logs("application loaded", "generation=4")
+	if errs := h.log.with("ERROR"); len(errs) > 0 {
+		t.Errorf("the log has %q", errs)
+	}
+	h.stop()
+	if after := descriptors(t); after != before {
+		t.Errorf("descriptors before:\n%s, and after:\n%s", before, after)
+	}
+}
+
+// Where the new code does not load, nothing changes: the workers serve on, and one that dies is replaced by the old
+// settings. The error has the traceback, once, and the log has none.
+func TestReloadFails(t *testing.T) {
+	h, o := newHost(t, "if os.environ.get('BROKEN'): raise RuntimeError('it is broken')\n"+serves)
+	o.Workers = 2
+	h.start(o)
+	h.serves()
+	old := h.group.Workers()
+	broken := o
+	broken.Env, broken.Workers = append(slices.Clone(o.Env), "BROKEN=1"), 5
+	err := h.reload(broken)
+	var load *LoadError
+	if !errors.As(err, &load) || strings.Count(err.Error(), "Traceback") != 1 {
+		t.Errorf("error %v; want a LoadError with its traceback", err)
+	}
+	broken.Python = "/nowhere/python"
+	var boot *BootError
+	if err := h.reload(broken); !errors.As(err, &boot) {
+		t.Errorf("error %v; want a BootError", err)
+	}
+	if now := h.group.Workers(); !slices.Equal(now, old) || h.group.Size() != 2 {
+		t.Errorf("%d workers of %d", len(now), h.group.Size())
+	}
+	if lines := h.log.with("ERROR"); len(lines) > 0 {
+		t.Errorf("the log has %q", lines)
+	}
+	_ = syscall.Kill(old[0].PID(), syscall.SIGKILL)
+	if w := h.serves(); w.Info().Generation != 1 {
+		t.Errorf("generation %d takes the place of one that died", w.Info().Generation)
+	}
+	o.Workers = 1
+	if err := h.reload(o); err != nil { // the next try works
+		t.Error(err)
+	}
+	if w := h.serves(); w.Info().Generation != 2 {
+		t.Errorf("generation %d", w.Info().Generation)
+	}
+}
+
+// A reload that is given up, or that a stop meets, ends its worker.
+func TestReloadEnds(t *testing.T) {
+	h, o := newHost(t, "if os.path.exists('slow'): open('waits', 'w'); time.sleep(1000)\n"+serves)
+	h.start(o)
+	h.write("slow", "")
+	ctx, cancel := context.WithCancel(context.Background())
+	result := make(chan error, 1)
+	go func() { result <- h.group.Reload(ctx, o, func() {}) }()
+	h.until("the new worker waits", func() bool { return exists(h, "waits") })
+	cancel()
+	if err := <-result; !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+	_ = os.Remove(filepath.Join(h.dir, "waits"))
+	go func() { result <- h.reload(o) }()
+	h.until("the new worker waits", func() bool { return exists(h, "waits") })
+	if err := h.group.Stop(context.Background()); err != nil {
+		t.Error(err)
+	}
+	if err := <-result; err == nil {
+		t.Error("no error of the reload")
+	}
+	if err := h.reload(o); !errors.Is(err, errStopping) {
+		t.Errorf("error %v of a reload after the stop", err)
+	}
+}
+
+// Workers are added and taken away: the oldest leaves, when it has answered.
+func TestScale(t *testing.T) {
+	h, o := newHost(t, serves)
+	o.Workers = 2
+	first := h.start(o)
+	h.serves()
+	h.group.Scale(4)
+	h.serves()
+	h.serves()
+	h.group.Scale(3)
+	if e := h.ends(); e.PID != first.PID() || !e.Drained {
+		t.Errorf("exit %+v; want pid %d in order", e, first.PID())
+	}
+	h.group.Scale(0)
+	h.ends()
+	h.ends()
+	if n := len(h.group.Workers()); n != 1 || h.group.Size() != 1 {
+		t.Errorf("%d workers are left, of %d", n, h.group.Size())
+	}
+}
+
+// Workers at a limit of Recycle are replaced one at a time, each by one that serves first.
+func TestRecycle(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		limits Recycle
+		work   string
+		why    string
+	}{
+		{"requests", Recycle{Requests: 3, RequestsJitter: 2}, "/", "it has begun"},
+		{"lifetime", Recycle{Lifetime: time.Second}, "", "max_lifetime is 1s"},
+		{"memory", Recycle{Memory: 100 << 20}, "/grow", "max_rss is 100 MiB"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			h, o := newHost(t, serves+"\ndef grow(environ): globals()['kept'] = b'x' * (120 << 20)\n")
+			o.Recycle, o.recycleTime, o.memoryTime = test.limits, time.Millisecond, time.Millisecond
+			w := h.start(o)
+			n := 0
+			for ; test.work != "" && n < 20 && w.Info().State == "serving"; n++ {
+				h.call(w, test.work)
+				if len(h.log.with("worker is replaced")) > 0 { // before another one can take a request
+					break
+				}
+			}
+			if test.limits.Requests > 0 && n < 2 {
+				t.Errorf("after %d requests", n)
+			}
+			next := h.serves()
+			if e := h.ends(); e.PID != w.PID() || !e.Drained || e.Signal != 0 {
+				t.Errorf("exit %+v; want pid %d in order", e, w.PID())
+			}
+			if next.Info().Generation != 1 {
+				t.Errorf("generation %d", next.Info().Generation)
+			}
+			h.logs("INFO worker is replaced", test.why, "worker=1")
+			if lines := h.log.with("ERROR"); len(lines) > 0 {
+				t.Errorf("the log has %q", lines)
+			}
+		})
+	}
+}
+
 func exists(h *host, name string) bool {
 	_, err := os.Stat(filepath.Join(h.dir, name))
 	return err == nil

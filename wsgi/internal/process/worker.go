@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -29,6 +30,7 @@ import (
 // Worker is one Python process. All methods may be called from any goroutine.
 type Worker struct {
 	group   *Group
+	gen     *generation
 	number  int
 	cmd     *exec.Cmd
 	started time.Time
@@ -39,6 +41,7 @@ type Worker struct {
 	control *net.UnixConn
 	output  *output
 	rss     atomic.Int64 // bytes, at the last look
+	chance  float64      // of 0 to 1: how much of the jitter of a limit is its own
 	pings   atomic.Int32 // that have no answer yet
 	boot    *time.Timer  // of BootTimeout; nil without
 
@@ -47,10 +50,13 @@ type Worker struct {
 
 	// With mu of the group.
 	serves   bool        // READY has come
+	proof    *proof      // of a reload, until it serves or has ended; nil for other workers
 	replaced bool        // another one takes its place
 	draining bool        // it gets no more requests
 	ended    bool        // the process has ended
 	grace    *time.Timer // of a worker that drains; nil without
+
+	looked time.Time // at its memory; of the goroutine of recycle
 
 	// Of the goroutine that reads what the worker says, until it has ended or called Group.ready.
 	said    bool // HELLO has come
@@ -108,9 +114,10 @@ func (e *Exit) String() string {
 }
 
 // start starts a process.
-func start(g *Group, number int) (*Worker, error) {
-	slots := int(g.o.Config.Slots)
-	w := &Worker{group: g, number: number, slots: slots, started: time.Now(), dumps: make(map[uint64]func(string, bool))}
+func start(g *Group, gen *generation, number int) (*Worker, error) {
+	slots := int(gen.Config.Slots)
+	w := &Worker{group: g, gen: gen, number: number, chance: rand.Float64(), slots: slots,
+		started: time.Now(), dumps: make(map[uint64]func(string, bool))}
 	var files []*os.File // the worker's ends
 	defer func() {
 		for _, f := range files {
@@ -121,7 +128,7 @@ func start(g *Group, number int) (*Worker, error) {
 	}()
 	fail := func(err error) (*Worker, error) {
 		w.Release()
-		return nil, &BootError{Python: g.python, Message: err.Error()}
+		return nil, &BootError{Python: gen.interpreter, Message: err.Error()}
 	}
 	source, err := memoryFile("worker", int64(len(worker.Source)))
 	if err != nil {
@@ -173,9 +180,9 @@ func start(g *Group, number int) (*Worker, error) {
 	files = append(files, write)
 	w.output = newOutput(read, g.o.Log, number)
 
-	w.cmd = exec.Command(g.python, "-c", worker.Boot)
-	w.cmd.Dir = g.o.Dir
-	w.cmd.Env = environment(g.o.Env)
+	w.cmd = exec.Command(gen.interpreter, "-c", worker.Boot)
+	w.cmd.Dir = gen.Dir
+	w.cmd.Env = environment(gen.Env)
 	w.cmd.Stdout, w.cmd.Stderr = write, write
 	w.cmd.ExtraFiles = files[:len(files)-1]
 	w.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // signals of the terminal are for us
@@ -184,9 +191,9 @@ func start(g *Group, number int) (*Worker, error) {
 		return fail(err)
 	}
 	go w.output.run()
-	if g.o.BootTimeout > 0 {
-		w.boot = time.AfterFunc(g.o.BootTimeout, func() {
-			w.abort(fmt.Sprintf("the application was not loaded within boot_timeout = %v", g.o.BootTimeout))
+	if gen.BootTimeout > 0 {
+		w.boot = time.AfterFunc(gen.BootTimeout, func() {
+			w.abort(fmt.Sprintf("the application was not loaded within boot_timeout = %v", gen.BootTimeout))
 		})
 	}
 	go w.live()
@@ -307,9 +314,7 @@ func (w *Worker) live() {
 	} else {
 		e.Status = status.ExitStatus()
 	}
-	for slot := range w.slots {
-		e.Served += w.Load(slot, worker.WordCount)
-	}
+	e.Served, _ = w.served()
 	w.mu.Lock()
 	e.Why = w.why
 	dumps := w.dumps
@@ -383,7 +388,7 @@ func (w *Worker) frame(f *wire.Frame) error {
 		if w.refused != "" {
 			return errors.New(w.refused)
 		}
-		w.send(wire.AppendConfig(nil, &w.group.o.Config))
+		w.send(wire.AppendConfig(nil, &w.gen.Config))
 	case wire.FrameReady:
 		t, err := texts(3)
 		if err != nil {
@@ -468,10 +473,25 @@ func (w *Worker) dumped(id uint64, stacks string, ok bool) {
 	}
 }
 
-// Kill ends the process at once. The report of its death says why.
+// Kill ends the process at once. The report of its death says why, unless it was ending already: that its streams have
+// ended may be the first that is seen of it.
 func (w *Worker) Kill(why string) {
-	w.note(why)
+	if !exiting(w.PID()) {
+		w.note(why)
+	}
 	_ = w.cmd.Process.Kill()
+}
+
+// exiting reports whether a process is about to end, or has: PF_EXITING of the kernel.
+func exiting(pid int) bool {
+	const flag, field = 4, 8 // the ninth field: see proc_pid_stat(5)
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return true
+	}
+	fields := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:]) // from the third on
+	flags, err := strconv.ParseUint(string(fields[field-2]), 10, 64)
+	return err == nil && flags&flag != 0
 }
 
 // note keeps the first reason for an end.
@@ -510,13 +530,83 @@ func (w *Worker) abort(why string) {
 	})
 }
 
+// served is how many requests it has begun. Not ok after Release.
+func (w *Worker) served() (n uint64, ok bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.released {
+		return 0, false
+	}
+	for slot := range w.slots {
+		n += w.Load(slot, worker.WordCount)
+	}
+	return n, true
+}
+
+// logLoaded says which application serves, and by which Python.
+func (w *Worker) logLoaded() {
+	attrs := []any{slog.String("app", w.target), slog.String("python", w.gen.interpreter),
+		slog.String("version", w.version), slog.String("found_by", w.gen.why)}
+	if w.found != "" {
+		attrs = append(attrs, slog.String("app_by", w.found))
+	}
+	if w.gen.number > 1 {
+		attrs = append(attrs, slog.Int("generation", w.gen.number))
+	}
+	w.group.o.Log.Info("application loaded", attrs...)
+}
+
+// atLimit says why a worker is to be recycled; "" if it is not. For the goroutine of recycle.
+func (w *Worker) atLimit(limits Recycle, now time.Time, memoryTime time.Duration) string {
+	if limits.Requests > 0 {
+		limit := uint64(limits.Requests) + uint64(w.chance*float64(limits.RequestsJitter+1))
+		if n, _ := w.served(); n >= limit {
+			return fmt.Sprintf("it has begun %d requests, max_requests is %d", n, limits.Requests)
+		}
+	}
+	if limit := limits.Lifetime; limit > 0 {
+		limit += time.Duration(w.chance * float64(limit) / 10)
+		if age := now.Sub(w.started); age >= limit {
+			return fmt.Sprintf("it is %v old, max_lifetime is %v", age.Round(time.Second), limits.Lifetime)
+		}
+	}
+	if limits.Memory > 0 && now.Sub(w.looked) >= memoryTime {
+		w.looked = now
+		if n := memory(w.PID()); n > limits.Memory {
+			return fmt.Sprintf("it has %d MiB, max_rss is %d MiB", n>>20, limits.Memory>>20)
+		}
+	}
+	return ""
+}
+
+// memory is what a process has for itself and its part of what it shares, in bytes (Pss); where the kernel does not
+// count that, its resident set. 0 if it has ended.
+func memory(pid int) int64 {
+	if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid)); err == nil {
+		for line := range strings.Lines(string(b)) {
+			if rest, ok := strings.CutPrefix(line, "Pss:"); ok {
+				kib, _ := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
+				return kib << 10
+			}
+		}
+	}
+	return resident(pid)
+}
+
+// resident is the resident set of a process, in bytes; 0 if it has ended.
+func resident(pid int) int64 {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if fields := bytes.Fields(b); len(fields) > 1 {
+		pages, _ := strconv.ParseInt(string(fields[1]), 10, 64)
+		return pages * int64(os.Getpagesize())
+	}
+	return 0
+}
+
 // look asks whether the control thread answers, at most silent times, and how much memory the process has.
 func (w *Worker) look(silent int32) {
-	if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", w.PID())); err == nil {
-		if fields := bytes.Fields(b); len(fields) > 1 {
-			pages, _ := strconv.ParseInt(string(fields[1]), 10, 64)
-			w.rss.Store(pages * int64(os.Getpagesize()))
-		}
+	if n := resident(w.PID()); n > 0 {
+		w.rss.Store(n)
 	}
 	if w.pings.Add(1) > silent {
 		w.abort(fmt.Sprintf("its control thread has not answered for %v: code in C holds Python's lock, or the process is stopped",
@@ -531,7 +621,7 @@ func (w *Worker) bootError(e *Exit) error {
 	if w.load != nil {
 		return w.load
 	}
-	b := &BootError{Python: w.group.python, Message: "it ended before the application was loaded: " + e.String(), Output: w.output.last()}
+	b := &BootError{Python: w.gen.interpreter, Message: "it ended before the application was loaded: " + e.String(), Output: w.output.last()}
 	w.mu.Lock()
 	stacks, aborted := w.stacks, w.aborts
 	w.mu.Unlock()

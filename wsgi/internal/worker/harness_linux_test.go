@@ -20,6 +20,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/isbjorn/isbjorn/internal/testrun"
 	"github.com/isbjorn/isbjorn/wsgi/internal/wire"
 )
 
@@ -27,6 +28,8 @@ const patience = 60 * time.Second // of a test that waits for a worker
 
 // pythons are the interpreters to test with: with -short the first.
 func pythons(t *testing.T) []string {
+	testrun.Slow(t, "starts Python", "TestAnswers")
+	testrun.Slow(t, "starts Python", "TestAnswers")
 	found := findPythons()
 	if len(found) == 0 {
 		t.Skip("needs python3, 3.8 or later: apt-get install python3")
@@ -74,6 +77,8 @@ var findGevent = sync.OnceValue(func() string {
 })
 
 func geventPython(t *testing.T) string {
+	testrun.Slow(t, "starts Python")
+	testrun.Slow(t, "starts Python")
 	python := findGevent()
 	if python == "" {
 		t.Skip("needs gevent: apt-get install python3-gevent")

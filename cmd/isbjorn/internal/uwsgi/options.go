@@ -340,7 +340,7 @@ func init() { // the functions refer to the map
 		"whitelist":                  {refused: "leave it out"},
 		"exit":                       {refused: "leave it out"},
 		"stop":                       {refused: "send SIGTERM"},
-		"reload":                     {refused: "send SIGUSR2"},
+		"reload":                     {refused: "send SIGHUP"},
 		"connect-and-read":           {refused: "read the port of stats with curl"},
 		"ugid":                       {refused: "write uid and gid"},
 		"freebind":                   {refused: "let systemd make the socket (FreeBind)"},

@@ -1,0 +1,6 @@
+//go:build !linux
+
+package server
+
+// monotonic is for systemd, which is on Linux alone.
+func monotonic() string { return "" }
