@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -86,13 +87,16 @@ func TestHangup(t *testing.T) {
 	}
 	var most atomic.Int64
 	clients.Go(func() {
-		for {
+		for before := children(r.Process.Pid); ; {
 			select {
 			case <-stop:
 				return
 			default:
-				most.Store(max(most.Load(), int64(len(children(r.Process.Pid)))))
 			}
+			now := children(r.Process.Pid) // not at one moment: those that were there before were together
+			together := slices.DeleteFunc(before, func(pid int) bool { return !slices.Contains(now, pid) })
+			most.Store(max(most.Load(), int64(len(together))))
+			before = now
 		}
 	})
 	hup := func() { _ = r.Process.Signal(syscall.SIGHUP) }

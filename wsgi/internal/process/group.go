@@ -254,10 +254,10 @@ func (g *Group) Reload(ctx context.Context, o Options, proved func()) error {
 	}
 }
 
-// leaving is how many workers take no more requests and have not ended. With mu.
+// leaving is how many workers take no more requests and have not ended, or were killed before they took any. With mu.
 func (g *Group) leaving() (n int) {
 	for _, w := range g.workers {
-		if w.draining && !w.ended {
+		if !w.ended && (w.draining || w.replaced && !w.serves) {
 			n++
 		}
 	}

@@ -428,6 +428,34 @@ func TestReloadFails(t *testing.T) {
 	}
 }
 
+// A reload that comes while workers are starting has no more processes at once than one that comes later.
+func TestReloadAtTheStart(t *testing.T) {
+	h, o := newHost(t, serves)
+	o.Workers = 4
+	h.start(o)
+	most, stop, watched := 0, make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(watched)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				most = max(most, len(h.group.All()))
+			}
+		}
+	}()
+	if err := h.reload(o); err != nil {
+		t.Fatal(err)
+	}
+	h.until("all serve", func() bool { return len(h.group.All()) == 4 && len(h.group.Workers()) == 4 })
+	close(stop)
+	<-watched
+	if most > 5 {
+		t.Errorf("%d workers at once, want at most 5", most)
+	}
+}
+
 // A reload that is given up, or that a stop meets, ends its worker.
 func TestReloadEnds(t *testing.T) {
 	h, o := newHost(t, "if os.path.exists('slow'): open('waits', 'w'); time.sleep(1000)\n"+serves)
