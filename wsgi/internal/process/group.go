@@ -269,6 +269,7 @@ func (g *Group) leaving() (n int) {
 func (g *Group) Scale(n int) {
 	g.mu.Lock()
 	g.want = max(n, 1)
+	g.forgetPending() // settle waits anew for those that are missing then
 	g.settleAndUnlock()
 }
 
@@ -418,6 +419,14 @@ func (g *Group) wait() {
 	g.pending[timer] = struct{}{}
 }
 
+// forgetPending ends the waits. With mu.
+func (g *Group) forgetPending() {
+	for timer := range g.pending {
+		timer.Stop()
+	}
+	clear(g.pending)
+}
+
 // ready: w has loaded the application. If another one is to be replaced, that one can go now.
 func (g *Group) ready(w *Worker) {
 	w.host.Lock()
@@ -428,6 +437,7 @@ func (g *Group) ready(w *Worker) {
 	proof := w.proof
 	if w.proof = nil; proof != nil { // a reload has its first worker: no other can have begun meanwhile
 		g.gen, g.want, g.failures = w.gen, w.gen.Workers, 0
+		g.forgetPending() // there is no need to wait with code that serves
 		g.renewed = make(chan struct{})
 	}
 	g.mu.Unlock()
@@ -684,10 +694,7 @@ const endsAtOnce = "isbjorn ends at once"
 func (g *Group) Stop(ctx context.Context) error {
 	g.mu.Lock()
 	g.stopping = true
-	for timer := range g.pending {
-		timer.Stop()
-	}
-	clear(g.pending)
+	g.forgetPending()
 	for _, w := range g.workers {
 		if !w.serves {
 			w.Kill("isbjorn ends")

@@ -504,6 +504,34 @@ func TestScale(t *testing.T) {
 	}
 }
 
+// Fewer workers, and code that serves, end the wait for those that have died early.
+func TestScaleWhileOneWaits(t *testing.T) {
+	h, o := newHost(t, serves)
+	o.Workers, o.RestartDelay = 2, func(int) time.Duration { return time.Hour }
+	w := h.start(o)
+	h.serves()
+	_ = syscall.Kill(w.PID(), syscall.SIGKILL)
+	h.ends()
+	pending := func() int {
+		h.group.mu.Lock()
+		defer h.group.mu.Unlock()
+		return len(h.group.pending)
+	}
+	h.until("one waits", func() bool { return pending() == 1 })
+	h.group.Scale(1)
+	if n := pending(); n != 0 {
+		t.Errorf("%d wait, want none", n)
+	}
+	h.group.Scale(2)
+	if n := pending(); n != 1 {
+		t.Errorf("%d wait, want 1", n)
+	}
+	if err := h.reload(o); err != nil {
+		t.Fatal(err)
+	}
+	h.until("two serve", func() bool { return len(h.group.Workers()) == 2 && pending() == 0 })
+}
+
 // Workers at a limit of Recycle are replaced one at a time, each by one that serves first.
 func TestRecycle(t *testing.T) {
 	for _, test := range []struct {
