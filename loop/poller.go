@@ -5,8 +5,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-
-	"github.com/isbjorn/isbjorn/internal/sched"
 )
 
 // poller is the interface to the system's event notification, and the queue of tasks. The
@@ -154,16 +152,5 @@ var processorToSpare atomic.Bool
 func countProcessors() {
 	if spare := int(loopsRunning.Load()) < runtime.GOMAXPROCS(0); spare != processorToSpare.Load() {
 		processorToSpare.Store(spare)
-	}
-}
-
-// yield lets other goroutines run before the loop waits for events. The wait keeps its processor until the runtime
-// retakes it, 20 us and more later: those that are ready on it, such as workers, would wait too. Those of the
-// scheduler's global queue find a processor to spare, if there is one.
-func (*poller) yield() {
-	if processorToSpare.Load() {
-		sched.Yield()
-	} else {
-		runtime.Gosched()
 	}
 }

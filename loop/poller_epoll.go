@@ -4,11 +4,14 @@ package loop
 
 import (
 	"os"
+	"runtime"
 	"sync/atomic"
 	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/isbjorn/isbjorn/internal/sched"
 )
 
 // source is an epoll instance, and an eventfd for trigger.
@@ -141,7 +144,7 @@ func (s *source) run() error {
 		}
 		n := s.pollNow()
 		if n == 0 && !s.tasksDue {
-			s.owner.yield()
+			yield()
 			var err error
 			if n, err = unix.EpollWait(s.fd, s.events[:], -1); err != nil && err != unix.EINTR {
 				return os.NewSyscallError("epoll_wait", err)
@@ -159,4 +162,15 @@ func (s *source) pollNow() int {
 		return 0 // EINTR; any other error is returned by the epoll_wait that follows
 	}
 	return int(n)
+}
+
+// yield lets other goroutines run before the loop waits for events. The wait keeps its processor until the runtime
+// retakes it, 20 us and more later: those that are ready on it, such as workers, would wait too. Those of the
+// scheduler's global queue find a processor to spare, if there is one.
+func yield() {
+	if processorToSpare.Load() {
+		sched.Yield()
+	} else {
+		runtime.Gosched()
+	}
 }
