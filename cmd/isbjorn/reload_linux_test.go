@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -132,6 +133,49 @@ func TestHangup(t *testing.T) {
 	r.logs(t, `head_bytes: \"16KiB\" instead of`, 1) // waits for a restart
 	r.until(t, "three workers", func() bool { return len(children(r.Process.Pid)) == 3 })
 	r.stop(t)
+}
+
+// The file with the process id is there while the process serves, is that of the new process after a restart, keeps a
+// second one from its start, and stops none when it was left behind.
+func TestPIDFile(t *testing.T) {
+	t.Parallel()
+	python := systemPython(t)
+	other := exec.Command("sleep", "60") // another program
+	if err := other.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = other.Process.Kill(); _ = other.Wait() })
+	dir := write(t, t.TempDir(), map[string]string{"app.py": versionedApp(1), "pid": fmt.Sprintln(other.Process.Pid)})
+	args := []string{"run", "-b", "127.0.0.1:0", "-w", "1", "--python-exe", python, "--pidfile", "pid", "app:app"}
+	pid := func() int {
+		b, _ := os.ReadFile(filepath.Join(dir, "pid"))
+		n, _ := strconv.Atoi(strings.TrimSpace(string(b)))
+		return n
+	}
+	r := start(t, dir, nil, args...)
+	r.until(t, "the file", func() bool { return pid() == r.Process.Pid })
+	which := fmt.Sprintf("process %d, which runs", r.Process.Pid)
+	if _, stderr, status := run(t, dir, nil, args...); status != 1 || !strings.Contains(stderr, which) {
+		t.Errorf("a second one: status %d, %s", status, stderr)
+	}
+	_ = r.Process.Signal(syscall.SIGUSR2)
+	r.says(t, "restarting")
+	r.says(t, "listening on ")
+	r.until(t, "the file of the new process", func() bool { return pid() != r.Process.Pid && pid() > 0 })
+	next := pid()
+	r.says(t, "stopping")
+	if _, err := r.Process.Wait(); err != nil {
+		t.Error(err)
+	}
+	if pid() != next {
+		t.Errorf("the old process has changed the file to %d", pid())
+	}
+	_ = syscall.Kill(next, syscall.SIGTERM)
+	r.until(t, "no file", func() bool { _, err := os.Stat(filepath.Join(dir, "pid")); return os.IsNotExist(err) })
+	_, stderr, status := run(t, dir, nil, "run", "--pidfile", "nowhere/pid", "--python-exe", python, "app:app")
+	if status != 1 || !strings.Contains(stderr, "mkdir -p nowhere") {
+		t.Errorf("a directory that is not there: status %d, %s", status, stderr)
+	}
 }
 
 // SIGTTIN and SIGTTOU start and end a worker; one always stays.

@@ -50,7 +50,6 @@ var notYet = map[string]string{
 	"group":        "start isbjorn with that group: Group of systemd, setpriv",
 	"umask":        "set it before: UMask of systemd",
 	"daemon":       "use a service manager: isbjorn systemd writes a unit",
-	"pidfile":      "use a service manager: isbjorn systemd writes a unit",
 	"name":         "the processes are called as Python calls them",
 	"stats.bind":   "the log has what happens to the processes",
 	"reload.watch": "reload by SIGHUP",
@@ -89,6 +88,11 @@ func runPython(in *input, config *settings.Config) error {
 		return statusError{statusFailed, err}
 	}
 	defer closeLog()
+	pid := pidFile(config.Text("pidfile"))
+	if err := pid.check(); err != nil {
+		return statusError{statusFailed, err}
+	}
+	defer pid.remove()
 	options := wsgiOptions(config, log)
 	app, err := wsgi.New(options)
 	if err != nil {
@@ -100,7 +104,8 @@ func runPython(in *input, config *settings.Config) error {
 	}
 	p := &program{in: in, log: log, app: app, config: config}
 	end := p.takeSignals()
-	err = serveLogged(config, log, withPrefix(config, app), server.Options{Dispatch: dispatch, OnReload: p.reload}, true)
+	err = serveLogged(config, log, withPrefix(config, app), pid.with(server.Options{Dispatch: dispatch, OnReload: p.reload},
+		func(err error) { log.Error(err.Error()) }), true)
 	end()
 	ctx, cancel := context.WithTimeout(context.Background(), options.GracefulTimeout+5*time.Second)
 	defer cancel()
