@@ -16,13 +16,11 @@ import (
 // pidFile is a file with the process id, for scripts that send signals. An empty name is none.
 type pidFile string
 
-// inherits is a variable that a process has which a restart by SIGUSR2 has started: the one that it follows still runs.
-const inherits = "TABLEFLIP_HAS_PARENT_7DIU3"
-
 // check refuses a file of a process that runs this program. What another program has left there, or a process that has
-// ended, is replaced: a number alone says little, since the system gives it to others.
+// ended, is replaced: a number alone says little, since the system gives it to others. The parent is the process that a
+// restart by SIGUSR2 follows.
 func (p pidFile) check() error {
-	if p == "" || os.Getenv(inherits) != "" {
+	if p == "" {
 		return nil
 	}
 	dir := filepath.Dir(string(p))
@@ -31,7 +29,7 @@ func (p pidFile) check() error {
 	}
 	pid, err := p.read()
 	switch {
-	case errors.Is(err, fs.ErrNotExist) || err == nil && pid == os.Getpid():
+	case errors.Is(err, fs.ErrNotExist) || err == nil && (pid == os.Getpid() || pid == os.Getppid()):
 		return nil
 	case err != nil && !errors.Is(err, errNoPID):
 		return fmt.Errorf("pidfile: %w", err)

@@ -178,6 +178,20 @@ func TestPIDFile(t *testing.T) {
 	}
 }
 
+// umask holds for the log and for what the application writes.
+func TestUmask(t *testing.T) {
+	t.Parallel()
+	dir := write(t, t.TempDir(), map[string]string{"app.py": "open('made', 'w').close()\n" + versionedApp(1)})
+	r := start(t, dir, nil, "run", "-b", "127.0.0.1:0", "-w", "1", "--python-exe", systemPython(t), "--umask", "0027",
+		"--log-file", "log", "app:app")
+	r.stop(t)
+	for name, want := range map[string]os.FileMode{"made": 0o640, "log": 0o640} {
+		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Mode().Perm() != want {
+			t.Errorf("%s: %v, %v; want %v", name, info, err, want)
+		}
+	}
+}
+
 // SIGTTIN and SIGTTOU start and end a worker; one always stays.
 func TestSignalsOfWorkers(t *testing.T) {
 	t.Parallel()

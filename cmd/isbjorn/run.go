@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -48,7 +50,6 @@ var notYet = map[string]string{
 	"log.output":   "what the processes print is always in the log",
 	"user":         "start isbjorn as that user: User of systemd, setpriv",
 	"group":        "start isbjorn with that group: Group of systemd, setpriv",
-	"umask":        "set it before: UMask of systemd",
 	"daemon":       "use a service manager: isbjorn systemd writes a unit",
 	"name":         "the processes are called as Python calls them",
 	"stats.bind":   "the log has what happens to the processes",
@@ -62,7 +63,7 @@ func unheeded(config *settings.Config) (mistakes settings.Mistakes) {
 		text := config.Text(s.Key)
 		if mend, not := notYet[s.Key]; not && config.Source(s.Key).Origin > settings.Code && text != s.Default && text != "" {
 			severity := settings.Warning
-			if s.Key == "user" || s.Key == "group" || s.Key == "umask" { // the program would have more rights than it should
+			if s.Key == "user" || s.Key == "group" { // the program would have more rights than it should
 				severity = settings.Error
 			}
 			mistakes = append(mistakes, &settings.Mistake{Severity: severity, Source: config.Source(s.Key), Key: s.Key,
@@ -83,6 +84,9 @@ const (
 )
 
 func runPython(in *input, config *settings.Config) error {
+	if mode, err := strconv.ParseUint(config.Text("umask"), 8, 32); err == nil { // else auto: as it is
+		syscall.Umask(int(mode)) // of logs, the file with the process id, and the processes
+	}
 	log, closeLog, err := newLog(config)
 	if err != nil {
 		return statusError{statusFailed, err}
@@ -104,8 +108,8 @@ func runPython(in *input, config *settings.Config) error {
 	}
 	p := &program{in: in, log: log, app: app, config: config}
 	end := p.takeSignals()
-	err = serveLogged(config, log, withPrefix(config, app), pid.with(server.Options{Dispatch: dispatch, OnReload: p.reload},
-		func(err error) { log.Error(err.Error()) }), true)
+	more := pid.with(server.Options{Dispatch: dispatch, OnReload: p.reload}, func(err error) { log.Error(err.Error()) })
+	err = serveLogged(config, log, withPrefix(config, app), more, true)
 	end()
 	ctx, cancel := context.WithTimeout(context.Background(), options.GracefulTimeout+5*time.Second)
 	defer cancel()
