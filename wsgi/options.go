@@ -97,14 +97,14 @@ type Options struct {
 
 // WorkerInfo is one worker process.
 type WorkerInfo struct {
-	Number     int // of all that were started, from 1
-	PID        int
-	Generation int       // 1, and one more for each reload
-	State      string    // "starting", "serving", or "leaving": it takes no more requests
-	Started    time.Time // the process
-	Requests   uint64    // that it has begun
-	Memory     int64     // Pss, in bytes
-	Running    []string  // requests that it runs, with how long they have
+	Number     int       `json:"number"` // of all that were started, from 1
+	PID        int       `json:"pid"`
+	Generation int       `json:"generation"` // 1, and one more for each reload
+	State      string    `json:"state"`      // "starting", "serving", or "leaving": it takes no more requests
+	Started    time.Time `json:"started"`    // the process
+	Requests   uint64    `json:"requests"`   // that it has begun
+	Memory     int64     `json:"memory"`     // Pss, in bytes
+	Running    []string  `json:"running"`    // requests that it runs, with how long they have
 }
 
 // None turns a limit off.

@@ -132,6 +132,7 @@ func newRoot() *cobra.Command {
 	_ = root.Flags().MarkHidden("version") // an error if the flag were not there
 	cobra.EnableCommandSorting = false
 	root.AddCommand(newRun(), newStatic(), newProxy(), newElsewhere("gunicorn", "gunicorn"), newElsewhere("uwsgi", "uWSGI"),
+		newStatus(), newReload(), newWorkers(), newStop(),
 		newCheck(), newConvert(), newCompletion(), newSystemd(), newVersion())
 	root.SetHelpCommand(newHelp())
 	root.SetHelpFunc(printHelp)

@@ -623,7 +623,7 @@ func TestHelp(t *testing.T) {
 		t.Errorf("%d %s", status, stdout)
 	}
 	for text, want := range map[string]string{
-		"statik": "did you mean static?", "stat": "did you mean static?", "x": "isbjorn --help lists them", "static a b": "one directory is served",
+		"statik": "did you mean static?", "stat": "did you mean static or status?", "x": "isbjorn --help lists them", "static a b": "one directory is served",
 		"help idle_timout": "did you mean idle_timeout?", "help HEAD": "did you mean head_timeout, head_bytes or server_header?",
 		"static --cert x": "did you mean --tls-cert?", "version x": `unexpected argument "x"; isbjorn version takes none`,
 		"help static x": `unexpected argument "x"; isbjorn help takes one command or setting`, "completion": "needs the name of a shell: bash, zsh",

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/isbjorn/isbjorn/internal/settings"
 	"github.com/isbjorn/isbjorn/wsgi"
@@ -21,6 +22,8 @@ type program struct {
 	in  *input
 	log *slog.Logger
 	app *wsgi.App
+
+	since time.Time
 
 	mu     sync.Mutex
 	config *settings.Config // that the workers have

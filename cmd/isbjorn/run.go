@@ -106,8 +106,9 @@ func runPython(in *input, config *settings.Config) error {
 	if app.StreamsContent() {
 		dispatch = server.Auto // requests whose content comes are on goroutines
 	}
-	p := &program{in: in, log: log, app: app, config: config}
+	p := &program{in: in, log: log, app: app, config: config, since: time.Now()}
 	end := p.takeSignals()
+	defer p.controlled()() // to the end: isbjorn stop waits for that
 	more := pid.with(server.Options{Dispatch: dispatch, OnReload: p.reload}, func(err error) { log.Error(err.Error()) })
 	err = serveLogged(config, log, withPrefix(config, app), more, true)
 	end()

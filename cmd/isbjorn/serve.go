@@ -31,6 +31,9 @@ const configFile = "isbjorn.toml"
 // readers are those of configuration files, by the end of their names.
 var readers = convert.Readers(false)
 
+// variable is one of the environment.
+func variable(name string) string { return settings.Variable(os.Environ(), name) }
+
 // input is what the command line gives to a command that reads settings.
 type input struct {
 	command settings.Command

@@ -602,6 +602,11 @@ var table = []Setting{
 		Gunicorn: []string{"proc_name"}, UWSGI: []string{"procname-prefix", "procname-prefix-spaced", "procname"},
 	},
 	{
+		Key: "control", Default: "auto", Auto: true,
+		Group: gProcess, For: Run, Arg: "SOCKET", Change: OnRestart,
+		Help: "for isbjorn status: auto, off, unix:PATH",
+	},
+	{
 		Key:   "stats.bind",
 		Group: gProcess, For: Run, Arg: "ADDRESS", Change: OnRestart,
 		Help:  "uWSGI's stats server, for uwsgitop",
