@@ -115,7 +115,7 @@ var table = []Setting{
 		Help: "file with hooks as gunicorn has them",
 		Gunicorn: []string{"on_starting", "on_reload", "when_ready", "pre_fork", "post_fork", "post_worker_init",
 			"worker_int", "worker_abort", "pre_request", "post_request", "child_exit", "worker_exit", "nworkers_changed",
-			"on_exit"},
+			"pre_exec", "on_exit"},
 	},
 	{
 		Key: "static.map", Kind: Pair, List: true,

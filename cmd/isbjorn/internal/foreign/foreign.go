@@ -128,8 +128,16 @@ func (d *Document) Done() *settings.Document {
 func (d *Document) CheckDirectory(at Place, name, file string) {
 	dir := filepath.Dir(file)
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
-		d.Say(settings.Error, at, name, file, "the directory "+dir+" is not there", "mkdir -p "+dir)
+		d.Say(settings.Error, at, name, file, "the directory "+dir+" is not there", "mkdir -p "+Quote(dir))
 	}
+}
+
+// Quote is a path as a word of a shell, for a mend that is a command.
+func Quote(path string) string {
+	if strings.Trim(path, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_./+-@:,=") == "" && path != "" {
+		return path
+	}
+	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
 }
 
 // A Kind is what becomes of a setting of another server.

@@ -90,6 +90,7 @@ var settingTests = []struct{ lines, want string }{
 	{`preload_app = True`, "preload=true"}, {`preload_app = "false"`, "preload=false"}, {`pythonpath = "lib,."`, "python.path=DIR|DIR/lib"},
 	{`workers = 4`, "workers=4"}, {`workers = "0x4"`, "workers=4"}, {`threads = 8`, "threads=8"},
 	{"worker_class = 'gevent'", "gevent=1000"}, {"worker_class = 'gunicorn.workers.ggevent.GeventWorker'\nworker_connections = 50", "gevent=50"},
+	{"worker_class = 'gevent'\nthreads = 4", "gevent=1000"}, {"threads = 4\nworker_class = 'gunicorn.workers.ggevent.GeventWorker'", "gevent=1000"},
 	{"worker_class = 'sync'\nworker_connections = 50", ""}, {"worker_class = 'gthread'\nworkers = 2\nworker_connections = 50", "workers=2\nmax_connections=100"},
 	{`max_requests = 1000`, "max_requests=1000"}, {`max_requests = 0`, "max_requests=none"}, {`max_requests_jitter = 50`, "max_requests_jitter=50"},
 	{`timeout = 120`, "request_timeout=2m"}, {`timeout = 0`, "request_timeout=none"}, {`graceful_timeout = 10`, "stop_timeout=10s"}, {`keepalive = 5`, "idle_timeout=5s"},
@@ -101,8 +102,8 @@ var settingTests = []struct{ lines, want string }{
 	{"ca_certs = 'ca.pem'\ncert_reqs = 0", ""},
 	{`accesslog = "-"`, "log.access=-"}, {`accesslog = "logs/a.log"`, "log.access=logs/a.log"}, {`accesslog = None`, ""},
 	{`access_log_format = "%(h)s %(l)s %(u)s %(t)s \"%(r)s\" %(s)s %(b)s \"%(f)s\" \"%(a)s\""`, "log.format=combined"},
-	{`loglevel = "warning"`, "log.level=warn"}, {`loglevel = "CRITICAL"`, "log.level=error"}, {`loglevel = 'debug'`, "log.level=debug"}, {`errorlog = "logs/e.log"`, "log.file=logs/e.log"},
-	{`capture_output = True`, "log.output=true"}, {`user = "www-data"`, "user=www-data"}, {`user = 33`, "user=33"}, {`group = "www-data"`, "group=www-data"}, {`umask = 0o022`, "umask=0022"}, {`umask = 18`, "umask=0022"},
+	{`loglevel = "warning"`, "log.level=warn"}, {`loglevel = "CRITICAL"`, "log.level=error"}, {`loglevel = 'debug'`, "log.level=debug"}, {`loglevel = ''`, "log.level=info"}, {`loglevel = ' Info '`, "log.level=info"}, {`errorlog = "logs/e.log"`, "log.file=logs/e.log"},
+	{`capture_output = True`, "log.output=true"}, {`user = "www-data"`, "user=www-data"}, {`user = 33`, "user=33"}, {`group = "www-data"`, "group=www-data"}, {`umask = 0o022`, "umask=0022"}, {`umask = 18`, "umask=0022"}, {`umask = 0`, ""},
 	{`daemon = True`, "daemon=true"}, {`pidfile = "logs/a.pid"`, "pidfile=logs/a.pid"}, {`proc_name = "shop"`, "name=shop"}, {`reload = True`, "reload.watch=true"}, {`reload_extra_files = ["a", "b"]`, "reload.touch=a|b"},
 	{`forwarded_allow_ips = "10.0.0.1, ::1,10.1.0.0/16"`, "trusted_proxies=10.0.0.1/32|::1/128|10.1.0.0/16"}, {"bind = 'unix:/a'\nforwarded_allow_ips = '*'", "trusted_proxies=0.0.0.0/0|::/0|unix\nbind=unix:/a"},
 	// How a file is read.
@@ -198,7 +199,7 @@ func TestMistakes(t *testing.T) {
 		{"bind = 'unix:/a'\ncertfile = 'c'\nkeyfile = 'k'", `gunicorn.conf.py:2:12: certfile = "c": unix:/a cannot have TLS; leave certfile out: the proxy in front has TLS`}, {`cert_reqs = 2`, `gunicorn.conf.py:1:13: cert_reqs = "2": there are no certificates to check those of clients with; give ca_certs`},
 		{`secure_scheme_headers = {'X-SSL': 'on'}`, `gunicorn.conf.py:1:25: secure_scheme_headers = "map[X-SSL:on]": isbjorn has nothing like it; have the proxy send X-Forwarded-Proto`},
 		{`protocol = "uwsgi"`, `gunicorn.conf.py:1:12: protocol = "uwsgi": isbjorn has nothing like it; write http here, and in nginx proxy_pass in place of uwsgi_pass`}, {`post_fork = "x"`, `gunicorn.conf.py:1:13: post_fork = "x": must be a function`},
-		{"def pre_exec(server):\n    pass", `gunicorn.conf.py:1:5: pre_exec: isbjorn has nothing like it; ExecReload in the unit of systemd`}, {`raw_env = ["A"]`, `gunicorn.conf.py:1:11: raw_env = "A": must be a pair NAME=VALUE`}, {`header_map = "x"`, `gunicorn.conf.py:1:14: header_map = "x": must be one of dangerous, drop, refuse`},
+		{`raw_env = ["A"]`, `gunicorn.conf.py:1:11: raw_env = "A": must be a pair NAME=VALUE`}, {`header_map = "x"`, `gunicorn.conf.py:1:14: header_map = "x": must be one of dangerous, drop, refuse`},
 		// Without Python.
 		{"import os\nworkers = int(os.getenv('N', 4))", `gunicorn.conf.py:2:1: workers: its value is computed, and needs Python; run this where gunicorn runs`}, {"if True:\n    threads = 3", `gunicorn.conf.py:2:5: threads: its value is computed, and needs Python; run this where gunicorn runs`},
 		{"bind = f':{1}'", `gunicorn.conf.py:1:1: bind: its value is computed, and needs Python; run this where gunicorn runs`}, {"workers = threads = 3", "gunicorn.conf.py:1:1: workers: its value is computed, and needs Python; run this where gunicorn runs"}, {"workers = 3\nworkers += 1", `gunicorn.conf.py:2:1: workers: its value is computed, and needs Python; run this where gunicorn runs`},
@@ -257,6 +258,60 @@ def post_fork(server, worker):
 		if g.Key == "threads" && g.Source.String() != "gunicorn.conf.py:13" {
 			t.Errorf("threads are given by %v", g.Source)
 		}
+	}
+}
+
+// What a file changes in its process holds in the workers that gunicorn forks from it: variables and sys.path.
+func TestProcess(t *testing.T) {
+	needPython(t)
+	dir := directory(t)
+	t.Setenv("SHOP_GONE", "1")
+	t.Setenv("SHOP_SAME", "1")
+	write(t, "shared.py", "import os, sys\nos.environ['SHOP_SHARED'] = 'a b'\nsys.path.append('lib')\n")
+	text := `import os, sys
+import shared
+os.environ.setdefault("SHOP_SAME", "2")
+os.environ.setdefault("SHOP_NEW", "3")
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)) + "/logs")
+del os.environ["SHOP_GONE"]
+pythonpath = "."
+raw_env = ["SHOP_NEW=4"]
+`
+	write(t, "gunicorn.conf.py", text)
+	d := Read("gunicorn.conf.py", []byte(text))
+	var got []string
+	for _, g := range d.Given {
+		for _, p := range g.Texts {
+			if g.Key == "env" || g.Key == "python.path" {
+				got = append(got, g.Key+" "+p.Text)
+			}
+		}
+	}
+	want := []string{"env SHOP_NEW=3", "env SHOP_SHARED=a b", "env SHOP_NEW=4", // the last one counts
+		"python.path " + dir, "python.path " + dir + "/logs", "python.path " + dir + "/lib"}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	for _, want := range []string{
+		"gunicorn.conf.py:4: hint: the file sets SHOP_NEW for the application, and so does env",
+		"gunicorn.conf.py: hint: the file sets SHOP_SHARED for the application, and so does env",
+		"gunicorn.conf.py:6:17: warning: the file removes SHOP_GONE from the environment, and isbjorn does not; start it without: env -u SHOP_GONE",
+	} {
+		if !strings.Contains(said(d, true), want) {
+			t.Errorf("no %q in\n%s", want, said(d, true))
+		}
+	}
+}
+
+// A name that is no setting, and that the file does not use, is said; what the file uses or imports is its own.
+func TestPassedOver(t *testing.T) {
+	needPython(t)
+	directory(t)
+	text := "import os\nfrom os import path\nstatic_map = {'/static': 'x'}\nport = 5\nworkers = port\n_x = 1\ndef helper(): return port\ntimeout = helper()\n"
+	write(t, "gunicorn.conf.py", text)
+	const message = "gunicorn has no such setting and passes over it"
+	if got := said(Read("gunicorn.conf.py", []byte(text)), true); !strings.Contains(got, "gunicorn.conf.py:3: hint: static_map: "+message) || strings.Count(got, message) != 1 {
+		t.Error(got)
 	}
 }
 

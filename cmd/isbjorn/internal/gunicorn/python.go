@@ -32,6 +32,9 @@ type answer struct {
 		Value            any
 		Used, Imported   bool
 	}
+	Env   map[string]string // variables that the file has set
+	Unset []string          // and removed
+	Path  []string          // directories that it has added to sys.path, absolute
 	Error string
 	Line  int
 }

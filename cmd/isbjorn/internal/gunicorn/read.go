@@ -3,6 +3,7 @@ package gunicorn
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -45,6 +46,14 @@ type reader struct {
 	order    []string
 	values   map[string]*value
 	noPython bool
+	changes  []change
+}
+
+// A change is what a configuration file has changed in its process, and so in the workers that gunicorn forks from it:
+// texts for the setting of ours that does the same. With key "" a variable is gone, which no setting does.
+type change struct {
+	key, text string
+	at        foreign.Place
 }
 
 func newReader(name string) *reader {
@@ -104,6 +113,13 @@ func place(file string, lines []string, line int, name string) foreign.Place {
 	return at
 }
 
+// mention is the place of the first line of a file that has a text; that of the file if there is none, since a module
+// that it imports may have done it.
+func mention(file string, lines []string, text string) foreign.Place {
+	line := slices.IndexFunc(lines, func(line string) bool { return strings.Contains(line, text) })
+	return place(file, lines, line+1, text)
+}
+
 // file reads a configuration file.
 func (r *reader) file(name string, data []byte) {
 	lines := strings.Split(string(data), "\n")
@@ -123,6 +139,15 @@ func (r *reader) file(name string, data []byte) {
 		default:
 			for _, v := range got.Values {
 				r.set(&value{v.Name, kind(v.Kind), v.Value, v.Text, place(name, lines, v.Line, v.Name), v.Used, v.Imported})
+			}
+			for _, variable := range slices.Sorted(maps.Keys(got.Env)) {
+				r.changes = append(r.changes, change{"env", variable + "=" + got.Env[variable], mention(name, lines, variable)})
+			}
+			for _, variable := range got.Unset {
+				r.changes = append(r.changes, change{"", variable, mention(name, lines, variable)})
+			}
+			for _, dir := range got.Path {
+				r.changes = append(r.changes, change{"python.path", dir, mention(name, lines, "sys.path")})
 			}
 			return
 		}

@@ -41,6 +41,7 @@ func init() { // the functions refer to the map
 		"bind":                     {set: (*reader).bind},
 		"worker_class":             {set: (*reader).workerClass, keys: "threads, gevent"},
 		"worker_connections":       {set: func(*reader, *value) {}}, // with worker_class
+		"threads":                  {set: (*reader).threads},
 		"keepalive":                {set: (*reader).keepalive},
 		"limit_request_line":       {set: (*reader).requestLine},
 		"limit_request_field_size": {set: (*reader).fieldSize},
@@ -112,7 +113,6 @@ func init() { // the functions refer to the map
 		"permit_unconventional_http_method":  {refused: strict},
 		"permit_unconventional_http_version": {refused: strict},
 		"casefold_http_method":               {refused: strict},
-		"pre_exec":                           {refused: "ExecReload in the unit of systemd"},
 		"ssl_context":                        {refused: "leave it out: certfile, keyfile and ca_certs are read"},
 		"dirty_apps":                         {refused: dirty},
 		"dirty_workers":                      {refused: dirty},

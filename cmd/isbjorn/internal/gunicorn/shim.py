@@ -1,10 +1,12 @@
 # Runs a configuration file of gunicorn and writes what it sets to descriptor 3, as JSON:
 #
-#   {"values": [{"name", "line", "kind", "value", "text", "used", "imported"}, ...]}
+#   {"values": [{"name", "line", "kind", "value", "text", "used", "imported"}, ...], "env": {...}, "unset": [...], "path": [...]}
 #   {"error": "NameError: ...", "line": 3}
 #
 # kind is literal, computed, hook (something that can be called), class or other; value is there for the first two,
-# text for the last two. Standard output and standard error are the file's own. Runs on Python 3.6 and later.
+# text for the last two. env, unset and path are what the file has changed in os.environ, and added to sys.path: in
+# gunicorn the workers are forked from the process that ran the file. Standard output and standard error are the
+# file's own. Runs on Python 3.6 and later.
 import ast
 import json
 import math
@@ -104,8 +106,13 @@ def main():
     # As gunicorn has it: the working directory is first, then PYTHONPATH, which -I leaves out.
     extra = [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
     sys.path[:0] = [os.getcwd()] + extra
+    cwd, environ, folders = os.getcwd(), dict(os.environ), {os.path.abspath(part) for part in sys.path}
     try:
         answer = {"values": run(path)}
+        answer["env"] = {name: text for name, text in os.environ.items() if environ.get(name) != text}
+        answer["unset"] = sorted(name for name in environ if name not in os.environ)
+        added = [os.path.join(cwd, part) for part in sys.path if isinstance(part, str)]
+        answer["path"] = [part for part in map(os.path.normpath, added) if part not in folders]
     except BaseException as error:
         line = 0
         if isinstance(error, SyntaxError) and error.filename == path:

@@ -17,6 +17,7 @@ import (
 
 // translate gives our settings for all values.
 func (r *reader) translate() {
+	r.changed("env") // before raw_env, which counts more
 	for _, name := range r.order {
 		v := r.values[name]
 		switch rule, ok := lookup(name); {
@@ -37,9 +38,27 @@ func (r *reader) translate() {
 			r.plain(v)
 		}
 	}
+	r.changed("python.path") // behind pythonpath, which gunicorn puts in front
 	r.tls()
 	r.connections()
 	r.defaults()
+}
+
+// changed gives what the file has changed in its process, of one key. Variables that are gone are said with env.
+func (r *reader) changed(key string) {
+	for _, c := range r.changes {
+		switch {
+		case c.key == key && key == "env":
+			name, _, _ := strings.Cut(c.text, "=")
+			r.Give(key, c.at, c.text)
+			r.Say(settings.Hint, c.at, "", "", "the file sets "+name+" for the application, and so does env", "")
+		case c.key == key:
+			r.Give(key, c.at, c.text)
+		case c.key == "" && key == "env":
+			r.Say(settings.Warning, c.at, "", "", "the file removes "+c.text+" from the environment, and isbjorn does not",
+				"start it without: env -u "+c.text)
+		}
+	}
 }
 
 // off reports whether a value asks for nothing.
@@ -70,8 +89,11 @@ func (r *reader) unknown(v *value) {
 	if v.used || v.imported || strings.HasPrefix(v.name, "_") {
 		return
 	}
+	const message = "gunicorn has no such setting and passes over it"
 	if near := settings.Nearest(v.name, names()); near != "" {
-		r.Say(settings.Warning, v.at, v.name, "", "gunicorn has no such setting and passes over it", "did you mean "+near+"?")
+		r.Say(settings.Warning, v.at, v.name, "", message, "did you mean "+near+"?")
+	} else {
+		r.Say(settings.Hint, v.at, v.name, "", message, "")
 	}
 }
 
@@ -226,13 +248,33 @@ func address(text string) (string, bool) {
 	return net.JoinHostPort(host, strconv.FormatUint(n, 10)), true
 }
 
-// workerClass is what kind of workers there are.
-func (r *reader) workerClass(v *value) {
+// class is a worker class by its name.
+func (v *value) class() string {
 	class, _ := v.data.(string)
 	if v.kind == kindClass {
 		class = v.text
 	}
-	class = strings.TrimPrefix(class, "egg:gunicorn#")
+	return strings.TrimPrefix(class, "egg:gunicorn#")
+}
+
+// isGevent reports whether workers are those of gevent.
+func (r *reader) isGevent() bool {
+	v := r.values["worker_class"]
+	return v != nil && strings.Contains(strings.ToLower(v.class()), "gevent")
+}
+
+// threads are those of a worker; gunicorn's gevent workers pass over them.
+func (r *reader) threads(v *value) {
+	if r.isGevent() {
+		r.Say(settings.Hint, v.at, v.name, "", foreign.Needless+"gevent workers have worker_connections in place of threads", "")
+		return
+	}
+	r.plain(v)
+}
+
+// workerClass is what kind of workers there are.
+func (r *reader) workerClass(v *value) {
+	class := v.class()
 	refuse := func(message, mend string) { r.Say(settings.Error, v.at, v.name, class, message, mend) }
 	has := func(parts ...string) bool {
 		return slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(strings.ToLower(class), part) })
@@ -240,7 +282,7 @@ func (r *reader) workerClass(v *value) {
 	switch {
 	case class == "sync" || class == "gthread" || has("gunicorn.workers.sync.", "gunicorn.workers.gthread."):
 		r.Say(settings.Hint, v.at, v.name, "", foreign.Needless+"threads says how many requests a worker has at once", "")
-	case has("gevent"):
+	case r.isGevent():
 		n := int64(1000) // gunicorn's own
 		if connections := r.values["worker_connections"]; connections != nil && connections.data != nil {
 			var ok bool
@@ -358,6 +400,10 @@ func (r *reader) umask(v *value) {
 			r.wrong(v, "must be a file mode", fmt.Sprintf("write 0o%d if it is octal", n))
 			return
 		}
+		if n == 0 { // gunicorn's default, which templates write out
+			r.Say(settings.Hint, v.at, v.name, "", "the umask stays as it is; gunicorn sets it to 0 here", "")
+			return
+		}
 		r.giveTexts(v, "umask", fmt.Sprintf("%#o", n))
 	}
 }
@@ -434,7 +480,13 @@ func (r *reader) format(v *value) {
 
 func (r *reader) level(v *value) {
 	text, _ := v.data.(string)
-	switch level := strings.ToLower(text); level {
+	switch level := strings.ToLower(strings.TrimSpace(text)); level {
+	case "": // gunicorn takes what it does not know for info
+		if _, ok := v.data.(string); ok {
+			r.giveTexts(v, "log.level", "info")
+			return
+		}
+		r.wrong(v, "must be a text", "")
 	case "warning":
 		r.giveTexts(v, "log.level", "warn")
 	case "critical":

@@ -110,13 +110,15 @@ func (r *reader) file(file, section, text string, at foreign.Place) {
 		key, wrong := r.magic.replace(key)
 		name, value, _ := strings.Cut(key, "=")
 		name, value = strings.TrimRight(name, " \t\r"), strings.Trim(value, " \t\r")
-		here.Length = min(len(name), here.Length)
+		here.Length = max(1, min(len(name), here.Length))
 		if raw := strings.Trim(afterEqual(line), " \t\r"); raw != "" {
 			here.ValueColumn, here.ValueLength = strings.LastIndex(line, raw)+1, len(raw)
 		}
 		e := newEntry(name, value, here)
 		r.dropped(e, wrong)
 		switch {
+		case name == "":
+			r.Say(settings.Error, here, "", "", "no name stands before the =", "write NAME = VALUE, or leave it out")
 		case block != "":
 			if name == "end" || name == "endfor" || name == "endif" || name == "end-for" || name == "end-if" {
 				block = ""

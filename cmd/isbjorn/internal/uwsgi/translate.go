@@ -39,7 +39,7 @@ func (r *reader) translate() {
 			if e.at.Origin == settings.File {
 				message += ", and no %(" + e.name + ") uses it"
 			}
-			mend := ""
+			mend := "leave it out"
 			if near := settings.Nearest(e.name, names()); near != "" {
 				mend = "did you mean " + near + "?"
 			}
@@ -232,6 +232,9 @@ func (r *reader) stats(e *entry) {
 		return
 	}
 	r.Give("stats.bind", e.at, address)
+	if strings.HasPrefix(address, "unix:") || strings.HasPrefix(address, "fd:") {
+		return
+	}
 	host, _, err := net.SplitHostPort(address)
 	hosts, _ := readSome(hostsFile)
 	alone := host == "localhost" || aloneHint(hosts, host) != ""
@@ -328,7 +331,7 @@ func (r *reader) home(e *entry) {
 		}
 	}
 	r.Say(settings.Error, e.at, e.name, e.value, "there is no bin/python3 in this directory",
-		"python3 -m venv "+e.value)
+		"python3 -m venv "+foreign.Quote(e.value))
 }
 
 func absolute(path string) string {

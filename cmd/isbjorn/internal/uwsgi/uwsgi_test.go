@@ -165,7 +165,10 @@ func TestMistakes(t *testing.T) {
 	for _, tt := range []struct{ line, want string }{
 		{"vaccum = true", `uwsgi.ini:2:1: vaccum: no uWSGI option that isbjorn knows, and no %(vaccum) uses it; did you mean vacuum?`},
 		{"max-request = 5", `uwsgi.ini:2:1: max-request: no uWSGI option that isbjorn knows, and no %(max-request) uses it; did you mean max-requests?`},
-		{"  zzz = 5", `uwsgi.ini:2:3: zzz: no uWSGI option that isbjorn knows, and no %(zzz) uses it`},
+		{"  zzz = 5", `uwsgi.ini:2:3: zzz: no uWSGI option that isbjorn knows, and no %(zzz) uses it; leave it out`},
+		{"<<<<<<< HEAD", `uwsgi.ini:2:1: <<<<<<< HEAD: no uWSGI option that isbjorn knows, and no %(<<<<<<< HEAD) uses it; leave it out`},
+		{"=======", `uwsgi.ini:2:1: no name stands before the =; write NAME = VALUE, or leave it out`}, {" = 5", `uwsgi.ini:2:2: no name stands before the =; write NAME = VALUE, or leave it out`},
+		{"site = shop\nstatic-map = /%(site)=lib", ``}, // a placeholder that is used
 		{"harakiri = 5s", `uwsgi.ini:2:12: harakiri = "5s": a number; uWSGI takes the digits at the front alone; write 5 if that is meant`},
 		{"processes = -1", `uwsgi.ini:2:13: processes = "-1": a number`},
 		{"processes = many", `uwsgi.ini:2:13: processes = "many": a number`},
@@ -192,6 +195,9 @@ func TestMistakes(t *testing.T) {
 		{"http", `uwsgi.ini:2:1: http: has no address; write host:port or :port`},
 		{"https = :443", `uwsgi.ini:2:9: https = ":443": isbjorn reads address,certificate,key; write it so`},
 		{"stats = :9191", `uwsgi.ini:2:9: warning: stats = ":9191": the network can read these numbers; write 127.0.0.1 for the host`},
+		{"stats = logs/s.sock", ``}, {"here = logs\nstats = %(here)/s.sock", ``}, {"stats = fd://3", ``}, {"stats = 127.0.0.1:9191", ``},
+		{"logto = a b/it's.log", `uwsgi.ini:2:9: logto = "a b/it's.log": the directory a b is not there; mkdir -p 'a b'`},
+		{"home = it's", `uwsgi.ini:2:8: home = "it's": there is no bin/python3 in this directory; python3 -m venv 'it'\''s'`},
 		{"daemonize = true", `uwsgi.ini:2:13: daemonize = "true": uWSGI would write the log into a file of this name; write a path`},
 		{"daemonize = nowhere/a.log", `uwsgi.ini:2:13: daemonize = "nowhere/a.log": the directory nowhere is not there; mkdir -p nowhere`},
 		{"logto = 10.0.0.1:514", `uwsgi.ini:2:9: logto = "10.0.0.1:514": the log can be a file, and not an address; write a path`},
