@@ -22,6 +22,7 @@ func newCheck() *cobra.Command {
 		Long: "\nChecks the settings of a file, or those of a command line:\n" +
 			"  isbjorn check isbjorn.toml\n" +
 			"  isbjorn check static /srv/www -b :80\n" +
+			"  isbjorn check gunicorn -w 4 shop:app\n" +
 			"It prints ok and ends with status 0, or prints all mistakes and ends with 2.",
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) },
 	}
@@ -87,6 +88,10 @@ func (o *checkOptions) run(cmd *cobra.Command, args []string) error {
 // read reads the settings of a file, or of a command line.
 func (o *checkOptions) read(cmd *cobra.Command, args []string) (*settings.Config, settings.Mistakes, error) {
 	root := newRoot()
+	if len(args) > 1 && o.file == "" && slices.Contains(elsewhere, args[0]) {
+		config, mistakes := (&input{command: settings.Run, elsewhere: args}).read(io.Discard)
+		return config, mistakes, nil
+	}
 	if len(args) > 0 {
 		if sub, _, err := root.Find(args[:1]); err == nil && serves(sub) {
 			in, err := parse(sub, args[1:])

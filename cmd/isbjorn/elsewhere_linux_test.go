@@ -1,12 +1,19 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/isbjorn/isbjorn/internal/testrun"
 )
 
 const pythonNumbers = `
@@ -77,6 +84,203 @@ func TestElsewhereRefused(t *testing.T) {
 		if got := strings.Join(underName(strings.Fields(args)), " "); got != want {
 			t.Errorf("%q is taken for %q, want %q", args, got, want)
 		}
+	}
+}
+
+// asName is the command started by a symbolic link of another name.
+func asName(t *testing.T, dir, name string, env []string, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := command(t, dir, env, args...)
+	link := filepath.Join(dir, name)
+	if err := os.Symlink(cmd.Path, link); err != nil {
+		t.Fatal(err)
+	}
+	cmd.Path, cmd.Args[0] = link, link
+	return cmd
+}
+
+// A symbolic link called gunicorn, or uwsgi, reads the command line of that server.
+func TestUnderName(t *testing.T) {
+	t.Parallel()
+	testrun.Slow(t, "starts processes")
+	dir := write(t, t.TempDir(), map[string]string{"service.py": pythonNumbers})
+	for name, args := range map[string][]string{
+		"gunicorn": {"-k", "eventlet", "service:app"}, "uwsgi": {"--module", "service", "--vaccum"},
+	} {
+		out, err := asName(t, dir, name, nil, args...).CombinedOutput()
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || exit.ExitCode() != 2 || !strings.Contains(string(out), "flag ") {
+			t.Errorf("%s: %v\n%s", name, err, out)
+		}
+	}
+	systemPython(t)
+	r := startCommand(t, asName(t, t.TempDir(), "gunicorn", nil, "--chdir", dir, "-w", "2", "-b", "127.0.0.1:0", "service:app"))
+	if status, body := get(t, r.url); status != 200 || body != "False True" {
+		t.Errorf("%d %q", status, body)
+	}
+	r.stop(t)
+}
+
+// seed is an ini as a service has it, which lies in a directory beside the module.
+const seed = `[uwsgi]
+http=$(HOSTNAME):0
+http-keepalive=1
+pythonpath=../
+module=service
+master=1
+processes=8
+daemonize=logs/uwsgi.log
+disable-logging=1
+buffer-size=16384
+harakiri=5
+pidfile=uwsgi.pid
+stats=$(HOSTNAME):1733
+`
+
+const pythonSleeps = `import os, time
+def application(environ, start_response):
+    name, _, text = environ['QUERY_STRING'].partition('=')
+    if name == 's':
+        time.sleep(float(text))
+    start_response('200 OK', [])
+    return [environ['HTTP_X_LONG'][:1].encode() if 'HTTP_X_LONG' in environ else b'%d' % os.getpid()]
+`
+
+// The ini of a service is served as it is, with HOSTNAME exported and without, with spaces around = and without: eight
+// processes, no access log, errors in the file of daemonize, heads up to buffer-size. What is not heeded is said with
+// its line.
+func TestSeed(t *testing.T) {
+	t.Parallel()
+	python := systemPython(t)
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, spaces := range []string{"=", " = "} {
+		dir := write(t, t.TempDir(), map[string]string{
+			"service.py": pythonSleeps, "conf/logs/x": "", "conf/uwsgi.ini": strings.ReplaceAll(seed, "=", spaces),
+		})
+		conf := filepath.Join(dir, "conf")
+		env := []string{"VIRTUAL_ENV=", "PATH=" + filepath.Dir(python) + ":" + os.Getenv("PATH"), "HOSTNAME=127.0.0.1"}
+		cmd := command(t, conf, env, [][]string{{"run", "uwsgi.ini"}, {"uwsgi", "uwsgi.ini"}}[i]...)
+		if _, err := net.LookupHost(host); err == nil && i == 1 {
+			cmd.Env = slices.DeleteFunc(cmd.Env, func(pair string) bool { return strings.HasPrefix(pair, "HOSTNAME=") })
+		}
+		r := startCommand(t, cmd)
+		log := func() string {
+			b, _ := os.ReadFile(filepath.Join(conf, "logs", "uwsgi.log"))
+			return string(b)
+		}
+		r.until(t, "8 workers", func() bool { return len(children(r.Process.Pid)) == 8 })
+		if status, body := get(t, r.url); status != 200 || body == "" {
+			t.Errorf("%d %q", status, body)
+		}
+		if i == 0 {
+			sleeps(t, r, log)
+		}
+		for _, length := range []int{8 << 10, 20 << 10} {
+			req, _ := http.NewRequest("GET", r.url, nil)
+			req.Header.Set("X-Long", strings.Repeat("a", length))
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = resp.Body.Close()
+			if want := map[bool]int{true: 431, false: 200}[length > 16<<10]; resp.StatusCode != want {
+				t.Errorf("a head of %d bytes: %d, want %d", length, resp.StatusCode, want)
+			}
+		}
+		r.stop(t)
+		if strings.Contains(log(), `HTTP/1.1" 200`) {
+			t.Errorf("there is an access log:\n%s", log())
+		}
+		for _, text := range []string{"uwsgi.ini:8", "uwsgi.ini:12", "uwsgi.ini:13"} {
+			if !strings.Contains(r.stderr.String(), text) {
+				t.Errorf("%s is not said:\n%s", text, r.stderr)
+			}
+		}
+	}
+}
+
+// sleeps has a request take longer than harakiri: its client has 504 when the time is over, the log has the path and
+// the stack, and the other workers serve.
+func sleeps(t *testing.T, r *running, log func() string) {
+	t.Helper()
+	begin, end := time.Now(), make(chan error, 1)
+	go func() {
+		resp, err := http.Get(r.url + "/sleep?s=8")
+		if err == nil {
+			_ = resp.Body.Close()
+			if took := time.Since(begin); resp.StatusCode != 504 || took < 4500*time.Millisecond || took > 30*time.Second {
+				err = fmt.Errorf("%d after %v", resp.StatusCode, took)
+			}
+		}
+		end <- err
+	}()
+	for served := 0; ; served++ {
+		select {
+		case err := <-end:
+			if err != nil || served == 0 {
+				t.Errorf("%v; %d requests were served meanwhile", err, served)
+			}
+			r.until(t, "path and stack in the log", func() bool {
+				return strings.Contains(log(), "/sleep") && strings.Contains(log(), "time.sleep(float(text))")
+			})
+			return
+		default:
+			if status, _ := get(t, r.url); status != 200 {
+				t.Errorf("meanwhile: %d", status)
+			}
+		}
+	}
+}
+
+// Without the directory of its log nothing starts, and the line and the mend are said.
+func TestSeedWithoutLogs(t *testing.T) {
+	t.Parallel()
+	testrun.Slow(t, "starts processes")
+	dir := write(t, t.TempDir(), map[string]string{"service.py": pythonSleeps, "conf/uwsgi.ini": seed})
+	for _, args := range [][]string{{"run", "uwsgi.ini"}, {"uwsgi", "--ini", "uwsgi.ini"}, {"check", "uwsgi.ini"}} {
+		stdout, stderr, status := run(t, filepath.Join(dir, "conf"), []string{"HOSTNAME=127.0.0.1"}, args...)
+		if status != 2 || stdout != "" || !strings.Contains(stderr, "uwsgi.ini:8:") || !strings.Contains(stderr, "mkdir -p logs") {
+			t.Errorf("%v: %d %s%s", args, status, stdout, stderr)
+		}
+	}
+}
+
+// A configuration of gunicorn that computes, prints and has hooks gives what Python has; what it sets in its process
+// reaches the application, and a name that is misspelled is a warning with its line.
+func TestGunicornFile(t *testing.T) {
+	t.Parallel()
+	python := systemPython(t)
+	dir := write(t, t.TempDir(), map[string]string{
+		"service.py": "import os, colour\ndef app(e, sr):\n    sr('200 OK', [])\n" +
+			"    return [('%s %s %s' % (os.environ['SHOP'], os.environ['MODE'], colour.NAME)).encode()]\n",
+		"lib/colour.py": "NAME = 'blue'\n",
+		"gunicorn.conf.py": "import os, sys\nfrom multiprocessing import cpu_count\nprint('reads', cpu_count())\n" +
+			"os.environ['SHOP'] = 'one'\nos.environ['MODE'] = 'two'\nsys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lib'))\n" +
+			"bind = f'127.0.0.1:{0}'\nworkers = cpu_count() * 0 + 3\nmax_request_jitter = 5\nraw_env = ['MODE=three']\nwsgi_app = 'service:app'\n" +
+			"def post_fork(server, worker):\n    pass\n",
+	})
+	env := []string{"VIRTUAL_ENV=", "PATH=" + filepath.Dir(python) + ":" + os.Getenv("PATH")}
+	for _, args := range [][]string{{"gunicorn"}, {"run", "gunicorn.conf.py"}} {
+		r := start(t, dir, env, args...)
+		if status, body := get(t, r.url); status != 200 || body != "one three blue" {
+			t.Errorf("%v: %d %q", args, status, body)
+		}
+		r.until(t, "3 workers", func() bool { return len(children(r.Process.Pid)) == 3 })
+		r.stop(t)
+		for _, text := range []string{"gunicorn.conf.py:9:", "max_requests_jitter"} {
+			if n := strings.Count(r.stderr.String(), text); n != 1 {
+				t.Errorf("%v: %q is there %d times in\n%s", args, text, n, r.stderr)
+			}
+		}
+	}
+	if stdout, stderr, status := run(t, dir, env, "check", "gunicorn", "-w", "2"); status != 0 || stdout != "ok\n" {
+		t.Errorf("check of a command line: %d %s%s", status, stdout, stderr)
+	}
+	if _, stderr, status := run(t, dir, env, "check", "gunicorn", "-k", "eventlet"); status != 2 || !strings.Contains(stderr, "eventlet") {
+		t.Errorf("check of a command line: %d %s", status, stderr)
 	}
 }
 

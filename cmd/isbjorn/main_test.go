@@ -107,7 +107,13 @@ func (s *syncBuffer) String() string {
 // start starts the command and waits until it listens.
 func start(t testing.TB, dir string, env []string, args ...string) *running {
 	t.Helper()
-	r := &running{Cmd: command(t, dir, env, args...), lines: make(chan string, 64), stderr: &syncBuffer{}}
+	return startCommand(t, command(t, dir, env, args...))
+}
+
+// startCommand is start of a command that is made.
+func startCommand(t testing.TB, cmd *exec.Cmd) *running {
+	t.Helper()
+	r := &running{Cmd: cmd, lines: make(chan string, 64), stderr: &syncBuffer{}}
 	r.Stderr = r.stderr
 	stdout, err := r.StdoutPipe()
 	if err != nil {
