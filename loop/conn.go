@@ -394,7 +394,11 @@ func (c *Conn) Yielded() bool { return c.yielding }
 // rearm asks the poller for a fresh event, which comes behind those of all other ready
 // connections. If the kernel refuses, the connection ends.
 func (c *Conn) rearm() {
-	if c.state >= dead || c.mem != nil {
+	if c.state >= dead {
+		return
+	}
+	if c.mem != nil {
+		c.mem.rearm()
 		return
 	}
 	if err := c.loop.poller.rearm(&c.att); err != nil {

@@ -11,6 +11,8 @@ import (
 type Memory struct {
 	Conn *Conn
 	Out  []byte // what the handler has sent; the caller may truncate it
+
+	feeding bool // Feed drives the connection
 }
 
 // OpenMemory opens a Memory on l, and calls Opened.
@@ -30,6 +32,8 @@ func (l *Loop) OpenMemory() *Memory {
 // handler retains b the caller must not write to it again.
 func (m *Memory) Feed(b []byte) {
 	c, l := m.Conn, m.Conn.loop
+	m.feeding = true
+	defer func() { m.feeding = false }()
 	switch {
 	case c.state != open || c.eof:
 		return
@@ -46,6 +50,17 @@ func (m *Memory) Feed(b []byte) {
 	c.progress()
 	for c.yielding && c.state == open {
 		c.event(0) // in place of the fresh event that Yield asks for
+	}
+}
+
+// rearm makes the fresh event for a connection that yields when a worker has woken it: Feed makes its own.
+func (m *Memory) rearm() {
+	if c := m.Conn; c.yielding && !m.feeding {
+		c.loop.Do(func() {
+			if c.yielding && c.state == open {
+				c.event(0)
+			}
+		})
 	}
 }
 
